@@ -1,0 +1,1 @@
+"""Meshmart: nine small services that make one shop."""

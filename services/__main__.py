@@ -1,0 +1,102 @@
+"""``python -m services`` runs the whole shop on this machine, ``python -m services NAME`` one
+service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from services.common.errors import ConfigurationError
+from services.local.child import EXIT_CONFIGURATION, run_service
+from services.local.plan import Options
+from services.local.runner import default_start_method, run_shop
+
+Value = TypeVar("Value")
+
+
+def main() -> int:
+    """Reads the command line and runs what it asks for. Gives the exit status."""
+    arguments = _parser().parse_args()
+    try:
+        if arguments.service is not None:
+            return run_service(arguments.service)
+        free_ports = arguments.ports == "free"
+        options = Options(
+            data=arguments.data,
+            only=tuple(arguments.only.split(",")) if arguments.only else (),
+            ports={} if free_ports else _assignments("--ports", arguments.ports, int),
+            free_ports=free_ports,
+            replicas=_assignments("--replicas", arguments.replicas, _count),
+            versions=_assignments("--versions", arguments.versions, str),
+            variants=_assignments("--variants", arguments.variants, str),
+        )
+        return run_shop(options, arguments.start_method, fresh=arguments.fresh)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIGURATION
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m services",
+        description="Runs the whole shop on this machine, or one service of it.",
+        epilog="Settings of a service are environment variables; a wrong one stops it.",
+    )
+    parser.add_argument("service", nargs="?", help="run just this service, as a container does")
+    parser.add_argument("--only", metavar="A,B", help="run only these services")
+    parser.add_argument(
+        "--ports",
+        default="",
+        metavar="NAME=PORT,…",
+        help="HTTP ports to use, or `free` for any free ones",
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(".data"), metavar="DIR", help="where data is kept (.data)"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="begin with an empty shop: delete its data first"
+    )
+    parser.add_argument(
+        "--replicas", default="", metavar="NAME=N,…", help="run several processes of a service"
+    )
+    parser.add_argument("--versions", default="", metavar="NAME=V,…", help="for example product=v2")
+    parser.add_argument(
+        "--variants", default="", metavar="NAME=V,…", help="for example frontend=beta-features"
+    )
+    parser.add_argument(
+        "--start-method",
+        choices=("fork", "spawn"),
+        default=default_start_method(),
+        help="how processes are started (default here: %(default)s)",
+    )
+    return parser
+
+
+def _assignments(option: str, text: str, convert: Callable[[str], Value]) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    for part in filter(None, text.split(",")):
+        name, separator, value = part.partition("=")
+        try:
+            if not separator:
+                raise ValueError
+            values[name] = convert(value)
+        except ValueError:
+            raise ConfigurationError(
+                f"{option} takes NAME=VALUE,…, and {part!r} is none."
+            ) from None
+    return values
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= 9:
+        raise ValueError
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

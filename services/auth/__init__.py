@@ -1,0 +1,1 @@
+"""Registration, log-in and the signing keys of the shop's tokens."""

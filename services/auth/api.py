@@ -1,0 +1,168 @@
+"""The HTTP API of the auth service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic_core import PydanticCustomError
+
+from services.auth.keyring import Keyring
+from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
+from services.auth.service import Auth, Tokens
+from services.common.errors import Kind
+from services.common.fields import Email, OneLine
+from services.common.identity import JWKS_CACHE_SECONDS, JWKS_PATH
+from services.common.problem import documented
+from services.common.provide import provided
+
+
+def _is_text(secret: SecretStr) -> SecretStr:
+    # JSON can spell half a surrogate pair, which no encoding can hold; pydantic lets it pass here.
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError as error:
+        raise PydanticCustomError("text", "Input should be valid text") from error
+    return secret
+
+
+_Secret = Annotated[SecretStr, AfterValidator(_is_text)]
+
+
+class Registration(BaseModel):
+    """A new account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Email
+    password: _Secret = Field(
+        min_length=MIN_PASSWORD_LENGTH,
+        max_length=MAX_PASSWORD_LENGTH,
+        description="Any characters; only what is guessed first is refused.",
+        examples=["correct horse battery"],
+    )
+    name: Annotated[str, OneLine(100)] = Field(examples=["Ada Lovelace"])
+
+
+class LogIn(BaseModel):
+    """What proves who somebody is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Email
+    password: _Secret = Field(
+        min_length=1, max_length=MAX_PASSWORD_LENGTH, examples=["correct horse battery"]
+    )
+
+
+class RefreshTokenBody(BaseModel):
+    """The refresh token of a session."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    refresh_token: _Secret = Field(
+        min_length=1,
+        max_length=200,
+        examples=["ses_mfrggzdfmztwq2lkmfrggzdf.Nn3zPr0eG1oJ6QmIYQ2Yc5vYkq2r8i1mD5b0Hc3xS7E"],
+    )
+
+
+class TokensView(BaseModel):
+    """A session's tokens. Send the access token as ``Authorization: Bearer …``."""
+
+    access_token: str = Field(description="A JWT (RFC 7519), signed ES256.")
+    refresh_token: str = Field(description="Works once: each refresh answers with the next one.")
+    token_type: str = Field(default="Bearer", examples=["Bearer"])
+    expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
+
+
+class PublicKey(BaseModel):
+    """A key that verifies access tokens (RFC 7517, RFC 7518 §6.2)."""
+
+    kty: str = Field(examples=["EC"])
+    crv: str = Field(examples=["P-256"])
+    x: str
+    y: str
+    kid: str = Field(description="The key's thumbprint (RFC 7638).")
+    use: str = Field(examples=["sig"])
+    alg: str = Field(examples=["ES256"])
+
+
+class PublicKeys(BaseModel):
+    """A JWK Set."""
+
+    keys: list[PublicKey]
+
+
+_Auth = Annotated[Auth, provided(Auth)]
+_Keyring = Annotated[Keyring, provided(Keyring)]
+
+router = APIRouter(tags=["auth"])
+
+
+@router.post(
+    "/api/auth/register",
+    status_code=201,
+    operation_id="register",
+    summary="Open an account",
+    response_model=TokensView,
+    responses=documented(Kind.CONFLICT),
+)
+async def register(body: Registration, auth: _Auth, response: Response) -> TokensView:
+    tokens = await auth.register(
+        email=body.email, password=body.password.get_secret_value(), name=body.name
+    )
+    return _view(tokens, response)
+
+
+@router.post(
+    "/api/auth/login",
+    operation_id="log_in",
+    summary="Log in",
+    response_model=TokensView,
+    responses=documented(Kind.UNAUTHENTICATED),
+)
+async def log_in(body: LogIn, auth: _Auth, response: Response) -> TokensView:
+    tokens = await auth.log_in(email=body.email, password=body.password.get_secret_value())
+    return _view(tokens, response)
+
+
+@router.post(
+    "/api/auth/refresh",
+    operation_id="refresh",
+    summary="Get new tokens for a session",
+    response_model=TokensView,
+    responses=documented(Kind.UNAUTHENTICATED),
+)
+async def refresh(body: RefreshTokenBody, auth: _Auth, response: Response) -> TokensView:
+    return _view(await auth.refresh(body.refresh_token.get_secret_value()), response)
+
+
+@router.post(
+    "/api/auth/logout",
+    status_code=204,
+    operation_id="log_out",
+    summary="Log out",
+    response_model=None,
+    responses=documented(),
+)
+async def log_out(body: RefreshTokenBody, auth: _Auth) -> None:
+    await auth.log_out(body.refresh_token.get_secret_value())
+
+
+@router.get(
+    JWKS_PATH,
+    operation_id="public_keys",
+    summary="The keys that verify access tokens",
+    response_model=PublicKeys,
+    responses=documented(),
+)
+async def public_keys(keyring: _Keyring, response: Response) -> PublicKeys:
+    response.headers["cache-control"] = f"public, max-age={JWKS_CACHE_SECONDS:.0f}"
+    return PublicKeys(keys=[PublicKey(**key) for key in await keyring.public_keys()])
+
+
+def _view(tokens: Tokens, response: Response) -> TokensView:
+    response.headers["cache-control"] = "no-store"  # RFC 6749 §5.1
+    return TokensView(**tokens._asdict())

@@ -1,0 +1,62 @@
+"""Whom the auth service calls."""
+
+from __future__ import annotations
+
+from services.auth.model.accounts import Account, Credentials
+from services.common.errors import Kind, ShopError
+from services.common.grpc_client import GrpcEdge
+from services.pb import user_pb2 as pb
+
+
+class Users:
+    """user: keeps the accounts and their password hashes."""
+
+    def __init__(self, edge: GrpcEdge) -> None:
+        service = "meshmart.user.v1.UserService"
+        self._create = edge.rpc(f"{service}/CreateUser", pb.CreateUserRequest, pb.User)
+        self._credentials = edge.rpc(
+            f"{service}/GetCredentials", pb.GetCredentialsRequest, pb.Credentials
+        )
+        self._replace_hash = edge.rpc(
+            f"{service}/ReplacePasswordHash",
+            pb.ReplacePasswordHashRequest,
+            pb.ReplacePasswordHashResponse,
+        )
+        self._get = edge.rpc(f"{service}/GetUser", pb.GetUserRequest, pb.User)
+
+    async def create(self, *, email: str, name: str, password_hash: str) -> Account:
+        """Opens an account. CONFLICT ("email-taken") for an address that has one."""
+        request = pb.CreateUserRequest(email=email, name=name, password_hash=password_hash)
+        return _account(await self._create(request))
+
+    async def credentials(self, email: str) -> Credentials | None:
+        """The account of an e-mail address and its password hash; None for an unknown address."""
+        try:
+            answer = await self._credentials(pb.GetCredentialsRequest(email=email))
+        except ShopError as error:
+            if error.kind is Kind.NOT_FOUND:
+                return None
+            raise
+        return Credentials(_account(answer.user), answer.password_hash)
+
+    async def replace_password_hash(self, user_id: str, old: str, new: str) -> None:
+        """Stores a new password hash, if the old one still stands."""
+        request = pb.ReplacePasswordHashRequest(
+            user_id=user_id, old_password_hash=old, new_password_hash=new
+        )
+        await self._replace_hash(request)
+
+    async def get(self, user_id: str) -> Account | None:
+        """The account as it is now; None when it is gone."""
+        try:
+            return _account(await self._get(pb.GetUserRequest(user_id=user_id)))
+        except ShopError as error:
+            if error.kind is Kind.NOT_FOUND:
+                return None
+            raise
+
+
+def _account(user: pb.User) -> Account:
+    return Account(
+        user_id=user.user_id, email=user.email, name=user.name, groups=tuple(user.groups)
+    )

@@ -1,0 +1,55 @@
+"""Wires the auth service."""
+
+from __future__ import annotations
+
+from services.auth import api
+from services.auth.clients import Users
+from services.auth.keyring import Keyring
+from services.auth.model.attempts import ATTEMPTS, FAILURES, LoginAttempts, LoginFailures
+from services.auth.model.keys import KEYS, KeyPolicy, SigningKey
+from services.auth.model.sessions import SESSIONS, Session
+from services.auth.passwords import Passwords
+from services.auth.service import Auth
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.store import AttemptStore, KeyStore, SessionStore
+from services.auth.throttle import LoginThrottle
+from services.common.host import Host
+
+KEY_CHECK_SECONDS = 30.0
+SWEEP_SECONDS = 300.0
+
+
+async def wire(host: Host) -> None:
+    """Builds the service on its host."""
+    settings = host.settings(AuthSettings)
+    passwords = Passwords(settings)
+    host.on_close(passwords.close)
+    keyring = Keyring(
+        KeyStore(await host.documents(KEYS, SigningKey)),
+        KeyPolicy(
+            rotation_ms=settings.key_rotation_seconds * 1000,
+            publish_ms=settings.key_publish_seconds * 1000,
+            access_token_ms=settings.access_token_seconds * 1000,
+        ),
+    )
+    attempts = AttemptStore(
+        await host.documents(ATTEMPTS, LoginAttempts),
+        await host.documents(FAILURES, LoginFailures),
+    )
+    throttle = LoginThrottle(attempts, settings.login_failures_per_minute)
+    sessions = Sessions(
+        SessionStore(await host.documents(SESSIONS, Session)), settings.refresh_token_seconds
+    )
+    auth = Auth(
+        users=Users(host.grpc("user")),
+        passwords=passwords,
+        throttle=throttle,
+        keyring=keyring,
+        sessions=sessions,
+        metrics=host.metrics,
+    )
+    host.serve_http(api.router, auth, keyring)
+    host.every("rotate keys", KEY_CHECK_SECONDS, keyring.rotate)
+    host.every("sweep sessions", SWEEP_SECONDS, sessions.sweep)
+    host.every("sweep attempts", SWEEP_SECONDS, throttle.sweep)

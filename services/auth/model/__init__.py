@@ -1,0 +1,1 @@
+"""What the auth service keeps, and its rules; no I/O."""

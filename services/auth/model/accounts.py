@@ -1,0 +1,21 @@
+"""Users, as far as logging in concerns them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Account(NamedTuple):
+    """A user, as `user` knows them."""
+
+    user_id: str
+    email: str
+    name: str
+    groups: tuple[str, ...]
+
+
+class Credentials(NamedTuple):
+    """An account and the hash of its password, a PHC string."""
+
+    account: Account
+    password_hash: str

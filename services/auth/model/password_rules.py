@@ -1,0 +1,63 @@
+"""Which passwords are refused."""
+
+from __future__ import annotations
+
+from services.common.errors import Kind, ShopError
+
+MIN_PASSWORD_LENGTH = 10
+MAX_PASSWORD_LENGTH = 200
+
+# What people choose first when they are asked for ten characters, in lower case.
+_COMMON_PASSWORDS = frozenset(
+    {
+        "0123456789",
+        "0987654321",
+        "1234567890",
+        "12345678910",
+        "123456789a",
+        "1q2w3e4r5t",
+        "1qaz2wsx3edc",
+        "abcdefghij",
+        "abcdefghijk",
+        "administrator",
+        "asdfghjkl1",
+        "changeme123",
+        "iloveyou12",
+        "iloveyou123",
+        "letmein123",
+        "meshmart12",
+        "meshmart123",
+        "password10",
+        "password11",
+        "password12",
+        "password123",
+        "password1234",
+        "passwordpassword",
+        "q1w2e3r4t5",
+        "qazwsxedcrfv",
+        "qwerty1234",
+        "qwerty12345",
+        "qwerty123456",
+        "qwertyuiop",
+        "qwertyuiop1",
+        "welcome123",
+        "zaq12wsxcde",
+    }
+)
+_MIN_DISTINCT_CHARACTERS = 3
+
+
+def check_password(password: str, email: str) -> None:
+    """Refuses what is guessed first; no rules of composition beyond that (NIST SP 800-63B).
+
+    :raises ShopError: INVALID.
+    """
+    folded = password.casefold().strip()
+    if folded in _COMMON_PASSWORDS or len(set(folded)) < _MIN_DISTINCT_CHARACTERS:
+        raise _weak("This password is one of the first that anybody would try.")
+    if folded in {email, email.partition("@")[0]}:
+        raise _weak("The password must not be your e-mail address.")
+
+
+def _weak(detail: str) -> ShopError:
+    return ShopError(Kind.INVALID, "weak-password", f"{detail} Please choose another.")

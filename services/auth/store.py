@@ -1,0 +1,167 @@
+"""Every query of the auth service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from services.auth.model.attempts import (
+    FAILURES_WINDOW_MS,
+    LoginAttempts,
+    LoginFailures,
+    attempted,
+    attempts_id,
+    failures_id,
+)
+from services.auth.model.expiry import EXPIRED
+from services.auth.model.keys import BY_GENERATION, SigningKey
+from services.auth.model.sessions import Session
+from services.common.documents import AlreadyExists, Documents, RevisionConflict, Stored
+from services.common.documents.typed import DocumentModel
+
+Expiring = TypeVar("Expiring", bound=DocumentModel)
+
+_PAGE = 200
+
+
+class KeyStore:
+    """The signing keys."""
+
+    def __init__(self, keys: Documents[SigningKey]) -> None:
+        self._keys = keys
+
+    async def all(self) -> list[Stored[SigningKey]]:
+        """All keys, by generation."""
+        return [stored async for stored in _each(self._keys, BY_GENERATION, None)]
+
+    async def add(self, key: SigningKey) -> bool:
+        """Stores a key, unless another process was faster with that generation: False."""
+        try:
+            await self._keys.insert(key)
+        except AlreadyExists:
+            return False
+        return True
+
+    async def remove(self, stored: Stored[SigningKey]) -> None:
+        """Deletes a key."""
+        await _removed(self._keys, stored)
+
+
+class SessionStore:
+    """The sessions."""
+
+    def __init__(self, sessions: Documents[Session]) -> None:
+        self._sessions = sessions
+
+    async def add(self, session: Session) -> None:
+        """Stores a new session."""
+        await self._sessions.insert(session)
+
+    async def get(self, session_id: str) -> Stored[Session] | None:
+        """One session."""
+        return await self._sessions.get(session_id)
+
+    async def save(self, stored: Stored[Session], session: Session) -> bool:
+        """Writes a session; False when somebody else has written or ended it since it was read."""
+        try:
+            await self._sessions.replace(stored, session)
+        except RevisionConflict:
+            return False
+        return True
+
+    async def remove(self, session_id: str) -> None:
+        """Ends a session, whatever anybody else does to it."""
+        while (stored := await self._sessions.get(session_id)) is not None:
+            if await _removed(self._sessions, stored):
+                return
+
+    async def sweep(self, now_ms: int) -> None:
+        """Deletes the expired ones."""
+        await _sweep(self._sessions, now_ms)
+
+
+class AttemptStore:
+    """The attempts to log in, by e-mail address, and the failures in all."""
+
+    def __init__(
+        self, attempts: Documents[LoginAttempts], failures: Documents[LoginFailures]
+    ) -> None:
+        self._attempts = attempts
+        self._failures = failures
+
+    async def get(self, email: str) -> LoginAttempts | None:
+        """The attempts with one address."""
+        stored = await self._attempts.get(attempts_id(email))
+        return stored.value if stored else None
+
+    async def count(self, email: str, now_ms: int) -> None:
+        """Counts one more attempt; many at once get no more tries than one after the other.
+
+        :raises ShopError: THROTTLED.
+        """
+        while True:
+            stored = await self._attempts.get(attempts_id(email))
+            value = attempted(stored.value if stored else None, email, now_ms)
+            try:
+                if stored is None:
+                    await self._attempts.insert(value)
+                else:
+                    await self._attempts.replace(stored, value)
+            except (AlreadyExists, RevisionConflict):
+                continue  # another attempt was faster, and after a few of those all are refused
+            return
+
+    async def forget(self, email: str) -> None:
+        """Starts over with an address."""
+        while (stored := await self._attempts.get(attempts_id(email))) is not None:
+            if await _removed(self._attempts, stored):
+                return
+
+    async def failures(self, now_ms: int) -> int:
+        """How many wrong passwords there were in the current minute."""
+        stored = await self._failures.get(failures_id(now_ms))
+        return stored.value.count if stored else 0
+
+    async def count_failure(self, now_ms: int) -> None:
+        """Counts a wrong password."""
+        minute = LoginFailures(
+            id=failures_id(now_ms), count=1, expires_ms=now_ms + 2 * FAILURES_WINDOW_MS
+        )
+        if await self._failures.increment(minute.id, {"count": 1}) is not None:
+            return
+        try:
+            await self._failures.insert(minute)
+        except AlreadyExists:
+            await self._failures.increment(minute.id, {"count": 1})
+
+    async def sweep(self, now_ms: int) -> None:
+        """Deletes what no longer counts."""
+        await _sweep(self._attempts, now_ms)
+        await _sweep(self._failures, now_ms)
+
+
+async def _sweep(documents: Documents[Expiring], now_ms: int) -> None:
+    async for stored in _each(documents, EXPIRED.name, now_ms):
+        await _removed(documents, stored)
+
+
+async def _each(
+    documents: Documents[Expiring], index: str, below: int | None
+) -> AsyncIterator[Stored[Expiring]]:
+    cursor: str | None = None
+    while True:
+        page = await documents.find(index, below=below, limit=_PAGE, cursor=cursor)
+        for stored in page.items:
+            yield stored
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+async def _removed(documents: Documents[Expiring], stored: Stored[Expiring]) -> bool:
+    """Deletes that state of a document; False when it was changed or deleted meanwhile."""
+    try:
+        await documents.delete(stored)
+    except RevisionConflict:
+        return False
+    return True

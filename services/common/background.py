@@ -1,0 +1,83 @@
+"""Periodic background jobs that survive their own failures."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from services.common import context
+from services.common.errors import ShopError
+from services.common.logs import get_logger
+from services.common.metrics import Metrics
+
+log = get_logger(__name__)
+
+JobFunction = Callable[[], Awaitable[None]]
+
+_RUN_SECONDS = 60.0
+
+
+class Job:
+    """Runs a function every so often, and at once after `wake()`. A failing run is logged, counted
+    and tried again.
+    """
+
+    def __init__(
+        self, name: str, interval_seconds: float, run: JobFunction, metrics: Metrics
+    ) -> None:
+        self.name = name
+        self._interval_seconds = interval_seconds
+        self._run = run
+        self._metrics = metrics
+        self._woken = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the job still runs, or has not been started or was stopped on purpose."""
+        return self._stopping or self._task is None or not self._task.done()
+
+    def start(self) -> None:
+        """Starts the job; its first run comes at once."""
+        self._task = asyncio.create_task(self._loop(), name=f"job {self.name}")
+
+    def wake(self) -> None:
+        """Runs the job now, or once more when it is running."""
+        self._woken.set()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Lets a run under way finish within the grace, then cancels it."""
+        self._stopping = True
+        self._woken.set()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=grace_seconds)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _loop(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            await self._run_once()
+            # Jitter keeps several processes from sweeping in step.
+            pause_seconds = self._interval_seconds * random.uniform(0.8, 1.2)  # noqa: S311  not for secrets
+            try:
+                async with asyncio.timeout(pause_seconds):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _run_once(self) -> None:
+        outcome = "ok"
+        with context.background(_RUN_SECONDS):
+            try:
+                async with asyncio.timeout(_RUN_SECONDS):
+                    await self._run()
+            except ShopError as error:
+                outcome = error.kind.value
+                log.warning("job.failed", job=self.name, kind=error.kind.value, reason=error.detail)
+            except Exception:
+                outcome = "crashed"
+                log.exception("job.crashed", job=self.name)
+        self._metrics.job(self.name, outcome)

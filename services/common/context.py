@@ -1,0 +1,144 @@
+"""What travels with a request through every service: its id, its deadline, its routing headers and
+the user's token.
+
+The servers set the context, the clients send it on. Code in between only reads :func:`current` when
+it must.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from services.common.errors import Kind, ShopError
+from services.common.record import CallLog
+
+REQUEST_ID_HEADER = "x-request-id"
+DEADLINE_HEADER = "x-deadline-ms"
+ROUTING_HEADERS = ("canary", "x-user-group", "user-id")
+
+_MAX_HEADER_LENGTH = 128
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One request's luggage.
+
+    :param deadline: in seconds of :func:`time.monotonic`; it only ever shrinks along the chain.
+    :param token: the caller's bearer token, sent on to the callees that act for the user.
+    """
+
+    deadline: float
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    routing: Mapping[str, str] = field(default_factory=dict[str, str])
+    token: str | None = None
+    log: CallLog = field(default_factory=CallLog)
+
+    @property
+    def seconds_left(self) -> float:
+        """The time left until the deadline; negative when it has passed."""
+        return self.deadline - time.monotonic()
+
+    def allowance(self, wanted_seconds: float) -> float:
+        """How long the next call may take.
+
+        :raises ShopError: TIMEOUT, when nothing is left.
+        """
+        left = self.seconds_left
+        if left <= 0:
+            raise ShopError(
+                Kind.TIMEOUT, "deadline-passed", "The time for this request is used up."
+            )
+        return min(wanted_seconds, left)
+
+    def headers(self, allowance_seconds: float) -> dict[str, str]:
+        """The headers (or gRPC metadata) that carry this context to a callee, but for the user's
+        token.
+        """
+        return {
+            **self.routing,
+            REQUEST_ID_HEADER: self.request_id,
+            DEADLINE_HEADER: str(max(1, int(allowance_seconds * 1000))),
+        }
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)
+
+
+def current() -> RequestContext:
+    """The context of the request that is being served, or of the background job that runs.
+
+    :raises LookupError: outside of both, which is a mistake in the program.
+    """
+    context = _current.get()
+    if context is None:
+        raise LookupError(
+            "no request is being served here; background work runs inside `background()`"
+        )
+    return context
+
+
+def current_request_id() -> str | None:
+    """The current request's id, or None outside of any request."""
+    context = _current.get()
+    return context.request_id if context else None
+
+
+@contextmanager
+def serving(context: RequestContext) -> Generator[RequestContext]:
+    """Makes `context` the current one."""
+    reset = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(reset)
+
+
+@contextmanager
+def background(seconds: float) -> Generator[RequestContext]:
+    """A context for work that no request waits for, with its own deadline."""
+    with serving(RequestContext(deadline=time.monotonic() + seconds)) as context:
+        yield context
+
+
+def from_headers(headers: Mapping[str, str], limit_seconds: float) -> RequestContext:
+    """The context that a caller sent. Values of the wrong form are ignored, never an error.
+
+    :param headers: names in lower case.
+    :param limit_seconds: the longest that this service lets a request take, whatever the caller
+        asks for.
+    """
+    routing = {
+        name: value
+        for name in ROUTING_HEADERS
+        if (value := headers.get(name)) is not None and _is_clean(value)
+    }
+    request_id = headers.get(REQUEST_ID_HEADER)
+    authorization = headers.get("authorization", "")
+    scheme, _, token = authorization.partition(" ")
+    return RequestContext(
+        deadline=time.monotonic()
+        + min(limit_seconds, _seconds(headers.get(DEADLINE_HEADER), limit_seconds)),
+        request_id=request_id if request_id and _is_clean(request_id) else uuid.uuid4().hex,
+        routing=routing,
+        token=token.strip() if scheme.lower() == "bearer" and token.strip() else None,
+    )
+
+
+def _is_clean(value: str) -> bool:
+    return 0 < len(value) <= _MAX_HEADER_LENGTH and value.isascii() and value.isprintable()
+
+
+def _seconds(milliseconds: str | None, default: float) -> float:
+    if (
+        milliseconds is None
+        or not milliseconds.isascii()
+        or not milliseconds.isdigit()
+        or len(milliseconds) > 9
+    ):
+        return default
+    return int(milliseconds) / 1000

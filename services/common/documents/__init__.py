@@ -1,0 +1,38 @@
+"""One small document store with two implementations: SQLite on one machine, MongoDB in a cluster.
+
+A service declares its collections (:class:`Collection`, :class:`Index`) and works on
+:class:`Documents`, the typed view.
+"""
+
+from services.common.documents.api import (
+    AlreadyExists,
+    Collection,
+    DocumentStore,
+    Index,
+    Page,
+    RevisionConflict,
+    Stored,
+    StoreUnavailable,
+)
+from services.common.documents.opening import open_store
+from services.common.documents.sqlite import SqliteStore
+from services.common.documents.typed import DocumentModel, Documents
+from services.common.documents.values import Json, OrderValue, Scalar
+
+__all__ = [
+    "AlreadyExists",
+    "Collection",
+    "DocumentModel",
+    "DocumentStore",
+    "Documents",
+    "Index",
+    "Json",
+    "OrderValue",
+    "Page",
+    "RevisionConflict",
+    "Scalar",
+    "SqliteStore",
+    "StoreUnavailable",
+    "Stored",
+    "open_store",
+]

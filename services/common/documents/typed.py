@@ -1,0 +1,189 @@
+"""The typed view of a collection: pydantic models in, pydantic models out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from services.common.documents import cursor as cursors
+from services.common.documents.api import (
+    Collection,
+    DocumentStore,
+    Page,
+    Query,
+    Record,
+    Stored,
+    position,
+)
+from services.common.documents.increment import Increment
+from services.common.documents.values import (
+    Body,
+    Json,
+    OrderValue,
+    Scalar,
+    assign,
+    check_json,
+    lookup,
+)
+
+
+class DocumentModel(Protocol):
+    """A pydantic ``BaseModel`` with an ``id: str``."""
+
+    @property
+    def id(self) -> str: ...
+
+    def model_dump(self, *, mode: str, round_trip: bool) -> dict[str, Any]: ...
+
+    @classmethod
+    def model_validate(cls, obj: Any) -> Self: ...
+
+
+M = TypeVar("M", bound=DocumentModel)
+Opened = TypeVar("Opened", bound=DocumentModel)
+
+
+class Documents(Generic[M]):
+    """One collection of a store, as values of one model.
+
+    Every method may raise :class:`StoreUnavailable`. ``ValueError`` means a mistake in the program:
+    an index that is not declared, values that do not fit it, or a value that the stores cannot hold
+    (see :mod:`.values`).
+    """
+
+    def __init__(self, store: DocumentStore, collection: Collection, model: type[M]) -> None:
+        self._store = store
+        self._collection = collection
+        self._model = model
+
+    @staticmethod
+    async def open(
+        store: DocumentStore, collection: Collection, model: type[Opened]
+    ) -> Documents[Opened]:
+        """Prepares the collection (see :meth:`DocumentStore.prepare`) and gives its view."""
+        await store.prepare(collection)
+        return Documents(store, collection, model)
+
+    async def insert(self, value: M) -> Stored[M]:
+        """Stores a new document.
+
+        :raises AlreadyExists: its id or its values in a unique index are taken.
+        """
+        await self._store.insert(self._collection, value.id, self._body(value))
+        return Stored(value, 1)
+
+    async def get(self, document_id: str) -> Stored[M] | None:
+        """The document with that id."""
+        return (await self.get_many([document_id])).get(document_id)
+
+    async def get_many(self, ids: Iterable[str]) -> dict[str, Stored[M]]:
+        """Those documents that exist, by id."""
+        wanted = list(dict.fromkeys(ids))
+        records = await self._store.get_many(self._collection, wanted) if wanted else []
+        return {record.id: self._stored(record) for record in records}
+
+    async def find(
+        self,
+        index: str,
+        *,
+        equal: Sequence[Scalar] = (),
+        contains: Sequence[str] = (),
+        at_least: OrderValue | None = None,
+        below: OrderValue | None = None,
+        descending: bool = False,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page[M]:
+        """One page of the documents that match, in the order of the index.
+
+        Going from page to page returns each document once that exists and keeps its place all the
+        while.
+
+        :param equal: one value for each of the index's ``equal`` paths.
+        :param contains: strings that must all be in the list at the index's ``each`` path, the
+            rarest first.
+        :param at_least: lower bound of the order value, inclusive.
+        :param below: upper bound of the order value, exclusive.
+        :param cursor: the ``next_cursor`` of the page before, of a search with the same arguments.
+        :raises ShopError: ``INVALID``, ``invalid-cursor``: the cursor is malformed or of another
+            search.
+        """
+        declared = self._collection.index(index)
+        if limit < 1:
+            raise ValueError("limit must be at least 1")
+        check_json([*equal, *contains, at_least, below])
+        after = None if cursor is None else cursors.decode(declared, cursor, descending=descending)
+        terms = tuple(dict.fromkeys(contains))
+        # One more than asked for tells whether there is a next page.
+        query = Query(declared, tuple(equal), terms, at_least, below, descending, limit + 1, after)
+        records = await self._store.find(self._collection, query)
+        next_cursor = None
+        if len(records) > limit:
+            del records[limit:]
+            next_cursor = cursors.encode(
+                declared, position(declared, records[-1]), descending=descending
+            )
+        return Page([self._stored(record) for record in records], next_cursor)
+
+    async def replace(self, stored: Stored[M], value: M) -> Stored[M]:
+        """Compare-and-set: puts ``value`` in the place of the very state that ``stored`` is.
+
+        :raises RevisionConflict: the document was changed or deleted meanwhile.
+        :raises AlreadyExists: its new values in a unique index are taken.
+        """
+        if value.id != stored.value.id:
+            raise ValueError("the id of a document never changes")
+        await self._store.replace(self._collection, value.id, stored.revision, self._body(value))
+        return Stored(value, stored.revision + 1)
+
+    async def increment(
+        self,
+        document_id: str,
+        by: Mapping[str, int],
+        *,
+        at_least: Mapping[str, int] | None = None,
+        present: Iterable[str] = (),
+        absent: Iterable[str] = (),
+        put: Mapping[str, Json] | None = None,
+        remove: Iterable[str] = (),
+    ) -> Stored[M] | None:
+        """Changes a document in one atomic step, if all guards hold; see :class:`Increment`.
+
+        :returns: the new state; ``None`` when a guard does not hold or there is no such document.
+        :raises AlreadyExists: its new values in a unique index are taken.
+        """
+        change = Increment(
+            by, at_least or {}, tuple(present), tuple(absent), put or {}, tuple(remove)
+        )
+        for path, new in change.put.items():
+            affected: Body = {}
+            assign(affected, path, new)
+            self._check_indexed(affected)
+        record = await self._store.increment(self._collection, document_id, change)
+        return None if record is None else self._stored(record)
+
+    async def delete(self, stored: Stored[M]) -> None:
+        """Deletes the very state that ``stored`` is.
+
+        :raises RevisionConflict: the document was changed or deleted meanwhile.
+        """
+        await self._store.delete(self._collection, stored.value.id, stored.revision)
+
+    def _body(self, value: M) -> Body:
+        # round_trip: computed fields are left out, because validating them back would refuse them.
+        body: Body = value.model_dump(mode="json", round_trip=True)
+        check_json(body)
+        self._check_indexed(body)
+        return body
+
+    def _check_indexed(self, body: Body) -> None:
+        """SQLite's JSON functions end a string at NUL: different ones could meet in an index."""
+        for index in self._collection.indexes:
+            for path in index.paths:
+                value = lookup(body, path)
+                for element in value if isinstance(value, list) else [value]:
+                    if isinstance(element, str) and "\0" in element:
+                        raise ValueError(f"{path} is indexed and contains NUL")
+
+    def _stored(self, record: Record) -> Stored[M]:
+        return Stored(self._model.model_validate(record.body), record.revision)

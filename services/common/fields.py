@@ -1,0 +1,115 @@
+"""Types of the text that people type in: bounded, on one line, else kept as it is.
+
+Nothing is escaped here: that is for whoever shows the text. The types work in request models and in
+documents alike, since each accepts its own results unchanged. Their messages are for people: forms
+show them beside the field.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them its angle brackets
+
+# The C0 and C1 control characters, and the two separators that also break a line.
+_BREAKING = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_ANY_BREAKING = re.compile(f"[{_BREAKING}]")
+_ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}][^{_BREAKING}]*$"
+
+
+@dataclass(frozen=True, slots=True)
+class OneLine:
+    """Text on one line: ``name: Annotated[str, OneLine(100)]``.
+
+    Spaces around it are dropped; 1 to `max_length` characters are left, none a control character.
+    """
+
+    max_length: int
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        text = core_schema.str_schema(
+            strip_whitespace=True, min_length=1, max_length=self.max_length
+        )
+        return core_schema.no_info_after_validator_function(_without_breaks, text)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "pattern": _ONE_LINE_PATTERN}
+
+
+def normalised_email(text: str) -> str:
+    """One spelling for each e-mail address: ASCII (IDNA for the domain) and in lower case.
+
+    RFC 5321 leaves the case of the local part to the receiving host, but people do not. The DNS is
+    not asked. The domains that RFC 2606 reserves for tests and examples are accepted, since a demo
+    needs addresses that belong to nobody. A local part that needs SMTPUTF8 is not, since not every
+    relay delivers to it.
+
+    :raises ValueError: not an e-mail address; the message says why.
+    """
+    try:
+        address = validate_email(
+            text, check_deliverability=False, test_environment=True, allow_smtputf8=False
+        )
+    except EmailNotValidError as error:
+        reason = str(error).rstrip(".")
+        raise PydanticCustomError("email", "{reason}", {"reason": reason}) from error
+    assert address.ascii_email is not None, "an address without SMTPUTF8 is ASCII"
+    return address.ascii_email.lower()
+
+
+def _without_breaks(text: str) -> str:
+    if _ANY_BREAKING.search(text):
+        raise PydanticCustomError("one_line", "Control characters and line breaks cannot be used")
+    return text
+
+
+def _country_code(text: str) -> str:
+    code = text.strip()
+    if len(code) != 2 or not code.isascii() or not code.isalpha():
+        raise PydanticCustomError(
+            "country_code", "A country is given by the two letters of its ISO 3166-1 code"
+        )
+    return code.upper()
+
+
+Email = Annotated[
+    str,
+    Field(max_length=MAX_EMAIL_LENGTH, examples=["ada@example.com"]),
+    AfterValidator(normalised_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": MAX_EMAIL_LENGTH}),
+]
+
+CountryCode = Annotated[
+    str,
+    Field(description="ISO 3166-1 alpha-2", examples=["NL"]),
+    AfterValidator(_country_code),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z]{2}$"}),
+]
+
+
+class AddressFields(BaseModel):
+    """Where a parcel goes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, OneLine(100)] = Field(examples=["Ada Lovelace"])
+    street: Annotated[str, OneLine(200)] = Field(examples=["Keizersgracht 123"])
+    postal_code: Annotated[str, OneLine(20)] = Field(examples=["1015 CJ"])
+    city: Annotated[str, OneLine(100)] = Field(examples=["Amsterdam"])
+    country: CountryCode

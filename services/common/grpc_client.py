@@ -1,0 +1,130 @@
+"""Calls to other services over gRPC: only those that the topology declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from services.common import context, record
+from services.common.calls import CallTools, observed
+from services.common.errors import Kind, ShopError
+from services.common.grpc_metadata import error_from_status
+from services.common.telemetry import inject_trace
+from services.common.topology import Edge, GrpcCall, undeclared
+
+RequestType = TypeVar("RequestType", bound=Message)
+ResponseType = TypeVar("ResponseType", bound=Message)
+_Request_contra = TypeVar("_Request_contra", bound=Message, contravariant=True)
+_Response_co = TypeVar("_Response_co", bound=Message, covariant=True)
+
+# A callee that comes back is found again within a second; round_robin spreads calls over its
+# instances.
+_CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+)
+
+
+class Rpc(Protocol[_Request_contra, _Response_co]):
+    """One unary RPC: ``response = await rpc(request)``."""
+
+    async def __call__(self, request: _Request_contra) -> _Response_co: ...
+
+
+def open_channel(addresses: Sequence[str]) -> grpc.aio.Channel:
+    """A channel to one callee: a DNS name in the cluster, or several instances as ``ip:port``."""
+    target = f"dns:///{addresses[0]}" if len(addresses) == 1 else "ipv4:" + ",".join(addresses)
+    return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
+class GrpcEdge:
+    """All RPCs from this process to one callee."""
+
+    def __init__(self, edge: Edge, channel: grpc.aio.Channel, tools: CallTools) -> None:
+        self.edge = edge
+        self.tools = tools
+        self._channel = channel
+
+    def rpc(
+        self, name: str, request: type[RequestType], response: type[ResponseType]
+    ) -> Rpc[RequestType, ResponseType]:
+        """Binds one declared RPC, named ``package.Service/Method``.
+
+        :raises ConfigurationError: the topology does not declare it.
+        """
+        for call in self.edge.grpc:
+            if call.rpc == name:
+                return _BoundRpc(self, call, self._multicallable(name, request, response))
+        raise undeclared(self.tools.caller, f"{self.edge.callee}'s {name}")
+
+    def _multicallable(
+        self, name: str, request: type[RequestType], response: type[ResponseType]
+    ) -> grpc.aio.UnaryUnaryMultiCallable[RequestType, ResponseType]:
+        serialize: Callable[[RequestType], bytes] = request.SerializeToString
+        return self._channel.unary_unary(
+            f"/{name}", request_serializer=serialize, response_deserializer=response.FromString
+        )
+
+
+class _BoundRpc(Generic[RequestType, ResponseType]):
+    def __init__(
+        self,
+        edge: GrpcEdge,
+        call: GrpcCall,
+        multicallable: grpc.aio.UnaryUnaryMultiCallable[RequestType, ResponseType],
+    ) -> None:
+        self._edge = edge
+        self._call = call
+        self._multicallable = multicallable
+
+    async def __call__(self, request: RequestType) -> ResponseType:
+        attempts = 1 + self._call.client_retries
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._attempt(request)
+            except ShopError as error:
+                if attempt == attempts or error.kind not in {Kind.UNAVAILABLE, Kind.TIMEOUT}:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _attempt(self, request: RequestType) -> ResponseType:
+        served_for = context.current()
+        callee = self._edge.edge.callee
+        allowance_seconds = served_for.allowance(self._call.timeout_ms / 1000)
+        async with observed(
+            self._edge.tools, callee=callee, operation=self._call.operation, protocol="grpc"
+        ) as outcome:
+            metadata = served_for.headers(allowance_seconds)
+            if served_for.token is not None:
+                metadata["authorization"] = f"Bearer {served_for.token}"
+            inject_trace(metadata)
+            call = self._multicallable(
+                request, timeout=allowance_seconds, metadata=grpc.aio.Metadata(*metadata.items())
+            )
+            try:
+                response = await call
+            except grpc.aio.AioRpcError as error:
+                trailing = list(error.trailing_metadata() or ())
+                outcome.served = record.decode(_text(trailing))
+                raise error_from_status(
+                    error.code(), error.details() or "", trailing, callee
+                ) from error
+            outcome.served = record.decode(_text(list(await call.trailing_metadata() or ())))
+            outcome.status = "ok"
+            return response
+
+
+def _text(trailing: Sequence[tuple[str, str | bytes]]) -> str | None:
+    for key, value in trailing:
+        if key == record.HEADER and isinstance(value, str):
+            return value
+    return None

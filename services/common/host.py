@@ -1,0 +1,364 @@
+"""The process of one service: opens what the service asks for, serves it, and closes it all in
+order.
+
+A service's `main.py` has one function, ``async def wire(host: Host) -> None``, which builds the
+service out of what the host gives: settings, documents, clients, and places to serve at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack
+from functools import cached_property
+from typing import TypeVar
+
+import aiohttp
+import grpc.aio
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from opentelemetry.trace import Tracer
+from starlette.types import ASGIApp
+
+from services.common.background import Job, JobFunction
+from services.common.calls import CallTools
+from services.common.documents import (
+    Collection,
+    DocumentModel,
+    Documents,
+    DocumentStore,
+    open_store,
+)
+from services.common.errors import ConfigurationError
+from services.common.grpc_client import GrpcEdge, open_channel
+from services.common.grpc_server import GrpcServer
+from services.common.http_client import HttpEdge
+from services.common.http_protocol import bounded_http_protocol
+from services.common.http_server import Readiness, make_app, serve_app
+from services.common.identity import JWKS_PATH, TokenVerifier, asks_for_caller
+from services.common.logs import get_logger
+from services.common.metrics import Metrics
+from services.common.provide import provide
+from services.common.settings import ProcessSettings, SettingsType, read_settings
+from services.common.telemetry import make_tracer_provider
+from services.common.topology import Port, Topology
+
+log = get_logger(__name__)
+
+Model = TypeVar("Model", bound=DocumentModel)
+ServicerType = TypeVar("ServicerType")
+Wire = Callable[["Host"], Awaitable[None]]
+Announce = Callable[[], None]
+
+_KEEP_ALIVE_SECONDS = 75
+_JOB_GRACE_SECONDS = 2.0
+
+
+class Host:
+    """What a service is built with. Made by :func:`hosting`."""
+
+    def __init__(
+        self, name: str, topology: Topology, process: ProcessSettings, resources: AsyncExitStack
+    ) -> None:
+        self.name = name
+        self.topology = topology
+        self.process = process
+        self.metrics = Metrics()
+        self.readiness = Readiness()
+        self._declared = topology.service(name)
+        self._resources = resources
+        self._tracer_provider = make_tracer_provider(
+            service=self._declared.workload,
+            version=process.version,
+            instance=process.instance,
+            namespace=topology.namespace,
+            sampling_ratio=self._sampling_ratio,
+            otlp_endpoint=process.otel_exporter_otlp_endpoint,
+        )
+        resources.push_async_callback(asyncio.to_thread, self._tracer_provider.shutdown)
+        self.tracer: Tracer = self._tracer_provider.get_tracer("meshmart")
+        self.call_tools = CallTools(caller=name, tracer=self.tracer, metrics=self.metrics)
+        self._store: DocumentStore | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._jobs: list[Job] = []
+        self._wrappers: list[Callable[[ASGIApp], ASGIApp]] = []
+        self._app = make_app(
+            title=self._declared.workload,
+            description=self._declared.about,
+            settings=process,
+            readiness=self.readiness,
+            is_alive=lambda: all(job.is_alive for job in self._jobs),
+            metrics=self.metrics,
+        )
+        self._grpc: GrpcServer | None = None
+        if self._declared.grpc is not None:
+            self._grpc = GrpcServer(
+                service=name, settings=process, tracer=self.tracer, metrics=self.metrics
+            )
+        self._check_variant()
+
+    def settings(self, kind: type[SettingsType]) -> SettingsType:
+        """Reads the service's own settings.
+
+        :raises ConfigurationError: naming the wrong or missing one.
+        """
+        return read_settings(kind)
+
+    async def documents(self, collection: Collection, model: type[Model]) -> Documents[Model]:
+        """A collection of the service's own database."""
+        if not self._declared.database:
+            raise ConfigurationError(
+                f"{self.name} wants a database, but topology.yaml declares none: "
+                "set `database: true` there."
+            )
+        if self._store is None:
+            self._store = open_store(self.process.database_url, self.name)
+            self._resources.push_async_callback(self._store.close)
+            self.readiness.add("database", self._store.ping)
+        await self._store.prepare(collection)
+        return Documents(self._store, collection, model)
+
+    def http(self, callee: str) -> HttpEdge:
+        """The HTTP calls to another service. ConfigurationError when the topology does not declare
+        the edge.
+        """
+        edge = self.topology.edge(self.name, callee)
+        return HttpEdge(edge, self.http_addresses(callee), self.http_session(), self.call_tools)
+
+    def grpc(self, callee: str) -> GrpcEdge:
+        """The RPCs to another service. ConfigurationError when the topology does not declare the
+        edge.
+        """
+        edge = self.topology.edge(self.name, callee)
+        if callee not in self._channels:
+            declared = self.topology.service(callee)
+            addresses = self.process.grpc_addresses.get(callee) or _cluster_address(
+                declared.workload, declared.grpc
+            )
+            channel = open_channel(addresses)
+            self._channels[callee] = channel
+            self._resources.push_async_callback(channel.close)
+        return GrpcEdge(edge, self._channels[callee], self.call_tools)
+
+    def http_addresses(self, callee: str) -> tuple[str, ...]:
+        """Where a service's HTTP port is reached, as ``host:port``."""
+        declared = self.topology.service(callee)
+        return self.process.http_addresses.get(callee) or _cluster_address(
+            declared.workload, declared.http
+        )
+
+    def http_session(self) -> aiohttp.ClientSession:
+        """The process's one pool of HTTP connections."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, limit_per_host=100, keepalive_timeout=_KEEP_ALIVE_SECONDS - 15
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=2.0),
+                auto_decompress=False,
+            )
+            self._resources.push_async_callback(self._session.close)
+        return self._session
+
+    @cached_property
+    def token_verifier(self) -> TokenVerifier:
+        """Verifies the users' access tokens, with the keys that `auth` publishes."""
+        fetch = self.http("auth").route("GET", JWKS_PATH)
+
+        async def fetch_keys() -> object:
+            return (await fetch()).json()
+
+        return TokenVerifier(fetch_keys)
+
+    def serve_http(self, router: APIRouter, *instances: object) -> None:
+        """Adds HTTP routes, and the objects that they ask for by type (see :mod:`.provide`)."""
+        self._app.include_router(router)
+        if asks_for_caller(router):
+            provide(self._app, self.token_verifier)
+        for instance in instances:
+            provide(self._app, instance)
+
+    def serve_grpc(
+        self,
+        add: Callable[[ServicerType, grpc.aio.Server], None],
+        servicer: ServicerType,
+        full_name: str,
+    ) -> None:
+        """Adds a gRPC service by its generated `add_…Servicer_to_server`."""
+        if self._grpc is None:
+            raise ConfigurationError(
+                f"{self.name} offers gRPC, but topology.yaml declares no port for it: "
+                "add `grpc:` there."
+            )
+        add(servicer, self._grpc.server)
+        self._grpc.offer(full_name)
+
+    def every(self, name: str, interval_seconds: float, run: JobFunction) -> Job:
+        """Adds a background job, started with the servers."""
+        job = Job(name, interval_seconds, run, self.metrics)
+        self._jobs.append(job)
+        return job
+
+    def app_setup(self, adjust: Callable[[FastAPI], None]) -> None:
+        """Changes the FastAPI app itself: mounts, exception handlers, middleware."""
+        adjust(self._app)
+
+    def wrap_app(self, wrapper: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Puts an ASGI app in front of everything, tracing included."""
+        self._wrappers.append(wrapper)
+
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Closes something of the service's own when the process ends."""
+        self._resources.push_async_callback(close)
+
+    def app(self) -> ASGIApp:
+        """The finished HTTP app. Called once, after everything was added."""
+        serve_app(
+            self._app,
+            service=self.name,
+            settings=self.process,
+            metrics=self.metrics,
+            tracer_provider=self._tracer_provider,
+        )
+        app: ASGIApp = self._app
+        for wrapper in self._wrappers:
+            app = wrapper(app)
+        return app
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Serves gRPC and runs the jobs; on the way out lets both finish what they are doing."""
+        if self._grpc is not None and self._declared.grpc is not None:
+            port = self.process.grpc_port or self._declared.grpc.port
+            await self._grpc.start(f"{self.process.host}:{port}")
+        for job in self._jobs:
+            job.start()
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(job.stop(_JOB_GRACE_SECONDS) for job in self._jobs))
+            if self._grpc is not None:
+                await self._grpc.stop(self.process.drain_seconds)
+
+    async def announce_ready(self, announce: Announce) -> None:
+        """Calls `announce` as soon as the process is ready for requests."""
+        await self.readiness.wait()
+        log.info("service.ready", http_port=self.http_port)
+        announce()
+
+    async def drain(self) -> None:
+        """Takes the process out of rotation: not ready for anyone who asks, yet still answering."""
+        self.readiness.draining = True
+        if self._grpc is not None:
+            await self._grpc.drain()
+
+    @property
+    def http_port(self) -> int:
+        """The port for HTTP."""
+        return self.process.http_port or self._declared.http.port
+
+    @property
+    def _sampling_ratio(self) -> float:
+        if self.process.trace_sampling_ratio is not None:
+            return self.process.trace_sampling_ratio
+        return self._declared.trace_sampling_ratio
+
+    def _check_variant(self) -> None:
+        variant = self.process.variant
+        if variant is not None and variant not in self._declared.variants:
+            known = ", ".join(self._declared.variants) or "none"
+            raise ConfigurationError(
+                f"The setting VARIANT is {variant!r}, but {self.name} has these: {known}."
+            )
+
+
+@contextlib.asynccontextmanager
+async def hosting(
+    name: str, wire: Wire, *, topology: Topology, process: ProcessSettings
+) -> AsyncGenerator[Host]:
+    """A wired host that does not listen yet; closes everything it opened."""
+    async with AsyncExitStack() as resources:
+        host = Host(name, topology, process, resources)
+        await wire(host)
+        yield host
+
+
+async def serve(
+    name: str,
+    wire: Wire,
+    *,
+    topology: Topology,
+    process: ProcessSettings,
+    announce: Announce,
+    stop: asyncio.Event,
+) -> None:
+    """Runs one service until it is told to stop, then drains it.
+
+    :param announce: called once, when the process is ready for requests.
+    :param stop: set by whoever wants the service to end.
+    :raises ConfigurationError: the service cannot start as configured.
+    """
+    async with hosting(name, wire, topology=topology, process=process) as host:
+        server = _Server(
+            uvicorn.Config(
+                host.app(),
+                host=process.host,
+                port=host.http_port,
+                http=bounded_http_protocol(process.head_seconds),
+                loop="none",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(process.drain_seconds)),
+            )
+        )
+        async with host.running():
+            serving = asyncio.create_task(server.serve_until_exit(), name="http server")
+            await server.wait_started(serving)
+            stopping = asyncio.create_task(stop.wait())
+            announcing = asyncio.create_task(host.announce_ready(announce))
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            log.info("service.draining")
+            await host.drain()
+            server.should_exit = True
+            announcing.cancel()
+            stopping.cancel()
+            await serving
+        log.info("service.stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which would fight the host's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def serve_until_exit(self) -> None:
+        try:
+            await self.serve()
+        except SystemExit as error:  # uvicorn's way to say that it could not listen
+            raise ConfigurationError(
+                f"The HTTP address {self.config.host}:{self.config.port} cannot be used: "
+                "choose another port or stop what listens there."
+            ) from error
+
+    async def wait_started(self, serving: asyncio.Task[None]) -> None:
+        while not self.started:
+            if serving.done():
+                await serving
+                return
+            await asyncio.sleep(0.005)
+
+
+def _cluster_address(workload: str, port: Port | None) -> tuple[str, ...]:
+    if port is None:
+        raise ConfigurationError(f"{workload} offers no such port in the topology.")
+    return (f"{workload}:{port.service_port}",)

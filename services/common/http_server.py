@@ -1,0 +1,282 @@
+"""The HTTP side of every service: the FastAPI app with context, limits, problems, probes and
+metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.common import context, record
+from services.common.errors import ShopError
+from services.common.logs import get_logger
+from services.common.metrics import Metrics
+from services.common.problem import (
+    Problem,
+    http_exception_response,
+    install_problem_handlers,
+    problem_response,
+    shop_error_response,
+)
+from services.common.provide import provide
+from services.common.settings import ProcessSettings
+
+PROBE_PATHS = ("/livez", "/readyz", "/metrics")
+
+_CHECK_PAUSE_SECONDS = 0.05
+
+ReadinessCheck = Callable[[], Awaitable[None]]
+
+log = get_logger(__name__)
+
+
+class Readiness:
+    """Whether this process should get traffic: it is not draining and all its checks pass."""
+
+    def __init__(self, timeout_seconds: float = 1.0) -> None:
+        self.draining = False
+        self._checks: dict[str, ReadinessCheck] = {}
+        self._timeout_seconds = timeout_seconds
+
+    def add(self, name: str, check: ReadinessCheck) -> None:
+        """Adds a check; one that raises or takes too long makes the process not ready."""
+        self._checks[name] = check
+
+    async def wait(self) -> None:
+        """Returns once the process is ready."""
+        while await self.report():  # noqa: ASYNC110  the checks ask others, who tell us nothing
+            await asyncio.sleep(_CHECK_PAUSE_SECONDS)
+
+    async def report(self) -> dict[str, str]:
+        """What is wrong, by check; empty when the process is ready."""
+        if self.draining:
+            return {"process": "draining"}
+        wrong: dict[str, str] = {}
+        for name, check in self._checks.items():
+            try:
+                async with asyncio.timeout(self._timeout_seconds):
+                    await check()
+            except TimeoutError:
+                wrong[name] = "no answer in time"
+            except ShopError as error:
+                wrong[name] = error.detail
+        return wrong
+
+
+def make_app(
+    *,
+    title: str,
+    description: str,
+    settings: ProcessSettings,
+    readiness: Readiness,
+    is_alive: Callable[[], bool],
+    metrics: Metrics,
+) -> FastAPI:
+    """A FastAPI app with everything that all services share, but for the tracing and the context
+    (see `serve_app`).
+    """
+    app = FastAPI(
+        title=title,
+        description=description,
+        version=settings.version,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    provide(app, settings)
+    install_problem_handlers(app)
+    _install_probes(app, readiness, is_alive, metrics)
+    _publish_problem_schema(app)
+    return app
+
+
+def serve_app(
+    app: FastAPI,
+    *,
+    service: str,
+    settings: ProcessSettings,
+    metrics: Metrics,
+    tracer_provider: TracerProvider,
+) -> None:
+    """Wraps the app: tracing outermost, so that everything inside belongs to the request's span."""
+    app.add_middleware(RequestMiddleware, service=service, settings=settings, metrics=metrics)
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=tracer_provider,
+        excluded_urls=",".join(f"{path}$" for path in PROBE_PATHS),
+        exclude_spans=["receive", "send"],
+    )
+
+
+class RequestMiddleware:
+    """Sets the request's context, holds its limits, and stamps the answer with its id and call
+    record.
+
+    Limits: the whole request within its deadline, its body within `max_body_bytes` and
+    `body_seconds`. An error that no handler knows becomes a plain 500 problem, with the cause in
+    the log only.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, service: str, settings: ProcessSettings, metrics: Metrics
+    ) -> None:
+        self._app = app
+        self._service = service
+        self._settings = settings
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in scope["headers"]
+        }
+        request = context.from_headers(headers, self._settings.request_timeout_seconds)
+        status = 0
+
+        async def send_stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._stamp(message, request, started)
+            await send(message)
+
+        with context.serving(request):
+            answer: Response | None = None
+            try:
+                body = _BoundedBody(receive, headers, self._settings)
+                async with asyncio.timeout(request.seconds_left):
+                    await self._app(scope, body, send_stamped)
+            except TimeoutError:
+                answer = problem_response(504, "deadline-passed", "The answer took too long.")
+            except HTTPException as refused:
+                answer = http_exception_response(refused)
+            except ClientDisconnect:
+                log.info("http.client_gone", path=scope["path"])
+            except ShopError as error:
+                answer = shop_error_response(error)
+            except Exception:
+                log.exception("http.failed", method=scope["method"], path=scope["path"])
+                answer = problem_response(500, "internal", "Something went wrong on our side.")
+            if answer is not None and status == 0:
+                await answer(scope, receive, send_stamped)
+            self._observe(scope, status, time.perf_counter() - started)
+
+    def _stamp(self, message: Message, request: context.RequestContext, started: float) -> None:
+        served = record.Served(
+            service=self._service,
+            version=self._settings.version,
+            instance=self._settings.instance,
+            milliseconds=(time.perf_counter() - started) * 1000,
+            calls=tuple(request.log.calls),
+            dropped=request.log.dropped,
+        )
+        message["headers"] = [
+            *message["headers"],
+            (context.REQUEST_ID_HEADER.encode(), request.request_id.encode()),
+            (record.HEADER.encode(), record.encode(served).encode()),
+        ]
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        route = scope.get("route")
+        operation = f"{scope['method']} {getattr(route, 'path', 'unknown')}"
+        self._metrics.request("http", operation, str(status), seconds)
+        log.info(
+            "http.served",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round(seconds * 1000, 1),
+        )
+
+
+class _BoundedBody:
+    """An ASGI `receive` that gives up on a body that is too large or too slow."""
+
+    def __init__(
+        self, receive: Receive, headers: Mapping[str, str], settings: ProcessSettings
+    ) -> None:
+        self._receive = receive
+        self._max_bytes = settings.max_body_bytes
+        self._received_bytes = 0
+        self._complete = False
+        self._until = time.monotonic() + settings.body_seconds
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self._max_bytes:
+            raise self._too_large()
+
+    async def __call__(self) -> Message:
+        if self._complete:  # what follows is only the client going away
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._until - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            raise _refusal(408, "The request's body did not arrive in time") from None
+        if message["type"] == "http.request":
+            self._received_bytes += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            if self._received_bytes > self._max_bytes:
+                raise self._too_large()
+        return message
+
+    def _too_large(self) -> HTTPException:
+        return _refusal(413, f"The request's body is larger than {self._max_bytes} bytes")
+
+
+def _refusal(status: int, detail: str) -> HTTPException:
+    # An HTTPException is the one kind that FastAPI lets through from where it reads the body. The
+    # rest of the body stays unread, so the connection cannot be used again.
+    return HTTPException(status, detail, headers={"connection": "close"})
+
+
+def _install_probes(
+    app: FastAPI, readiness: Readiness, is_alive: Callable[[], bool], metrics: Metrics
+) -> None:
+    async def livez(_: Request) -> Response:
+        return _probe({} if is_alive() else {"process": "a background job has stopped"})
+
+    async def readyz(_: Request) -> Response:
+        return _probe(await readiness.report())
+
+    async def expose(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app.add_route("/livez", livez, include_in_schema=False)
+    app.add_route("/readyz", readyz, include_in_schema=False)
+    app.add_route("/metrics", expose, include_in_schema=False)
+
+
+def _probe(wrong: dict[str, str]) -> Response:
+    body = orjson.dumps({"status": "failing", "checks": wrong} if wrong else {"status": "ok"})
+    return Response(body, status_code=503 if wrong else 200, media_type="application/json")
+
+
+def _publish_problem_schema(app: FastAPI) -> None:
+    """Puts the Problem schema into the OpenAPI document, where `documented()` refers to it."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs", {}))
+        schemas["Problem"] = problem
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        return document
+
+    app.openapi = openapi

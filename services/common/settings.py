@@ -1,0 +1,89 @@
+"""Settings: read once, typed, at start-up, from the environment. A wrong one stops the process with
+one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.common.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Base of all settings: environment variables in upper case, frozen once read."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+
+class Addresses(Settings):
+    """Where each callee listens when that is not its name in the cluster: ``{"order":
+    ["127.0.0.1:3006"]}``.
+    """
+
+    http_addresses: dict[str, tuple[str, ...]] = {}
+    grpc_addresses: dict[str, tuple[str, ...]] = {}
+
+
+class ProcessSettings(Addresses):
+    """What every service's process can be told."""
+
+    host: str = Field(default="0.0.0.0", description="The address to listen on.")  # noqa: S104  a container's default; the local runner passes 127.0.0.1
+    http_port: int | None = Field(default=None, ge=1, le=65535)
+    grpc_port: int | None = Field(default=None, ge=1, le=65535)
+    database_url: str = Field(
+        default="sqlite:///.data",
+        description="sqlite:///DIRECTORY or mongodb://…; each service has its own database in it.",
+    )
+    version: str = Field(default="v1", pattern=r"^[A-Za-z0-9._-]{1,32}$")
+    variant: str | None = None
+    instance: str = Field(default_factory=socket.gethostname, max_length=64)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_file: Path | None = None
+    otel_exporter_otlp_endpoint: str | None = None
+    trace_sampling_ratio: float | None = Field(default=None, ge=0, le=1)
+    drain_seconds: float = Field(default=10.0, ge=0, le=120)
+    request_timeout_seconds: float = Field(
+        default=15.0, gt=0, le=120, description="The longest that one request may take in all."
+    )
+    head_seconds: float = Field(
+        default=10.0, gt=0, le=120, description="How long a client may take to send the headers."
+    )
+    body_seconds: float = Field(
+        default=10.0, gt=0, le=120, description="How long a client may take to send the body."
+    )
+    max_body_bytes: int = Field(default=256 * 1024, ge=1024)
+
+
+SettingsType = TypeVar("SettingsType", bound=BaseSettings)
+
+
+def read_settings(kind: type[SettingsType]) -> SettingsType:
+    """Reads one group of settings from the environment.
+
+    :raises ConfigurationError: naming the environment variable and what is wrong with it.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(str(part) for part in first["loc"][:1]).upper()
+        message = first["msg"].removeprefix("Value error, ")
+        if not name:  # about several settings together, which the message names
+            raise ConfigurationError(f"The settings are wrong: {message}.") from error
+        if first["type"] == "missing":
+            raise ConfigurationError(
+                f"The setting {name} is missing: set that environment variable."
+            ) from error
+        raise ConfigurationError(
+            f"The setting {name} is wrong: {message[0].lower()}{message[1:]}."
+        ) from error
+    except ValueError as error:  # pydantic-settings: a complex value that is not JSON
+        cause = error.__cause__
+        reason = cause.msg if isinstance(cause, json.JSONDecodeError) else str(error)
+        raise ConfigurationError(f"A setting could not be read: {error} ({reason}).") from error

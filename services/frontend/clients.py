@@ -1,0 +1,310 @@
+"""Whom the frontend calls: one class per service, each bound to the calls that the topology
+declares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from services.common.errors import Kind, ShopError
+from services.common.grpc_client import GrpcEdge
+from services.common.http_client import HttpEdge, HttpReply
+from services.frontend.model import (
+    Address,
+    Article,
+    Category,
+    Draft,
+    MessagePage,
+    Order,
+    OrderPage,
+    Product,
+    ProductPage,
+    Profile,
+    Quote,
+    SavedAddress,
+    Shipment,
+    Tokens,
+    TrackingEvent,
+    from_milliseconds,
+)
+from services.pb import inventory_pb2, product_pb2, shipping_pb2
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class _Categories(BaseModel):
+    items: tuple[Category, ...]
+
+
+class _Addresses(BaseModel):
+    items: tuple[SavedAddress, ...]
+
+
+class AuthClient:
+    """Sessions. Its errors: UNAUTHENTICATED for wrong credentials, THROTTLED after too many of
+    them.
+    """
+
+    def __init__(self, edge: HttpEdge) -> None:
+        self._register = edge.route("POST", "/api/auth/register")
+        self._login = edge.route("POST", "/api/auth/login")
+        self._refresh = edge.route("POST", "/api/auth/refresh")
+        self._logout = edge.route("POST", "/api/auth/logout")
+
+    async def register(self, email: str, password: str, name: str) -> Tokens:
+        """Opens an account and logs in. CONFLICT for an address that has one."""
+        body = {"email": email, "password": password, "name": name}
+        return _read(Tokens, await self._register(json=body))
+
+    async def log_in(self, email: str, password: str) -> Tokens:
+        """A new session."""
+        return _read(Tokens, await self._login(json={"email": email, "password": password}))
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """New tokens for a session. UNAUTHENTICATED when it has ended."""
+        return _read(Tokens, await self._refresh(json={"refresh_token": refresh_token}))
+
+    async def log_out(self, refresh_token: str) -> None:
+        """Ends a session."""
+        await self._logout(json={"refresh_token": refresh_token})
+
+
+class UserClient:
+    """The customer's own account."""
+
+    def __init__(self, edge: HttpEdge) -> None:
+        self._me = edge.route("GET", "/api/users/me")
+        self._change = edge.route("PATCH", "/api/users/me")
+        self._addresses = edge.route("GET", "/api/users/me/addresses")
+        self._add_address = edge.route("POST", "/api/users/me/addresses")
+        self._remove_address = edge.route("DELETE", "/api/users/me/addresses/{address_id}")
+
+    async def profile(self) -> Profile:
+        """The account."""
+        return _read(Profile, await self._me())
+
+    async def rename(self, name: str) -> None:
+        """Changes the name."""
+        await self._change(json={"name": name})
+
+    async def join_beta(self, joins: bool) -> None:
+        """Joins the beta programme, or leaves it."""
+        await self._change(json={"beta": joins})
+
+    async def addresses(self) -> Sequence[SavedAddress]:
+        """The address book."""
+        return _read(_Addresses, await self._addresses()).items
+
+    async def add_address(self, address: Address) -> SavedAddress:
+        """Adds to the address book."""
+        return _read(SavedAddress, await self._add_address(json=address.model_dump()))
+
+    async def remove_address(self, address_id: str) -> None:
+        """Removes from the address book."""
+        await self._remove_address(path={"address_id": address_id})
+
+
+class ProductClient:
+    """The catalogue. A cart's lines come in one call, however many there are."""
+
+    def __init__(self, edge: HttpEdge, rpcs: GrpcEdge) -> None:
+        self._page = edge.route("GET", "/api/products")
+        self._product = edge.route("GET", "/api/products/{product_id}")
+        self._categories = edge.route("GET", "/api/categories")
+        self._picture = edge.route("GET", "/api/products/{product_id}/picture")
+        self._articles = rpcs.rpc(
+            "meshmart.product.v1.ProductService/GetProducts",
+            product_pb2.GetProductsRequest,
+            product_pb2.GetProductsResponse,
+        )
+
+    async def page(
+        self,
+        *,
+        query: str = "",
+        category: str = "",
+        sort: str = "",
+        limit: int,
+        cursor: str = "",
+    ) -> ProductPage:
+        """Some products. INVALID for a cursor or a sort order that the catalogue does not know."""
+        wanted = {"q": query, "category": category, "sort": sort, "cursor": cursor}
+        chosen: dict[str, str | int] = {name: value for name, value in wanted.items() if value}
+        return _read(ProductPage, await self._page(query={**chosen, "limit": limit}))
+
+    async def product(self, product_id: str) -> Product:
+        """One product. NOT_FOUND when there is none."""
+        return _read(Product, await self._product(path={"product_id": product_id}))
+
+    async def categories(self) -> Sequence[Category]:
+        """The departments, in the shop's order."""
+        return _read(_Categories, await self._categories()).items
+
+    async def picture(self, product_id: str) -> HttpReply:
+        """A product's picture, as SVG."""
+        return await self._picture(path={"product_id": product_id})
+
+    async def articles(self, product_ids: Sequence[str]) -> dict[str, Article]:
+        wanted = list(product_ids)
+        while wanted:
+            try:
+                answer = await self._articles(product_pb2.GetProductsRequest(product_ids=wanted))
+            except ShopError as error:
+                unknown = error.fields.get("product_id")
+                if error.kind is not Kind.NOT_FOUND or unknown not in wanted:
+                    raise
+                wanted.remove(unknown)
+                continue
+            return {
+                product.product_id: Article(
+                    product_id=product.product_id,
+                    name=product.name,
+                    price_cents=product.price.cents,
+                    currency=product.price.currency,
+                    weight_grams=product.weight_grams,
+                )
+                for product in answer.products
+            }
+        return {}
+
+
+class InventoryClient:
+    """The stock."""
+
+    def __init__(self, edge: GrpcEdge) -> None:
+        self._stock = edge.rpc(
+            "meshmart.inventory.v1.InventoryService/GetStock",
+            inventory_pb2.GetStockRequest,
+            inventory_pb2.GetStockResponse,
+        )
+
+    async def stock(self, product_ids: Sequence[str]) -> dict[str, int]:
+        """How many of each product can be ordered now."""
+        answer = await self._stock(inventory_pb2.GetStockRequest(product_ids=product_ids))
+        return {stock.product_id: stock.available for stock in answer.stock}
+
+
+class OrderClient:
+    """The customer's orders."""
+
+    def __init__(self, edge: HttpEdge) -> None:
+        self._place = edge.route("POST", "/api/orders")
+        self._history = edge.route("GET", "/api/orders")
+        self._order = edge.route("GET", "/api/orders/{order_id}")
+        self._cancel = edge.route("POST", "/api/orders/{order_id}/cancel")
+
+    async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> Order:
+        """Places the order of a draft, once. DECLINED when the payment was, CONFLICT when something
+        is sold out.
+        """
+        reply = await self._place(
+            json={
+                "items": [line.model_dump() for line in draft.lines],
+                "address": draft.address.model_dump(),
+                "payment_method": payment_method,
+                "shipping": shipping,
+            },
+            headers={"idempotency-key": draft.idempotency_key},
+        )
+        return _read(Order, reply)
+
+    async def history(self, *, limit: int, cursor: str) -> OrderPage:
+        """Some of the orders, newest first."""
+        query: dict[str, str | int] = {"limit": limit}
+        if cursor:
+            query["cursor"] = cursor
+        return _read(OrderPage, await self._history(query=query))
+
+    async def order(self, order_id: str) -> Order:
+        """One order. NOT_FOUND when it is not the customer's own."""
+        return _read(Order, await self._order(path={"order_id": order_id}))
+
+    async def cancel(self, order_id: str) -> Order:
+        """Cancels an order. CONFLICT when it is too late."""
+        return _read(Order, await self._cancel(path={"order_id": order_id}))
+
+
+class ShippingClient:
+    """Delivery."""
+
+    def __init__(self, edge: GrpcEdge) -> None:
+        self._quotes = edge.rpc(
+            "meshmart.shipping.v1.ShippingService/GetQuotes",
+            shipping_pb2.GetQuotesRequest,
+            shipping_pb2.GetQuotesResponse,
+        )
+        self._shipment = edge.rpc(
+            "meshmart.shipping.v1.ShippingService/GetShipment",
+            shipping_pb2.GetShipmentRequest,
+            shipping_pb2.Shipment,
+        )
+
+    async def quotes(self, *, country: str, weight_grams: int) -> Sequence[Quote]:
+        """What a parcel costs, cheapest first."""
+        answer = await self._quotes(
+            shipping_pb2.GetQuotesRequest(country=country, weight_grams=weight_grams)
+        )
+        return [
+            Quote(
+                service=quote.service,
+                price_cents=quote.price.cents,
+                currency=quote.price.currency,
+                days_min=quote.days_min,
+                days_max=quote.days_max,
+            )
+            for quote in answer.quotes
+        ]
+
+    async def shipment(self, order_id: str) -> Shipment | None:
+        """The parcel of an order; None while there is none."""
+        try:
+            answer = await self._shipment(shipping_pb2.GetShipmentRequest(order_id=order_id))
+        except ShopError as error:
+            if error.kind is Kind.NOT_FOUND:
+                return None
+            raise
+        return Shipment(
+            state=_shipment_state(answer.state),
+            tracking_number=answer.tracking_number,
+            history=tuple(
+                TrackingEvent(
+                    state=_shipment_state(event.state),
+                    at=from_milliseconds(event.at_ms),
+                    place=event.place,
+                )
+                for event in answer.history
+            ),
+        )
+
+
+class NotificationClient:
+    """The customer's inbox."""
+
+    def __init__(self, edge: HttpEdge) -> None:
+        self._inbox = edge.route("GET", "/api/notifications")
+
+    async def inbox(self, *, limit: int, cursor: str) -> MessagePage:
+        """Some of the messages, newest first."""
+        query: dict[str, str | int] = {"limit": limit}
+        if cursor:
+            query["cursor"] = cursor
+        return _read(MessagePage, await self._inbox(query=query))
+
+
+def _shipment_state(state: shipping_pb2.ShipmentState.ValueType) -> str:
+    name = shipping_pb2.ShipmentState.Name(state)
+    return name.removeprefix("SHIPMENT_STATE_").lower().replace("_", "-")
+
+
+def _read(model: type[Answer], reply: HttpReply) -> Answer:
+    try:
+        return model.model_validate(reply.json())
+    except ValidationError as error:
+        raise ShopError(
+            Kind.UNAVAILABLE,
+            "bad-answer",
+            "A part of the shop gave an answer that we do not understand.",
+        ) from error

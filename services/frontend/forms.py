@@ -1,0 +1,119 @@
+"""Forms as they arrive: bounded text fields, checked to come from this visitor's own page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services.common.fields import normalised_email
+from services.frontend.model import COUNTRIES, PRODUCT_ID, Address
+from services.frontend.security import check_form
+from services.frontend.visit import VisitDependency
+
+_MAX_FIELDS = 40
+_MAX_TEXT_LENGTH = 20_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
+ADDRESS_FIELDS = ("name", "street", "postal_code", "city", "country")
+MIN_PASSWORD_LENGTH = 10
+MAX_PASSWORD_LENGTH = 200
+
+
+@dataclass(slots=True)
+class Form:
+    """The fields of a form, and what is wrong with them."""
+
+    values: Mapping[str, str]
+    errors: dict[str, str] = field(default_factory=dict[str, str])
+
+    def raw(self, name: str) -> str:
+        """A field as it was typed; empty when it is missing."""
+        return self.values.get(name, "")
+
+    def text(self, name: str, label: str, max_length: int, *, required: bool = True) -> str:
+        """A line of text, without spaces around it. What is wrong with it goes to `errors`."""
+        value = self.raw(name).strip()
+        if not value and required:
+            self.errors[name] = f"Enter {label}."
+        elif len(value) > max_length:
+            self.errors[name] = f"Use at most {max_length} characters for {label}."
+        elif _CONTROL.search(value):
+            self.errors[name] = "Remove the invisible characters."
+        return value
+
+    def email(self, name: str) -> str:
+        """An e-mail address."""
+        value = self.text(name, "your e-mail address", 254)
+        if name in self.errors:
+            return value
+        try:
+            return normalised_email(value)
+        except ValueError:
+            self.errors[name] = "Enter an e-mail address like name@example.com."
+            return value
+
+    def password(self, name: str) -> str:
+        """The password of an account that exists."""
+        value = self.raw(name)
+        if not value or len(value) > MAX_PASSWORD_LENGTH:
+            self.errors[name] = "Enter your password."
+        return value
+
+    def new_password(self, name: str) -> str:
+        """A password for a new account; no rules but its length (NIST SP 800-63B §3.1.1.2)."""
+        value = self.raw(name)
+        if len(value) < MIN_PASSWORD_LENGTH:
+            self.errors[name] = f"Use at least {MIN_PASSWORD_LENGTH} characters."
+        elif len(value) > MAX_PASSWORD_LENGTH:
+            self.errors[name] = f"Use at most {MAX_PASSWORD_LENGTH} characters."
+        return value
+
+    def number(self, name: str, *, default: int) -> int:
+        """A whole number of up to three digits; the default when it is none."""
+        value = self.raw(name).strip()
+        return int(value) if re.fullmatch(r"[0-9]{1,3}", value) else default
+
+    def product_id(self) -> str:
+        """The field `product_id`; empty when it cannot be the id of a product."""
+        value = self.raw("product_id")
+        return value if PRODUCT_ID.fullmatch(value) else ""
+
+    def address(self) -> Address:
+        """The fields of an address."""
+        country = self.raw("country")
+        if country not in COUNTRIES:
+            self.errors["country"] = "Choose a country from the list."
+        return Address(
+            name=self.text("name", "the recipient's name", 100),
+            street=self.text("street", "the street and house number", 200),
+            postal_code=self.text("postal_code", "the postal code", 20),
+            city=self.text("city", "the city", 100),
+            country=country,
+        )
+
+    def kept(self, names: Sequence[str]) -> dict[str, str]:
+        """What was typed, to show it again."""
+        return {name: self.raw(name) for name in names}
+
+
+async def _read_form(request: Request, visit: VisitDependency) -> Form:
+    """The form of a request.
+
+    :raises ShopError: DENIED, when it is not one of this visitor's own.
+    """
+    async with request.form(max_files=0, max_fields=_MAX_FIELDS) as data:
+        values = {
+            name: value[:_MAX_TEXT_LENGTH]
+            for name, value in data.multi_items()
+            if isinstance(value, str)
+        }
+    check_form(
+        visit.seal, visit_id=visit.id_sent, token=values.get("form_token"), headers=request.headers
+    )
+    return Form(values)
+
+
+FormDependency = Annotated[Form, Depends(_read_form)]

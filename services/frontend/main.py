@@ -1,0 +1,130 @@
+"""Wires the frontend."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from fastapi import FastAPI
+
+from services.common.host import Host
+from services.common.telemetry import make_tracer_provider
+from services.frontend.clients import (
+    AuthClient,
+    InventoryClient,
+    NotificationClient,
+    OrderClient,
+    ProductClient,
+    ShippingClient,
+    UserClient,
+)
+from services.frontend.figures import Figures, FiguresMiddleware
+from services.frontend.gateway import Gateway, Limits
+from services.frontend.meshmap import MeshMap
+from services.frontend.pages import account, cart, catalogue, checkout, mesh, orders, profile
+from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
+from services.frontend.pages.site import Site
+from services.frontend.rendering import STABLE, Assets, Renderer
+from services.frontend.sealing import Seal
+from services.frontend.security import SafeAnswers
+from services.frontend.service import Customers, Departments, Storefront
+from services.frontend.session import Sessions
+from services.frontend.settings import FrontendSettings
+from services.frontend.visit import Visits
+
+
+async def wire(host: Host) -> None:
+    """Builds the frontend out of what the host gives."""
+    settings = host.settings(FrontendSettings)
+    process = host.process
+    auth = AuthClient(host.http("auth"))
+    users = UserClient(host.http("user"))
+    products = ProductClient(host.http("product"), host.grpc("product"))
+    order_client = OrderClient(host.http("order"))
+    shipping = ShippingClient(host.grpc("shipping"))
+    inventory = InventoryClient(host.grpc("inventory"))
+    notifications = NotificationClient(host.http("notification"))
+
+    assets = Assets()
+    figures = Figures()
+    sessions = Sessions(host.token_verifier, auth)
+    visits = Visits(
+        seal=Seal(settings.frontend_secret.get_secret_value()),
+        sessions=sessions,
+        departments=Departments(products),
+        secure_cookies=settings.secure_cookies,
+    )
+    site = Site(
+        renderer=Renderer(
+            assets,
+            variant=process.variant or STABLE,
+            version=process.version,
+            instance=process.instance,
+        ),
+        storefront=Storefront(
+            products=products,
+            inventory=inventory,
+            shipping=shipping,
+            users=users,
+            orders=order_client,
+        ),
+        customers=Customers(
+            users=users, orders=order_client, shipping=shipping, notifications=notifications
+        ),
+    )
+    error_pages = ErrorPages(site, visits)
+
+    def set_up(app: FastAPI) -> None:
+        app.mount("/static", assets)
+        error_pages.install(app)
+        # The last one added is the first one to see a request.
+        app.add_middleware(UnexpectedErrors, pages=error_pages)
+        app.add_middleware(
+            FiguresMiddleware, figures=figures, version=process.version, instance=process.instance
+        )
+        app.add_middleware(SafeAnswers, secure=settings.secure_cookies)
+
+    host.app_setup(set_up)
+    host.serve_http(catalogue.routes, site, visits, products)
+    host.serve_http(cart.routes)
+    host.serve_http(checkout.routes)
+    host.serve_http(orders.routes)
+    host.serve_http(account.routes, auth, sessions)
+    host.serve_http(profile.routes)
+    host.serve_http(mesh.routes, figures, MeshMap(host.topology))
+    if settings.serve_api:
+        _serve_api(host, figures)
+
+
+def _serve_api(host: Host, figures: Figures) -> None:
+    """Puts the public API's gateway in front, with spans of its own name."""
+    process = host.process
+    declared = host.topology.service(host.name)
+    tracer_provider = make_tracer_provider(
+        service="gateway",
+        version=process.version,
+        instance=process.instance,
+        namespace=host.topology.namespace,
+        sampling_ratio=process.trace_sampling_ratio or declared.trace_sampling_ratio,
+        otlp_endpoint=process.otel_exporter_otlp_endpoint,
+    )
+    host.on_close(partial(asyncio.to_thread, tracer_provider.shutdown))
+    host.wrap_app(
+        lambda app: Gateway(
+            app,
+            topology=host.topology,
+            addresses={
+                name: host.http_addresses(name)
+                for name, service in host.topology.services.items()
+                if service.public
+            },
+            session=host.http_session(),
+            tracer=tracer_provider.get_tracer("meshmart"),
+            figures=figures,
+            limits=Limits(
+                max_body_bytes=process.max_body_bytes,
+                body_seconds=process.body_seconds,
+                request_seconds=process.request_timeout_seconds,
+            ),
+        )
+    )

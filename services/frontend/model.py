@@ -1,0 +1,439 @@
+"""What the pages show and the browser keeps: carts, drafts of orders, other services' answers.
+
+Answers hold only what a page uses; whatever else a service says is ignored, so that it can grow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_LINES = 50
+MAX_QUANTITY = 20
+MAX_SEEN = 6
+
+PRODUCT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+class CartLimitReached(Exception):
+    """The cart cannot hold that. The message is for the customer."""
+
+
+@dataclass(frozen=True, slots=True)
+class CartLine:
+    """A product and how many of it, 1 to MAX_QUANTITY."""
+
+    product_id: str
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cart:
+    lines: tuple[CartLine, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many items, over all lines."""
+        return sum(line.quantity for line in self.lines)
+
+    @property
+    def product_ids(self) -> tuple[str, ...]:
+        """The products, in the order in which they were added."""
+        return tuple(line.product_id for line in self.lines)
+
+    def quantity_of(self, product_id: str) -> int:
+        """How many of one product; 0 when it is not there."""
+        return next((line.quantity for line in self.lines if line.product_id == product_id), 0)
+
+    def with_added(self, product_id: str, quantity: int) -> Cart:
+        """More of a product.
+
+        :raises CartLimitReached: it would be more than MAX_QUANTITY, or more than MAX_LINES
+            products.
+        """
+        return self.with_quantity(product_id, self.quantity_of(product_id) + quantity)
+
+    def with_quantity(self, product_id: str, quantity: int) -> Cart:
+        """Exactly that many of a product; 0 removes it.
+
+        :raises CartLimitReached: as for `with_added`.
+        """
+        if quantity <= 0:
+            return self.without(product_id)
+        if quantity > MAX_QUANTITY:
+            raise CartLimitReached(f"You can order at most {MAX_QUANTITY} of one product.")
+        line = CartLine(product_id, quantity)
+        if self.quantity_of(product_id):
+            return Cart(tuple(line if old.product_id == product_id else old for old in self.lines))
+        if len(self.lines) >= MAX_LINES:
+            raise CartLimitReached(f"Your cart can hold {MAX_LINES} different products.")
+        return Cart((*self.lines, line))
+
+    def without(self, product_id: str) -> Cart:
+        """The cart but for one product."""
+        return Cart(tuple(line for line in self.lines if line.product_id != product_id))
+
+    def without_all_of(self, bought: Cart) -> Cart:
+        """What is left after an order: a line that was changed meanwhile keeps the difference."""
+        left = (
+            CartLine(line.product_id, line.quantity - bought.quantity_of(line.product_id))
+            for line in self.lines
+        )
+        return Cart(tuple(line for line in left if line.quantity > 0))
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Product(_Answer):
+    """A product of the catalogue. `badges` and `sustainability` come from version 2 on."""
+
+    id: str
+    name: str
+    category: str = ""
+    brand: str = ""
+    blurb: str = ""
+    description: str = ""
+    price_cents: int
+    currency: str
+    available: int | None = None
+    version: str = "v1"
+    rating: float | None = None
+    reviews: int = 0
+    details: dict[str, str] = {}
+    badges: tuple[str, ...] = ()
+    sustainability: str | None = None
+
+
+class ProductPage(_Answer):
+    """Some of the catalogue."""
+
+    items: tuple[Product, ...]
+    next_cursor: str | None = None
+
+
+class Category(_Answer):
+    """A department of the shop."""
+
+    id: str
+    name: str
+    blurb: str = ""
+
+
+class Address(_Answer):
+    """Where a parcel goes; `country` is ISO 3166-1 alpha-2."""
+
+    name: str
+    street: str
+    postal_code: str
+    city: str
+    country: str
+
+
+class SavedAddress(Address):
+    """An address of the customer's address book."""
+
+    id: str
+
+
+class Profile(_Answer):
+    """The customer's account."""
+
+    email: str
+    name: str
+    groups: tuple[str, ...] = ()
+
+
+class Tokens(_Answer):
+    """A session, as auth issues it."""
+
+    access_token: str = Field(repr=False)
+    refresh_token: str = Field(repr=False)
+    expires_in: int
+
+
+class OrderLine(_Answer):
+    """One line of an order, at the price it was sold for."""
+
+    product_id: str
+    name: str
+    quantity: int
+    unit_price_cents: int
+    total_cents: int
+
+
+class Reason(_Answer):
+    """Why an order was cancelled."""
+
+    code: str
+    detail: str
+
+
+class Moment(_Answer):
+    """An entry of an order's history."""
+
+    at: datetime
+    what: str
+
+
+class Order(_Answer):
+    """An order as its customer sees it."""
+
+    order_id: str
+    state: str
+    reason: Reason | None = None
+    lines: tuple[OrderLine, ...]
+    items_cents: int
+    shipping_cents: int
+    total_cents: int
+    currency: str
+    address: Address
+    shipping: str
+    payment_method: str
+    created_at: datetime
+    history: tuple[Moment, ...] = ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing moves any more without the customer or the carrier."""
+        return self.state in {"confirmed", "cancelled"}
+
+    @property
+    def count(self) -> int:
+        """How many items, over all lines."""
+        return sum(line.quantity for line in self.lines)
+
+
+class OrderPage(_Answer):
+    """Some of the customer's orders, newest first."""
+
+    items: tuple[Order, ...]
+    next_cursor: str | None = None
+
+
+class Message(_Answer):
+    """A message in the customer's inbox."""
+
+    id: str
+    subject: str
+    text: str
+    created_at: datetime
+    order_id: str | None = None
+
+
+class MessagePage(_Answer):
+    """Some of the inbox, newest first."""
+
+    items: tuple[Message, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Article:
+    """What a product costs and weighs now."""
+
+    product_id: str
+    name: str
+    price_cents: int
+    currency: str
+    weight_grams: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a parcel costs; `service` is "standard" or "express"."""
+
+    service: str
+    price_cents: int
+    currency: str
+    days_min: int
+    days_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingEvent:
+    """One step of a parcel's way."""
+
+    state: str
+    at: datetime
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A parcel on its way; `state` is in lower case: "prepared" or "in-transit"."""
+
+    state: str
+    tracking_number: str
+    history: tuple[TrackingEvent, ...]
+
+    def reached(self, state: str) -> TrackingEvent | None:
+        """When and where the parcel got to that state; None when it did not (yet)."""
+        return next((event for event in self.history if event.state == state), None)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether there is news to wait for."""
+        return self.state not in {"delivered", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class BasketLine:
+    """A line of the cart with what the catalogue and the stock say about it.
+
+    :param article: None when the shop no longer sells it.
+    :param available: None while the stock is not known.
+    """
+
+    product_id: str
+    quantity: int
+    article: Article | None
+    available: int | None
+
+    @property
+    def total_cents(self) -> int:
+        """The price of the line."""
+        return self.quantity * self.article.price_cents if self.article else 0
+
+    @property
+    def is_orderable(self) -> bool:
+        """Whether nothing is known to stand in the way of ordering it."""
+        return self.article is not None and (
+            self.available is None or self.available >= self.quantity
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """The cart with prices."""
+
+    lines: tuple[BasketLine, ...]
+
+    @property
+    def total_cents(self) -> int:
+        """The price of all lines, without delivery."""
+        return sum(line.total_cents for line in self.lines)
+
+    @property
+    def currency(self) -> str:
+        """The currency of the prices."""
+        return next((line.article.currency for line in self.lines if line.article), "EUR")
+
+    @property
+    def weight_grams(self) -> int:
+        """What the parcel's contents weigh."""
+        return sum(line.quantity * line.article.weight_grams for line in self.lines if line.article)
+
+    @property
+    def is_orderable(self) -> bool:
+        """Whether there is something in it and nothing stands in the way of ordering it."""
+        return bool(self.lines) and all(line.is_orderable for line in self.lines)
+
+
+class DraftLine(BaseModel):
+    """A line of a draft."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    product_id: str
+    quantity: int
+
+
+class Draft(BaseModel):
+    """The order that a checkout page shows, and the key under which it may be placed once.
+
+    It travels in the page's form, sealed: what the customer saw is what is ordered, however often
+    the button is pressed and whatever happens to the cart meanwhile.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    idempotency_key: str
+    user_id: str
+    lines: tuple[DraftLine, ...]
+    address: Address
+
+    @property
+    def cart(self) -> Cart:
+        """The lines as a cart."""
+        return Cart(tuple(CartLine(line.product_id, line.quantity) for line in self.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentMethod:
+    """One of Stripe's test payment methods, for a person to choose."""
+
+    id: str
+    label: str
+    hint: str
+
+
+ACCEPTED_METHODS: Sequence[PaymentMethod] = (
+    PaymentMethod("pm_card_visa", "Visa ending in 4242", "Test card: the payment succeeds"),
+    PaymentMethod(
+        "pm_card_mastercard", "Mastercard ending in 4444", "Test card: the payment succeeds"
+    ),
+)
+DECLINED_METHODS: Sequence[PaymentMethod] = (
+    PaymentMethod("pm_card_visa_chargeDeclined", "Visa ending in 0002", "The bank says no"),
+    PaymentMethod(
+        "pm_card_visa_chargeDeclinedInsufficientFunds",
+        "Visa ending in 9995",
+        "Not enough money on it",
+    ),
+    PaymentMethod(
+        "pm_card_chargeDeclinedExpiredCard", "Visa ending in 0069", "The card has expired"
+    ),
+    PaymentMethod(
+        "pm_card_chargeDeclinedProcessingError",
+        "Visa ending in 0119",
+        "The bank has a technical problem",
+    ),
+    PaymentMethod(
+        "pm_card_authenticationRequired",
+        "Visa ending in 3184",
+        "The bank wants to ask you first (3-D Secure)",
+    ),
+)
+PAYMENT_METHODS = {method.id: method for method in (*ACCEPTED_METHODS, *DECLINED_METHODS)}
+
+COUNTRIES = {
+    "NL": "Netherlands",
+    "BE": "Belgium",
+    "DE": "Germany",
+    "FR": "France",
+    "LU": "Luxembourg",
+    "AT": "Austria",
+    "DK": "Denmark",
+    "ES": "Spain",
+    "IE": "Ireland",
+    "IT": "Italy",
+    "PT": "Portugal",
+    "SE": "Sweden",
+}
+
+SORTS = {
+    "": "Best match",
+    "newest": "Newest",
+    "price": "Price, low to high",
+    "-price": "Price, high to low",
+    "rating": "Best rated",
+    "name": "Name",
+}
+
+
+def money(cents: int, currency: str) -> str:
+    """An amount as the shop writes it: ``€ 24.95``."""
+    symbol = {"EUR": "€", "USD": "$", "GBP": "£"}.get(currency, currency)
+    sign = "-" if cents < 0 else ""
+    return f"{sign}{symbol} {abs(cents) // 100:,}.{abs(cents) % 100:02}"
+
+
+def from_milliseconds(at_ms: int) -> datetime:
+    """A time that a service gave as Unix milliseconds."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -1,0 +1,1 @@
+"""The pages: thin routes, one module per area of the shop."""

@@ -1,0 +1,156 @@
+"""Registering, logging in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.common.provide import provided
+from services.frontend.clients import AuthClient
+from services.frontend.cookies import Cookie
+from services.frontend.forms import (
+    MAX_PASSWORD_LENGTH,
+    MIN_PASSWORD_LENGTH,
+    Form,
+    FormDependency,
+)
+from services.frontend.model import Tokens
+from services.frontend.pages.site import Site, SiteDependency
+from services.frontend.security import local_path
+from services.frontend.service import is_away
+from services.frontend.session import Sessions
+from services.frontend.visit import Visit, VisitDependency
+
+_Auth = Annotated[AuthClient, provided(AuthClient)]
+_Onward = Annotated[str, Query(alias="next")]
+_Sessions = Annotated[Sessions, provided(Sessions)]
+
+routes = APIRouter(include_in_schema=False)
+
+
+@routes.get("/login")
+async def show_login(
+    visit: VisitDependency, site: SiteDependency, onward: _Onward = "/"
+) -> Response:
+    return _shown(site, visit, "login.html", onward)
+
+
+@routes.post("/login")
+async def log_in(
+    visit: VisitDependency,
+    site: SiteDependency,
+    form: FormDependency,
+    auth: _Auth,
+    sessions: _Sessions,
+) -> Response:
+    email = form.email("email")
+    password = form.password("password")
+    if form.errors:
+        return _entrance(site, visit, "login.html", form, 422)
+    try:
+        tokens = await auth.log_in(email, password)
+    except ShopError as error:
+        form.errors["email"] = _login_refusal(error)
+        return _entrance(site, visit, "login.html", form, HTTP_STATUS[error.kind])
+    await _enter(visit, sessions, tokens)
+    visit.tell_next("Welcome back.", "good")
+    return site.renderer.redirect(visit, local_path(form.raw("next")))
+
+
+@routes.get("/register")
+async def show_registration(
+    visit: VisitDependency, site: SiteDependency, onward: _Onward = "/"
+) -> Response:
+    return _shown(site, visit, "register.html", onward)
+
+
+@routes.post("/register")
+async def register(
+    visit: VisitDependency,
+    site: SiteDependency,
+    form: FormDependency,
+    auth: _Auth,
+    sessions: _Sessions,
+) -> Response:
+    name = form.text("name", "your name", 100)
+    email = form.email("email")
+    password = form.new_password("password")
+    if form.errors:
+        return _entrance(site, visit, "register.html", form, 422)
+    try:
+        tokens = await auth.register(email, password, name)
+    except ShopError as error:
+        field = "password" if "password" in error.code else "email"
+        form.errors[field] = _registration_refusal(error)
+        return _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
+    await _enter(visit, sessions, tokens)
+    visit.tell_next(f"Welcome to Meshmart, {name}.", "good")
+    return site.renderer.redirect(visit, local_path(form.raw("next")))
+
+
+@routes.post("/logout")
+async def log_out(
+    visit: VisitDependency, site: SiteDependency, _: FormDependency, sessions: _Sessions
+) -> Response:
+    told = "You are logged out."
+    try:
+        await sessions.end(visit.jar)
+    except ShopError:
+        told = "You are logged out on this device."
+    visit.enter(None)
+    visit.renew_id()
+    visit.jar.drop(Cookie.SEEN)
+    visit.tell_next(told, "good")
+    return site.renderer.redirect(visit, "/")
+
+
+def _shown(site: Site, visit: Visit, template: str, onward: str) -> Response:
+    if visit.session is not None:
+        return site.renderer.redirect(visit, local_path(onward))
+    return _entrance(site, visit, template, Form({"next": onward}))
+
+
+def _entrance(site: Site, visit: Visit, template: str, form: Form, status: int = 200) -> Response:
+    return site.renderer.page(
+        visit,
+        template,
+        status=status,
+        values=form.kept(("email", "name")),
+        errors=form.errors,
+        onward=local_path(form.raw("next")),
+        min_password_length=MIN_PASSWORD_LENGTH,
+        max_password_length=MAX_PASSWORD_LENGTH,
+    )
+
+
+async def _enter(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
+    visit.enter(await sessions.begin(visit.jar, tokens))
+    visit.renew_id()
+
+
+def _login_refusal(error: ShopError) -> str:
+    if error.kind is Kind.UNAUTHENTICATED:
+        return "This e-mail address and password do not belong together."
+    if error.kind is Kind.THROTTLED:
+        return f"Too many attempts. Please wait {_wait(error)} and try again."
+    if is_away(error):
+        return "Logging in is taking a short break. Please try again in a moment."
+    return error.detail
+
+
+def _registration_refusal(error: ShopError) -> str:
+    if error.kind is Kind.CONFLICT:
+        return "There is an account with this e-mail address already. Log in instead?"
+    if error.kind is Kind.THROTTLED:
+        return f"Too many attempts. Please wait {_wait(error)} and try again."
+    if is_away(error):
+        return "Opening accounts is taking a short break. Please try again in a moment."
+    return error.detail
+
+
+def _wait(error: ShopError) -> str:
+    seconds = round(error.retry_after_seconds or 60)
+    return f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes"

@@ -1,0 +1,101 @@
+"""Home, the catalogue, a product, and the products' pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from services.common.errors import Kind, ShopError
+from services.common.provide import provided
+from services.frontend.clients import ProductClient
+from services.frontend.model import PRODUCT_ID, SORTS, Article
+from services.frontend.pages.site import Site, SiteDependency
+from services.frontend.rendering import BETA
+from services.frontend.security import PICTURE_POLICY
+from services.frontend.visit import Visit, VisitDependency
+
+_HOME_LIMIT = 8
+_PAGE_LIMIT = 24
+_MAX_QUERY_LENGTH = 100
+_MAX_CURSOR_LENGTH = 512
+
+_FOREVER = "public, max-age=31536000, immutable"
+_FOR_NOW = "public, max-age=300"
+
+ProductsDependency = Annotated[ProductClient, provided(ProductClient)]
+
+routes = APIRouter(include_in_schema=False)
+
+
+@routes.get("/")
+async def home(visit: VisitDependency, site: SiteDependency) -> Response:
+    view = await site.storefront.home(site.page_size(_HOME_LIMIT))
+    seen = await _recently_seen(site, visit)
+    return site.renderer.page(visit, "home.html", view=view, seen=seen)
+
+
+@routes.get("/products")
+async def browse(
+    visit: VisitDependency,
+    site: SiteDependency,
+    q: str = "",
+    category: str = "",
+    sort: str = "",
+    cursor: Annotated[str, Query(max_length=_MAX_CURSOR_LENGTH)] = "",
+) -> Response:
+    query = q.strip()[:_MAX_QUERY_LENGTH]
+    chosen = {
+        "q": query,
+        "category": category if PRODUCT_ID.fullmatch(category) else "",
+        "sort": sort if sort in SORTS else "",
+    }
+    page = await site.storefront.browse(
+        query=query,
+        category=chosen["category"],
+        sort=chosen["sort"],
+        cursor=cursor,
+        limit=site.page_size(_PAGE_LIMIT),
+    )
+    return site.renderer.page(
+        visit, "products.html", page=page, chosen=chosen, sorts=SORTS, is_first=not cursor
+    )
+
+
+@routes.get("/products/{product_id}")
+async def product(visit: VisitDependency, site: SiteDependency, product_id: str) -> Response:
+    if not PRODUCT_ID.fullmatch(product_id):
+        raise _no_such_product()
+    view = await site.storefront.show(product_id)
+    seen = await _recently_seen(site, visit, product_id)
+    visit.see(product_id)
+    return site.renderer.page(visit, "product.html", view=view, seen=seen)
+
+
+@routes.get("/pictures/{picture}")
+async def picture(request: Request, products: ProductsDependency, picture: str) -> Response:
+    product_id = picture.removesuffix(".svg")
+    if product_id == picture or not PRODUCT_ID.fullmatch(product_id):
+        raise _no_such_product()
+    body = (await products.picture(product_id)).body
+    headers = {
+        "etag": f'"{hashlib.sha256(body).hexdigest()[:20]}"',
+        "cache-control": _FOREVER if "v" in request.query_params else _FOR_NOW,
+        "content-security-policy": PICTURE_POLICY,
+    }
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="image/svg+xml", headers=headers)
+
+
+async def _recently_seen(site: Site, visit: Visit, but: str = "") -> Sequence[Article]:
+    if site.renderer.variant != BETA:
+        return ()
+    return await site.storefront.names([seen for seen in visit.seen if seen != but])
+
+
+def _no_such_product() -> ShopError:
+    return ShopError(Kind.NOT_FOUND, "unknown-product", "There is no such product.")

@@ -1,0 +1,180 @@
+"""The checkout: first where to, then how to pay, then one order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from services.common.errors import Kind, ShopError
+from services.frontend.forms import ADDRESS_FIELDS, Form, FormDependency
+from services.frontend.model import (
+    ACCEPTED_METHODS,
+    DECLINED_METHODS,
+    PAYMENT_METHODS,
+    Address,
+    Cart,
+    Draft,
+    SavedAddress,
+)
+from services.frontend.pages.site import Site, SiteDependency, require_session
+from services.frontend.refusals import explained
+from services.frontend.visit import Visit, VisitDependency
+
+_DRAFT = "draft"
+_DRAFT_SECONDS = 2 * 3600
+_SHIPPING = ("standard", "express")
+
+routes = APIRouter(include_in_schema=False)
+
+
+@routes.get("/checkout")
+async def show(
+    visit: VisitDependency, site: SiteDependency, address: str = "", change: str = ""
+) -> Response:
+    require_session(visit)
+    if not visit.cart.lines:
+        return site.renderer.redirect(visit, "/cart")
+    saved = await site.storefront.addresses()
+    chosen = next((one for one in saved or () if one.id == address), None)
+    if chosen is None and saved and not change:
+        chosen = saved[-1]
+    if chosen is None:
+        return _delivery_page(site, visit, saved, Form({}))
+    return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, chosen))
+
+
+@routes.post("/checkout/address")
+async def choose_address(
+    visit: VisitDependency, site: SiteDependency, form: FormDependency
+) -> Response:
+    require_session(visit)
+    if not visit.cart.lines:
+        return site.renderer.redirect(visit, "/cart")
+    address = form.address()
+    if form.errors:
+        saved = await site.storefront.addresses()
+        return _delivery_page(site, visit, saved, form, status=422)
+    kept = await _kept(site, address)
+    if kept is not None:
+        return site.renderer.redirect(visit, f"/checkout?address={kept.id}")
+    return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, address))
+
+
+@routes.post("/checkout")
+async def place(visit: VisitDependency, site: SiteDependency, form: FormDependency) -> Response:
+    session = require_session(visit)
+    draft = _opened(visit, form.raw("draft"))
+    if draft is None or draft.user_id != session.caller.user_id:
+        visit.tell_next("That page was too old. Please check your order once more.", "bad")
+        return site.renderer.redirect(visit, "/checkout")
+    method = form.raw("payment_method")
+    shipping = form.raw("shipping") if form.raw("shipping") in _SHIPPING else _SHIPPING[0]
+    if method not in PAYMENT_METHODS:
+        wrong = {"payment_method": "Choose how you want to pay."}
+        return await _payment_page(site, visit, draft, status=422, errors=wrong, shipping=shipping)
+    try:
+        order = await site.storefront.place(draft, payment_method=method, shipping=shipping)
+    except ShopError as error:
+        if error.kind is Kind.UNAUTHENTICATED:
+            raise
+        return await _refused(site, visit, draft, error, method=method, shipping=shipping)
+    visit.put_cart(visit.cart.without_all_of(draft.cart))
+    return site.renderer.redirect(visit, f"/orders/{order.order_id}")
+
+
+async def _refused(
+    site: Site, visit: Visit, draft: Draft, error: ShopError, *, method: str, shipping: str
+) -> Response:
+    """The payment page again, with what went wrong.
+
+    After a refusal that is final, the next attempt is a new order, under a new key. After an outage
+    nobody knows whether there is an order: the next attempt bears the same key, so that it cannot
+    become a second one.
+    """
+    refusal = explained(error)
+    if refusal.is_final:
+        draft = _new_draft(site, visit, draft.cart, draft.address)
+    return await _payment_page(
+        site,
+        visit,
+        draft,
+        status=refusal.status,
+        problem=refusal.text,
+        shipping=shipping,
+        method="" if refusal.is_final else method,
+    )
+
+
+def _delivery_page(
+    site: Site,
+    visit: Visit,
+    saved: Sequence[SavedAddress] | None,
+    form: Form,
+    *,
+    status: int = 200,
+) -> Response:
+    values = form.kept(ADDRESS_FIELDS)
+    if not form.values:
+        values["name"] = require_session(visit).caller.name
+    return site.renderer.page(
+        visit,
+        "checkout_address.html",
+        status=status,
+        saved=saved,
+        values=values,
+        errors=form.errors,
+    )
+
+
+async def _payment_page(
+    site: Site,
+    visit: Visit,
+    draft: Draft,
+    *,
+    status: int = 200,
+    errors: Mapping[str, str] | None = None,
+    problem: str = "",
+    shipping: str = _SHIPPING[0],
+    method: str = "",
+) -> Response:
+    view = await site.storefront.payment(draft)
+    if not view.basket.is_orderable and status == 200:
+        return site.renderer.redirect(visit, "/cart")
+    return site.renderer.page(
+        visit,
+        "checkout_payment.html",
+        status=status,
+        view=view,
+        sealed=visit.seal.close(_DRAFT, draft.model_dump(mode="json")),
+        errors=errors or {},
+        problem=problem,
+        shipping=shipping,
+        method=method,
+        accepted=ACCEPTED_METHODS,
+        declined=DECLINED_METHODS,
+    )
+
+
+def _new_draft(site: Site, visit: Visit, cart: Cart, address: Address) -> Draft:
+    caller = require_session(visit).caller
+    return site.storefront.draft(user_id=caller.user_id, cart=cart, address=address)
+
+
+def _opened(visit: Visit, sealed: str) -> Draft | None:
+    """The draft that a form brought back; None when it is not one of ours, or too old."""
+    try:
+        return Draft.model_validate(visit.seal.open(_DRAFT, sealed, _DRAFT_SECONDS))
+    except ValidationError:
+        return None
+
+
+async def _kept(site: Site, address: Address) -> SavedAddress | None:
+    try:
+        return await site.storefront.keep_address(address)
+    except ShopError as error:
+        if error.kind is Kind.CONFLICT:  # the address book is full; the order does not need it
+            return None
+        raise

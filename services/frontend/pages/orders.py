@@ -1,0 +1,73 @@
+"""The customer's orders."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from services.common.errors import Kind, ShopError
+from services.frontend.forms import FormDependency
+from services.frontend.pages.site import Site, SiteDependency, require_session
+from services.frontend.service import Following
+from services.frontend.visit import Visit, VisitDependency
+
+_PAGE_LIMIT = 10
+_ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+routes = APIRouter(include_in_schema=False)
+
+
+@routes.get("/orders")
+async def history(
+    visit: VisitDependency, site: SiteDependency, cursor: Annotated[str, Query(max_length=512)] = ""
+) -> Response:
+    require_session(visit)
+    page = await site.customers.orders(cursor=cursor, limit=site.page_size(_PAGE_LIMIT))
+    return site.renderer.page(visit, "orders.html", page=page, is_first=not cursor)
+
+
+@routes.get("/orders/{order_id}")
+async def show(visit: VisitDependency, site: SiteDependency, order_id: str) -> Response:
+    view = await _followed(site, visit, order_id)
+    return site.renderer.page(visit, "order.html", view=view)
+
+
+@routes.get("/orders/{order_id}/status")
+async def status(visit: VisitDependency, site: SiteDependency, order_id: str) -> Response:
+    view = await _followed(site, visit, order_id)
+    return site.renderer.fragment(visit, "order_status.html", view=view)
+
+
+@routes.post("/orders/{order_id}/cancel")
+async def cancel(
+    visit: VisitDependency, site: SiteDependency, order_id: str, _: FormDependency
+) -> Response:
+    require_session(visit)
+    try:
+        order = await site.customers.cancel(_checked(order_id))
+    except ShopError as error:
+        if error.kind is not Kind.CONFLICT:
+            raise
+        visit.tell_next(error.detail, "bad")
+    else:
+        told = (
+            "Your order is cancelled and you get your money back."
+            if order.is_settled
+            else "We are cancelling your order."
+        )
+        visit.tell_next(told, "good")
+    return site.renderer.redirect(visit, f"/orders/{order_id}")
+
+
+async def _followed(site: Site, visit: Visit, order_id: str) -> Following:
+    require_session(visit)
+    return await site.customers.follow(_checked(order_id))
+
+
+def _checked(order_id: str) -> str:
+    if not _ORDER_ID.fullmatch(order_id):
+        raise ShopError(Kind.NOT_FOUND, "unknown-order", "There is no such order.")
+    return order_id

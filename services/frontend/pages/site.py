@@ -1,0 +1,47 @@
+"""What every page needs, and who may see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from services.common.errors import Kind, ShopError
+from services.common.provide import provided
+from services.frontend.rendering import MOBILE, Renderer
+from services.frontend.service import Customers, Storefront
+from services.frontend.session import Session
+from services.frontend.visit import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The parts of the shop's site that pages share."""
+
+    renderer: Renderer
+    storefront: Storefront
+    customers: Customers
+
+    def page_size(self, usual: int) -> int:
+        """How many things to list: half of it on the small pages of the mobile variant."""
+        return usual // 2 if self.renderer.variant == MOBILE else usual
+
+
+SiteDependency = Annotated[Site, provided(Site)]
+
+
+def require_session(visit: Visit) -> Session:
+    """The customer's session.
+
+    :raises ShopError: UNAUTHENTICATED for a guest; UNAVAILABLE for somebody whose session cannot be
+        checked now.
+    """
+    if visit.session is not None:
+        return visit.session
+    if visit.looks_logged_in:
+        raise ShopError(
+            Kind.UNAVAILABLE,
+            "auth-unavailable",
+            "We cannot check who you are at the moment. You are still logged in: please try again.",
+            retry_after_seconds=2,
+        )
+    raise ShopError(Kind.UNAUTHENTICATED, "login-needed", "Please log in to go on.")

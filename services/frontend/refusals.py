@@ -1,0 +1,60 @@
+"""Why an order was refused, in words that help a customer on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.frontend.service import is_away
+
+# By how their codes end, since those who pass them on put different words before them.
+_DECLINES = {
+    "insufficient-funds": "There is not enough money on this card.",
+    "expired-card": "This card has expired.",
+    "processing-error": "The bank could not process the payment just now.",
+    "authentication-required": (
+        "The bank wants to confirm this payment with you first, which this shop does not offer."
+    ),
+    "authentication-not-handled": (
+        "The bank wants to confirm this payment with you first, which this shop does not offer."
+    ),
+}
+_DECLINED = "The bank declined this card."
+_NOT_CHARGED = "You were not charged. Please choose another way to pay; your cart is as it was."
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What to tell the customer, and the HTTP status to tell it with.
+
+    :param is_final: there is no order and there will be none; False when nobody knows.
+    """
+
+    status: int
+    text: str
+    is_final: bool = True
+
+
+def explained(error: ShopError) -> Refusal:
+    """The refusal of an order for its customer."""
+    status = HTTP_STATUS[error.kind]
+    if is_away(error) and "order_id" not in error.fields:
+        return Refusal(
+            503,
+            "We could not reach every part of the shop, so we do not know yet whether your order "
+            "went through. Press the button again: it cannot be ordered or charged twice.",
+            is_final=False,
+        )
+    if error.kind is Kind.DECLINED:
+        code = error.code.replace("_", "-")
+        reason = next((text for end, text in _DECLINES.items() if code.endswith(end)), _DECLINED)
+        return Refusal(status, f"{reason} {_NOT_CHARGED}")
+    if error.code == "idempotency-key-reused":
+        return Refusal(
+            status,
+            "You have sent this order before, with other details. Look at your orders first: if "
+            "it is not there, send this one as a new order.",
+        )
+    if error.code == "out-of-stock":
+        return Refusal(status, "Somebody was faster: not everything is left. You were not charged.")
+    return Refusal(status, error.detail)

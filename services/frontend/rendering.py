@@ -1,0 +1,158 @@
+"""Pages: templates with what every page shows around its own part."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from services.common import context
+from services.common.telemetry import trace_id
+from services.frontend.model import COUNTRIES, MAX_QUANTITY, money
+from services.frontend.visit import Visit
+from services.frontend.waterfall import waterfall
+
+_HERE = Path(__file__).parent
+STATIC = _HERE / "static"
+
+STABLE, MOBILE, BETA = "stable", "mobile-optimized", "beta-features"
+
+
+class Assets(StaticFiles):
+    """The files in ``static/``. Pages name them with a digest of their content, so browsers may
+    keep them for good.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(directory=STATIC)
+        self._digests = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+            for path in STATIC.iterdir()
+            if path.is_file()
+        }
+
+    def url(self, name: str) -> str:
+        """The address of a file as it is now."""
+        return f"/static/{name}?v={self._digests[name]}"
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Serves a file."""
+        response = await super().get_response(path, scope)
+        exact = scope["query_string"] == f"v={self._digests.get(path)}".encode()
+        response.headers["cache-control"] = (
+            "public, max-age=31536000, immutable" if exact else "public, max-age=300"
+        )
+        return response
+
+
+class Renderer:
+    """Makes the pages.
+
+    :param variant: which of the frontend's variants this process is.
+    """
+
+    def __init__(self, assets: Assets, *, variant: str, version: str, instance: str) -> None:
+        self.variant = variant
+        self._environment = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        filters: dict[str, Any] = {
+            "money": money,
+            "day": _day,
+            "moment": _moment,
+            "milliseconds": _milliseconds,
+            "query": _query,
+            "words": _words,
+        }
+        known: dict[str, Any] = {
+            "asset": assets.url,
+            "picture": picture_url,
+            "variant": variant,
+            "is_mobile": variant == MOBILE,
+            "is_beta": variant == BETA,
+            "version": version,
+            "instance": instance,
+            "countries": COUNTRIES,
+            "max_quantity": MAX_QUANTITY,
+        }
+        self._environment.filters.update(filters)
+        self._environment.globals.update(known)
+        for name in self._environment.list_templates(extensions=["html"]):
+            self._environment.get_template(name)  # from now on in memory: no page reads files
+
+    def page(
+        self,
+        visit: Visit,
+        template: str,
+        *,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> Response:
+        """A whole page, with the panel that shows how it was made."""
+        request = context.current()
+        panel = waterfall(
+            request.log,
+            trace_id=trace_id(),
+            request_id=request.request_id,
+            page_milliseconds=1000 * (time.perf_counter() - visit.started),
+        )
+        text = self._environment.get_template(template).render(visit=visit, panel=panel, **values)
+        response = HTMLResponse(text, status_code=status, headers=dict(headers or {}))
+        visit.jar.apply(response)
+        return response
+
+    def fragment(self, visit: Visit, template: str, **values: Any) -> Response:
+        """A part of a page, for a script to put into it."""
+        text = self._environment.get_template(template).render(visit=visit, **values)
+        response = HTMLResponse(text)
+        visit.jar.apply(response)
+        return response
+
+    def redirect(self, visit: Visit, path: str) -> Response:
+        """Sends the visitor on, by GET (RFC 9110 §15.4.4)."""
+        response = RedirectResponse(path, status_code=303)
+        visit.jar.apply(response)
+        return response
+
+
+def picture_url(product_id: str, version: str = "v1") -> str:
+    """Where a product's picture is; the version lets browsers keep it."""
+    return f"/pictures/{product_id}.svg?v={version}"
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def _query(values: Mapping[str, str]) -> str:
+    """The query of a link, without empty values."""
+    return urlencode({name: value for name, value in values.items() if value})
+
+
+def _words(slug: str) -> str:
+    """A slug for people: ``in-transit`` becomes ``In transit``."""
+    text = slug.replace("-", " ").replace("_", " ")
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,344 @@
+"""What the pages show, put together from the other services' answers.
+
+Each page has a part that it is about, whose failure is the page's failure, and parts that may be
+missing: those are None while the service behind them is away, and the page says so and works on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from services.common.errors import Kind, ShopError
+from services.frontend.clients import (
+    InventoryClient,
+    NotificationClient,
+    OrderClient,
+    ProductClient,
+    ShippingClient,
+    UserClient,
+)
+from services.frontend.model import (
+    Address,
+    Article,
+    Basket,
+    BasketLine,
+    Cart,
+    Category,
+    Draft,
+    DraftLine,
+    MessagePage,
+    Order,
+    OrderPage,
+    Product,
+    ProductPage,
+    Profile,
+    Quote,
+    SavedAddress,
+    Shipment,
+)
+
+_AWAY = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
+_RELATED = 5
+_DEPARTMENTS_SECONDS = 60.0
+_DEPARTMENTS_RETRY_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+async def unless_away(call: Awaitable[T]) -> T | None:
+    """What a call gives, or None when the service behind it cannot be asked at the moment."""
+    try:
+        return await call
+    except ShopError as error:
+        if error.kind in _AWAY:
+            return None
+        raise
+
+
+def is_away(error: ShopError) -> bool:
+    """Whether an error says that a service cannot be asked, rather than that it refused."""
+    return error.kind in _AWAY
+
+
+class Departments:
+    """The shop's departments, which every page lists: asked for once in a while, not for each page.
+
+    :param clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, products: ProductClient, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._products = products
+        self._clock = clock
+        self._known: Sequence[Category] = ()
+        self._renew_at = float("-inf")
+        self._asking = asyncio.Lock()
+
+    async def known(self) -> Sequence[Category]:
+        """The departments as they were a moment ago; none before the catalogue ever answered."""
+        if self._clock() >= self._renew_at and not (self._known and self._asking.locked()):
+            async with self._asking:
+                if self._clock() >= self._renew_at:
+                    await self._renew()
+        return self._known
+
+    async def _renew(self) -> None:
+        answer = await unless_away(self._products.categories())
+        if answer is not None:
+            self._known = answer
+        pause = _DEPARTMENTS_SECONDS if answer is not None else _DEPARTMENTS_RETRY_SECONDS
+        self._renew_at = self._clock() + pause
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The first page."""
+
+    picks: Sequence[Product] | None
+    arrivals: Sequence[Product] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """One product."""
+
+    product: Product
+    related: Sequence[Product] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """The last step of a checkout.
+
+    :param basket: None while the catalogue is away; the order can then not be placed.
+    :param quotes: None while shipping is away; the order still can.
+    """
+
+    draft: Draft
+    basket: Basket
+    quotes: Sequence[Quote] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """An order and its parcel.
+
+    :param shipment: None while there is none, or while it is not known.
+    :param shipment_known: whether shipping could be asked.
+    """
+
+    order: Order
+    shipment: Shipment | None
+    shipment_known: bool
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether there is news to wait for."""
+        if not self.order.is_settled:
+            return True
+        if self.order.state == "cancelled":
+            return False
+        return self.shipment is None or self.shipment.is_moving
+
+
+@dataclass(frozen=True, slots=True)
+class AccountView:
+    """The customer's account."""
+
+    profile: Profile
+    addresses: Sequence[SavedAddress] | None
+
+
+class Storefront:
+    """The catalogue, the cart and the checkout."""
+
+    def __init__(
+        self,
+        *,
+        products: ProductClient,
+        inventory: InventoryClient,
+        shipping: ShippingClient,
+        users: UserClient,
+        orders: OrderClient,
+    ) -> None:
+        self._products = products
+        self._inventory = inventory
+        self._shipping = shipping
+        self._users = users
+        self._orders = orders
+
+    async def home(self, limit: int) -> Home:
+        """The first page; the whole of it can be missing."""
+        picks, arrivals = await asyncio.gather(
+            unless_away(self._products.page(sort="rating", limit=limit)),
+            unless_away(self._products.page(sort="newest", limit=limit)),
+        )
+        return Home(
+            picks=picks.items if picks else None,
+            arrivals=arrivals.items if arrivals else None,
+        )
+
+    async def browse(
+        self, *, query: str, category: str, sort: str, cursor: str, limit: int
+    ) -> ProductPage:
+        """Some of the catalogue."""
+        return await self._products.page(
+            query=query, category=category, sort=sort, cursor=cursor, limit=limit
+        )
+
+    async def show(self, product_id: str) -> Showing:
+        """One product, with others of its department."""
+        product = await self._products.product(product_id)
+        page = await unless_away(
+            self._products.page(category=product.category, sort="rating", limit=_RELATED)
+        )
+        related = [other for other in page.items if other.id != product_id] if page else None
+        return Showing(product, related[: _RELATED - 1] if related is not None else None)
+
+    async def names(self, product_ids: Sequence[str]) -> Sequence[Article]:
+        """These products, as far as they are still sold; none while the catalogue is away."""
+        if not product_ids:
+            return []
+        articles = await unless_away(self._products.articles(product_ids)) or {}
+        return [articles[product_id] for product_id in product_ids if product_id in articles]
+
+    async def basket(self, cart: Cart) -> Basket | None:
+        """The cart with prices and stock; None while the catalogue is away."""
+        if not cart.lines:
+            return Basket(())
+        articles, stock = await asyncio.gather(
+            unless_away(self._products.articles(cart.product_ids)),
+            unless_away(self._inventory.stock(cart.product_ids)),
+        )
+        if articles is None:
+            return None
+        return Basket(
+            tuple(
+                BasketLine(
+                    product_id=line.product_id,
+                    quantity=line.quantity,
+                    article=articles.get(line.product_id),
+                    available=None if stock is None else stock.get(line.product_id, 0),
+                )
+                for line in cart.lines
+            )
+        )
+
+    async def addresses(self) -> Sequence[SavedAddress] | None:
+        """The customer's address book; None while it cannot be read."""
+        return await unless_away(self._users.addresses())
+
+    async def keep_address(self, address: Address) -> SavedAddress | None:
+        """Adds to the address book; None while it cannot be written."""
+        return await unless_away(self._users.add_address(address))
+
+    def draft(self, *, user_id: str, cart: Cart, address: Address) -> Draft:
+        """A new order to place, under a new key."""
+        return Draft(
+            idempotency_key=uuid.uuid4().hex,
+            user_id=user_id,
+            lines=tuple(
+                DraftLine(product_id=line.product_id, quantity=line.quantity) for line in cart.lines
+            ),
+            address=Address(**address.model_dump(include=set(Address.model_fields))),
+        )
+
+    async def payment(self, draft: Draft) -> Payment:
+        """The last step for a draft.
+
+        :raises ShopError: UNAVAILABLE, while the catalogue is away.
+        """
+        basket = await self.basket(draft.cart)
+        if basket is None:
+            raise ShopError(
+                Kind.UNAVAILABLE,
+                "product-unavailable",
+                "The catalogue is taking a short break, so we cannot show you the total.",
+                retry_after_seconds=2,
+            )
+        quotes = await unless_away(
+            self._shipping.quotes(country=draft.address.country, weight_grams=basket.weight_grams)
+        )
+        return Payment(draft, basket, quotes)
+
+    async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> Order:
+        """Places the order, or raises what refused it."""
+        return await self._orders.place(draft, payment_method=payment_method, shipping=shipping)
+
+
+class Customers:
+    """What belongs to one customer: orders, messages, the account."""
+
+    def __init__(
+        self,
+        *,
+        users: UserClient,
+        orders: OrderClient,
+        shipping: ShippingClient,
+        notifications: NotificationClient,
+    ) -> None:
+        self._users = users
+        self._orders = orders
+        self._shipping = shipping
+        self._notifications = notifications
+
+    async def orders(self, *, cursor: str, limit: int) -> OrderPage:
+        """Some of the orders, newest first."""
+        return await self._orders.history(limit=limit, cursor=cursor)
+
+    async def follow(self, order_id: str) -> Following:
+        """An order with its parcel."""
+        order, parcel = await asyncio.gather(
+            self._orders.order(order_id), self._parcel(order_id), return_exceptions=True
+        )
+        if isinstance(order, BaseException):
+            raise order
+        if isinstance(parcel, BaseException):
+            raise parcel
+        known, shipment = parcel
+        return Following(order, shipment, known)
+
+    async def cancel(self, order_id: str) -> Order:
+        """Cancels an order. CONFLICT when it is too late."""
+        return await self._orders.cancel(order_id)
+
+    async def inbox(self, *, cursor: str, limit: int) -> MessagePage:
+        """Some of the messages, newest first."""
+        return await self._notifications.inbox(limit=limit, cursor=cursor)
+
+    async def account(self) -> AccountView:
+        """The account with its address book."""
+        profile, addresses = await asyncio.gather(
+            self._users.profile(), unless_away(self._users.addresses())
+        )
+        return AccountView(profile, addresses)
+
+    async def rename(self, name: str) -> None:
+        """Changes the customer's name."""
+        await self._users.rename(name)
+
+    async def join_beta(self, joins: bool) -> None:
+        """Joins the beta programme, or leaves it."""
+        await self._users.join_beta(joins)
+
+    async def add_address(self, address: Address) -> None:
+        """Adds to the address book."""
+        await self._users.add_address(address)
+
+    async def remove_address(self, address_id: str) -> None:
+        """Removes from the address book."""
+        await self._users.remove_address(address_id)
+
+    async def _parcel(self, order_id: str) -> tuple[bool, Shipment | None]:
+        try:
+            return True, await self._shipping.shipment(order_id)
+        except ShopError as error:
+            if is_away(error):
+                return False, None
+            raise

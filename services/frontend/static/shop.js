@@ -1,0 +1,81 @@
+// Comfort only: every page works without it.
+"use strict";
+
+// One order per press: the second press of a form that is under way does nothing.
+for (const form of document.querySelectorAll("form[data-once]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+  addEventListener("pageshow", () => delete form.dataset.sent);
+}
+
+for (const form of document.querySelectorAll("form[data-submit-on-change]")) {
+  form.addEventListener("change", () => form.reportValidity() && form.requestSubmit());
+}
+
+document.querySelector("[data-focus]")?.focus();
+
+async function fetchDocument(path) {
+  const answer = await fetch(path, { headers: { accept: "text/html" }, redirect: "error" });
+  if (!answer.ok) throw new Error(`${answer.status} for ${path}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// An order's status, until nothing moves any more. Pauses grow while it stays the same.
+const status = document.querySelector("[data-poll]");
+if (status) {
+  const shortest = Number(status.dataset.pollSeconds) * 1000;
+  let pause = shortest;
+  const look = async () => {
+    try {
+      const fresh = (await fetchDocument(status.dataset.poll)).querySelector("section");
+      const shown = status.querySelector("section");
+      const same = fresh.textContent === shown.textContent;
+      if (!same) shown.replaceWith(document.adoptNode(fresh));
+      pause = same ? Math.min(pause * 1.3, 15000) : shortest;
+      if (fresh.dataset.moving === "yes") setTimeout(look, pause);
+    } catch {
+      pause = Math.min(pause * 2, 30000);
+      setTimeout(look, pause);
+    }
+  };
+  if (status.querySelector("[data-moving=yes]")) setTimeout(look, shortest);
+}
+
+// "Load more" adds to the page instead of leaving it.
+const more = document.querySelector("[data-more-link]");
+if (more) {
+  more.addEventListener("click", async (event) => {
+    event.preventDefault();
+    try {
+      const next = await fetchDocument(more.href);
+      const cards = [...next.querySelectorAll("[data-more] .grid > li")];
+      document.querySelector("[data-more] .grid").append(...cards.map((card) => document.adoptNode(card)));
+      cards[0]?.querySelector("a")?.focus({ preventScroll: true });
+      const link = next.querySelector("[data-more-link]");
+      if (link) more.href = link.href;
+      else more.parentElement.remove();
+    } catch {
+      location.assign(more.href);
+    }
+  });
+}
+
+// The mesh page keeps itself up to date while its box is ticked.
+const live = document.querySelector("[data-live]");
+if (live) {
+  document.querySelector("[data-live-control]").hidden = false;
+  setInterval(async () => {
+    const part = document.querySelector("[data-live-part]");
+    if (!live.checked || document.hidden || part.contains(document.activeElement)) return;
+    const fresh = await fetchDocument(location.pathname).catch(() => null);
+    const next = fresh?.querySelector("[data-live-part]");
+    if (next) part.replaceWith(document.adoptNode(next));
+  }, 5000);
+  // What is pointed at lies on top: SVG paints in document order.
+  document.addEventListener("pointerover", (event) => {
+    const edge = event.target.closest?.(".edge-link");
+    if (edge && edge !== edge.parentElement.lastElementChild) edge.parentElement.append(edge);
+  });
+}

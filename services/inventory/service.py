@@ -1,0 +1,304 @@
+"""Reserving, committing and releasing stock, each safe to repeat and safe to be interrupted
+anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from services.common.documents import AlreadyExists, RevisionConflict, Stored
+from services.common.errors import Kind, ShopError
+from services.common.logs import get_logger
+from services.inventory.model import (
+    MAX_STOCK_IDS,
+    PASSING,
+    RESERVED,
+    Line,
+    OutOfStock,
+    Refusal,
+    Reservation,
+    ReservationClosed,
+    ReservationDiffers,
+    ReservationNotHeld,
+    State,
+    Stock,
+    Tickets,
+    UnknownProduct,
+    UnknownReservation,
+)
+from services.inventory.store import ReservationStore, StockStore
+
+log = get_logger(__name__)
+
+# How long an attempt may reasonably take. Only politeness rests on it, no promise: what the sweep
+# does would be right at any time, but it need not do the work of somebody who is at it.
+STRAY_SECONDS = 30.0
+
+Clock = Callable[[], int]
+
+
+class OutcomeCounter(Protocol):
+    """Counts reservations by the state they reached."""
+
+    def __call__(self, outcome: str) -> None: ...
+
+
+def epoch_ms() -> int:
+    """The time of day in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class InventoryService:
+    """Moves stock for orders. How and why that is safe: see :mod:`services.inventory.model`."""
+
+    def __init__(
+        self,
+        stock: StockStore,
+        reservations: ReservationStore,
+        *,
+        count: OutcomeCounter,
+        clock_ms: Clock = epoch_ms,
+    ) -> None:
+        self._stock = stock
+        self._reservations = reservations
+        self._count = count
+        self._clock_ms = clock_ms
+
+    async def available(self, product_ids: Sequence[str]) -> dict[str, int]:
+        """How many of each product can be had now; products that do not exist are left out.
+
+        :raises ShopError: INVALID, for more than MAX_STOCK_IDS.
+        """
+        if len(product_ids) > MAX_STOCK_IDS:
+            raise ShopError(
+                Kind.INVALID,
+                "too-many-products",
+                f"Ask for at most {MAX_STOCK_IDS} products at once.",
+            )
+        found = await self._stock.get_many(sorted(set(product_ids)))
+        return {product_id: stock.available for product_id, stock in found.items()}
+
+    async def reserve(self, order_id: str, lines: tuple[Line, ...]) -> None:
+        """Holds all lines for an order, or none. Repeating it changes nothing and answers the same.
+
+        :param lines: merged and sorted, as `merge_lines` makes them.
+        :raises OutOfStock: with the product and what was available when it was refused.
+        :raises UnknownProduct: nothing was written.
+        :raises ReservationClosed: the order was released before.
+        :raises ReservationDiffers: the order has reserved other lines.
+        """
+        stored = await self._open(order_id, lines)
+        if stored.value.lines and stored.value.lines != lines:
+            raise ReservationDiffers(order_id)
+        while stored.value.state in {State.PENDING, State.REFUSING}:
+            stored = await self._advance(stored)
+        reservation = stored.value
+        if reservation.refusal is not None:
+            raise OutOfStock(reservation.refusal)
+        if reservation.state not in RESERVED:
+            raise ReservationClosed(order_id)
+
+    async def commit(self, order_id: str) -> None:
+        """Turns the held stock into sold stock. Repeating it changes nothing.
+
+        :raises UnknownReservation: nothing was reserved for that order.
+        :raises ReservationNotHeld: the reservation has not been finished.
+        :raises ReservationClosed: it was refused or released.
+        """
+        stored = await self._reservations.get(order_id)
+        if stored is None:
+            raise UnknownReservation(order_id)
+        while stored.value.state is not State.SOLD:
+            match stored.value.state:
+                case State.PENDING:
+                    raise ReservationNotHeld(order_id)
+                case State.HELD:
+                    stored = await self._move(stored, State.COMMITTING)
+                case State.COMMITTING:
+                    stored = await self._advance(stored)
+                case _:
+                    raise ReservationClosed(order_id)
+
+    async def release(self, order_id: str) -> None:
+        """Gives back what the order holds or has bought. Repeating it changes nothing.
+
+        It fences as well: an order that has nothing yet gets a closed reservation, so that a
+        Reserve that arrives later is refused.
+        """
+        stored = await self._fence(order_id)
+        while stored.value.state not in {State.REFUSED, State.RELEASED, State.RETURNED}:
+            match stored.value.state:
+                case State.PENDING | State.HELD:
+                    stored = await self._move(stored, State.RELEASING)
+                case State.SOLD:
+                    stored = await self._move(stored, State.RETURNING)
+                case _:
+                    stored = await self._advance(stored)
+
+    async def sweep(self) -> None:
+        """Finishes reservations that got stuck on the way, and takes back stray tickets."""
+        before_ms = self._clock_ms() - int(STRAY_SECONDS * 1000)
+        async for stored in self._reservations.unfinished(before_ms):
+            log.info("reservation.resumed", order_id=stored.value.id, state=stored.value.state)
+            while stored.value.state in PASSING:
+                stored = await self._advance(stored)  # noqa: PLW2901  the same reservation, one state on
+        async for stock in self._stock.all():
+            for kind in Tickets:
+                await self._take_back_strays(stock, kind, before_ms)
+
+    async def _open(self, order_id: str, lines: tuple[Line, ...]) -> Stored[Reservation]:
+        existing = await self._reservations.get(order_id)
+        if existing is not None:
+            return existing
+        known = await self._stock.get_many([line.product_id for line in lines])
+        for line in lines:
+            if line.product_id not in known:
+                raise UnknownProduct(line.product_id)
+        return await self._insert(Reservation(id=order_id, state=State.PENDING, lines=lines))
+
+    async def _fence(self, order_id: str) -> Stored[Reservation]:
+        existing = await self._reservations.get(order_id)
+        if existing is not None:
+            return existing
+        return await self._insert(Reservation(id=order_id, state=State.RELEASED))
+
+    async def _insert(self, reservation: Reservation) -> Stored[Reservation]:
+        try:
+            return await self._reservations.insert(reservation)
+        except AlreadyExists:
+            return await self._reread(reservation.id)
+
+    async def _advance(self, stored: Stored[Reservation]) -> Stored[Reservation]:
+        """Does the work of a state and moves on to the next one.
+
+        Any number of processes may do so at once: the work of each state can be repeated, and one
+        of them moves on.
+        """
+        match stored.value.state:
+            case State.PENDING:
+                return await self._hold(stored)
+            case State.REFUSING:
+                await self._undo_holds(stored.value)
+                return await self._move(stored, State.REFUSED)
+            case State.RELEASING:
+                await self._undo_holds(stored.value)
+                return await self._move(stored, State.RELEASED)
+            case State.COMMITTING:
+                for line in stored.value.lines:
+                    ticket_id = stored.value.holds[line.product_id]
+                    await self._stock.cash_hold(line, stored.value.id, ticket_id)
+                return await self._move(stored, State.SOLD)
+            case State.RETURNING:
+                return await self._list_returns(stored)
+            case State.RESTOCKING:
+                for line in stored.value.lines:
+                    ticket_id = stored.value.returns[line.product_id]
+                    await self._stock.cash_return(line, stored.value.id, ticket_id)
+                return await self._move(stored, State.RETURNED)
+            case state:
+                raise AssertionError(f"nothing leads on from {state} by itself")
+
+    async def _hold(self, stored: Stored[Reservation]) -> Stored[Reservation]:
+        """Holds line after line; then the reservation lists the tickets, or becomes a refusal."""
+        reservation, ticket_id = stored.value, _fresh_ticket_id()
+        holds: dict[str, str] = {}
+        refusal: Refusal | None = None
+        for line in reservation.lines:
+            outcome = await self._stock.place_hold(
+                line, reservation.id, ticket_id, self._clock_ms()
+            )
+            if isinstance(outcome, Refusal):
+                refusal = outcome
+                break
+            holds[line.product_id] = outcome
+        if refusal is not None:
+            moved = await self._move(stored, State.REFUSING, refusal=refusal)
+        else:
+            moved = await self._move(stored, State.HELD, holds=holds)
+        for line in reservation.lines:
+            # It may have moved without us, be it to the same end or because the order was released
+            # meanwhile.
+            if holds.get(line.product_id) == ticket_id and moved.value.is_stray(
+                Tickets.HOLDS, line.product_id, ticket_id
+            ):
+                await self._stock.undo_hold(
+                    line.product_id, line.quantity, reservation.id, ticket_id
+                )
+        return moved
+
+    async def _undo_holds(self, reservation: Reservation) -> None:
+        for line in reservation.lines:
+            await self._stock.undo_hold(line.product_id, line.quantity, reservation.id)
+
+    async def _list_returns(self, stored: Stored[Reservation]) -> Stored[Reservation]:
+        """Places a ticket for each line that comes back; then the reservation lists them."""
+        reservation, ticket_id = stored.value, _fresh_ticket_id()
+        returns = {
+            line.product_id: await self._stock.place_return(
+                line, reservation.id, ticket_id, self._clock_ms()
+            )
+            for line in reservation.lines
+        }
+        moved = await self._move(stored, State.RESTOCKING, returns=returns)
+        for line in reservation.lines:
+            if returns[line.product_id] == ticket_id and moved.value.is_stray(
+                Tickets.RETURNS, line.product_id, ticket_id
+            ):
+                await self._stock.undo_return(line.product_id, reservation.id, ticket_id)
+        return moved
+
+    async def _move(
+        self,
+        stored: Stored[Reservation],
+        state: State,
+        *,
+        holds: Mapping[str, str] | None = None,
+        returns: Mapping[str, str] | None = None,
+        refusal: Refusal | None = None,
+    ) -> Stored[Reservation]:
+        """Moves a reservation to `state`, or finds out where somebody else has moved it."""
+        following = stored.value.moved_to(
+            state, self._clock_ms(), holds=holds, returns=returns, refusal=refusal
+        )
+        try:
+            moved = await self._reservations.replace(stored, following)
+        except RevisionConflict:
+            return await self._reread(stored.value.id)
+        if state not in PASSING:
+            self._count(state.value)
+        log.info("reservation.moved", order_id=stored.value.id, state=state)
+        return moved
+
+    async def _reread(self, order_id: str) -> Stored[Reservation]:
+        stored = await self._reservations.get(order_id)
+        if stored is None:
+            raise AssertionError(f"the reservation of {order_id} is gone, yet none is ever deleted")
+        return stored
+
+    async def _take_back_strays(self, stock: Stock, kind: Tickets, before_ms: int) -> None:
+        old = [
+            (order_id, ticket_id, ticket)
+            for order_id, tickets in stock.tickets(kind).items()
+            for ticket_id, ticket in tickets.items()
+            if ticket.at_ms < before_ms
+        ]
+        if not old:
+            return
+        reservations = await self._reservations.get_many([order_id for order_id, _, _ in old])
+        for order_id, ticket_id, ticket in old:
+            reservation = reservations.get(order_id)
+            if reservation is None or not reservation.is_stray(kind, stock.id, ticket_id):
+                continue
+            if kind is Tickets.HOLDS:
+                undone = await self._stock.undo_hold(stock.id, ticket.quantity, order_id, ticket_id)
+            else:
+                undone = await self._stock.undo_return(stock.id, order_id, ticket_id)
+            if undone:
+                log.warning("ticket.stray", kind=kind, product_id=stock.id, order_id=order_id)
+
+
+def _fresh_ticket_id() -> str:
+    return uuid.uuid4().hex

@@ -1,0 +1,150 @@
+"""Which processes make the shop on this machine, on which ports, with which settings."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.common.errors import ConfigurationError
+from services.common.topology import Topology
+from services.local.child import SANDBOX
+from services.local.ports import LOOPBACK, Ports, usual_grpc, usual_http
+
+_DRAIN_SECONDS = "2"
+_SANDBOX_KEY = "sk_test_meshmart_sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for on the command line."""
+
+    data: Path
+    only: tuple[str, ...] = ()
+    ports: Mapping[str, int] = field(default_factory=dict[str, int])
+    free_ports: bool = False
+    replicas: Mapping[str, int] = field(default_factory=dict[str, int])
+    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    variants: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One process: `service` says what it runs, `instance` which one of its replicas it is."""
+
+    service: str
+    instance: str
+    http_port: int
+    grpc_port: int | None
+    environment: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP side is."""
+        return f"http://{LOOPBACK}:{self.http_port}"
+
+
+def plan_processes(
+    topology: Topology, options: Options, ports: Ports, inherited: Mapping[str, str]
+) -> tuple[Planned, ...]:
+    """The processes in the order of the topology, the Stripe sandbox (where there is no key) first.
+
+    :raises ConfigurationError: an option names something that does not exist, or a port is taken.
+    """
+    _check_names(topology, options)
+    wanted = [name for name in topology.services if not options.only or name in options.only]
+    addresses = {
+        name: _addresses(name, position, topology, options, ports if name in wanted else None)
+        for position, name in enumerate(topology.services)
+    }
+    shared = {
+        "HOST": LOOPBACK,
+        "DATABASE_URL": f"sqlite:///{options.data.resolve()}",
+        "DRAIN_SECONDS": _DRAIN_SECONDS,
+        "HTTP_ADDRESSES": json.dumps(
+            {name: [f"{LOOPBACK}:{http}" for http, _ in pairs] for name, pairs in addresses.items()}
+        ),
+        "GRPC_ADDRESSES": json.dumps(
+            {
+                name: [f"{LOOPBACK}:{grpc}" for _, grpc in pairs if grpc is not None]
+                for name, pairs in addresses.items()
+            }
+        ),
+        "FRONTEND_SECRET": _kept_secret(options.data),
+        "SERVE_API": "true",
+    }
+    planned: list[Planned] = []
+    if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
+        port = ports.http(SANDBOX)
+        shared |= {"STRIPE_API_KEY": _SANDBOX_KEY, "STRIPE_API_BASE": f"http://{LOOPBACK}:{port}"}
+        sandbox_settings = {
+            "SANDBOX_HOST": LOOPBACK,
+            "SANDBOX_PORT": str(port),
+            "SANDBOX_DATA_DIR": str(options.data.resolve()),
+        }
+        planned.append(Planned(SANDBOX, SANDBOX, port, None, sandbox_settings))
+    for name in wanted:
+        for replica, (http_port, grpc_port) in enumerate(addresses[name], start=1):
+            instance = name if len(addresses[name]) == 1 else f"{name}-{replica}"
+            environment = {
+                **shared,
+                "INSTANCE": instance,
+                "HTTP_PORT": str(http_port),
+                "LOG_FILE": str(options.data.resolve() / "logs" / f"{instance}.log"),
+            }
+            if grpc_port is not None:
+                environment["GRPC_PORT"] = str(grpc_port)
+            if name in options.versions:
+                environment["VERSION"] = options.versions[name]
+            if name in options.variants:
+                environment["VARIANT"] = options.variants[name]
+            planned.append(Planned(name, instance, http_port, grpc_port, environment))
+    return tuple(planned)
+
+
+def _addresses(
+    name: str, position: int, topology: Topology, options: Options, ports: Ports | None
+) -> list[tuple[int, int | None]]:
+    """The HTTP and gRPC ports of a service's processes; usual ones where it is not ours to run."""
+    has_grpc = topology.services[name].grpc is not None
+    if ports is None:
+        http_port = options.ports.get(name, usual_http(name, position))
+        return [(http_port, usual_grpc(position) if has_grpc else None)]
+    return [
+        (
+            ports.http(name, position, replica),
+            ports.grpc(name, position, replica) if has_grpc else None,
+        )
+        for replica in range(options.replicas.get(name, 1))
+    ]
+
+
+def _check_names(topology: Topology, options: Options) -> None:
+    named: Sequence[tuple[str, Sequence[str]]] = (
+        ("--only", options.only),
+        ("--ports", [name for name in options.ports if name != SANDBOX]),
+        ("--replicas", tuple(options.replicas)),
+        ("--versions", tuple(options.versions)),
+        ("--variants", tuple(options.variants)),
+    )
+    for option, names in named:
+        for name in names:
+            if name not in topology.services:
+                known = ", ".join(topology.services)
+                raise ConfigurationError(
+                    f"{option} names {name!r}, which is no service; there are {known}."
+                )
+
+
+def _kept_secret(data: Path) -> str:
+    """The key that the pages sign their cookies with, made once: carts outlive a restart."""
+    file = data / "frontend.secret"
+    try:
+        return file.read_text(encoding="ascii")
+    except FileNotFoundError:
+        secret = secrets.token_urlsafe(48)
+        file.touch(mode=0o600)
+        file.write_text(secret, encoding="ascii")
+        return secret

@@ -1,0 +1,88 @@
+"""Gives out ports: the ones asked for, free ones, or fixed ones that are easy to remember."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from collections.abc import Mapping
+
+from services.common.errors import ConfigurationError
+from services.local.child import SANDBOX
+
+LOOPBACK = "127.0.0.1"
+SHOP_PORT = 8080
+SANDBOX_PORT = 8090
+_HTTP_BASE = 3001
+_GRPC_BASE = 9001
+_REPLICA_STRIDE = 20
+
+
+class Ports:
+    """The ports of one shop, taken as long as the shop runs.
+
+    On Linux each is held by a socket that is bound but does not listen. That keeps the system from
+    giving it to somebody's outgoing connection, also while a process of ours is being restarted,
+    and yet lets that process listen there (both set SO_REUSEADDR; see socket(7)).
+
+    :param asked: HTTP ports by service, as the user wants them.
+    :param any_free: whether all others may be any free ones.
+    """
+
+    def __init__(self, asked: Mapping[str, int], *, any_free: bool) -> None:
+        self._asked = asked
+        self._any_free = any_free
+        self._held = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Gives all ports back."""
+        self._held.close()
+
+    def http(self, service: str, position: int = 0, replica: int = 0) -> int:
+        """Takes the HTTP port of a service's process.
+
+        :param position: the service's place in the topology, which decides its usual port.
+        :raises ConfigurationError: it cannot be had.
+        """
+        if replica == 0 and service in self._asked:
+            return self._take(self._asked[service], service)
+        return self._take(0 if self._any_free else usual_http(service, position, replica), service)
+
+    def grpc(self, service: str, position: int, replica: int = 0) -> int:
+        """Takes the gRPC port of a service's process.
+
+        :raises ConfigurationError: it cannot be had.
+        """
+        return self._take(0 if self._any_free else usual_grpc(position, replica), service)
+
+    def _take(self, wanted: int, service: str) -> int:
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((LOOPBACK, wanted))
+        except OSError as error:
+            holder.close()
+            raise ConfigurationError(
+                f"Port {wanted}, wanted for {service}, cannot be had ({error.strerror}): "
+                "stop what listens there, or choose others with --ports NAME=PORT or --ports free."
+            ) from error
+        port: int = holder.getsockname()[1]
+        if sys.platform == "linux":
+            self._held.enter_context(holder)
+        else:
+            holder.close()
+        return port
+
+
+def usual_http(service: str, position: int = 0, replica: int = 0) -> int:
+    """The HTTP port of a service's process when nobody asks for another."""
+    if service == "frontend" and replica == 0:
+        return SHOP_PORT
+    if service == SANDBOX:
+        return SANDBOX_PORT
+    return _HTTP_BASE + position + _REPLICA_STRIDE * replica
+
+
+def usual_grpc(position: int, replica: int = 0) -> int:
+    """The gRPC port of a service's process when nobody asks for another."""
+    return _GRPC_BASE + position + _REPLICA_STRIDE * replica

@@ -1,0 +1,337 @@
+"""The parent of all local processes: starts them, tells where they are, restarts those that die,
+and ends them all.
+
+On Linux it imports everything once and forks, which makes the start quick and lets the processes
+share memory; elsewhere forking after imports is not safe, so each child is a new interpreter.
+Children hold the read end of a pipe that only the parent keeps open for writing: when the parent
+dies, however it dies, they see its end and stop.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal, NoReturn
+
+from services.common.errors import ConfigurationError
+from services.common.host import Host
+from services.common.settings import ProcessSettings, read_settings
+from services.common.topology import load_topology
+from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
+from services.local.plan import Options, Planned, plan_processes
+from services.local.ports import Ports
+
+STATE_FILE = "shop.json"
+_LOCK_FILE = "shop.lock"
+_OWN_FILES = ("*.db", "*.db-wal", "*.db-shm", "frontend.secret", STATE_FILE, "logs/*.log")
+_START_SECONDS = 60.0
+_STOP_SECONDS = 4.0
+_DEATHS_AT_START = 3
+_LONG_ENOUGH_SECONDS = 2.0
+_MAX_RESTART_PAUSE_SECONDS = 5.0
+
+StartMethod = Literal["fork", "spawn"]
+
+
+def default_start_method() -> StartMethod:
+    """How children are started on this system."""
+    return "fork" if sys.platform == "linux" else "spawn"
+
+
+def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int:
+    """Runs the shop until Ctrl-C or SIGTERM. Gives the exit status.
+
+    :raises ConfigurationError: it cannot start as asked.
+    """
+    began = time.monotonic()
+    (options.data / "logs").mkdir(parents=True, exist_ok=True)
+    lock = _lock(options.data)
+    if fresh:
+        _clear(options.data)
+    ports = Ports(options.ports, any_free=options.free_ports)
+    try:
+        planned = plan_processes(load_topology(), options, ports, os.environ)
+        return _Runner(planned, start_method, options.data, began).run()
+    finally:
+        ports.close()
+        (options.data / STATE_FILE).unlink(missing_ok=True)
+        os.close(lock)
+
+
+@dataclass(slots=True)
+class _Child:
+    planned: Planned
+    pid: int = 0
+    started: float = 0.0
+    is_ready: bool = False
+    restart_at: float | None = None
+    quick_deaths: int = 0
+
+
+class _Runner:
+    def __init__(
+        self, planned: Sequence[Planned], start_method: StartMethod, data: Path, began: float
+    ) -> None:
+        self._children = [_Child(process) for process in planned]
+        self._start_method = start_method
+        self._data = data
+        self._began = began
+        self._is_open = False
+        self._is_stopping = False
+        self._selector = selectors.DefaultSelector()
+        # Nothing is ever written to it: the children wait for its end.
+        self._parent_read, self._parent_write = os.pipe()
+        os.set_inheritable(self._parent_read, True)
+        # Signals become readable here, so that one select waits for everything.
+        self._signal_read, self._signal_write = os.pipe()
+        os.set_blocking(self._signal_write, False)
+        self._selector.register(self._signal_read, selectors.EVENT_READ)
+
+    def run(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
+        if self._start_method == "fork":
+            _import_all([child.planned.service for child in self._children])
+        try:
+            for child in self._children:
+                self._start(child)
+            return self._watch()
+        finally:
+            self._stop_all()
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if number != signal.SIGCHLD:
+            self._is_stopping = True
+
+    def _watch(self) -> int:
+        while not self._is_stopping:
+            for key, _ in self._selector.select(self._pause_seconds()):
+                if key.data is None:
+                    os.read(self._signal_read, 4096)
+                else:
+                    self._read_ready(key.fd, key.data)
+            status = self._reap()
+            if status is not None:
+                return status
+            for child in self._children:
+                if child.restart_at is not None and child.restart_at <= time.monotonic():
+                    self._start(child)
+            if not self._is_open and all(child.is_ready for child in self._children):
+                self._is_open = True
+                self._tell()
+            if not self._is_open and time.monotonic() - self._began > _START_SECONDS:
+                late = ", ".join(c.planned.instance for c in self._children if not c.is_ready)
+                print(
+                    f"Not ready after {_START_SECONDS:.0f} s: {late}. See {self._data / 'logs'}.",
+                    file=sys.stderr,
+                )
+                return 1
+        return 0
+
+    def _pause_seconds(self) -> float:
+        dues = [child.restart_at for child in self._children if child.restart_at is not None]
+        return max(0.0, min((due - time.monotonic() for due in dues), default=1.0))
+
+    def _start(self, child: _Child) -> None:
+        ready_read, ready_write = os.pipe()
+        os.set_inheritable(ready_write, True)
+        handed_down = {READY_FD: str(ready_write), PARENT_FD: str(self._parent_read)}
+        environment = {**os.environ, **child.planned.environment, **handed_down}
+        if self._start_method == "fork":
+            sys.stdout.flush()
+            pid = os.fork()
+            if pid == 0:
+                self._be_child(child.planned.service, environment, ready_read)
+        else:
+            pid = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                [sys.executable, "-m", "services", child.planned.service],
+                env=environment,
+                pass_fds=(ready_write, self._parent_read),
+                start_new_session=True,
+            ).pid
+        os.close(ready_write)
+        child.pid = pid
+        child.started = time.monotonic()
+        child.is_ready = False
+        child.restart_at = None
+        self._selector.register(ready_read, selectors.EVENT_READ, child)
+
+    def _be_child(self, service: str, environment: dict[str, str], ready_read: int) -> NoReturn:
+        status = 1
+        try:
+            os.setsid()  # Ctrl-C goes to the parent alone, which then stops everyone in order
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            for descriptor in (
+                ready_read,
+                self._parent_write,
+                self._signal_read,
+                self._signal_write,
+            ):
+                os.close(descriptor)
+            self._selector.close()
+            os.environ.clear()
+            os.environ.update(environment)
+            status = run_service(service)
+        except BaseException as error:  # the last frame of this process: all must be seen
+            sys.excepthook(type(error), error, error.__traceback__)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _read_ready(self, descriptor: int, child: _Child) -> None:
+        said = os.read(descriptor, 16)
+        self._selector.unregister(descriptor)
+        os.close(descriptor)
+        if said:
+            child.is_ready = True
+            if self._is_open:
+                print(f"{child.planned.instance} is back (pid {child.pid})", flush=True)
+                self._write_state()
+
+    def _reap(self) -> int | None:
+        """Collects the dead. Gives the shop's exit status when it cannot go on."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return None
+            if pid == 0:
+                return None
+            for child in self._children:
+                if child.pid == pid:
+                    code = os.waitstatus_to_exitcode(status)
+                    if self._is_fatal(child, code):
+                        return code if code > 0 else 1
+                    self._restart_later(child, code)
+
+    def _is_fatal(self, child: _Child, code: int) -> bool:
+        """Whether the shop gives up: only while it starts, and not for a single accident."""
+        if self._is_open:
+            return False
+        return code == EXIT_CONFIGURATION or child.quick_deaths >= _DEATHS_AT_START
+
+    def _restart_later(self, child: _Child, code: int) -> None:
+        how = (
+            f"was killed by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with status {code}"
+        )
+        lived_seconds = time.monotonic() - child.started
+        child.quick_deaths = 0 if lived_seconds > _LONG_ENOUGH_SECONDS else child.quick_deaths + 1
+        pause_seconds = min(_MAX_RESTART_PAUSE_SECONDS, 0.1 * 2**child.quick_deaths)
+        print(f"{child.planned.instance} (pid {child.pid}) {how}; restarting", flush=True)
+        child.pid = 0
+        child.is_ready = False
+        child.restart_at = time.monotonic() + pause_seconds
+
+    def _tell(self) -> None:
+        for child in self._children:
+            planned = child.planned
+            print(f"  {planned.instance:<16} {planned.url:<24} pid {child.pid}")
+        seconds = time.monotonic() - self._began
+        shop = next(
+            (c.planned.url for c in self._children if c.planned.service == "frontend"), None
+        )
+        where = f"The shop is open: {shop}" if shop else "Ready"
+        print(f"{where}  (after {seconds:.1f} s; Ctrl-C stops it)", flush=True)
+        self._write_state()
+
+    def _write_state(self) -> None:
+        """Tells other programs where everything is: tests, the load test, scripts."""
+        state = {
+            "parent_pid": os.getpid(),
+            "processes": [
+                {
+                    "service": child.planned.service,
+                    "instance": child.planned.instance,
+                    "pid": child.pid,
+                    "url": child.planned.url,
+                    "grpc_port": child.planned.grpc_port,
+                }
+                for child in self._children
+            ],
+        }
+        temporary = self._data / f"{STATE_FILE}.new"
+        temporary.write_text(json.dumps(state, indent=2), encoding="utf-8")
+        temporary.replace(self._data / STATE_FILE)
+
+    def _stop_all(self) -> None:
+        alive = {child.pid: child for child in self._children if child.pid}
+        for pid in alive:
+            _send(pid, signal.SIGTERM)
+        until = time.monotonic() + _STOP_SECONDS
+        while alive and time.monotonic() < until:
+            self._selector.select(0.05)
+            for pid in list(alive):
+                if _has_ended(pid):
+                    del alive[pid]
+        for pid, child in alive.items():
+            print(
+                f"{child.planned.instance} (pid {pid}) does not stop; killing it", file=sys.stderr
+            )
+            _send(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(self._parent_write)
+
+
+def _import_all(services: Sequence[str]) -> None:
+    """Loads every service's code before the fork, once for all, and keeps the garbage collector
+    from unsharing it.
+    """
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # no gRPC object lives before the fork
+    for service in dict.fromkeys(services):
+        if service != SANDBOX:
+            importlib.import_module(f"services.{service}.main")
+    # A rehearsal, so that what pydantic, FastAPI and OpenTelemetry build at first use is shared.
+    # The frontend has no gRPC server: gRPC must not have begun before a fork.
+    Host("frontend", load_topology(), read_settings(ProcessSettings), AsyncExitStack()).app()
+    gc.freeze()
+
+
+def _lock(data: Path) -> int:
+    descriptor = os.open(data / _LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"Another shop runs on the data in {data}: stop it, or choose another --data folder."
+        ) from error
+    return descriptor
+
+
+def _clear(data: Path) -> None:
+    for pattern in _OWN_FILES:
+        for file in data.glob(pattern):
+            file.unlink()
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

@@ -1,0 +1,1 @@
+"""notification: the inbox of every customer, and e-mail."""

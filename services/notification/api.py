@@ -1,0 +1,68 @@
+"""The HTTP API of the notification service."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from services.common.errors import Kind
+from services.common.identity import CallerDependency
+from services.common.problem import documented
+from services.common.provide import provided
+from services.notification.service import Messages
+
+
+class MessageView(BaseModel):
+    """One message in the inbox."""
+
+    id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf:confirmed"])
+    kind: str = Field(examples=["order-confirmed"])
+    order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
+    subject: str = Field(examples=["Your order RGGZDF is confirmed"])
+    text: str = Field(examples=["Hello Ada, …"])
+    created_at: datetime
+
+
+class MessagePage(BaseModel):
+    """Some of a user's messages, newest first."""
+
+    items: list[MessageView]
+    next_cursor: str | None
+
+
+_Messages = Annotated[Messages, provided(Messages)]
+
+router = APIRouter(prefix="/api/notifications", tags=["notifications"])
+
+
+@router.get(
+    "",
+    operation_id="list_notifications",
+    summary="Show my inbox",
+    response_model=MessagePage,
+    responses=documented(Kind.UNAUTHENTICATED),
+)
+async def list_notifications(
+    caller: CallerDependency,
+    messages: _Messages,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=512)] = None,
+) -> MessagePage:
+    page = await messages.inbox(caller.user_id, limit, cursor)
+    return MessagePage(
+        items=[
+            MessageView(
+                id=stored.value.id,
+                kind=stored.value.kind,
+                order_id=stored.value.order_id,
+                subject=stored.value.subject,
+                text=stored.value.text,
+                created_at=datetime.fromtimestamp(stored.value.created_ms / 1000, UTC),
+            )
+            for stored in page.items
+        ],
+        next_cursor=page.next_cursor,
+    )

@@ -1,0 +1,85 @@
+"""The mail server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+
+import aiosmtplib
+
+from services.common.errors import Kind, ShopError
+from services.notification.model import Message
+from services.notification.settings import NotificationSettings
+
+
+class Mailer:
+    """Sends messages over SMTP (RFC 5321)."""
+
+    def __init__(self, settings: NotificationSettings) -> None:
+        self._settings = settings
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is a mail server."""
+        return self._settings.smtp_host is not None
+
+    async def send(self, message: Message) -> None:
+        """Hands one message to the mail server.
+
+        :raises ShopError: INVALID when the server refuses the mail or its recipient for good (5yz);
+            UNAVAILABLE when trying again makes sense, as it does when the server refuses the shop:
+            that is for its operator to mend.
+        """
+        settings = self._settings
+        try:
+            await aiosmtplib.send(
+                _mail(message, settings.smtp_sender),
+                hostname=settings.smtp_host,
+                port=settings.smtp_port,
+                username=settings.smtp_username,
+                password=settings.smtp_password.get_secret_value()
+                if settings.smtp_password
+                else None,
+                start_tls=settings.smtp_starttls,
+                timeout=settings.smtp_timeout_seconds,
+            )
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            for_good = all(refused.code >= 500 for refused in error.recipients)
+            raise _failure(for_good) from error
+        except aiosmtplib.SMTPDataError as error:
+            raise _failure(error.code >= 500) from error
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise _failure(for_good=False) from error
+        except (ValueError, HeaderParseError) as error:  # what cannot stand in a mail's header
+            raise _failure(for_good=True) from error
+
+
+def _mail(message: Message, sender: str) -> EmailMessage:
+    mail = EmailMessage()
+    mail["Subject"] = message.subject
+    mail["From"] = sender
+    mail["To"] = _addressee(message)
+    # The same message keeps its id, so that a mail sent twice (after a crash in between) can be
+    # told as one.
+    domain = parseaddr(sender)[1].rpartition("@")[2]
+    mail["Message-ID"] = f"<{message.id.replace(':', '.')}@{domain}>"
+    mail["Date"] = format_datetime(datetime.fromtimestamp(message.created_ms / 1000, UTC))
+    mail.set_content(message.text)
+    return mail
+
+
+def _addressee(message: Message) -> Address:
+    """Whom the mail is for. A name that holds an encoded word (RFC 2047) is left off: the email
+    package would decode it, and a line break in it would begin a header of the customer's own.
+    """
+    is_plain = message.name.isprintable() and "=?" not in message.name
+    return Address(message.name if is_plain else "", addr_spec=message.email)
+
+
+def _failure(for_good: bool) -> ShopError:
+    if for_good:
+        return ShopError(Kind.INVALID, "mail-refused", "The mail server refuses this message.")
+    return ShopError(Kind.UNAVAILABLE, "mail-unavailable", "The mail server cannot be reached.")

@@ -1,0 +1,36 @@
+"""What the notification service can be told."""
+
+from __future__ import annotations
+
+from email.utils import parseaddr
+from typing import Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from services.common.settings import Settings
+
+
+class NotificationSettings(Settings):
+    """Where mail goes. Without `SMTP_HOST` there is only the inbox."""
+
+    smtp_host: str | None = None
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_starttls: bool = True
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_sender: str = Field(default="Meshmart <shop@meshmart.example>", max_length=200)
+    smtp_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
+
+    @field_validator("smtp_sender")
+    @classmethod
+    def _sender_has_an_address(cls, sender: str) -> str:
+        local_part, _, domain = parseaddr(sender)[1].rpartition("@")
+        if not (local_part and domain and sender.isprintable()):
+            raise ValueError("it should be like Meshmart <shop@meshmart.example>")
+        return sender
+
+    @model_validator(mode="after")
+    def _credentials_are_whole(self) -> Self:
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise ValueError("SMTP_USERNAME and SMTP_PASSWORD are needed together")
+        return self

@@ -1,0 +1,1 @@
+"""order: the checkout saga and the order history."""

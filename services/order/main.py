@@ -1,0 +1,43 @@
+"""Wires the order service."""
+
+from __future__ import annotations
+
+from services.common.host import Host
+from services.order import api
+from services.order.clients import Inventory, Notifications, Payments, Products, Shipping, Users
+from services.order.model import ORDERS, Order
+from services.order.saga import Saga
+from services.order.service import Orders
+from services.order.settings import OrderSettings
+from services.order.store import OrderStore
+
+SWEEP_SECONDS = 1.0
+
+
+async def wire(host: Host) -> None:
+    """Builds the service on its host."""
+    settings = host.settings(OrderSettings)
+    store = OrderStore(await host.documents(ORDERS, Order))
+    shipping = Shipping(host.grpc("shipping"))
+    saga = Saga(
+        store,
+        inventory=Inventory(host.grpc("inventory")),
+        payments=Payments(host.grpc("payment")),
+        shipping=shipping,
+        notifications=Notifications(host.grpc("notification")),
+        settings=settings,
+        owner=host.process.instance,
+        tracer=host.tracer,
+        metrics=host.metrics,
+    )
+    orders = Orders(
+        store,
+        saga,
+        users=Users(host.grpc("user")),
+        products=Products(host.grpc("product")),
+        shipping=shipping,
+        settings=settings,
+    )
+    host.serve_http(api.router, orders)
+    host.every("sweep orders", SWEEP_SECONDS, saga.sweep)
+    host.on_close(saga.stop)

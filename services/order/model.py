@@ -1,0 +1,331 @@
+"""Orders: their documents, and the rules of the checkout saga as pure functions.
+
+An order goes forward through FORWARD and, when something refuses, back through BACKWARD.
+`Order.step` is stored before the step's effect, each effect is keyed by the order's id, and each
+step back also undoes an effect whose answer was lost. So after a crash at any point the stored step
+is simply done again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from services.common.documents import Collection, Index
+from services.common.errors import Kind, ShopError
+from services.common.fields import AddressFields
+
+ORDERS = Collection(
+    "orders",
+    indexes=(
+        Index("by_user", equal=("user_id",), order="created_ms"),
+        Index("due", order="due_ms"),
+    ),
+)
+
+
+class State(StrEnum):
+    """Where an order stands, for its customer."""
+
+    WORKING = "working"
+    CONFIRMED = "confirmed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+class Step(StrEnum):
+    """One effect of the saga."""
+
+    RESERVE = "reserve"
+    AUTHORIZE = "authorize"
+    SHIP = "ship"
+    CAPTURE = "capture"
+    COMMIT = "commit"
+    DISPATCH = "dispatch"
+    RECALL = "recall"
+    REFUND = "refund"
+    RELEASE = "release"
+
+
+FORWARD = (Step.RESERVE, Step.AUTHORIZE, Step.SHIP, Step.CAPTURE, Step.COMMIT, Step.DISPATCH)
+BACKWARD = (Step.RECALL, Step.REFUND, Step.RELEASE)
+
+# Where the way back begins: with the undo of the step that was refused, since its effect may have
+# happened.
+_UNDO_FROM: Mapping[Step, Step] = {
+    Step.RESERVE: Step.RELEASE,
+    Step.AUTHORIZE: Step.REFUND,
+    Step.SHIP: Step.RECALL,
+    Step.CAPTURE: Step.RECALL,
+}
+
+# Once the capture may have happened, an outage is waited out: the customer has paid.
+_MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
+
+_OUTAGES = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
+BY_CUSTOMER = "cancelled-by-customer"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Line(_Document):
+    """A quantity of one product at the price it was sold for."""
+
+    product_id: str
+    name: str
+    quantity: int
+    unit_price_cents: int
+    weight_grams: int
+
+    @property
+    def total_cents(self) -> int:
+        """The price of the line."""
+        return self.quantity * self.unit_price_cents
+
+
+class Contact(_Document):
+    """Whom to tell about the order."""
+
+    name: str
+    email: str
+
+
+class Reason(_Document):
+    """Why an order was cancelled: the error that refused it."""
+
+    kind: Kind
+    code: str
+    detail: str
+    fields: Mapping[str, str] = {}
+
+
+class Event(_Document):
+    """Something `notification` is to be told; its id lets the receiver drop repetitions."""
+
+    id: str
+    kind: str
+    facts: Mapping[str, str]
+
+
+class Moment(_Document):
+    """An entry of the order's history."""
+
+    at_ms: int
+    what: str
+
+
+class Order(_Document):
+    """One order, with the state of its saga. All times are Unix milliseconds.
+
+    `due_ms` is when another process may take the order over; it is absent once the order is settled
+    and all its events are delivered, so that the index on it holds just the unfinished ones.
+    """
+
+    id: str
+    user_id: str
+    fingerprint: str
+    contact: Contact
+    address: AddressFields
+    lines: tuple[Line, ...]
+    shipping_service: str
+    shipping_cents: int
+    currency: str
+    payment_method: str
+    created_ms: int
+    state: State = State.WORKING
+    step: Step | None = Step.RESERVE
+    reason: Reason | None = None
+    failures: int = 0
+    owner: str = ""
+    due_ms: int | None = None
+    events: tuple[Event, ...] = ()
+    history: tuple[Moment, ...] = ()
+    request_id: str = ""
+    trace: Mapping[str, str] = {}
+
+    @property
+    def items_cents(self) -> int:
+        """The price of all lines."""
+        return sum(line.total_cents for line in self.lines)
+
+    @property
+    def total_cents(self) -> int:
+        """What the customer pays."""
+        return self.items_cents + self.shipping_cents
+
+    @property
+    def weight_grams(self) -> int:
+        """The weight of the parcel's contents."""
+        return sum(line.quantity * line.weight_grams for line in self.lines)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the order has reached an end state."""
+        return self.step is None
+
+
+def order_id_for(user_id: str, idempotency_key: str) -> str:
+    """The id of the order that a user's key stands for: the same key is the same document, in any
+    process.
+    """
+    digest = hashlib.sha256(f"{user_id}\n{idempotency_key}".encode()).digest()
+    return "ord_" + base64.b32encode(digest[:15]).decode().lower()
+
+
+def fingerprint_of(body: BaseModel) -> str:
+    """Tells two request bodies under one key apart."""
+    return hashlib.sha256(
+        orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    ).hexdigest()
+
+
+def leased(order: Order, owner: str, until_ms: int) -> Order:
+    """The order in the hands of one process until then."""
+    return order.model_copy(update={"owner": owner, "due_ms": until_ms})
+
+
+def succeeded(order: Order, now_ms: int) -> Order:
+    """After the effect of the order's step: on to the next one, or to the end."""
+    assert order.step is not None
+    done = order.model_copy(
+        update={
+            "failures": 0,
+            "history": (*order.history, Moment(at_ms=now_ms, what=order.step.value)),
+        }
+    )
+    path = FORWARD if order.step in FORWARD else BACKWARD
+    following = path[path.index(order.step) + 1 :]
+    if following:
+        return done.model_copy(update={"step": following[0]})
+    if path is FORWARD:
+        return _settled(done, State.CONFIRMED, now_ms)
+    return _settled(done, State.CANCELLED, now_ms)
+
+
+def failed(order: Order, error: ShopError, now_ms: int, give_up_after_ms: int) -> Order:
+    """After the order's step has failed: the same step again, or the way back."""
+    assert order.step is not None
+    if order.step in BACKWARD:
+        if order.step is Step.RECALL and error.kind is Kind.CONFLICT:
+            return _recall_refused(order, error, now_ms)
+        return _postponed(order)
+    if error.kind in _OUTAGES:
+        late = now_ms - order.created_ms > give_up_after_ms
+        if late and order.step in _MAY_GIVE_UP:
+            gave_up = ShopError(
+                Kind.UNAVAILABLE,
+                "checkout-unavailable",
+                "We could not complete your order because a part of the shop was unavailable. "
+                "You were not charged.",
+            )
+            return _turned_back(order, gave_up, now_ms)
+        return _postponed(order)
+    if order.step not in _UNDO_FROM:
+        return _postponed(order)  # paid: there is no way back that the customer did not ask for
+    return _turned_back(order, error, now_ms)
+
+
+def cancelled_by_customer(order: Order, now_ms: int) -> Order:
+    """A confirmed order on its way back.
+
+    :raises ShopError: CONFLICT, when the order is not confirmed (yet, or any more).
+    """
+    if order.state is State.WORKING:
+        raise in_progress()
+    if order.state is not State.CONFIRMED:
+        raise ShopError(Kind.CONFLICT, "order-cancelled", "This order is cancelled already.")
+    return order.model_copy(
+        update={
+            "state": State.CANCELLING,
+            "step": Step.RECALL,
+            "failures": 0,
+            "reason": Reason(
+                kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You cancelled this order."
+            ),
+            "history": (*order.history, Moment(at_ms=now_ms, what="cancel requested")),
+        }
+    )
+
+
+def in_progress() -> ShopError:
+    """The order can be cancelled only when it is settled."""
+    return ShopError(
+        Kind.CONFLICT,
+        "order-in-progress",
+        "This order is still being processed.",
+        retry_after_seconds=2,
+    )
+
+
+def delivered(order: Order, event_id: str) -> Order:
+    """After `notification` has taken an event."""
+    left = tuple(event for event in order.events if event.id != event_id)
+    return order.model_copy(update={"events": left, "failures": 0})
+
+
+def retry_delay_seconds(failures: int) -> float:
+    """The pause before the next attempt of a step: doubling from 0.1 to 5 seconds."""
+    return min(5.0, 0.1 * 2 ** min(failures, 10))
+
+
+def _postponed(order: Order) -> Order:
+    return order.model_copy(update={"failures": order.failures + 1})
+
+
+def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
+    assert order.step is not None
+    reason = Reason(
+        kind=error.kind, code=error.code, detail=error.detail, fields=dict(error.fields)
+    )
+    return order.model_copy(
+        update={
+            "state": State.CANCELLING,
+            "step": _UNDO_FROM[order.step],
+            "failures": 0,
+            "reason": reason,
+            "history": (
+                *order.history,
+                Moment(at_ms=now_ms, what=f"{order.step.value} refused: {error.code}"),
+            ),
+        }
+    )
+
+
+def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
+    return order.model_copy(
+        update={
+            "state": State.CONFIRMED,
+            "step": None,
+            "failures": 0,
+            "reason": None,
+            "history": (*order.history, Moment(at_ms=now_ms, what=f"recall refused: {error.code}")),
+        }
+    )
+
+
+def _settled(order: Order, state: State, now_ms: int) -> Order:
+    event = Event(
+        id=f"{order.id}:{state.value}",
+        kind=f"order-{state.value}",
+        facts={
+            "order_id": order.id,
+            "total_cents": str(order.total_cents),
+            "currency": order.currency,
+            "reason": order.reason.detail if order.reason else "",
+        },
+    )
+    return order.model_copy(
+        update={
+            "state": state,
+            "step": None,
+            "events": (*order.events, event),
+            "history": (*order.history, Moment(at_ms=now_ms, what=state.value)),
+        }
+    )

@@ -1,0 +1,201 @@
+"""What the order service does: takes orders, shows them, cancels them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from services.common import context
+from services.common.clock import now_ms
+from services.common.documents import Page, RevisionConflict
+from services.common.errors import Kind, ShopError
+from services.common.fields import AddressFields
+from services.common.telemetry import inject_trace
+from services.order import model
+from services.order.clients import PricedProduct, Products, Shipping, Users
+from services.order.model import Line, Moment, Order
+from services.order.saga import Saga
+from services.order.settings import OrderSettings
+from services.order.store import OrderStore
+
+# Kept back from the caller's deadline for the answer itself.
+_ANSWER_RESERVE_SECONDS = 0.5
+
+
+class Orders:
+    """Orders of all users; every method takes the user whose orders it may touch."""
+
+    def __init__(
+        self,
+        store: OrderStore,
+        saga: Saga,
+        *,
+        users: Users,
+        products: Products,
+        shipping: Shipping,
+        settings: OrderSettings,
+    ) -> None:
+        self._store = store
+        self._saga = saga
+        self._users = users
+        self._products = products
+        self._shipping = shipping
+        self._settings = settings
+
+    async def place(
+        self,
+        *,
+        user_id: str,
+        idempotency_key: str,
+        fingerprint: str,
+        quantities: Sequence[tuple[str, int]],
+        address: AddressFields,
+        shipping_service: str,
+        payment_method: str,
+    ) -> Order:
+        """Places an order, or finds the one that this key already stands for, and waits a while for
+        it to settle.
+
+        :raises ShopError: INVALID when the key was used with another body, or for an unknown
+            product or shipping service.
+        """
+        order_id = model.order_id_for(user_id, idempotency_key)
+        stored = await self._store.get(order_id)
+        if stored is None:
+            order = await self._priced(
+                order_id,
+                user_id,
+                fingerprint,
+                quantities,
+                address,
+                shipping_service,
+                payment_method,
+            )
+            stored = await self._store.add(order)
+            if stored is not None:
+                self._saga.start(stored, context.current().log)
+            else:
+                stored = await self._store.get(order_id)
+        if stored is None or stored.value.fingerprint != fingerprint:
+            raise ShopError(
+                Kind.INVALID,
+                "idempotency-key-reused",
+                "This Idempotency-Key was used for another order. Use a new key for a new order.",
+            )
+        return await self._settled(stored.value)
+
+    async def get(self, user_id: str, order_id: str) -> Order:
+        """One of the user's orders. NOT_FOUND also for somebody else's."""
+        stored = await self._store.get(order_id)
+        if stored is None or stored.value.user_id != user_id:
+            raise ShopError(Kind.NOT_FOUND, "unknown-order", "There is no such order.")
+        return stored.value
+
+    async def history(self, user_id: str, limit: int, cursor: str | None) -> Page[Order]:
+        """The user's orders, newest first."""
+        return await self._store.of_user(user_id, limit, cursor)
+
+    async def cancel(self, user_id: str, order_id: str) -> Order:
+        """Cancels a confirmed order that the carrier has not got yet.
+
+        :raises ShopError: CONFLICT when it is too late or too early.
+        """
+        order = await self._settled(await self.get(user_id, order_id))
+        if order.state is model.State.CONFIRMED:
+            await self._turn_back(order_id)
+            order = await self._settled(order)
+            if order.state is model.State.CONFIRMED:
+                raise ShopError(
+                    Kind.CONFLICT,
+                    "shipment-under-way",
+                    "This order is on its way already and can no longer be cancelled.",
+                )
+        if order.state is model.State.WORKING:
+            raise model.in_progress()
+        return order
+
+    async def _turn_back(self, order_id: str) -> None:
+        """Begins the cancellation of a confirmed order, unless another request has."""
+        while True:
+            stored = await self._store.get(order_id)
+            assert stored is not None, "orders are never deleted"
+            if stored.value.state is not model.State.CONFIRMED:
+                return
+            changed = self._saga.lease(model.cancelled_by_customer(stored.value, now_ms()))
+            try:
+                stored = await self._store.save(stored, changed)
+            except RevisionConflict:
+                continue  # its events were just delivered, or another request cancels it
+            self._saga.start(stored, context.current().log)
+            return
+
+    async def _settled(self, order: Order) -> Order:
+        """The order once it is settled, or as it stands when there is no more time to wait."""
+        return await self._saga.settled(order.id, self._patience_seconds()) or order
+
+    async def _priced(
+        self,
+        order_id: str,
+        user_id: str,
+        fingerprint: str,
+        quantities: Sequence[tuple[str, int]],
+        address: AddressFields,
+        shipping_service: str,
+        payment_method: str,
+    ) -> Order:
+        product_ids = [product_id for product_id, _ in quantities]
+        contact, products = await asyncio.gather(
+            self._users.contact(user_id), self._known_products(product_ids)
+        )
+        lines = tuple(
+            Line(
+                product_id=product_id,
+                name=products[product_id].name,
+                quantity=quantity,
+                unit_price_cents=products[product_id].price_cents,
+                weight_grams=products[product_id].weight_grams,
+            )
+            for product_id, quantity in quantities
+        )
+        trace: dict[str, str] = {}
+        inject_trace(trace)
+        placed_ms = now_ms()
+        order = Order(
+            id=order_id,
+            user_id=user_id,
+            fingerprint=fingerprint,
+            contact=contact,
+            address=address,
+            lines=lines,
+            shipping_service=shipping_service,
+            shipping_cents=0,
+            currency=products[product_ids[0]].currency,
+            payment_method=payment_method,
+            created_ms=placed_ms,
+            history=(Moment(at_ms=placed_ms, what="placed"),),
+            request_id=context.current().request_id,
+            trace=trace,
+        )
+        quotes_cents = await self._shipping.quotes_cents(address.country, order.weight_grams)
+        if shipping_service not in quotes_cents:
+            raise ShopError(
+                Kind.INVALID,
+                "no-such-shipping",
+                f"We cannot ship this order to {address.country} by {shipping_service} service.",
+            )
+        return self._saga.lease(
+            order.model_copy(update={"shipping_cents": quotes_cents[shipping_service]})
+        )
+
+    async def _known_products(self, product_ids: Sequence[str]) -> dict[str, PricedProduct]:
+        try:
+            return await self._products.priced(product_ids)
+        except ShopError as error:
+            if error.kind is not Kind.NOT_FOUND:
+                raise
+            # Not found is the product, not the URL that the client asked for.
+            raise ShopError(Kind.INVALID, error.code, error.detail, fields=error.fields) from error
+
+    def _patience_seconds(self) -> float:
+        left_seconds = context.current().seconds_left - _ANSWER_RESERVE_SECONDS
+        return max(0.0, min(self._settings.order_answer_seconds, left_seconds))

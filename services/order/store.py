@@ -1,0 +1,45 @@
+"""Every query of the order service."""
+
+from __future__ import annotations
+
+from services.common.documents import AlreadyExists, Documents, Page, Stored
+from services.order.model import Order
+
+
+class OrderStore:
+    """The orders."""
+
+    def __init__(self, orders: Documents[Order]) -> None:
+        self._orders = orders
+
+    async def add(self, order: Order) -> Stored[Order] | None:
+        """Stores a new order; None when its id is there already."""
+        try:
+            return await self._orders.insert(order)
+        except AlreadyExists:
+            return None
+
+    async def get(self, order_id: str) -> Stored[Order] | None:
+        """One order."""
+        return await self._orders.get(order_id)
+
+    async def of_user(self, user_id: str, limit: int, cursor: str | None) -> Page[Order]:
+        """A user's orders, newest first."""
+        return await self._orders.find(
+            "by_user", equal=(user_id,), descending=True, limit=limit, cursor=cursor
+        )
+
+    async def due(self, now_ms: int, limit: int) -> list[Stored[Order]]:
+        """Unfinished orders whose lease has run out, longest overdue first."""
+        page = await self._orders.find("due", below=now_ms, limit=limit)
+        return page.items
+
+    async def unfinished(self, cursor: str | None) -> Page[Order]:
+        """All unfinished orders."""
+        return await self._orders.find("due", limit=200, cursor=cursor)
+
+    async def save(self, stored: Stored[Order], order: Order) -> Stored[Order]:
+        """Writes the order, unless somebody else has written it since it was read
+        (RevisionConflict).
+        """
+        return await self._orders.replace(stored, order)

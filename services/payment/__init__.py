@@ -1,0 +1,1 @@
+"""payment: authorizes, captures, voids and refunds through Stripe."""

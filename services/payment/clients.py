@@ -1,0 +1,243 @@
+"""Stripe, through its official SDK: payment intents with manual capture, and refunds.
+
+Errors are turned into the shop's kinds here, and only here. Test payment methods and their
+outcomes: https://docs.stripe.com/testing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from enum import StrEnum
+from typing import NamedTuple, TypeVar
+
+import aiohttp
+import stripe
+
+from services.common.calls import CallTools, observed
+from services.common.errors import Kind, ShopError
+from services.common.logs import get_logger
+from services.payment.model import Declined, Payment, Refusal
+from services.payment.settings import PaymentSettings
+
+log = get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+_CALLEE = "stripe"
+
+# Stripe's decline codes (https://docs.stripe.com/declines/codes) that a customer can do something
+# about.
+_ADVICE: Mapping[str, tuple[str, str]] = {
+    "insufficient_funds": (
+        "insufficient-funds",
+        "Your card has insufficient funds. Please try another card.",
+    ),
+    "expired_card": ("expired-card", "Your card has expired. Please try another card."),
+    "incorrect_cvc": ("incorrect-cvc", "The card's security code is not right. Please try again."),
+    "processing_error": (
+        "processing-error",
+        "Your bank could not process the payment just now. Please try again in a moment, "
+        "or use another card.",
+    ),
+    "authentication_required": (
+        "authentication-required",
+        "Your bank wants you to confirm this payment, which this shop cannot do yet. "
+        "Please use another card.",
+    ),
+}
+_PLAIN_DECLINE = (
+    "card-declined",
+    "Your card was declined. Please try another card or ask your bank.",
+)
+
+
+class IntentStatus(StrEnum):
+    """What the shop tells apart of an intent's status
+    (https://docs.stripe.com/payments/paymentintents/lifecycle).
+    """
+
+    AUTHORIZED = "requires_capture"
+    CAPTURED = "succeeded"
+    CANCELLED = "canceled"
+    OTHER = "other"
+
+
+class Intent(NamedTuple):
+    """A payment intent as the shop needs it."""
+
+    id: str
+    status: IntentStatus
+
+
+class StripeError(ShopError):
+    """Stripe failed within itself: whether the request had an effect is not known, and its answer
+    is kept for the key.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            Kind.UNAVAILABLE,
+            "stripe-failed",
+            "The payment provider has a problem.",
+            retry_after_seconds=2,
+        )
+
+
+class Stripe:
+    """The part of Stripe that the shop uses.
+
+    Only the authorization needs an idempotency key of the payment's. An intent can be captured,
+    cancelled or refunded in full just once, so repeating those is refused; and a key would make
+    Stripe repeat an answer that is out of date.
+    """
+
+    def __init__(self, settings: PaymentSettings, tools: CallTools) -> None:
+        self._tools = tools
+        self._http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds)
+        self._client = stripe.StripeClient(
+            settings.stripe_api_key.get_secret_value(),
+            base_addresses={"api": settings.stripe_api_base},
+            http_client=self._http,
+            max_network_retries=settings.stripe_max_retries,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._http.close_async()
+
+    async def authorize(self, payment: Payment) -> Intent:
+        """Sets the amount aside. The same payment and attempt give the same intent, however often
+        it is asked for.
+
+        :raises Declined: the card or the request was refused.
+        :raises StripeError: see there.
+        """
+        intents = self._client.v1.payment_intents
+        answer = await self._call(
+            "POST /v1/payment_intents",
+            intents.create_async(
+                {
+                    "amount": payment.amount_cents,
+                    "currency": payment.currency.lower(),
+                    "payment_method": payment.payment_method,
+                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                    "capture_method": "manual",
+                    "confirm": True,
+                    "error_on_requires_action": True,
+                    "metadata": {"order_id": payment.id},
+                },
+                {"idempotency_key": payment.authorize_key},
+            ),
+        )
+        return _intent(answer)
+
+    async def find(self, payment: Payment) -> Intent | None:
+        """Looks for the intent of a payment whose answer was lost for good, among those since the
+        payment began.
+        """
+        intents = self._client.v1.payment_intents
+        since = payment.created_ms // 1000 - 60  # our clock and Stripe's may differ
+        starting_after: str | None = None
+        while True:
+            query: stripe.params.PaymentIntentListParams = {"created": {"gte": since}, "limit": 100}
+            if starting_after is not None:
+                query["starting_after"] = starting_after
+            page = await self._call("GET /v1/payment_intents", intents.list_async(query))
+            for candidate in page.data:
+                if getattr(candidate.metadata, "order_id", None) == payment.id:
+                    intent = _intent(candidate)
+                    if intent.status is not IntentStatus.OTHER:  # one that was declined is none
+                        return intent
+            if not page.has_more:
+                return None
+            starting_after = page.data[-1].id
+
+    async def retrieve(self, intent_id: str) -> Intent:
+        """The intent as it stands."""
+        intents = self._client.v1.payment_intents
+        return _intent(
+            await self._call("GET /v1/payment_intents/{id}", intents.retrieve_async(intent_id))
+        )
+
+    async def capture(self, intent_id: str) -> Intent:
+        """Charges what was set aside. Declined when that is no longer possible."""
+        answer = await self._call(
+            "POST /v1/payment_intents/{id}/capture",
+            self._client.v1.payment_intents.capture_async(intent_id),
+        )
+        return _intent(answer)
+
+    async def void(self, intent_id: str) -> Intent:
+        """Gives up what was set aside. Declined when it was charged meanwhile."""
+        answer = await self._call(
+            "POST /v1/payment_intents/{id}/cancel",
+            self._client.v1.payment_intents.cancel_async(intent_id),
+        )
+        return _intent(answer)
+
+    async def refund(self, intent_id: str) -> None:
+        """Pays the whole charge back. Declined when it was paid back already."""
+        await self._call(
+            "POST /v1/refunds",
+            self._client.v1.refunds.create_async({"payment_intent": intent_id}),
+        )
+
+    async def _call(self, operation: str, request: Awaitable[Answer]) -> Answer:
+        async with observed(
+            self._tools, callee=_CALLEE, operation=operation, protocol="http"
+        ) as outcome:
+            try:
+                answer = await request
+            except stripe.StripeError as error:
+                raise _translated(error) from error
+            except (aiohttp.ClientError, TimeoutError) as error:  # while the SDK reads the answer
+                raise _unavailable("The payment provider cannot be reached.") from error
+            outcome.status = "200"
+            return answer
+
+
+def _intent(intent: stripe.PaymentIntent) -> Intent:
+    known = {status.value for status in IntentStatus}
+    return Intent(
+        intent.id, IntentStatus(intent.status) if intent.status in known else IntentStatus.OTHER
+    )
+
+
+def _translated(error: stripe.StripeError) -> ShopError:
+    result: ShopError
+    match error:
+        case stripe.CardError():
+            result = _declined(error)
+        case stripe.RateLimitError() | stripe.APIConnectionError():
+            result = _unavailable("The payment provider cannot be reached.")
+        case stripe.AuthenticationError() | stripe.PermissionError():
+            log.error("stripe.refuses_key", reason=str(error))
+            result = _unavailable("Payments are not available at the moment.")
+        case _ if error.http_status == 409:  # the same request is under way elsewhere
+            result = _unavailable("This payment is being processed.")
+        case stripe.IdempotencyError():
+            log.error("stripe.key_reused", reason=str(error))
+            result = ShopError(
+                Kind.INTERNAL, "payment-key-reused", "This payment cannot be processed."
+            )
+        case stripe.InvalidRequestError():
+            log.warning("stripe.refuses_request", reason=str(error), code=error.code)
+            refusal = Refusal(
+                kind=Kind.INVALID,
+                code=(error.code or "payment-refused").replace("_", "-"),
+                detail="The payment provider does not accept this payment method.",
+            )
+            result = Declined(refusal)
+        case _:
+            result = StripeError()
+    return result
+
+
+def _declined(error: stripe.CardError) -> Declined:
+    decline_code = getattr(error.error, "decline_code", None) or ""
+    code, detail = _ADVICE.get(decline_code) or _ADVICE.get(error.code or "") or _PLAIN_DECLINE
+    return Declined(Refusal(kind=Kind.DECLINED, code=code, detail=detail))
+
+
+def _unavailable(detail: str) -> ShopError:
+    return ShopError(Kind.UNAVAILABLE, "stripe-unavailable", detail, retry_after_seconds=2)

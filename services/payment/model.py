@@ -1,0 +1,100 @@
+"""Payments: their documents and rules. One payment per order; its id is the order's.
+
+A payment's state is stored before the request to Stripe that it announces, so that after a crash
+the request is sent again under the same idempotency key, and a cancellation always knows whether
+there may be something to undo.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from services.common.documents import Collection
+from services.common.errors import Kind, ShopError
+
+PAYMENTS = Collection("payments")
+
+
+class State(StrEnum):
+    """Where a payment stands. Those in -ing announce a request to Stripe whose answer is not stored
+    yet.
+    """
+
+    AUTHORIZING = "authorizing"
+    AUTHORIZED = "authorized"
+    DECLINED = "declined"
+    CAPTURING = "capturing"
+    CAPTURED = "captured"
+    CANCELLING = "cancelling"
+    VOIDED = "voided"
+    REFUNDED = "refunded"
+
+
+CLOSED = frozenset({State.CANCELLING, State.VOIDED, State.REFUNDED})
+
+
+class Refusal(BaseModel):
+    """Why Stripe refused, for the customer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    code: str
+    detail: str
+
+
+class Payment(BaseModel):
+    """The payment of one order.
+
+    :param attempt: part of the idempotency key of the authorization. It moves on only after Stripe
+        answered with an error of its own, which it would repeat for the old key for ever, and no
+        authorization was found.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    user_id: str
+    amount_cents: int
+    currency: str
+    payment_method: str
+    state: State
+    created_ms: int
+    attempt: int = 1
+    intent_id: str | None = None
+    refusal: Refusal | None = None
+
+    @property
+    def authorize_key(self) -> str:
+        """The idempotency key of the authorization."""
+        return f"{self.id}:authorize:{self.attempt}"
+
+
+class Declined(ShopError):
+    """Stripe refused the payment for good: another try with the same method is refused again."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.kind, refusal.code, refusal.detail)
+        self.refusal = refusal
+
+
+def closed() -> ShopError:
+    """The order's payment was cancelled; whatever arrives for it now is late."""
+    return ShopError(Kind.CONFLICT, "payment-closed", "The payment of this order was cancelled.")
+
+
+def fence(order_id: str, created_ms: int) -> Payment:
+    """Stands for a payment that was cancelled before it was ever asked for, so that a late request
+    finds it closed.
+    """
+    return Payment(
+        id=order_id,
+        user_id="",
+        amount_cents=0,
+        currency="EUR",
+        payment_method="",
+        state=State.VOIDED,
+        created_ms=created_ms,
+    )

@@ -1,0 +1,49 @@
+"""The gRPC side of the payment service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.payment.model import Payment, State
+from services.payment.service import Payments
+from services.pb import payment_pb2 as pb
+from services.pb import payment_pb2_grpc, shared_pb2
+
+_STATES = {
+    State.AUTHORIZED: pb.PAYMENT_STATE_AUTHORIZED,
+    State.CAPTURED: pb.PAYMENT_STATE_CAPTURED,
+    State.DECLINED: pb.PAYMENT_STATE_DECLINED,
+    State.VOIDED: pb.PAYMENT_STATE_VOIDED,
+    State.REFUNDED: pb.PAYMENT_STATE_REFUNDED,
+}
+
+
+class PaymentRpc(payment_pb2_grpc.PaymentServiceServicer):
+    """meshmart.payment.v1.PaymentService."""
+
+    def __init__(self, payments: Payments) -> None:
+        self._payments = payments
+
+    async def Authorize(self, request: pb.AuthorizeRequest, context: Any) -> pb.Payment:
+        payment = await self._payments.authorize(
+            order_id=request.order_id,
+            user_id=request.user_id,
+            amount_cents=request.amount.cents,
+            currency=request.amount.currency,
+            payment_method=request.payment_method,
+        )
+        return _message(payment)
+
+    async def Capture(self, request: pb.CaptureRequest, context: Any) -> pb.Payment:
+        return _message(await self._payments.capture(request.order_id))
+
+    async def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.Payment:
+        return _message(await self._payments.cancel(request.order_id))
+
+
+def _message(payment: Payment) -> pb.Payment:
+    return pb.Payment(
+        order_id=payment.id,
+        state=_STATES.get(payment.state, pb.PAYMENT_STATE_UNSPECIFIED),
+        amount=shared_pb2.Money(cents=payment.amount_cents, currency=payment.currency),
+    )

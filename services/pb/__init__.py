@@ -1,0 +1,1 @@
+"""Generated protobuf and gRPC code, one module per proto file (`make proto`)."""

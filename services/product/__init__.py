@@ -1,0 +1,1 @@
+"""The catalogue: search, filters, sorting and pictures."""

@@ -1,0 +1,230 @@
+"""The catalogue over HTTP."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import BaseModel, Field
+
+from services.common.errors import Kind
+from services.common.problem import documented
+from services.common.provide import provided
+from services.common.settings import ProcessSettings
+from services.product.model import CURRENCY, SLUG, Sort
+from services.product.service import Offer, ProductService, Search
+
+MAX_PAGE = 60
+DEFAULT_PAGE = 24
+_PICTURE_SECONDS = 3600
+_SVG = "image/svg+xml"
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ProductItem(BaseModel):
+    """A product in a list."""
+
+    id: str = Field(examples=["stovetop-kettle"])
+    name: str = Field(examples=["Stovetop Kettle 1.8 L"])
+    category: str = Field(examples=["kitchen"])
+    brand: str = Field(examples=["Hearth & Fable"])
+    blurb: str = Field(examples=["Enamelled steel kettle with an oak grip that stays cool."])
+    price_cents: int = Field(examples=[5490])
+    currency: str = Field(examples=["EUR"])
+    rating: float = Field(ge=1, le=5, examples=[4.7])
+    reviews: int = Field(examples=[312])
+    available: int | None = Field(
+        description="How many can be ordered now; null when that is not known.", examples=[86]
+    )
+    picture: str = Field(
+        description="Path of the picture.", examples=["/api/products/stovetop-kettle/picture"]
+    )
+    version: str = Field(description="Which version of the service says so.", examples=["v1"])
+    badges: list[str] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="What stands out. Since v2.",
+        examples=[["Bestseller"]],
+    )
+    sustainability: str | None = Field(
+        default=None, exclude_if=_is_none, description="From A to E. Since v2.", examples=["B"]
+    )
+
+
+class ProductDetails(ProductItem):
+    """One product with all that is known of it."""
+
+    description: str = Field(examples=["A generous kettle in deep teal enamel, for all hobs."])
+    tags: list[str] = Field(examples=[["kettle", "enamel"]])
+    details: dict[str, str] = Field(examples=[{"Material": "Enamelled steel, oiled oak"}])
+    weight_grams: int = Field(examples=[1150])
+    added: date = Field(description="When the shop began to sell it.", examples=["2025-09-12"])
+
+
+class ProductPage(BaseModel):
+    """A page of products."""
+
+    items: list[ProductItem]
+    next_cursor: str | None = Field(
+        description="Continues behind this page; null at the end.", examples=[None]
+    )
+    version: str = Field(description="Which version of the service answered.", examples=["v1"])
+
+
+class CategoryItem(BaseModel):
+    """A department of the shop."""
+
+    id: str = Field(examples=["kitchen"])
+    name: str = Field(examples=["Kitchen"])
+    blurb: str = Field(examples=["Honest tools and tableware for cooking."])
+    count: int = Field(description="How many products it has.", examples=[11])
+
+
+class CategoryList(BaseModel):
+    """All departments, in the shop's order."""
+
+    items: list[CategoryItem]
+
+
+ProductIdPath = Annotated[str, Path(max_length=64, examples=["stovetop-kettle"])]
+PriceLimit = Annotated[int | None, Query(ge=0, le=10_000_000)]
+
+_PICTURE_HEADERS = {
+    "cache-control": f"public, max-age={_PICTURE_SECONDS}",
+    # A picture that is opened by itself is a document, and an SVG could have scripts in it.
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "x-content-type-options": "nosniff",
+}
+_PICTURE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture.", "content": {_SVG: {}}},
+    304: {"description": "The caller has it already."},
+}
+
+
+_ProductService = Annotated[ProductService, provided(ProductService)]
+_Process = Annotated[ProcessSettings, provided(ProcessSettings)]
+
+router = APIRouter(prefix="/api", tags=["catalogue"])
+
+
+@router.get(
+    "/products",
+    operation_id="search_products",
+    summary="Search the catalogue",
+    responses=documented(),
+)
+async def search_products(
+    process: _Process,
+    service: _ProductService,
+    q: Annotated[
+        str,
+        Query(
+            max_length=100,
+            description="Words that must all occur; the last may be only begun.",
+            examples=["oak board"],
+        ),
+    ] = "",
+    category: Annotated[str | None, Query(max_length=64, pattern=SLUG)] = None,
+    sort: Sort | None = None,
+    min_price_cents: PriceLimit = None,
+    max_price_cents: PriceLimit = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    cursor: Annotated[
+        str | None, Query(max_length=400, description="The page before's `next_cursor`.")
+    ] = None,
+) -> ProductPage:
+    """Price limits need one of the sorts by price."""
+    search = Search(q, category, sort, min_price_cents, max_price_cents)
+    page = await service.search(search, limit=limit, cursor=cursor)
+    return ProductPage(
+        items=[ProductItem(**_item(offer, process.version)) for offer in page.offers],
+        next_cursor=page.next_cursor,
+        version=process.version,
+    )
+
+
+@router.get(
+    "/products/{product_id}",
+    operation_id="get_product",
+    summary="One product",
+    responses=documented(Kind.NOT_FOUND),
+)
+async def get_product(
+    product_id: ProductIdPath, process: _Process, service: _ProductService
+) -> ProductDetails:
+    offer = await service.offer(product_id)
+    product = offer.product
+    return ProductDetails(
+        **_item(offer, process.version),
+        description=product.description,
+        tags=list(product.tags),
+        details=product.details,
+        weight_grams=product.weight_grams,
+        added=date.fromisoformat(product.added),
+    )
+
+
+@router.get(
+    "/products/{product_id}/picture",
+    operation_id="get_picture",
+    summary="A product's picture, as SVG",
+    response_class=Response,
+    responses={**documented(Kind.NOT_FOUND), **_PICTURE_RESPONSES},
+)
+async def get_picture(
+    product_id: ProductIdPath,
+    service: _ProductService,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> Response:
+    picture = service.picture(product_id)
+    headers = {**_PICTURE_HEADERS, "etag": picture.etag}
+    if _matches(if_none_match, picture.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(picture.svg, media_type=_SVG, headers=headers)
+
+
+@router.get(
+    "/categories",
+    operation_id="list_categories",
+    summary="The departments of the shop",
+    responses=documented(),
+)
+async def list_categories(service: _ProductService) -> CategoryList:
+    return CategoryList(
+        items=[
+            CategoryItem(id=category.id, name=category.name, blurb=category.blurb, count=count)
+            for category, count in service.categories()
+        ]
+    )
+
+
+def _item(offer: Offer, version: str) -> dict[str, Any]:
+    product = offer.product
+    return {
+        "id": product.id,
+        "name": product.name,
+        "category": product.category,
+        "brand": product.brand,
+        "blurb": offer.blurb,
+        "price_cents": product.price_cents,
+        "currency": CURRENCY,
+        "rating": product.rating,
+        "reviews": product.reviews,
+        "available": offer.available,
+        "picture": f"/api/products/{product.id}/picture",
+        "version": version,
+        "badges": offer.badges,
+        "sustainability": offer.sustainability,
+    }
+
+
+def _matches(if_none_match: str | None, etag: str) -> bool:
+    """RFC 9110, 13.1.2: a list of entity tags, compared weakly, or ``*``."""
+    if if_none_match is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    return "*" in tags or etag in tags

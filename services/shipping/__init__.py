@@ -1,0 +1,1 @@
+"""shipping: quotes, shipments and their tracking."""

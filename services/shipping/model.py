@@ -1,0 +1,286 @@
+"""Shipments and tariffs: documents and rules, no I/O. One shipment per order; its id is the
+order's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from services.common.documents import Collection, Index
+from services.common.errors import Kind, ShopError
+from services.common.fields import AddressFields
+
+CURRENCY = "EUR"
+MAX_WEIGHT_GRAMS = 100_000
+
+SHIPMENTS = Collection("shipments", indexes=(Index("due", order="due_ms"),))
+
+
+class State(StrEnum):
+    """Where a shipment is."""
+
+    PREPARED = "prepared"
+    DISPATCHED = "dispatched"
+    IN_TRANSIT = "in-transit"
+    OUT_FOR_DELIVERY = "out-for-delivery"
+    DELIVERED = "delivered"
+    CANCELLED = "cancelled"
+
+
+# The carrier's way, and where a parcel is seen on it.
+_NEXT: Mapping[State, tuple[State, str]] = {
+    State.DISPATCHED: (State.IN_TRANSIT, "Sorting centre"),
+    State.IN_TRANSIT: (State.OUT_FOR_DELIVERY, "Local depot"),
+    State.OUT_FOR_DELIVERY: (State.DELIVERED, "Your address"),
+}
+
+# What the customer is told about.
+_TOLD: Mapping[State, str] = {
+    State.IN_TRANSIT: "shipment-dispatched",
+    State.DELIVERED: "shipment-delivered",
+}
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Moment(_Document):
+    """An entry of the tracking history."""
+
+    state: State
+    at_ms: int
+    place: str
+
+
+class Event(_Document):
+    """Something `notification` is to be told; its id lets the receiver drop repetitions."""
+
+    id: str
+    kind: str
+    facts: Mapping[str, str]
+
+
+class Contact(_Document):
+    """Whom to tell."""
+
+    user_id: str
+    name: str
+    email: str
+
+
+class Shipment(_Document):
+    """One parcel. Times are Unix milliseconds.
+
+    `due_ms` is when it moves on or its events are to be delivered; it is absent when neither is
+    left to do.
+    """
+
+    id: str
+    contact: Contact
+    address: AddressFields | None
+    weight_grams: int
+    service: str
+    state: State
+    history: tuple[Moment, ...]
+    moves_ms: int | None = None
+    due_ms: int | None = None
+    events: tuple[Event, ...] = ()
+    trace: Mapping[str, str] = {}
+
+    @property
+    def tracking_number(self) -> str:
+        """The carrier's number for the parcel, always the same for one order."""
+        digest = hashlib.sha256(self.id.encode()).hexdigest()
+        return f"MM{int(digest[:12], 16) % 10**10:010d}NL"
+
+
+class Quote(NamedTuple):
+    """What one way of shipping costs and how long it takes."""
+
+    service: str
+    price_cents: int
+    days_min: int
+    days_max: int
+
+
+class _Zone(NamedTuple):
+    standard_cents: int
+    express_cents: int
+    cents_per_kg: int
+    days: tuple[int, int]
+    express_days: tuple[int, int]
+
+
+_HOME = _Zone(495, 995, 40, (1, 2), (1, 1))
+_NEAR = _Zone(795, 1695, 90, (2, 4), (1, 2))
+_EUROPE = _Zone(1195, 2495, 160, (3, 6), (2, 3))
+_WORLD = _Zone(2495, 4995, 650, (6, 14), (3, 5))
+
+_NEAR_COUNTRIES = frozenset({"BE", "DE", "LU"})
+_EUROPEAN_COUNTRIES = frozenset(
+    [
+        "AT",
+        "BG",
+        "CH",
+        "CY",
+        "CZ",
+        "DK",
+        "EE",
+        "ES",
+        "FI",
+        "FR",
+        "GB",
+        "GR",
+        "HR",
+        "HU",
+        "IE",
+        "IS",
+        "IT",
+        "LI",
+        "LT",
+        "LV",
+        "MT",
+        "NO",
+        "PL",
+        "PT",
+        "RO",
+        "SE",
+        "SI",
+        "SK",
+    ]
+)
+
+
+def quotes(country: str, weight_grams: int) -> tuple[Quote, ...]:
+    """The tariffs from our warehouse in Utrecht, cheapest first. The first kilogram is included,
+    each further begun one is not.
+
+    :raises ShopError: INVALID for a parcel that is too heavy or weighs nothing.
+    """
+    if not 0 < weight_grams <= MAX_WEIGHT_GRAMS:
+        raise ShopError(
+            Kind.INVALID,
+            "weight-out-of-range",
+            f"We ship parcels of up to {MAX_WEIGHT_GRAMS // 1000} kg.",
+        )
+    zone = _zone(country)
+    extra_cents = zone.cents_per_kg * (-(-weight_grams // 1000) - 1)
+    return (
+        Quote("standard", zone.standard_cents + extra_cents, *zone.days),
+        Quote("express", zone.express_cents + 2 * extra_cents, *zone.express_days),
+    )
+
+
+def dispatched(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
+    """Handed to the carrier. Once it has been, nothing changes.
+
+    :raises ShopError: CONFLICT, when it was cancelled.
+    """
+    if shipment.state is State.CANCELLED:
+        raise closed()
+    if shipment.state is not State.PREPARED:
+        return shipment
+    return _moved(shipment, State.DISPATCHED, "Utrecht warehouse", now_ms, step_ms)
+
+
+def advanced(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
+    """The shipment one stage further, if it is time."""
+    if shipment.moves_ms is None or shipment.moves_ms > now_ms or shipment.state not in _NEXT:
+        return shipment
+    state, place = _NEXT[shipment.state]
+    return _moved(shipment, state, place, now_ms, step_ms)
+
+
+def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
+    """Stopped, as long as the carrier has not picked it up.
+
+    :raises ShopError: CONFLICT, when it is on its way.
+    """
+    if shipment.state is State.CANCELLED:
+        return shipment
+    if shipment.state not in {State.PREPARED, State.DISPATCHED}:
+        raise ShopError(
+            Kind.CONFLICT,
+            "shipment-under-way",
+            "The parcel is on its way already and cannot be stopped.",
+        )
+    moment = Moment(state=State.CANCELLED, at_ms=now_ms, place="Utrecht warehouse")
+    return _scheduled(
+        shipment.model_copy(
+            update={
+                "state": State.CANCELLED,
+                "history": (*shipment.history, moment),
+                "moves_ms": None,
+            }
+        ),
+        now_ms,
+    )
+
+
+def delivered(shipment: Shipment, event_id: str, now_ms: int) -> Shipment:
+    """After `notification` has taken an event."""
+    left = tuple(event for event in shipment.events if event.id != event_id)
+    return _scheduled(shipment.model_copy(update={"events": left}), now_ms)
+
+
+def postponed(shipment: Shipment, until_ms: int) -> Shipment:
+    """Left alone until then, because its events could not be delivered."""
+    return shipment.model_copy(update={"due_ms": until_ms})
+
+
+def fence(order_id: str, now_ms: int) -> Shipment:
+    """Stands for a shipment that was cancelled before it was ever asked for, so that a late request
+    finds it closed.
+    """
+    return Shipment(
+        id=order_id,
+        contact=Contact(user_id="", name="", email=""),
+        address=None,
+        weight_grams=0,
+        service="standard",
+        state=State.CANCELLED,
+        history=(Moment(state=State.CANCELLED, at_ms=now_ms, place="Utrecht warehouse"),),
+    )
+
+
+def closed() -> ShopError:
+    """The order's shipment was cancelled; whatever arrives for it now is late."""
+    return ShopError(Kind.CONFLICT, "shipment-closed", "The shipment of this order was cancelled.")
+
+
+def _zone(country: str) -> _Zone:
+    if country == "NL":
+        return _HOME
+    if country in _NEAR_COUNTRIES:
+        return _NEAR
+    return _EUROPE if country in _EUROPEAN_COUNTRIES else _WORLD
+
+
+def _moved(shipment: Shipment, state: State, place: str, now_ms: int, step_ms: int) -> Shipment:
+    events = shipment.events
+    if state in _TOLD:
+        event = Event(
+            id=f"{shipment.id}:{state.value}",
+            kind=_TOLD[state],
+            facts={"order_id": shipment.id, "tracking_number": shipment.tracking_number},
+        )
+        events = (*events, event)
+    changed = shipment.model_copy(
+        update={
+            "state": state,
+            "history": (*shipment.history, Moment(state=state, at_ms=now_ms, place=place)),
+            "moves_ms": now_ms + step_ms if state in _NEXT else None,
+            "events": events,
+        }
+    )
+    return _scheduled(changed, now_ms)
+
+
+def _scheduled(shipment: Shipment, now_ms: int) -> Shipment:
+    return shipment.model_copy(update={"due_ms": now_ms if shipment.events else shipment.moves_ms})

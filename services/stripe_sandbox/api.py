@@ -1,0 +1,198 @@
+"""HTTP: Stripe's routes under ``/v1``, the sandbox's own under ``/sandbox``, and a page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from services.stripe_sandbox import commands, page
+from services.stripe_sandbox.commands import ReadCommand
+from services.stripe_sandbox.errors import StripeError, invalid
+from services.stripe_sandbox.faults import Dice, Faults
+from services.stripe_sandbox.sandbox import Call, Reply, Sandbox
+from services.stripe_sandbox.store import Store
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+DEFAULT_LEDGER, MAX_LEDGER = 1000, 10_000
+PAGE_LENGTH = 100
+
+Drop = Callable[[tuple[str, int]], None]
+"""Breaks the connection of the client at that address."""
+
+ROUTES: Mapping[tuple[str, str], ReadCommand] = {
+    ("POST", "/v1/payment_intents"): commands.create_intent,
+    ("GET", "/v1/payment_intents"): commands.list_intents,
+    ("GET", "/v1/payment_intents/search"): commands.search_intents,
+    ("GET", "/v1/payment_intents/{id}"): commands.retrieve_intent,
+    ("POST", "/v1/payment_intents/{id}/confirm"): commands.confirm_intent,
+    ("POST", "/v1/payment_intents/{id}/capture"): commands.capture_intent,
+    ("POST", "/v1/payment_intents/{id}/cancel"): commands.cancel_intent,
+    ("POST", "/v1/refunds"): commands.create_refund,
+    ("GET", "/v1/refunds"): commands.list_refunds,
+    ("GET", "/v1/refunds/{id}"): commands.retrieve_refund,
+}
+
+
+class Api:
+    """The routes' handlers and what they need."""
+
+    def __init__(
+        self, sandbox: Sandbox, store: Store, dice: Dice, *, drop: Drop, allow_reset: bool
+    ) -> None:
+        self._sandbox = sandbox
+        self._store = store
+        self._dice = dice
+        self._drop = drop
+        self._allow_reset = allow_reset
+
+    def app(self) -> Starlette:
+        stripe = [
+            Route(path, self._stripe(read), methods=[method])
+            for (method, path), read in ROUTES.items()
+        ]
+        unknown = Route(
+            "/v1/{rest:path}",
+            self._stripe(_unrecognized),
+            methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        )
+        own = [
+            Route("/", self.show_ledger),
+            Route("/livez", self.live),
+            Route("/readyz", self.ready),
+            Route("/sandbox/faults", self.read_faults, methods=["GET"]),
+            Route("/sandbox/faults", self.set_faults, methods=["POST"]),
+            Route("/sandbox/ledger", self.read_ledger, methods=["GET"]),
+            Route("/sandbox/ledger", self.reset_ledger, methods=["DELETE"]),
+        ]
+        return Starlette(routes=[*stripe, unknown, *own])
+
+    def _stripe(self, read: ReadCommand) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            is_post = request.method == "POST"
+            try:
+                encoded = await _body(request) if is_post else request.url.query.encode()
+            except StripeError as error:
+                return JSONResponse(error.body("req_unread"), error.status, {"Connection": "close"})
+            headers = request.headers
+            reply = await self._sandbox.answer(
+                Call(
+                    method=request.method,
+                    path=request.url.path,
+                    encoded=encoded,
+                    authorization=headers.get("authorization"),
+                    idempotency_key=headers.get("idempotency-key"),
+                    version=headers.get("stripe-version"),
+                    read=read,
+                    identifier=request.path_params.get("id", ""),
+                )
+            )
+            return LostReply(self._drop) if reply.lost else _response(reply)
+
+        return handle
+
+    async def read_faults(self, _: Request) -> Response:
+        return JSONResponse(self._dice.faults.model_dump())
+
+    async def set_faults(self, request: Request) -> Response:
+        """Replaces all faults: what the body does not name is off."""
+        try:
+            self._dice.load(Faults.model_validate_json(await _body(request)))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            return _refused(400, f"{where}: {first['msg']}" if where else first["msg"])
+        except StripeError as error:
+            return _refused(error.status, error.message)
+        return JSONResponse(self._dice.faults.model_dump())
+
+    async def read_ledger(self, request: Request) -> Response:
+        """``?order_id=`` asks for one order's; ``?limit=`` bounds the lists, not the totals."""
+        limit = request.query_params.get("limit", str(DEFAULT_LEDGER))
+        if not (limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= MAX_LEDGER):
+            return _refused(400, f"limit must be a number from 1 to {MAX_LEDGER}.")
+        return JSONResponse(await self._ledger(request.query_params.get("order_id"), int(limit)))
+
+    async def reset_ledger(self, _: Request) -> Response:
+        """Forgets all payments, refunds and idempotency keys, where the settings allow it."""
+        if not self._allow_reset:
+            return _refused(403, "Start the sandbox with SANDBOX_ALLOW_RESET=true to allow this.")
+        await self._store.run(lambda books: books.clear())
+        self._sandbox.outcomes.clear()
+        return Response(status_code=204)
+
+    async def show_ledger(self, _: Request) -> Response:
+        html = page.render(await self._ledger(None, PAGE_LENGTH))
+        return Response(html, headers=page.HEADERS, media_type="text/html")
+
+    async def live(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        """Ready when the books answer."""
+        try:
+            async with asyncio.timeout(1.0):
+                await self._store.run(lambda books: books.check())
+        except (TimeoutError, sqlite3.Error) as error:
+            wrong = str(error) or "no answer in time"
+            return JSONResponse({"status": "failing", "checks": {"books": wrong}}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def _ledger(self, order_id: str | None, limit: int) -> dict[str, Any]:
+        ledger = await self._store.run(lambda books: books.ledger(order_id, limit))
+        return ledger | {"requests": dict(sorted(self._sandbox.outcomes.items()))}
+
+
+class LostReply(Response):
+    """Breaks the connection instead of answering."""
+
+    def __init__(self, drop: Drop) -> None:
+        super().__init__()
+        self._drop = drop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  as in all
+        self._drop(tuple(scope["client"]))
+        while (await receive())["type"] != "http.disconnect":
+            continue
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers, media_type="application/json")
+
+
+def _refused(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message}}, status)
+
+
+def _unrecognized(*_: object) -> commands.Command:
+    raise invalid(
+        "Unrecognized request URL. The sandbox knows only what the shop needs: "
+        + ", ".join(f"{method} {path}" for method, path in ROUTES),
+        status=404,
+    )
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body, if it is neither too large nor too slow."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS), contextlib.aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise invalid(f"Request body exceeds {MAX_BODY_BYTES} bytes.", status=413)
+    except ClientDisconnect:
+        raise invalid("The request's body ended early.") from None
+    except TimeoutError:
+        raise invalid("The request's body did not arrive in time.", status=408) from None
+    return bytes(body)

@@ -1,0 +1,242 @@
+"""One request on its way to its answer: who asks, what fails on purpose, what was answered before.
+
+The order is Stripe's (docs.stripe.com/api/idempotent_requests): an answer is stored once a command
+has begun to run, whether it succeeded or not; what is refused before that (401, 429, wrong
+parameters, 409) is not stored, so that the same key can be sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import logging
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+from services.stripe_sandbox.commands import Command, ReadCommand
+from services.stripe_sandbox.errors import (
+    StripeError,
+    failure,
+    invalid,
+    key_in_use,
+    key_of_other_request,
+    rate_limited,
+    unauthorized,
+)
+from services.stripe_sandbox.faults import Dice, Fate
+from services.stripe_sandbox.model import new_id
+from services.stripe_sandbox.params import Params
+from services.stripe_sandbox.store import Books, Store, StoredAnswer
+
+API_VERSION = "2026-10-28.endive"
+MAX_KEY_LENGTH = 255
+
+_API_KEY = re.compile(r"sk_test_[A-Za-z0-9_]+")
+_VERSION = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to ``/v1``. `encoded` is its form: the body of a POST, the query of a GET."""
+
+    method: str
+    path: str
+    encoded: bytes
+    authorization: str | None
+    idempotency_key: str | None
+    version: str | None
+    read: ReadCommand
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer, or, when `lost`, what the caller never gets to see."""
+
+    status: int
+    body: str
+    headers: dict[str, str]
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A reply before it has headers. `original` is the request that ran, when this replays it."""
+
+    status: int
+    body: str
+    outcome: str
+    should_retry: bool | None = None
+    original: str | None = None
+
+    @classmethod
+    def of(cls, error: StripeError, request_id: str) -> _Answer:
+        body = json.dumps(error.body(request_id))
+        return cls(error.status, body, error.outcome, error.should_retry)
+
+
+class Sandbox:
+    """Answers requests to ``/v1`` one way or the other, and counts how."""
+
+    def __init__(self, store: Store, dice: Dice, clock: Callable[[], float] = time.time) -> None:
+        self.outcomes = Counter[str]()
+        self._store = store
+        self._dice = dice
+        self._clock = clock
+        self._keys_in_flight: set[str] = set()
+
+    async def answer(self, call: Call) -> Reply:
+        """Never raises: an error is an answer too."""
+        request_id = new_id("req")
+        fate = self._dice.roll()
+        try:
+            answer = await self._run(call, request_id, fate)
+        except StripeError as error:
+            answer = _Answer.of(error, request_id)
+        except sqlite3.Error:
+            log.exception("The books cannot be written")
+            answer = _Answer.of(failure(503, should_retry=True), request_id)
+        self.outcomes["lost_reply" if fate.lost_reply else answer.outcome] += 1
+        return Reply(
+            answer.status, answer.body, self._headers(call, request_id, answer), fate.lost_reply
+        )
+
+    async def _run(self, call: Call, request_id: str, fate: Fate) -> _Answer:
+        _authenticate(call.authorization)
+        if call.version is not None and not _VERSION.fullmatch(call.version):
+            raise invalid(f"Invalid Stripe API version: {call.version}")
+        if fate.rate_limited:
+            raise rate_limited()
+        params = Params(call.encoded)
+        if call.method != "POST" or call.idempotency_key is None:
+            command = call.read(params, call.identifier)
+            await _suffer(fate)
+            return await self._execute(command, request_id, fate, None)
+        key = call.idempotency_key
+        if not 1 <= len(key) <= MAX_KEY_LENGTH:
+            raise invalid(f"Idempotency keys have 1 to {MAX_KEY_LENGTH} characters.")
+        with self._claimed(key):
+            fingerprint = params.fingerprint()
+            stored = await self._store.run(lambda books: books.answer(key))
+            if stored is not None:
+                return _replay(key, call.path, fingerprint, stored)
+            command = call.read(params, call.identifier)
+            await _suffer(fate)
+
+            def remember(books: Books, answer: _Answer) -> None:
+                books.remember(
+                    key,
+                    StoredAnswer(call.path, fingerprint, answer.status, answer.body, request_id),
+                )
+
+            return await self._execute(command, request_id, fate, remember)
+
+    async def _execute(
+        self,
+        command: Command,
+        request_id: str,
+        fate: Fate,
+        remember: Callable[[Books, _Answer], None] | None,
+    ) -> _Answer:
+        """The effect and the memory of its answer, in one transaction."""
+
+        def work(books: Books) -> _Answer:
+            try:
+                body = command.run(books, int(self._clock()))
+                answer = _Answer(200, json.dumps(body), "succeeded")
+            except StripeError as error:
+                answer = _Answer.of(error, request_id)
+            if remember is not None:
+                if fate.stored_failure:
+                    answer = _Answer.of(failure(500, should_retry=False), request_id)
+                remember(books, answer)
+            return answer
+
+        return await self._store.run(work)
+
+    @contextlib.contextmanager
+    def _claimed(self, key: str) -> Generator[None]:
+        if key in self._keys_in_flight:
+            raise key_in_use(key)
+        self._keys_in_flight.add(key)
+        try:
+            yield
+        finally:
+            self._keys_in_flight.remove(key)
+
+    def _headers(self, call: Call, request_id: str, answer: _Answer) -> dict[str, str]:
+        accepted = call.version is not None and _VERSION.fullmatch(call.version)
+        headers = {
+            "Cache-Control": "no-cache, no-store",
+            "Request-Id": request_id,
+            "Stripe-Version": call.version if accepted and call.version else API_VERSION,
+        }
+        if call.method == "POST" and call.idempotency_key is not None:
+            headers["Idempotency-Key"] = call.idempotency_key
+            headers["Original-Request"] = answer.original or request_id
+        if answer.original is not None:
+            headers["Idempotent-Replayed"] = "true"
+        if answer.should_retry is not None:
+            headers["Stripe-Should-Retry"] = str(answer.should_retry).lower()
+        return headers
+
+
+async def _suffer(fate: Fate) -> None:
+    """What goes wrong before the effect."""
+    if fate.delay_seconds:
+        await asyncio.sleep(fate.delay_seconds)
+    if fate.failure_status is not None:
+        raise failure(fate.failure_status, should_retry=True)
+
+
+def _replay(key: str, path: str, fingerprint: str, stored: StoredAnswer) -> _Answer:
+    advice = f"Try using a key other than '{key}' if you meant to execute a different request."
+    if stored.path != path:
+        raise key_of_other_request(
+            "Keys for idempotent requests can only be used for the same endpoint they were first "
+            f"used for ('{path}' vs '{stored.path}'). {advice}"
+        )
+    if stored.fingerprint != fingerprint:
+        raise key_of_other_request(
+            "Keys for idempotent requests can only be used with the same parameters they were "
+            f"first used with. {advice}"
+        )
+    return _Answer(
+        stored.status, stored.body, "replayed", should_retry=False, original=stored.request_id
+    )
+
+
+def _authenticate(authorization: str | None) -> None:
+    """Any secret test key, as ``Bearer`` or as the user name of ``Basic``; all have one account."""
+    scheme, _, credentials = (authorization or "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            key = credentials.strip()
+        case "basic":
+            key = _user_name(credentials)
+        case _:
+            raise unauthorized(
+                "You did not provide an API key. You need to provide your API key in the "
+                "Authorization header, using Bearer auth (e.g. 'Authorization: Bearer "
+                "YOUR_SECRET_KEY')."
+            )
+    if not _API_KEY.fullmatch(key):
+        shown = f"{key[:8]}{'*' * 8}{key[-4:]}" if len(key) > 16 else "*" * 8
+        raise unauthorized(f"Invalid API Key provided: {shown}")
+
+
+def _user_name(credentials: str) -> str:
+    try:
+        decoded = base64.b64decode(credentials, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    return decoded.partition(":")[0]

@@ -1,0 +1,106 @@
+"""The sandbox as a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from services.common.errors import ConfigurationError
+from services.stripe_sandbox.api import Api, Drop
+from services.stripe_sandbox.faults import Dice
+from services.stripe_sandbox.sandbox import Sandbox
+from services.stripe_sandbox.settings import SandboxSettings
+from services.stripe_sandbox.store import Store
+
+# Longer than clients keep idle connections, so that they never write into a closed one.
+_KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 512
+
+
+@contextlib.asynccontextmanager
+async def running(settings: SandboxSettings) -> AsyncGenerator[str]:
+    """The sandbox's URL, while it answers there; on leaving, requests in flight are let finish.
+
+    :raises ConfigurationError: the address or the data directory cannot be used.
+    """
+    store = Store(settings.data_dir)
+    dice = Dice(settings.faults)
+    sandbox = Sandbox(store, dice)
+
+    def make_app(drop: Drop) -> ASGIApp:
+        return Api(sandbox, store, dice, drop=drop, allow_reset=settings.allow_reset).app()
+
+    with _listener(settings.host, settings.port) as listener:
+        await store.open()
+        try:
+            async with _serving(_Server(make_app, settings.drain_seconds), listener):
+                host, port = listener.getsockname()[:2]
+                yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        finally:
+            await store.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves signals to its owner, says when it is up, and can drop a client."""
+
+    def __init__(self, make_app: Callable[[Drop], ASGIApp], drain_seconds: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                make_app(self.drop),
+                http=H11Protocol,  # bounds the size of a request's head
+                loop="none",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=drain_seconds,
+            )
+        )
+        self.is_up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    def drop(self, client: tuple[str, int]) -> None:
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, H11Protocol) and connection.client == client:
+                connection.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def _serving(server: _Server, listener: socket.socket) -> AsyncGenerator[None]:
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="stripe sandbox")
+    try:
+        await server.is_up.wait()
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The address {host}:{port} cannot be used ({error.strerror or error}): "
+            "set SANDBOX_PORT to another port or stop what listens there."
+        ) from error
+    # asyncio does this only for sockets that it has made itself; without it an answer waits 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener

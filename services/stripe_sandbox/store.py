@@ -1,0 +1,278 @@
+"""The sandbox's books: one SQLite database, written by one thread, one transaction per request.
+
+An effect and the answer stored under its idempotency key commit together, and a commit is on disk
+(WAL, synchronous=FULL) before anything is answered: whatever moment a ``kill -9`` chooses, the two
+agree afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from services.common.errors import ConfigurationError
+from services.stripe_sandbox.model import PaymentIntent, Refund
+
+KEY_LIFETIME_SECONDS = 24 * 3600.0  # docs.stripe.com/api/idempotent_requests
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE payment_intents (
+    seq INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL,
+    created INTEGER NOT NULL, document TEXT NOT NULL
+);
+CREATE INDEX payment_intents_by_age ON payment_intents (created);
+CREATE TABLE metadata (
+    key TEXT, value TEXT, payment_intent TEXT, PRIMARY KEY (key, value, payment_intent)
+) WITHOUT ROWID;
+CREATE VIEW orders AS SELECT payment_intent, value AS id FROM metadata WHERE key = 'order_id';
+CREATE TABLE refunds (
+    seq INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, payment_intent TEXT NOT NULL,
+    amount INTEGER NOT NULL, document TEXT NOT NULL
+);
+CREATE INDEX refunds_of ON refunds (payment_intent);
+CREATE TABLE answers (
+    key TEXT PRIMARY KEY, path TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    status INTEGER NOT NULL, body TEXT NOT NULL, request_id TEXT NOT NULL, created REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX answers_by_age ON answers (created);
+"""
+
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The first answer under an idempotency key, and the request that it answered."""
+
+    path: str
+    fingerprint: str
+    status: int
+    body: str
+    request_id: str
+
+
+class Books:
+    """Every query, inside the transaction that is under way."""
+
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def add_intent(self, intent: PaymentIntent) -> None:
+        self._connection.execute(
+            "INSERT INTO payment_intents (id, created, document) VALUES (?, ?, ?)",
+            (intent.id, intent.created, _dump(intent)),
+        )
+        self._connection.executemany(
+            "INSERT INTO metadata VALUES (?, ?, ?)",
+            [(key, value, intent.id) for key, value in intent.metadata.items()],
+        )
+
+    def replace_intent(self, intent: PaymentIntent) -> None:
+        self._connection.execute(
+            "UPDATE payment_intents SET document = ? WHERE id = ?", (_dump(intent), intent.id)
+        )
+
+    def intent(self, identifier: str) -> PaymentIntent | None:
+        found = self._documents(
+            "SELECT document FROM payment_intents WHERE id = :id", {"id": identifier}
+        )
+        return PaymentIntent(**found[0]) if found else None
+
+    def intents(self, limit: int, created: range, after: str | None) -> list[PaymentIntent]:
+        """Newest first, created within those seconds, beginning behind the one called `after`."""
+        found = self._documents(
+            """SELECT document FROM payment_intents WHERE created >= :start AND created < :stop
+            AND (:after IS NULL OR seq < (SELECT seq FROM payment_intents WHERE id = :after))
+            ORDER BY seq DESC LIMIT :limit""",
+            {"after": after, "limit": limit, "start": created.start, "stop": created.stop},
+        )
+        return [PaymentIntent(**document) for document in found]
+
+    def intents_with(self, key: str, value: str, limit: int) -> list[PaymentIntent]:
+        """Those whose metadata has the pair, newest first."""
+        found = self._documents(
+            """SELECT document FROM payment_intents WHERE id IN
+            (SELECT payment_intent FROM metadata WHERE key = :key AND value = :value)
+            ORDER BY seq DESC LIMIT :limit""",
+            {"key": key, "value": value, "limit": limit},
+        )
+        return [PaymentIntent(**document) for document in found]
+
+    def add_refund(self, refund: Refund) -> None:
+        self._connection.execute(
+            "INSERT INTO refunds (id, payment_intent, amount, document) VALUES (?, ?, ?, ?)",
+            (refund.id, refund.payment_intent, refund.amount, _dump(refund)),
+        )
+
+    def refund(self, identifier: str) -> Refund | None:
+        found = self._documents("SELECT document FROM refunds WHERE id = :id", {"id": identifier})
+        return Refund(**found[0]) if found else None
+
+    def refunds(
+        self, limit: int, *, of: str | None = None, after: str | None = None
+    ) -> list[Refund]:
+        """Newest first, of one PaymentIntent or of all, beginning behind the one called `after`."""
+        found = self._documents(
+            """SELECT document FROM refunds
+            WHERE (:of IS NULL OR payment_intent = :of)
+            AND (:after IS NULL OR seq < (SELECT seq FROM refunds WHERE id = :after))
+            ORDER BY seq DESC LIMIT :limit""",
+            {"of": of, "after": after, "limit": limit},
+        )
+        return [Refund(**document) for document in found]
+
+    def refunded(self, intent_id: str) -> int:
+        """How much of a payment was given back so far."""
+        row = self._connection.execute(
+            "SELECT COALESCE(SUM(amount), 0) FROM refunds WHERE payment_intent = ?", (intent_id,)
+        ).fetchone()
+        return row[0]
+
+    def ledger(self, order_id: str | None, limit: int) -> dict[str, Any]:
+        """The newest payments and refunds, of one order or of all, and totals over all of them."""
+        asked = {"order_id": order_id, "limit": limit}
+        intents = self._documents(
+            """SELECT document FROM payment_intents WHERE :order_id IS NULL
+            OR id IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)
+            ORDER BY seq DESC LIMIT :limit""",
+            asked,
+        )
+        refunds = self._documents(
+            """SELECT document FROM refunds WHERE :order_id IS NULL
+            OR payment_intent IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)
+            ORDER BY seq DESC LIMIT :limit""",
+            asked,
+        )
+        count, is_open, captured = self._connection.execute(
+            """SELECT COUNT(*), COALESCE(SUM(json_extract(document, '$.amount_capturable')), 0),
+            COALESCE(SUM(json_extract(document, '$.amount_received')), 0)
+            FROM payment_intents WHERE :order_id IS NULL
+            OR id IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)""",
+            asked,
+        ).fetchone()
+        refund_count, refunded = self._connection.execute(
+            """SELECT COUNT(*), COALESCE(SUM(amount), 0) FROM refunds WHERE :order_id IS NULL
+            OR payment_intent IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)""",
+            asked,
+        ).fetchone()
+        return {
+            "payment_intents": [PaymentIntent(**document).json() for document in intents],
+            "refunds": [Refund(**document).json() for document in refunds],
+            "totals": {
+                "authorized_open_cents": is_open,
+                "captured_cents": captured,
+                "refunded_cents": refunded,
+                "payment_intents": count,
+                "refunds": refund_count,
+            },
+        }
+
+    def answer(self, key: str) -> StoredAnswer | None:
+        """What was answered under an idempotency key, unless that is too long ago."""
+        row = self._connection.execute(
+            """SELECT path, fingerprint, status, body, request_id FROM answers
+            WHERE key = ? AND created > ?""",
+            (key, self._clock() - KEY_LIFETIME_SECONDS),
+        ).fetchone()
+        return StoredAnswer(*row) if row else None
+
+    def remember(self, key: str, answer: StoredAnswer) -> None:
+        """Stores an answer under its key, and forgets keys that have expired."""
+        now = self._clock()
+        self._connection.execute(
+            "DELETE FROM answers WHERE created <= ?", (now - KEY_LIFETIME_SECONDS,)
+        )
+        self._connection.execute(
+            "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (key, *dataclasses.astuple(answer), now),
+        )
+
+    def check(self) -> None:
+        """:raises sqlite3.Error: when the books cannot be read."""
+        self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+
+    def clear(self) -> None:
+        for table in ("payment_intents", "metadata", "refunds", "answers"):
+            self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  names from above
+
+    def _documents(self, sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+        return [json.loads(row[0]) for row in self._connection.execute(sql, values)]
+
+
+class Store:
+    """Runs work on the books in its one thread, each piece in a transaction of its own."""
+
+    def __init__(self, directory: Path | None, clock: Callable[[], float] = time.time) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="books")
+
+    async def open(self) -> None:
+        """:raises ConfigurationError: the directory cannot be used, or another process uses it."""
+        self._connection = await self._in_thread(self._connect)
+
+    async def run(self, work: Callable[[Books], Result]) -> Result:
+        """What `work` returns, once it is committed; when it raises, nothing has happened."""
+        return await self._in_thread(lambda: self._transact(work))
+
+    async def close(self) -> None:
+        await self._in_thread(self._connection.close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _transact(self, work: Callable[[Books], Result]) -> Result:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(Books(connection, self._clock))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            if self._directory is None:
+                return self._prepared("")
+            self._directory.mkdir(parents=True, exist_ok=True)
+            return self._prepared(str(self._directory / "stripe_sandbox.db"))
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError(
+                f"The sandbox cannot keep its books in SANDBOX_DATA_DIR={self._directory}: {error}."
+            ) from error
+
+    def _prepared(self, name: str) -> sqlite3.Connection:
+        # An empty name is a private temporary database: in memory while it is small, then in a
+        # file without a name (sqlite.org/inmemorydb.html#temp_db).
+        connection = sqlite3.connect(name, timeout=2.0, isolation_level=None)
+        if name:
+            # Requests in flight are known to one process only, so no other may use the file.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        elif version != SCHEMA_VERSION:
+            connection.close()
+            raise ConfigurationError(f"{name} is of another version of the sandbox; delete it.")
+        return connection
+
+
+def _dump(value: PaymentIntent | Refund) -> str:
+    return json.dumps(dataclasses.asdict(value))

@@ -1,0 +1,119 @@
+"""Accounts: their document, and the rules for changing it as pure functions."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.common.documents import Collection, Index
+from services.common.errors import Kind, ShopError
+from services.common.fields import AddressFields, Email, OneLine
+
+BY_EMAIL = "by_email"
+USERS = Collection("users", indexes=(Index(BY_EMAIL, equal=("email",), unique=True),))
+
+BETA = "beta"
+MAX_ADDRESSES = 20
+
+PersonName = Annotated[str, OneLine(100)]
+
+_ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
+
+
+class NewUser(BaseModel):
+    """What an account begins with, checked."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    email: Email
+    name: PersonName
+    password_hash: str = Field(pattern=r"^\$argon2id\$", max_length=256, repr=False)
+
+
+class SavedAddress(AddressFields):
+    """An entry of a user's address book."""
+
+    id: str = Field(examples=["adr_mfrggzdfmztwq2lkmfrggzdf"])
+
+
+class User(BaseModel):
+    """An account. `password_hash` is a PHC string; only `auth` ever gets to see it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    email: str
+    name: str
+    password_hash: str = Field(repr=False)
+    created_ms: int
+    groups: tuple[str, ...] = ()
+    addresses: tuple[SavedAddress, ...] = ()
+
+
+class EmailTaken(ShopError):
+    """Another account has that e-mail address."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Kind.CONFLICT, "email-taken", "There is already an account with this e-mail address."
+        )
+
+
+class UnknownUser(ShopError):
+    """There is no such account."""
+
+    def __init__(self) -> None:
+        super().__init__(Kind.NOT_FOUND, "unknown-user", "There is no such account.")
+
+
+def opened(new: NewUser, now_ms: int) -> User:
+    """The account that a registration opens."""
+    return User(id=_random_id("usr"), created_ms=now_ms, **new.model_dump())
+
+
+def with_profile(user: User, name: str | None, beta: bool | None) -> User:
+    """The user with another name, in or out of the beta group; None leaves either as it is."""
+    groups = user.groups
+    if beta is not None:
+        groups = tuple(group for group in groups if group != BETA)
+        if beta:
+            groups = (*groups, BETA)
+    return user.model_copy(update={"name": user.name if name is None else name, "groups": groups})
+
+
+def with_address(user: User, address: AddressFields) -> User:
+    """The user with one more address, the last of their address book.
+
+    :raises ShopError: CONFLICT, when the address book is full.
+    """
+    if len(user.addresses) >= MAX_ADDRESSES:
+        raise ShopError(
+            Kind.CONFLICT,
+            "too-many-addresses",
+            f"An address book holds {MAX_ADDRESSES} addresses: remove one first.",
+        )
+    saved = SavedAddress(id=_random_id("adr"), **address.model_dump())
+    return user.model_copy(update={"addresses": (*user.addresses, saved)})
+
+
+def without_address(user: User, address_id: str) -> User:
+    """The user without one of their addresses.
+
+    :raises ShopError: NOT_FOUND, when they have none with that id.
+    """
+    left = tuple(address for address in user.addresses if address.id != address_id)
+    if len(left) == len(user.addresses):
+        raise ShopError(Kind.NOT_FOUND, "unknown-address", "You have no such address.")
+    return user.model_copy(update={"addresses": left})
+
+
+def with_password_hash(user: User, old: str, new: str) -> User:
+    """The user with a new password hash, if the old one still stands; unchanged otherwise."""
+    return user.model_copy(update={"password_hash": new}) if user.password_hash == old else user
+
+
+def _random_id(prefix: str) -> str:
+    return f"{prefix}_{base64.b32encode(secrets.token_bytes(_ID_BYTES)).decode().lower()}"

@@ -1,0 +1,48 @@
+"""The gRPC API of the user service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from services.pb import user_pb2 as pb
+from services.pb import user_pb2_grpc
+from services.user.model import User
+from services.user.service import Users
+
+Call = grpc.aio.ServicerContext[Any, Any]
+
+
+class UserRpc(user_pb2_grpc.UserServiceServicer):
+    """Serves ``meshmart.user.v1.UserService``."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+
+    async def CreateUser(self, request: pb.CreateUserRequest, context: Call) -> pb.User:
+        user = await self._users.create(
+            email=request.email, name=request.name, password_hash=request.password_hash
+        )
+        return _message(user)
+
+    async def GetCredentials(
+        self, request: pb.GetCredentialsRequest, context: Call
+    ) -> pb.Credentials:
+        user = await self._users.by_email(request.email)
+        return pb.Credentials(user=_message(user), password_hash=user.password_hash)
+
+    async def ReplacePasswordHash(
+        self, request: pb.ReplacePasswordHashRequest, context: Call
+    ) -> pb.ReplacePasswordHashResponse:
+        await self._users.replace_password_hash(
+            request.user_id, request.old_password_hash, request.new_password_hash
+        )
+        return pb.ReplacePasswordHashResponse()
+
+    async def GetUser(self, request: pb.GetUserRequest, context: Call) -> pb.User:
+        return _message(await self._users.get(request.user_id))
+
+
+def _message(user: User) -> pb.User:
+    return pb.User(user_id=user.id, email=user.email, name=user.name, groups=user.groups)

@@ -1,0 +1,119 @@
+"""What the user service does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from pydantic import ValidationError
+
+from services.common.clock import now_ms
+from services.common.errors import Kind, ShopError
+from services.common.fields import AddressFields, normalised_email
+from services.user import model
+from services.user.model import NewUser, SavedAddress, UnknownUser, User
+from services.user.store import UserStore
+
+
+class Users:
+    """The accounts, for the other services."""
+
+    def __init__(self, store: UserStore) -> None:
+        self._store = store
+
+    async def create(self, *, email: str, name: str, password_hash: str) -> User:
+        """Opens an account.
+
+        :raises EmailTaken: the e-mail address has one already, in whatever spelling.
+        :raises ShopError: INVALID, naming the first field that is wrong.
+        """
+        try:
+            new = NewUser(email=email, name=name, password_hash=password_hash)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise ShopError(
+                Kind.INVALID, "invalid-account", f"{first['loc'][0]}: {first['msg']}."
+            ) from error
+        user = model.opened(new, now_ms())
+        await self._store.add(user)
+        return user
+
+    async def get(self, user_id: str) -> User:
+        """One account.
+
+        :raises UnknownUser: there is none.
+        """
+        return await self._store.get(user_id)
+
+    async def by_email(self, email: str) -> User:
+        """The account with an e-mail address, in whatever spelling.
+
+        :raises UnknownUser: there is none.
+        """
+        try:
+            spelled = normalised_email(email)
+        except ValueError as error:
+            raise UnknownUser from error
+        return await self._store.by_email(spelled)
+
+    async def replace_password_hash(self, user_id: str, old: str, new: str) -> None:
+        """Stores a new password hash, unless somebody else has replaced the old one already.
+
+        :raises UnknownUser: there is no such account.
+        """
+        await self._store.update(user_id, partial(model.with_password_hash, old=old, new=new))
+
+
+class OwnAccount:
+    """Each user's own account: every method takes the user whose account it may touch.
+
+    All of them raise UNAUTHENTICATED for a user who is no longer there: a token outlives the
+    account that it was issued for.
+    """
+
+    def __init__(self, store: UserStore) -> None:
+        self._store = store
+
+    async def show(self, user_id: str) -> User:
+        """The account."""
+        try:
+            return await self._store.get(user_id)
+        except UnknownUser as error:
+            raise _gone() from error
+
+    async def change(self, user_id: str, *, name: str | None, beta: bool | None) -> User:
+        """Changes what is not None: the name, and whether the user is in the beta group."""
+        return await self._update(user_id, partial(model.with_profile, name=name, beta=beta))
+
+    async def addresses(self, user_id: str) -> Sequence[SavedAddress]:
+        """The address book, in the order in which it was filled."""
+        return (await self.show(user_id)).addresses
+
+    async def add_address(self, user_id: str, address: AddressFields) -> SavedAddress:
+        """Adds to the address book.
+
+        :raises ShopError: CONFLICT, when it is full.
+        """
+        user = await self._update(user_id, partial(model.with_address, address=address))
+        return user.addresses[-1]
+
+    async def remove_address(self, user_id: str, address_id: str) -> None:
+        """Removes from the address book.
+
+        :raises ShopError: NOT_FOUND, when it is not in there.
+        """
+        await self._update(user_id, partial(model.without_address, address_id=address_id))
+
+    async def _update(self, user_id: str, change: partial[User]) -> User:
+        try:
+            return await self._store.update(user_id, change)
+        except UnknownUser as error:
+            raise _gone() from error
+
+
+def _gone() -> ShopError:
+    return ShopError(
+        Kind.UNAUTHENTICATED,
+        "account-gone",
+        "Please log in again: this account does not exist.",
+    )

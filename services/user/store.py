@@ -1,0 +1,63 @@
+"""Every query of the user service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.common.documents import AlreadyExists, Documents, RevisionConflict
+from services.user.model import BY_EMAIL, EmailTaken, UnknownUser, User
+
+
+class UserStore:
+    """The accounts."""
+
+    def __init__(self, users: Documents[User]) -> None:
+        self._users = users
+
+    async def add(self, user: User) -> None:
+        """Stores a new account.
+
+        :raises EmailTaken: another one has its e-mail address.
+        """
+        try:
+            await self._users.insert(user)
+        except AlreadyExists as error:
+            raise EmailTaken from error
+
+    async def get(self, user_id: str) -> User:
+        """One account.
+
+        :raises UnknownUser: there is none.
+        """
+        stored = await self._users.get(user_id)
+        if stored is None:
+            raise UnknownUser
+        return stored.value
+
+    async def by_email(self, email: str) -> User:
+        """The account with a normalised e-mail address.
+
+        :raises UnknownUser: there is none.
+        """
+        page = await self._users.find(BY_EMAIL, equal=(email,), limit=1)
+        if not page.items:
+            raise UnknownUser
+        return page.items[0].value
+
+    async def update(self, user_id: str, change: Callable[[User], User]) -> User:
+        """Changes an account as it is now; when somebody else was faster, what they made of it.
+
+        :param change: pure, since it may be called more than once; what it raises ends the update.
+        :raises UnknownUser: there is no such account.
+        """
+        while True:
+            stored = await self._users.get(user_id)
+            if stored is None:
+                raise UnknownUser
+            changed = change(stored.value)
+            if changed == stored.value:
+                return changed
+            try:
+                return (await self._users.replace(stored, changed)).value
+            except RevisionConflict:
+                continue  # whoever was faster is done now; the request's deadline bounds the rest

@@ -1,0 +1,279 @@
+"""The document store on SQLite: several processes, sudden death, and a disk that fails."""
+
+import asyncio
+import os
+import resource
+import signal
+import sqlite3
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.common.documents import Documents, SqliteStore, StoreUnavailable, open_store
+from services.common.documents.api import Collection, Index, Position, Query
+from services.common.documents.sqlite_find import select
+from services.common.documents.sqlite_schema import prepare
+from services.common.errors import Kind
+from tests.contract import sqlite_process
+from tests.contract.sqlite_process import THINGS, Thing
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "things.db", busy_timeout_seconds=0.2)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def things(store: SqliteStore) -> Documents[Thing]:
+    return await Documents.open(store, THINGS, Thing)
+
+
+async def start(*arguments: str) -> Process:
+    """Runs sqlite_process.py."""
+    script = str(Path(sqlite_process.__file__))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, script, *arguments, stdout=PIPE, env=environment
+    )
+
+
+async def stop(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_processes_together_never_oversell(tmp_path: Path) -> None:
+    """Three processes open the same new database at once, and buy what this one puts into it."""
+    store = open_store(f"sqlite:///{tmp_path}", "things")
+    things = await Documents.open(store, THINGS, Thing)
+    await things.insert(Thing(id="product", stock=300))
+    buyers = [await start("buy", str(tmp_path), f"buyer{number}") for number in range(3)]
+    try:
+        outputs = [(await buyer.communicate())[0] for buyer in buyers]
+        assert [buyer.returncode for buyer in buyers] == [0, 0, 0]
+    finally:
+        for buyer in buyers:
+            await stop(buyer)
+    after = await things.get("product")
+    await store.close()
+    assert after is not None
+    assert sum(int(output) for output in outputs) == 300
+    assert (after.value.stock, after.revision, len(after.value.holds)) == (0, 301, 300)
+
+
+async def test_processes_create_the_database_together(tmp_path: Path) -> None:
+    writers = [await start("buy", str(tmp_path / "new"), f"{number}") for number in range(4)]
+    try:
+        outputs = [(await writer.communicate())[0] for writer in writers]
+        assert [(writer.returncode) for writer in writers] == [0] * 4
+        assert outputs == [b"0\n"] * 4  # there is nothing to buy
+    finally:
+        for writer in writers:
+            await stop(writer)
+
+
+async def test_acknowledged_writes_survive_sudden_death(tmp_path: Path) -> None:
+    acknowledged: list[str] = []
+    for _ in range(3):
+        folder = tmp_path / f"{len(acknowledged)}"
+        writer = await start("append", str(folder))
+        assert writer.stdout is not None
+        seen: list[str] = []
+        while len(seen) < 200:
+            seen.append((await writer.stdout.readline()).decode().rstrip("\n"))
+        writer.send_signal(signal.SIGKILL)
+        rest, _ = await writer.communicate()
+        seen += [line.decode() for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
+        seen = [line.rstrip("\n") for line in seen]
+        acknowledged += seen
+
+        store = open_store(f"sqlite:///{folder}", "things")
+        things = await Documents.open(store, THINGS, Thing)
+        found = await things.get_many(seen)
+        assert found.keys() == set(seen)
+        tagged = await things.find("tagged", contains=["t"], limit=1_000_000)
+        assert {stored.value.id for stored in tagged.items} >= set(seen)
+        await things.insert(Thing(id="after"))
+        await store.close()
+        with sqlite3.connect(folder / "things.db") as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+
+
+async def test_others_lock_is_waited_for_then_given_up(
+    things: Documents[Thing], tmp_path: Path
+) -> None:
+    before = await things.insert(Thing(id="a"))
+    other = sqlite3.connect(tmp_path / "things.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writes = [asyncio.create_task(things.increment("a", {"stock": 1})) for _ in range(3)]
+    assert await things.get("a") == before  # reading goes on
+    for write in writes:
+        with pytest.raises(StoreUnavailable) as caught:
+            await write
+        assert caught.value.kind is Kind.UNAVAILABLE
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+
+    store = SqliteStore(tmp_path / "things.db", busy_timeout_seconds=10)
+    patient = Documents(store, THINGS, Thing)
+    write = asyncio.create_task(patient.increment("a", {"stock": 1}))
+    other.execute("COMMIT")
+    other.close()
+    assert await write is not None
+    await store.close()
+    after = await things.increment("a", {"stock": 1})
+    assert after is not None
+    assert after.value.stock == 2
+
+
+async def test_full_disk_is_unavailable_until_there_is_room(things: Documents[Thing]) -> None:
+    acknowledged: list[str] = []
+
+    async def fill() -> None:
+        for number in range(200):
+            await things.insert(Thing(id=f"{number}", tags=["t" * 10_000]))
+            acknowledged.append(f"{number}")
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+    try:
+        with pytest.raises(StoreUnavailable):
+            await fill()
+        assert (await things.get_many(acknowledged)).keys() == set(acknowledged)
+        with pytest.raises(StoreUnavailable):
+            await things.insert(Thing(id="big", tags=["t" * 200_000]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert acknowledged
+    await things.insert(Thing(id="big", tags=["t" * 200_000]))
+    assert (await things.get_many([*acknowledged, "big"])).keys() == {*acknowledged, "big"}
+
+
+async def test_unusable_files_are_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("I am no folder.")
+    (tmp_path / "corrupt.db").write_bytes(b"I am no database." * 1000)
+    (tmp_path / "folder.db").mkdir()
+    for path in ("file/things.db", "corrupt.db", "folder.db"):
+        store = SqliteStore(tmp_path / path)
+        things = Documents(store, THINGS, Thing)
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.prepare(THINGS)
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        with pytest.raises(StoreUnavailable):
+            await things.get("a")
+        with pytest.raises(StoreUnavailable) as caught:
+            await things.insert(Thing(id="a"))
+        assert caught.value.__cause__ is not None
+        assert str(tmp_path) not in caught.value.detail
+        assert time.monotonic() - started < 2
+        await store.close()
+
+
+async def test_store_recovers_once_its_folder_can_be_made(tmp_path: Path) -> None:
+    obstacle = tmp_path / "folder"
+    obstacle.write_text("in the way")
+    store = SqliteStore(obstacle / "things.db")
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    obstacle.unlink()
+    things = await Documents.open(store, THINGS, Thing)
+    await things.insert(Thing(id="a"))
+    await store.close()
+
+
+async def test_refused_write_leaves_its_batch_alone(store: SqliteStore) -> None:
+    """Writes that wait together share a transaction; each stands or falls by itself."""
+    unique = Collection("unique", indexes=(Index("by_rank", equal=("rank",), unique=True),))
+    collection = Collection("unique", indexes=(*unique.indexes, *THINGS.indexes))
+    things = await Documents.open(store, collection, Thing)
+    outcomes = await asyncio.gather(
+        *(things.insert(Thing(id=f"{n}", rank=n // 2, tags=["t"])) for n in range(100)),
+        *(things.increment("99", {"tags": 1}) for _ in range(3)),
+        return_exceptions=True,
+    )
+    stored = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
+    assert len({n // 2 for n in stored if n < 100}) == 50 == len([n for n in stored if n < 100])
+    page = await things.find("tagged", contains=["t"], limit=1000)
+    assert {item.value.id for item in page.items} == {f"{n}" for n in stored if n < 100}
+
+
+async def test_failed_transaction_does_not_stay_open(store: SqliteStore) -> None:
+    things = await Documents.open(store, THINGS, Thing)
+    unprepared = Documents(store, Collection("unprepared"), Thing)
+    for number in range(2):
+        with pytest.raises(StoreUnavailable):
+            await unprepared.insert(Thing(id="a"))
+        with pytest.raises(StoreUnavailable):
+            await unprepared.get("a")
+        stored = await things.insert(Thing(id=f"{number}"))
+        assert await things.get(f"{number}") == stored
+
+
+async def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "things.db")
+    things = await Documents.open(store, THINGS, Thing)
+    writes = [asyncio.create_task(things.insert(Thing(id=f"{n}"))) for n in range(200)]
+    await asyncio.sleep(0)  # the tasks run as far as the queue
+    await store.close()
+    await asyncio.gather(*writes)
+    assert names_in(tmp_path) == ["things.db"]  # the log is merged and gone
+
+
+SEARCHES = {
+    "equal": Index("i", equal=("a.b", "c")),
+    "equal by order": Index("i", equal=("a.b", "c"), order="d"),
+    "order": Index("i", order="d"),
+    "each": Index("i", each="e"),
+    "each by order": Index("i", each="e", order="d"),
+    "equal each by order": Index("i", equal=("a.b", "c"), each="e", order="d"),
+    "all": Index("i"),
+}
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("later_page", [False, True])
+async def test_search_reads_its_index_in_order(
+    kind: str, descending: bool, later_page: bool
+) -> None:
+    """Its cost grows with the answer: nothing is sorted, and no table is read from end to end."""
+    index = SEARCHES[kind]
+    collection = Collection("things", indexes=(index, Index("other", equal=("c",), order="z")))
+    query = Query(
+        index,
+        equal=("x",) * len(index.equal),
+        contains=("s", "t", "u") if index.each else (),
+        at_least=1 if index.order else None,
+        below=9 if index.order else None,
+        descending=descending,
+        limit=10,
+        after=Position(5 if index.order else None, "id") if later_page else None,
+    )
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    prepare(connection, collection)
+    sql, parameters = select(collection, query)
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+    connection.close()
+    plan = [str(row[3]) for row in rows]
+    assert not [step for step in plan if "TEMP B-TREE" in step]
+    scans = [step for step in plan if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"]
+    whole = kind == "all" and not later_page  # that one begins at the beginning
+    assert scans == (["SCAN document USING INDEX sqlite_autoindex_things_1"] if whole else [])
+    if later_page and index.order:
+        beyond = "<" if descending else ">"
+        assert f"{beyond}?)" in plan[0]

@@ -1,0 +1,42 @@
+"""The real browser of the browser tests and the screenshots: the machine's own Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import AsyncGenerator
+
+from playwright.async_api import Browser, async_playwright
+
+MISSING = (
+    "Chromium is not installed: there must be a command `chromium`, `chromium-browser` or "
+    "`google-chrome` (Debian: apt install chromium)."
+)
+
+_COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = (
+    "--no-sandbox",  # CI runs as root; the only pages are the shop's own
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    # Whatever Chromium still wants from elsewhere is not to be found.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+
+def chromium() -> str | None:
+    """Where this machine has a Chromium; None when it has none."""
+    return next((path for path in map(shutil.which, _COMMANDS) if path), None)
+
+
+@contextlib.asynccontextmanager
+async def open_browser(executable: str) -> AsyncGenerator[Browser]:
+    """A browser without windows, closed at the end."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        try:
+            yield browser
+        finally:
+            await browser.close()

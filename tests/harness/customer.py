@@ -1,0 +1,181 @@
+"""Those who use the shop from outside: HTTP requests, and a customer who makes them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from tests.harness.waiting import eventually
+
+ADDRESS: Mapping[str, str] = {
+    "name": "Ada Lovelace",
+    "street": "Keizersgracht 123",
+    "postal_code": "1015 CJ",
+    "city": "Amsterdam",
+    "country": "NL",
+}
+PASSWORD = "correct horse battery"
+
+# Still being worked on, or nobody there to say.
+_NOT_FINAL = frozenset({202, 502, 503, 504})
+
+Items = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; `body` is its JSON, or None when it has none."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+    @property
+    def code(self) -> str:
+        """The stable code of a problem."""
+        return self.body["code"]
+
+
+class Client:
+    """Makes requests to one base URL."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
+        self.base_url = base_url
+        self._session = session
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        data: bytes | None = None,
+        query: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request and its whole answer. Redirects are not followed."""
+        async with self._session.request(
+            method,
+            self.base_url + path,
+            json=json,
+            data=data,
+            params=query,
+            headers=headers,
+            allow_redirects=False,
+        ) as response:
+            is_json = "json" in response.content_type
+            body: Any = await response.json(content_type=None) if is_json else None
+            if not is_json:
+                await response.read()
+            return Answer(response.status, body, response.headers)
+
+    async def text(self, path: str) -> str:
+        """What is at a path, as text."""
+        async with self._session.get(self.base_url + path) as response:
+            assert response.status == 200, response
+            return await response.text()
+
+    def at(self, base_url: str) -> Client:
+        """The same client at another URL."""
+        return Client(self._session, base_url)
+
+
+class Customer:
+    """Somebody with an account."""
+
+    def __init__(self, client: Client, tokens: Mapping[str, Any], email: str) -> None:
+        self.client = client
+        self.email = email
+        self.token: str = tokens["access_token"]
+        self.user_id: str = claims_of(self.token)["sub"]
+
+    @classmethod
+    async def register(cls, client: Client, name: str = "Ada Lovelace") -> Customer:
+        """Opens an account with an address that nobody else has."""
+
+        async def look() -> Customer | None:
+            email = f"{uuid.uuid4().hex}@example.com"
+            body = {"email": email, "password": PASSWORD, "name": name}
+            answer = await client.send("POST", "/api/auth/register", json=body)
+            if answer.status in _NOT_FINAL:
+                return None
+            assert answer.status == 201, answer
+            return cls(client, answer.body, email)
+
+        return await eventually(look, "somebody can register")
+
+    async def send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
+    ) -> Answer:
+        """A request in the customer's name."""
+        own = {"authorization": f"Bearer {self.token}", **(headers or {})}
+        return await self.client.send(method, path, headers=own, **request)
+
+    async def place(
+        self, items: Items, *, payment_method: str = "pm_card_visa", key: str | None = None
+    ) -> Answer:
+        """Places an order, under a new idempotency key unless one is given."""
+        return await self.send(
+            "POST",
+            "/api/orders",
+            json=order_body(items, payment_method=payment_method),
+            headers={"idempotency-key": key or uuid.uuid4().hex},
+        )
+
+    async def insist(self, items: Items, key: str) -> Answer:
+        """Places an order and repeats the request under its key until there is a final answer, as a
+        client does that has lost one.
+        """
+
+        async def look() -> Answer | None:
+            try:
+                answer = await self.place(items, key=key)
+            except aiohttp.ClientError:
+                return None
+            return None if answer.status in _NOT_FINAL else answer
+
+        return await eventually(look, f"a final answer to the order {key}", 60)
+
+    async def bought(self, items: Items) -> str:
+        """Places an order that must succeed; gives its id."""
+        answer = await self.place(items)
+        assert answer.status == 201, answer
+        return answer.body["order_id"]
+
+    async def order(self, order_id: str) -> Answer:
+        """Looks at an order."""
+        return await self.send("GET", f"/api/orders/{order_id}")
+
+    async def cancel(self, order_id: str) -> Answer:
+        """Cancels an order."""
+        return await self.send("POST", f"/api/orders/{order_id}/cancel")
+
+    async def inbox(self) -> Sequence[Mapping[str, str]]:
+        """The customer's messages, oldest first."""
+        answer = await self.send("GET", "/api/notifications", query={"limit": 100})
+        assert answer.status == 200, answer
+        return list(reversed(answer.body["items"]))
+
+
+def order_body(items: Items, *, payment_method: str = "pm_card_visa") -> dict[str, Any]:
+    """The body of an order."""
+    return {
+        "items": [
+            {"product_id": product_id, "quantity": quantity}
+            for product_id, quantity in items.items()
+        ],
+        "address": dict(ADDRESS),
+        "payment_method": payment_method,
+    }
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    """What a token says, not verified."""
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

@@ -1,0 +1,243 @@
+"""The whole shop as a person starts it: ``python -m services`` in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+from pydantic import BaseModel
+
+from services.local.child import SANDBOX
+from services.local.runner import STATE_FILE
+from tests.harness.waiting import eventually, wait_until
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+
+# A cheap hash, since tests register hundreds of customers; a carrier that does not move before a
+# test is done.
+_ENVIRONMENT = {
+    "PASSWORD_HASH_MEMORY_KIB": "1024",
+    "PASSWORD_HASH_ITERATIONS": "1",
+    "PASSWORD_HASH_QUEUE": "1000",
+    "SHIPPING_STEP_SECONDS": "3600",
+}
+
+
+class Process(BaseModel):
+    """One process of the shop."""
+
+    service: str
+    instance: str
+    pid: int
+    url: str
+    grpc_port: int | None
+
+
+class _State(BaseModel):
+    """What the runner tells other programs."""
+
+    parent_pid: int
+    processes: tuple[Process, ...]
+
+
+class Shop:
+    """A shop on free ports with a data folder of its own.
+
+    Processes are stopped, paused and killed by their pids alone.
+
+    :param folder: where the shop keeps what it prints, and its data.
+    :param arguments: further arguments of the command line.
+    :param data: the folder for ``--data``, when it is not one in `folder`.
+    :param environment: further environment variables, for all services.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        data: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.data = data or folder / "data"
+        self.environment = {**_ENVIRONMENT, **(environment or {})}
+        self._arguments = arguments
+        self._output = folder / "output"
+        self._parent: subprocess.Popen[bytes] | None = None
+        self._family: dict[int, psutil.Process] = {}
+
+    def __enter__(self) -> Self:
+        self.launch()
+        try:
+            self.wait_open()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def launch(self) -> None:
+        """Starts it and does not wait."""
+        command = [sys.executable, "-m", "services", "--data", str(self.data), "--ports", "free"]
+        with self._output.open("ab") as output:
+            self._parent = subprocess.Popen(
+                [*command, *self._arguments],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_open(self) -> None:
+        """Waits until it says that it is open.
+
+        :raises AssertionError: it ended, or takes too long; with what it printed.
+        """
+
+        def is_open() -> bool:
+            status = self.parent.poll()
+            assert status is None, f"the shop ended with status {status}:\n{self.output}"
+            state = self._state()
+            return state is not None and state.parent_pid == self.parent.pid
+
+        wait_until(is_open, "the shop is open", _START_SECONDS)
+        self._remember_family()
+
+    def wait_ended(self, within_seconds: float = _STOP_SECONDS) -> int:
+        """Waits until the parent has ended; gives its exit status."""
+        return self.parent.wait(within_seconds)
+
+    def stop(self) -> int | None:
+        """Stops it as Ctrl-C does, and makes sure that nothing is left; gives the exit status."""
+        if self._parent is None:
+            return None
+        self._remember_family()
+        if self._parent.poll() is None:
+            self._parent.send_signal(signal.SIGINT)
+        try:
+            self._parent.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._parent.kill()
+            self._parent.wait()
+        leftover = self.alive()
+        for process in leftover:
+            process.kill()
+        assert not leftover, f"the shop left processes behind: {leftover}\n{self.output}"
+        status = self._parent.returncode
+        self._parent = None
+        return status
+
+    def alive(self) -> list[psutil.Process]:
+        """Those of its processes, the parent left aside, that still run."""
+        own = self._parent.pid if self._parent else None
+        return [
+            process
+            for pid, process in self._family.items()
+            if pid != own and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        ]
+
+    @property
+    def parent(self) -> subprocess.Popen[bytes]:
+        """The runner's own process."""
+        assert self._parent is not None, "the shop has not been started"
+        return self._parent
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return self._output.read_text(encoding="utf-8", errors="replace")
+
+    def logged_errors(self) -> list[str]:
+        """All that its services have logged as an error so far."""
+        return [
+            line
+            for file in sorted((self.data / "logs").glob("*.log"))
+            for line in file.read_text(encoding="utf-8").splitlines()
+            if json.loads(line)["level"] in {"error", "critical"}
+        ]
+
+    @property
+    def url(self) -> str:
+        """The base URL for people and for the public API."""
+        return self.of_service("frontend")[0].url
+
+    @property
+    def sandbox_url(self) -> str:
+        """Where the Stripe sandbox is."""
+        return self.of_service(SANDBOX)[0].url
+
+    def processes(self) -> list[Process]:
+        """All processes that answer requests, as the runner tells."""
+        state = self._state()
+        assert state is not None, f"the shop is not open:\n{self.output}"
+        return list(state.processes)
+
+    def of_service(self, service: str) -> list[Process]:
+        """The processes of one service."""
+        return [process for process in self.processes() if process.service == service]
+
+    def process(self, instance: str) -> Process:
+        """The process of that name, such as ``order`` or ``order-2``."""
+        return next(process for process in self.processes() if process.instance == instance)
+
+    def pause(self, instance: str) -> None:
+        """Lets a process hang: it keeps its connections and answers nothing (SIGSTOP)."""
+        os.kill(self.process(instance).pid, signal.SIGSTOP)
+
+    def resume(self, instance: str) -> None:
+        """Lets a paused process go on. One that was killed and is back needs nothing."""
+        os.kill(self.process(instance).pid, signal.SIGCONT)
+
+    def resume_all(self) -> None:
+        """Lets all processes go on, paused or not."""
+        for process in self.processes():
+            self.resume(process.instance)
+
+    def kill(self, instance: str) -> int:
+        """Kills a process, which may be paused, as a crash would (SIGKILL); gives its pid."""
+        self._remember_family()
+        pid = self.process(instance).pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    async def back(self, instance: str, killed_pid: int) -> Process:
+        """Waits until the runner has replaced a process that was killed."""
+
+        async def look() -> Process | None:
+            process = self.process(instance)
+            return process if process.pid != killed_pid else None
+
+        process = await eventually(look, f"{instance} is back")
+        self._remember_family()
+        return process
+
+    def _remember_family(self) -> None:
+        """A psutil.Process knows its process from another that gets the same pid later."""
+        assert self._parent is not None
+        try:
+            family = psutil.Process(self._parent.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+        self._family.update({process.pid: process for process in family})
+
+    def _state(self) -> _State | None:
+        try:
+            return _State.model_validate_json((self.data / STATE_FILE).read_bytes())
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,280 @@
+"""`python -m services`: what it promises to whoever starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from services.common.record import HEADER, decode
+from services.local.child import EXIT_CONFIGURATION
+from tests.harness.customer import Client, Customer
+from tests.harness.shop import Shop
+from tests.harness.waiting import eventually, wait_until
+from tests.shop.conftest import LaunchShop
+
+BOARD = "oak-serving-board"
+# Little of a shop: quick to start, and enough to see how processes are treated.
+SOME = ("--only", "product,inventory")
+STOP_SECONDS = 5.0
+
+
+def test_it_tells_where_everything_is(shop: Shop) -> None:
+    for process in shop.processes():
+        assert f"{process.instance:<16} {process.url}" in shop.output
+    assert f"The shop is open: {shop.url}" in shop.output
+
+
+def test_everything_listens_on_loopback_only(shop: Shop) -> None:
+    hosts = {
+        connection.laddr.ip.removeprefix("::ffff:")  # gRPC's IPv4 sockets are IPv6 ones
+        for process in shop.processes()
+        for connection in psutil.Process(process.pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    assert hosts == {"127.0.0.1"}
+
+
+@pytest.fixture
+def taken_port() -> Generator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_taken_port_is_named(launch_shop: LaunchShop, taken_port: int) -> None:
+    shop = launch_shop("--only", "product", "--ports", f"product={taken_port}")
+
+    assert shop.wait_ended() == EXIT_CONFIGURATION
+    assert shop.output.startswith(f"Port {taken_port}, wanted for product, ")
+    assert _is_one_sentence(shop.output)
+
+
+def test_a_second_shop_on_the_same_data_is_refused(launch_shop: LaunchShop) -> None:
+    first = launch_shop(*SOME)
+    first.wait_open()
+
+    second = launch_shop(*SOME, name="second", data=first.data)
+
+    assert second.wait_ended() == EXIT_CONFIGURATION
+    assert second.output.startswith("Another shop runs on the data in ")
+    assert _is_one_sentence(second.output)
+    assert len(first.alive()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        ((), {"VERSION": "a b"}, "The setting VERSION is wrong: "),
+        ((), {"LOG_LEVEL": "loud"}, "The setting LOG_LEVEL is wrong: "),
+        (("--only", "shop"), {}, "--only names 'shop', which is no service; there are frontend, "),
+        (("--replicas", "product=0"), {}, "--replicas takes NAME=VALUE,…, and 'product=0' is "),
+        (("--replicas", "product"), {}, "--replicas takes NAME=VALUE,…, and 'product' is "),
+        (("--variants", "product=v9"), {}, "product: The setting VARIANT is 'v9', but product "),
+        (
+            ("--only", "inventory"),
+            {"STOCK_FILE": "/nowhere/stock.yaml"},
+            "inventory: The stock file /nowhere/stock.yaml cannot be read: ",
+        ),
+        (
+            ("--only", "payment"),
+            {"STRIPE_TIMEOUT_SECONDS": "soon"},
+            "payment: The setting STRIPE_TIMEOUT_SECONDS is wrong: ",
+        ),
+        (
+            ("--only", "frontend"),
+            {"SECURE_COOKIES": "perhaps"},
+            "frontend: The setting SECURE_COOKIES is wrong: ",
+        ),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_one_sentence(
+    launch_shop: LaunchShop,
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    sentence: str,
+) -> None:
+    shop = launch_shop("--only", "product", *arguments, environment=environment)
+
+    assert shop.wait_ended() == EXIT_CONFIGURATION
+    assert shop.output.startswith(sentence)
+    assert _is_one_sentence(shop.output)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"HTTP_ADDRESSES": "{"}, "shipping: A setting could not be read: "),
+        ({"HTTP_PORT": "99999"}, "shipping: The setting HTTP_PORT is wrong: "),
+        ({"DATABASE_URL": "postgres://x"}, "shipping: DATABASE_URL must be sqlite:///"),
+    ],
+)
+def test_one_service_alone_refuses_a_wrong_setting(
+    environment: dict[str, str], sentence: str
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "services", "shipping"],
+        env={**os.environ, "HOST": "127.0.0.1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert ended.returncode == EXIT_CONFIGURATION
+    assert ended.stderr.startswith(sentence)
+    assert _is_one_sentence(ended.stderr)
+
+
+async def test_ctrl_c_stops_everything_in_time(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession
+) -> None:
+    shop = launch_shop()
+    shop.wait_open()
+    # Its connection stays open and idle, as a browser's would.
+    assert (await Client(http, shop.url).send("GET", "/api/products")).status == 200
+
+    began = time.monotonic()
+    status = shop.stop()
+
+    assert time.monotonic() - began < STOP_SECONDS
+    assert status == 0
+    assert "does not stop" not in shop.output
+
+
+def test_ctrl_c_stops_even_what_hangs(launch_shop: LaunchShop) -> None:
+    shop = launch_shop(*SOME)
+    shop.wait_open()
+    shop.pause("product")
+
+    began = time.monotonic()
+    status = shop.stop()
+
+    assert time.monotonic() - began < STOP_SECONDS
+    assert status == 0
+
+
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+async def test_deaths_are_noticed(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession, start_method: str
+) -> None:
+    shop = launch_shop(*SOME, "--start-method", start_method)
+    shop.wait_open()
+
+    killed_pid = shop.kill("product")
+    product = await shop.back("product", killed_pid)
+
+    assert f"product (pid {killed_pid}) was killed by SIGKILL; restarting" in shop.output
+    assert f"product is back (pid {product.pid})" in shop.output
+    assert (await Client(http, product.url).send("GET", "/api/products")).status == 200
+    assert len(shop.alive()) == 2
+
+    shop.parent.kill()
+
+    wait_until(lambda: not shop.alive(), "its processes have ended", STOP_SECONDS)
+
+
+def test_a_service_that_cannot_start_ends_the_shop(launch_shop: LaunchShop, tmp_path: Path) -> None:
+    (tmp_path / "inventory.db").write_text("this is no database")
+    shop = launch_shop(*SOME, data=tmp_path)
+
+    assert shop.wait_ended() == 1
+    sentence = "inventory: The database cannot be reached just now. (file is not a database)\n"
+    assert shop.output.count(sentence) > 1
+    assert "Traceback" not in shop.output
+
+
+def test_a_killed_shop_leaves_nothing_in_the_way_of_the_next(launch_shop: LaunchShop) -> None:
+    killed = launch_shop("--only", "inventory")
+    killed.wait_open()
+    killed.parent.kill()
+    wait_until(lambda: not killed.alive(), "its processes have ended", STOP_SECONDS)
+
+    launch_shop("--only", "inventory", name="next", data=killed.data).wait_open()
+
+
+async def test_data_survives_a_restart_and_not_a_fresh_one(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession
+) -> None:
+    shop = launch_shop()
+    shop.wait_open()
+    customer = await Customer.register(Client(http, shop.url))
+    order_id = await customer.bought({BOARD: 1})
+    order = (await customer.order(order_id)).body
+    assert shop.stop() == 0
+
+    shop.launch()
+    shop.wait_open()
+    customer.client = Client(http, shop.url)
+    assert (await customer.order(order_id)).body == order
+    assert shop.stop() == 0
+
+    fresh = launch_shop("--fresh", name="fresh", data=shop.data)
+    fresh.wait_open()
+    stranger = await Customer.register(Client(http, fresh.url))
+    assert (await stranger.send("GET", "/api/orders")).body["items"] == []
+    customer.client = stranger.client
+    assert (await customer.order(order_id)).status == 401  # even the signing keys are new
+
+
+def test_only_what_was_asked_for_runs(launch_shop: LaunchShop) -> None:
+    shop = launch_shop("--only", "inventory")
+    shop.wait_open()
+
+    assert [process.service for process in shop.processes()] == ["inventory"]
+    assert len(shop.alive()) == 1
+
+
+async def test_replicas_share_the_work(replicated_shop: Shop, http: aiohttp.ClientSession) -> None:
+    assert [process.instance for process in replicated_shop.of_service("order")] == [
+        "order-1",
+        "order-2",
+    ]
+    customer = await Customer.register(Client(http, replicated_shop.url))
+    seen: set[str] = set()
+
+    async def both_have_answered() -> bool:
+        answer = await customer.send("GET", "/api/orders")
+        served = decode(answer.headers[HEADER])
+        assert served is not None
+        seen.add(served.instance)
+        return seen == {"order-1", "order-2"}
+
+    await eventually(both_have_answered, "both processes of order have answered")
+
+
+async def test_versions_and_variants_reach_their_services(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession
+) -> None:
+    shop = launch_shop(*SOME, "--versions", "product=v2", "--variants", "product=v2")
+    shop.wait_open()
+
+    page = await Client(http, shop.of_service("product")[0].url).send("GET", "/api/products")
+
+    assert page.body["version"] == "v2"
+    assert page.body["items"][0]["sustainability"]
+
+
+def test_sigterm_stops_it_as_well(launch_shop: LaunchShop) -> None:
+    shop = launch_shop(*SOME)
+    shop.wait_open()
+
+    shop.parent.send_signal(signal.SIGTERM)
+
+    assert shop.wait_ended() == 0
+    assert shop.alive() == []
+
+
+def _is_one_sentence(output: str) -> bool:
+    return output.count("\n") == 1 and output.endswith(".\n")

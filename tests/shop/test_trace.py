@@ -1,0 +1,133 @@
+"""One checkout is one trace, and every step of it from service to service is declared."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from services.common.topology import load_topology
+from tests.harness.collector import Collector, collecting
+from tests.harness.customer import Client, Customer
+from tests.harness.shop import Shop
+from tests.harness.visitor import Visitor
+from tests.harness.waiting import eventually
+
+BOARD = "oak-serving-board"
+TOPOLOGY = load_topology()
+WORKLOADS = {name: service.workload for name, service in TOPOLOGY.services.items()}
+DECLARED = {(WORKLOADS[caller], WORKLOADS[callee]) for caller, callee in TOPOLOGY.edges}
+# On one machine the frontend is the gateway too, with spans of that name: it is the way in, to
+# what is public.
+ENTRANCE = {
+    ("gateway", service.workload) for service in TOPOLOGY.services.values() if service.public
+}
+CHECKOUT = {
+    (WORKLOADS[caller], WORKLOADS[callee])
+    for caller, callee in [
+        ("order", "user"),
+        ("order", "product"),
+        ("order", "inventory"),
+        ("order", "payment"),
+        ("order", "shipping"),
+        ("order", "notification"),
+        ("shipping", "notification"),
+    ]
+}
+# By each of these, one checkout can be told from all else.
+STEPS = {
+    "order": "POST /api/orders",
+    "inventory": "InventoryService/Reserve",
+    "payment": "PaymentService/Authorize",
+    "shipping": "ShippingService/CreateShipment",
+    "notification": "NotificationService/Notify",
+}
+TOLD = 3  # confirmed, on its way, delivered
+
+
+@pytest.fixture
+async def collector() -> AsyncGenerator[tuple[Collector, str]]:
+    async with collecting() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def traced_shop(collector: tuple[Collector, str], tmp_path: Path) -> AsyncGenerator[Shop]:
+    """A shop that sends all its spans, and whose carrier is quick."""
+    shop = Shop(
+        tmp_path,
+        environment={
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector[1],
+            "TRACE_SAMPLING_RATIO": "1",
+            "SHIPPING_STEP_SECONDS": "0.2",
+        },
+    )
+    await asyncio.to_thread(shop.__enter__)  # the collector goes on meanwhile
+    try:
+        yield shop
+    finally:
+        await asyncio.to_thread(shop.stop)
+
+
+async def test_a_checkout_is_one_trace(
+    collector: tuple[Collector, str], traced_shop: Shop, http: aiohttp.ClientSession
+) -> None:
+    async with Visitor(traced_shop.url) as visitor:
+        await visitor.register(f"{uuid.uuid4().hex}@example.com")
+        await visitor.add_to_cart(BOARD)
+        await visitor.pay()
+        assert visitor.url.path.startswith("/orders/ord_"), visitor.html
+
+    edges = await _edges_of_the_one_trace(collector[0])
+    assert edges >= CHECKOUT | {(WORKLOADS["frontend"], WORKLOADS["order"])}
+    assert edges <= DECLARED
+
+    # The same without pages.
+    collector[0].spans.clear()
+    customer = await Customer.register(Client(http, traced_shop.url))
+    await customer.bought({BOARD: 1})
+
+    edges = await _edges_of_the_one_trace(collector[0])
+    assert edges >= CHECKOUT | {("gateway", WORKLOADS["order"])}
+    assert edges <= DECLARED | ENTRANCE
+
+
+async def _edges_of_the_one_trace(collector: Collector) -> set[tuple[str, str]]:
+    """The edges of the only trace that any step of the only checkout is in."""
+
+    async def all_told() -> bool:
+        return len(collector.named(WORKLOADS["notification"], STEPS["notification"])) >= TOLD
+
+    await eventually(all_told, "the spans of the whole checkout have come")
+    await eventually(_complete(collector), "every span's parent has come")
+    traces = {
+        span.trace_id
+        for service, name in STEPS.items()
+        for span in collector.named(WORKLOADS[service], name)
+    }
+    assert len(traces) == 1
+    spans = collector.of_trace(traces.pop())
+    for service, name in STEPS.items():
+        assert collector.named(WORKLOADS[service], name), f"no span of {service} {name}"
+    roots = [str(span) for span in spans if not span.parent_id]
+    assert len(roots) == 1, roots
+    # Stripe is outside: it has no spans of its own, and only payment may call it.
+    to_stripe = {span.service for span in collector.spans.values() if span.peer == "stripe"}
+    assert to_stripe == {WORKLOADS["payment"]}
+    # What the rest of the shop did meanwhile is declared just as well.
+    assert collector.edges(list(collector.spans.values())) <= DECLARED | ENTRANCE
+    return collector.edges(spans)
+
+
+def _complete(collector: Collector):
+    async def look() -> bool:
+        return all(
+            not span.parent_id or span.parent_id in collector.spans
+            for span in collector.spans.values()
+        )
+
+    return look

@@ -1,0 +1,152 @@
+"""Processes of the auth service on one database, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.auth.clients import Users
+from services.auth.keyring import Keyring
+from services.auth.model.accounts import Account, Credentials
+from services.auth.model.attempts import ATTEMPTS, FAILURES, LoginAttempts, LoginFailures
+from services.auth.model.keys import KEYS, KeyPolicy, SigningKey
+from services.auth.model.sessions import SESSIONS, Session
+from services.auth.passwords import Passwords
+from services.auth.service import Auth
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.store import AttemptStore, KeyStore, SessionStore
+from services.auth.throttle import LoginThrottle
+from services.common.documents import Documents, open_store
+from services.common.errors import Kind, ShopError
+from services.common.identity import TokenVerifier
+from services.common.metrics import Metrics
+
+# The cheapest that Argon2 can do: what a hash costs is of no interest here.
+SETTINGS = AuthSettings(password_hash_memory_kib=1024, password_hash_iterations=1)
+POLICY = KeyPolicy(rotation_ms=86_400_000, publish_ms=1_800_000, access_token_ms=900_000)
+
+EMAIL = "ada@example.com"
+PASSWORD = "correct horse battery"
+
+
+class Clock:
+    """The time in milliseconds, which passes only when the test says so."""
+
+    def __init__(self, ago_seconds: float = 0) -> None:
+        self.now_ms = int((time.time() - ago_seconds) * 1000)
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now_ms += round(seconds * 1000)
+
+
+class MemoryUsers(Users):
+    """The user service as far as auth asks it, in memory."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Credentials] = {}
+        self.is_down = False
+
+    async def create(self, *, email: str, name: str, password_hash: str) -> Account:
+        self._answer()
+        if email in self.accounts:
+            raise ShopError(Kind.CONFLICT, "email-taken", "There is one.")
+        account = Account(f"usr_{len(self.accounts)}", email, name, ())
+        self.accounts[email] = Credentials(account, password_hash)
+        return account
+
+    async def credentials(self, email: str) -> Credentials | None:
+        self._answer()
+        return self.accounts.get(email)
+
+    async def replace_password_hash(self, user_id: str, old: str, new: str) -> None:
+        self._answer()
+        for email, (account, password_hash) in self.accounts.items():
+            if account.user_id == user_id and password_hash == old:
+                self.accounts[email] = Credentials(account, new)
+
+    async def get(self, user_id: str) -> Account | None:
+        self._answer()
+        for account, _ in self.accounts.values():
+            if account.user_id == user_id:
+                return account
+        return None
+
+    def change(self, email: str, **changes: Any) -> None:
+        """What the user service would do on its own API."""
+        account, password_hash = self.accounts[email]
+        self.accounts[email] = Credentials(account._replace(**changes), password_hash)
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise ShopError(Kind.UNAVAILABLE, "user-unavailable", "user cannot be reached.")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the auth service."""
+
+    auth: Auth
+    keyring: Keyring
+    sessions: Sessions
+    throttle: LoginThrottle
+    passwords: Passwords
+
+    def verifier(self) -> TokenVerifier:
+        """Another service, which has not yet fetched this process' keys."""
+
+        async def fetch_keys() -> Any:
+            return {"keys": await self.keyring.public_keys()}
+
+        return TokenVerifier(fetch_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the processes share."""
+
+    data: Path
+    clock: Clock = field(default_factory=Clock)
+    users: MemoryUsers = field(default_factory=MemoryUsers)
+
+    @asynccontextmanager
+    async def process(
+        self, settings: AuthSettings = SETTINGS, policy: KeyPolicy = POLICY
+    ) -> AsyncGenerator[Process]:
+        """One more process."""
+        store = open_store(f"sqlite:///{self.data}", "auth")
+        passwords = Passwords(settings)
+        try:
+            keyring = Keyring(
+                KeyStore(await Documents.open(store, KEYS, SigningKey)), policy, self.clock
+            )
+            sessions = Sessions(
+                SessionStore(await Documents.open(store, SESSIONS, Session)),
+                settings.refresh_token_seconds,
+                self.clock,
+            )
+            attempts = AttemptStore(
+                await Documents.open(store, ATTEMPTS, LoginAttempts),
+                await Documents.open(store, FAILURES, LoginFailures),
+            )
+            throttle = LoginThrottle(attempts, settings.login_failures_per_minute, self.clock)
+            auth = Auth(
+                users=self.users,
+                passwords=passwords,
+                throttle=throttle,
+                keyring=keyring,
+                sessions=sessions,
+                metrics=Metrics(),
+            )
+            yield Process(auth, keyring, sessions, throttle, passwords)
+        finally:
+            await passwords.close()
+            await store.close()

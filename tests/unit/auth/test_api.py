@@ -1,0 +1,217 @@
+"""The HTTP API of auth: its answers, its refusals, its headers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import pytest
+from starlette.types import ASGIApp
+
+from services.auth import api
+from services.common.host import Host, hosting
+from services.common.settings import ProcessSettings
+from services.common.topology import load_topology
+from tests.unit.asgi import Answer, ask
+from tests.unit.auth.kit import EMAIL, PASSWORD, Process
+
+REGISTRATION = {"email": EMAIL, "password": PASSWORD, "name": "Ada Lovelace"}
+LOG_IN = {"email": EMAIL, "password": PASSWORD}
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The HTTP side of a process."""
+
+    app: ASGIApp
+
+    async def post(self, action: str, body: object) -> Answer:
+        """What it answers to an action of the API."""
+        return await ask(
+            self.app,
+            "POST",
+            f"/api/auth/{action}",
+            headers={"content-type": "application/json"},
+            body=json.dumps(body).encode(),
+        )
+
+    async def get(self, path: str) -> Answer:
+        """What it answers to GET."""
+        return await ask(self.app, "GET", path)
+
+
+@pytest.fixture
+async def http(process: Process) -> AsyncGenerator[Http]:
+    async def wire(host: Host) -> None:
+        host.serve_http(api.router, process.auth, process.keyring)
+
+    settings = ProcessSettings(instance="auth-1")
+    async with hosting("auth", wire, topology=load_topology(), process=settings) as host:
+        yield Http(host.app())
+
+
+async def test_registering_opens_a_session(http: Http, process: Process) -> None:
+    answer = await http.post("register", REGISTRATION)
+    assert answer.status == 201
+    assert answer.headers["cache-control"] == "no-store"
+    tokens = answer.json()
+    assert set(tokens) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 900)
+    caller = await process.verifier().verify(tokens["access_token"])
+    assert (caller.email, caller.name) == (EMAIL, "Ada Lovelace")
+
+
+async def test_an_address_has_one_account_however_it_is_spelled(http: Http) -> None:
+    assert (await http.post("register", REGISTRATION)).status == 201
+    again = await http.post("register", {**REGISTRATION, "email": "ADA@Example.com"})
+    assert (again.status, again.json()["code"]) == (409, "email-taken")
+    assert (await http.post("login", {**LOG_IN, "email": "Ada@EXAMPLE.com"})).status == 200
+
+
+async def test_of_many_registrations_of_one_address_exactly_one_succeeds(http: Http) -> None:
+    answers = await asyncio.gather(*(http.post("register", REGISTRATION) for _ in range(20)))
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 19
+
+
+async def test_a_session_from_log_in_to_log_out(http: Http) -> None:
+    await http.post("register", REGISTRATION)
+    logged_in = await http.post("login", LOG_IN)
+    assert (logged_in.status, logged_in.headers["cache-control"]) == (200, "no-store")
+
+    refreshed = await http.post("refresh", {"refresh_token": logged_in.json()["refresh_token"]})
+    assert (refreshed.status, refreshed.headers["cache-control"]) == (200, "no-store")
+    assert set(refreshed.json()) == set(logged_in.json())
+
+    token = {"refresh_token": refreshed.json()["refresh_token"]}
+    for _ in range(2):
+        logged_out = await http.post("logout", token)
+        assert (logged_out.status, logged_out.body) == (204, b"")
+    ended = await http.post("refresh", token)
+    assert (ended.status, ended.json()["code"]) == (401, "session-ended")
+
+
+async def test_a_throttled_log_in_says_when_to_come_back(http: Http) -> None:
+    await http.post("register", REGISTRATION)
+    wrong = {**LOG_IN, "password": "wrong horse battery"}
+    answers = [await http.post("login", wrong) for _ in range(6)]
+    assert [answer.status for answer in answers] == [401] * 5 + [429]
+    assert answers[-1].headers["retry-after"] == "30"
+    assert answers[-1].headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"email": "ada"},
+        {"email": "ada@localhost"},
+        {"email": "ada@example.invalid"},
+        {"email": "ada@exam\0ple.com"},
+        {"email": f"{'a' * 250}@example.com"},
+        {"email": None},
+        {"password": "too short"},
+        {"password": "x" * 201},
+        {"password": 1234567890},
+        {"password": "\ud800" * 10},
+        {"name": ""},
+        {"name": "x" * 101},
+        {"name": "two\nlines"},
+        {"groups": ["admin"]},
+        {"user_id": "usr_0"},
+    ],
+    ids=str,
+)
+async def test_a_wrong_registration_is_refused(
+    http: Http, process: Process, change: dict[str, object]
+) -> None:
+    answer = await http.post("register", {**REGISTRATION, **change})
+    assert (answer.status, answer.json()["code"]) == (422, "invalid-request")
+    (field,) = change
+    assert answer.json()["errors"][0]["field"] == f"body.{field}"
+    assert (await http.post("login", LOG_IN)).status == 401  # no account came of it
+
+
+@pytest.mark.parametrize(
+    "email", ["ada@shop.example", "ada@example.com", "ada@shop.test", "ada+1@example.org"]
+)
+async def test_addresses_that_belong_to_nobody_are_welcome(http: Http, email: str) -> None:
+    assert (await http.post("register", {**REGISTRATION, "email": email})).status == 201
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [
+        (EMAIL, "password123"),
+        (EMAIL, "PASSWORD123"),
+        (EMAIL, "1234567890"),
+        (EMAIL, "aaaaaaaaaaaa"),
+        (EMAIL, "abababababab"),
+        (EMAIL, "Ada@example.com"),
+        ("ada.lovelace@example.com", "Ada.Lovelace"),
+    ],
+)
+async def test_a_password_that_is_guessed_first_is_refused(
+    http: Http, email: str, password: str
+) -> None:
+    body = {"email": email, "password": password, "name": "Ada"}
+    answer = await http.post("register", body)
+    assert (answer.status, answer.json()["code"]) == (422, "weak-password")
+    assert password not in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "lower case only",
+        "1029384756",
+        "пароль из слов",
+        "🔑🔒🗝️ 🔑🔒🗝️ ab",
+        "x" * 100 + "yz" * 50,
+    ],
+)
+async def test_any_other_password_will_do(http: Http, password: str) -> None:
+    assert (await http.post("register", {**REGISTRATION, "password": password})).status == 201
+    assert (await http.post("login", {**LOG_IN, "password": password})).status == 200
+    assert (await http.post("login", {**LOG_IN, "password": password + "!"})).status in {401, 422}
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("login", {"email": EMAIL}),
+        ("login", {"email": EMAIL, "password": ""}),
+        ("login", {"email": {"$ne": ""}, "password": PASSWORD}),
+        ("login", {**LOG_IN, "extra": 1}),
+        ("login", {**LOG_IN, "password": "\ud800"}),
+        ("refresh", {}),
+        ("refresh", {"refresh_token": 7}),
+        ("refresh", {"refresh_token": "x" * 201}),
+        ("logout", {}),
+        ("logout", []),
+    ],
+)
+async def test_a_wrong_body_is_refused(http: Http, action: str, body: object) -> None:
+    answer = await http.post(action, body)
+    assert (answer.status, answer.json()["code"]) == (422, "invalid-request")
+
+
+async def test_the_public_keys_may_be_cached(http: Http, process: Process) -> None:
+    answer = await http.get("/.well-known/jwks.json")
+    assert answer.status == 200
+    assert answer.headers["cache-control"] == "public, max-age=300"
+    assert answer.json() == {"keys": await process.keyring.public_keys()}
+
+
+async def test_every_route_documents_itself(http: Http) -> None:
+    document = (await http.get("/openapi.json")).json()
+    operations = {
+        operation["operationId"]: operation
+        for path in document["paths"].values()
+        for operation in path.values()
+    }
+    assert set(operations) == {"register", "log_in", "refresh", "log_out", "public_keys"}
+    assert all(operation["summary"] for operation in operations.values())
+    assert "409" in operations["register"]["responses"]
+    for action in ("log_in", "refresh"):
+        assert {"401", "422", "429"} <= set(operations[action]["responses"])

@@ -1,0 +1,176 @@
+"""auth and user together, each serving as it does in production, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from services.auth.main import wire as wire_auth
+from services.common.host import Wire, serve
+from services.common.settings import ProcessSettings
+from services.common.topology import load_topology
+from services.user.main import wire as wire_user
+from tests.unit.auth.kit import EMAIL, PASSWORD
+from tests.unit.common.kit import free_port
+from tests.unit.user.kit import accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status and a JSON body, if there is one."""
+
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Two instances of auth, the second with the stronger hash, and one of user."""
+
+    session: aiohttp.ClientSession
+    auth_urls: tuple[str, ...]
+    user_url: str
+
+    async def auth(self, action: str, *, instance: int = 0, **body: str) -> Answer:
+        """What an instance of auth answers."""
+        return await self._ask("POST", f"{self.auth_urls[instance]}/api/auth/{action}", body)
+
+    async def me(
+        self, method: str, access_token: str, *, path: str = "", body: object = None
+    ) -> Answer:
+        """What user answers to whoever holds the token."""
+        return await self._ask(method, f"{self.user_url}/api/users/me{path}", body, access_token)
+
+    async def _ask(self, method: str, url: str, body: object, token: str = "") -> Answer:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        async with self.session.request(method, url, json=body, headers=headers) as response:
+            text = await response.read()
+            return Answer(response.status, await response.json(content_type=None) if text else None)
+
+
+@asynccontextmanager
+async def serving(name: str, wire: Wire, **settings: Any) -> AsyncGenerator[None]:
+    process = ProcessSettings(
+        host="127.0.0.1", instance=f"{name}-1", drain_seconds=1, trace_sampling_ratio=0, **settings
+    )
+    ready, stop = asyncio.Event(), asyncio.Event()
+    service = asyncio.create_task(
+        serve(name, wire, topology=load_topology(), process=process, announce=ready.set, stop=stop)
+    )
+    service.add_done_callback(lambda _: ready.set())
+    await ready.wait()
+    try:
+        yield
+    finally:
+        stop.set()
+        await service
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Shop]:
+    monkeypatch.setenv("PASSWORD_HASH_MEMORY_KIB", "1024")
+    database_url = f"sqlite:///{tmp_path}"
+    auth_ports = (free_port(), free_port())
+    user_port, user_grpc_port = free_port(), free_port()
+    async with AsyncExitStack() as running:
+        await running.enter_async_context(
+            serving(
+                "user",
+                wire_user,
+                database_url=database_url,
+                http_port=user_port,
+                grpc_port=user_grpc_port,
+                http_addresses={"auth": tuple(f"127.0.0.1:{port}" for port in auth_ports)},
+            )
+        )
+        for iterations, port in enumerate(auth_ports, start=1):
+            monkeypatch.setenv("PASSWORD_HASH_ITERATIONS", str(iterations))
+            await running.enter_async_context(
+                serving(
+                    "auth",
+                    wire_auth,
+                    database_url=database_url,
+                    http_port=port,
+                    grpc_addresses={"user": (f"127.0.0.1:{user_grpc_port}",)},
+                )
+            )
+        session = await running.enter_async_context(aiohttp.ClientSession())
+        yield Shop(
+            session,
+            tuple(f"http://127.0.0.1:{port}" for port in auth_ports),
+            f"http://127.0.0.1:{user_port}",
+        )
+
+
+async def test_a_user_from_registration_to_log_out(shop: Shop) -> None:
+    registered = await shop.auth("register", email=EMAIL, password=PASSWORD, name="Ada Lovelace")
+    assert registered.status == 201
+    token = registered.body["access_token"]
+    me = await shop.me("GET", token)
+    assert (me.status, me.body["email"], me.body["groups"]) == (200, EMAIL, [])
+    changed = await shop.me("PATCH", token, body={"beta": True, "name": "Ada King"})
+    assert (changed.status, changed.body["groups"]) == (200, ["beta"])
+
+    wrong = await shop.auth("login", email=EMAIL, password="wrong horse battery")
+    unknown = await shop.auth("login", email="nobody@example.com", password=PASSWORD)
+    for refused in (wrong, unknown):
+        assert (refused.status, refused.body["code"]) == (401, "wrong-credentials")
+    assert wrong.body["detail"] == unknown.body["detail"]
+
+    logged_in = await shop.auth("login", email="ADA@example.com", password=PASSWORD, instance=1)
+    assert logged_in.status == 200
+    refresh_token = logged_in.body["refresh_token"]
+    refreshed = await shop.auth("refresh", refresh_token=refresh_token)
+    assert refreshed.status == 200
+    shown = await shop.me("GET", refreshed.body["access_token"])
+    assert (shown.body["name"], shown.body["groups"]) == ("Ada King", ["beta"])
+
+    refresh_token = refreshed.body["refresh_token"]
+    assert (await shop.auth("logout", refresh_token=refresh_token, instance=1)).status == 204
+    assert (await shop.auth("refresh", refresh_token=refresh_token)).status == 401
+
+
+async def test_of_many_registrations_of_one_address_exactly_one_succeeds(shop: Shop) -> None:
+    answers = await asyncio.gather(
+        *(
+            shop.auth("register", instance=number % 2, email=EMAIL, password=PASSWORD, name="Ada")
+            for number in range(20)
+        )
+    )
+    assert sorted(answer.status for answer in answers) == [201] + [409] * 19
+    assert {answer.body["code"] for answer in answers if answer.status == 409} == {"email-taken"}
+
+
+async def test_both_instances_sign_with_keys_that_the_other_publishes(shop: Shop) -> None:
+    for instance in (0, 1):
+        registered = await shop.auth(
+            "register",
+            instance=instance,
+            email=f"ada{instance}@example.com",
+            password=PASSWORD,
+            name="Ada",
+        )
+        assert (await shop.me("GET", registered.body["access_token"])).status == 200
+    key_sets = [
+        await (await shop.session.get(f"{url}/.well-known/jwks.json")).json()
+        for url in shop.auth_urls
+    ]
+    assert key_sets[0] == key_sets[1]
+
+
+async def test_a_stronger_hash_is_stored_at_the_next_log_in(shop: Shop, tmp_path: Path) -> None:
+    await shop.auth("register", email=EMAIL, password=PASSWORD, name="Ada")
+    async with accounts(tmp_path) as users:
+        assert ",t=1," in (await users.by_email(EMAIL)).password_hash
+        answer = await shop.auth("login", email=EMAIL, password=PASSWORD, instance=1)
+        assert answer.status == 200
+        assert ",t=2," in (await users.by_email(EMAIL)).password_hash
+    again = await shop.auth("login", email=EMAIL, password=PASSWORD, instance=1)
+    assert again.status == 200

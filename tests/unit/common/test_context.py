@@ -1,0 +1,127 @@
+"""What travels with a request, and what is made of a stranger's headers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common import context
+from services.common.context import RequestContext, from_headers
+from services.common.errors import Kind, ShopError
+
+LIMIT = 15.0
+NEAR = 0.5
+
+
+def test_a_caller_without_headers_gets_all_defaults() -> None:
+    request = from_headers({}, LIMIT)
+    assert request.seconds_left == pytest.approx(LIMIT, abs=NEAR)
+    assert len(request.request_id) == 32
+    assert request.routing == {}
+    assert request.token is None
+
+
+def test_what_the_caller_sent_is_kept_and_sent_on() -> None:
+    sent = {
+        "x-request-id": "abc-123",
+        "x-deadline-ms": "2000",
+        "canary": "true",
+        "x-user-group": "beta",
+        "user-id": "usr_1",
+        "cookie": "not sent on",
+    }
+    request = from_headers(sent, LIMIT)
+    assert request.seconds_left == pytest.approx(2.0, abs=NEAR)
+    assert request.headers(1.5) == {
+        "x-request-id": "abc-123",
+        "x-deadline-ms": "1500",
+        "canary": "true",
+        "x-user-group": "beta",
+        "user-id": "usr_1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("authorization", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer abc", "abc"),
+        ("BEARER   abc ", "abc"),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("Basic abc", None),
+        ("abc", None),
+        ("", None),
+    ],
+)
+def test_only_a_bearer_token_counts(authorization: str, token: str | None) -> None:
+    assert from_headers({"authorization": authorization}, LIMIT).token == token
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "seconds"),
+    [
+        ("0", 0.0),
+        ("1500", 1.5),
+        ("999999999", LIMIT),
+        ("9999999999", LIMIT),
+        ("-1", LIMIT),
+        ("1.5", LIMIT),
+        ("", LIMIT),
+        ("soon", LIMIT),
+        ("\N{SUPERSCRIPT TWO}", LIMIT),
+        ("\N{ARABIC-INDIC DIGIT ONE}", LIMIT),
+    ],
+)
+def test_a_deadline_never_grows_and_garbage_is_ignored(milliseconds: str, seconds: float) -> None:
+    request = from_headers({"x-deadline-ms": milliseconds}, LIMIT)
+    assert request.seconds_left == pytest.approx(seconds, abs=NEAR)
+
+
+@pytest.mark.parametrize("value", ["", "x" * 129, "a\r\nb", "a\tb", "\x00", "é"])
+def test_values_that_could_break_a_header_are_dropped(value: str) -> None:
+    request = from_headers({"x-request-id": value, "canary": value}, LIMIT)
+    assert request.request_id != value
+    assert request.routing == {}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["x-request-id", "x-deadline-ms", "canary", "x-user-group", "user-id", "authorization"]
+        ),
+        st.text(max_size=200),
+    )
+)
+def test_no_header_is_an_error_and_none_passes_unclean(headers: dict[str, str]) -> None:
+    request = from_headers(headers, LIMIT)
+    assert request.seconds_left <= LIMIT
+    for value in request.headers(1.0).values():
+        assert value.isascii()
+        assert value.isprintable()
+
+
+def test_a_call_gets_what_is_left_and_no_more() -> None:
+    request = from_headers({"x-deadline-ms": "2000"}, LIMIT)
+    assert request.allowance(1.0) == 1.0
+    assert request.allowance(5.0) == pytest.approx(2.0, abs=NEAR)
+
+
+def test_no_call_is_made_without_time() -> None:
+    with pytest.raises(ShopError) as refused:
+        RequestContext(deadline=0.0).allowance(1.0)
+    assert (refused.value.kind, refused.value.code) == (Kind.TIMEOUT, "deadline-passed")
+
+
+def test_the_current_context_is_that_of_the_innermost() -> None:
+    assert context.current_request_id() is None
+    with pytest.raises(LookupError):
+        context.current()
+    with context.background(5.0) as outer:
+        assert context.current() is outer
+        assert context.current_request_id() == outer.request_id
+        with context.serving(RequestContext(deadline=0.0)) as inner:
+            assert context.current() is inner
+        assert context.current() is outer
+    assert context.current_request_id() is None

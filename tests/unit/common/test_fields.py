@@ -1,0 +1,110 @@
+"""The types of text that people type in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from services.common.fields import AddressFields, CountryCode, Email, OneLine, normalised_email
+
+FIVE: TypeAdapter[str] = TypeAdapter(Annotated[str, OneLine(5)])
+EMAIL: TypeAdapter[str] = TypeAdapter(Email)
+COUNTRY: TypeAdapter[str] = TypeAdapter(CountryCode)
+
+
+def message(adapter: TypeAdapter[str], value: Any) -> str:
+    with pytest.raises(ValidationError) as refused:
+        adapter.validate_python(value)
+    return refused.value.errors()[0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("abc", "abc"), ("  abcde\t", "abcde"), ("<b>é", "<b>é"), ("日本語", "日本語")],
+)
+def test_a_line_is_kept_but_for_the_space_around_it(typed: str, kept: str) -> None:
+    assert FIVE.validate_python(typed) == kept
+
+
+@pytest.mark.parametrize("value", ["", "  ", "\u00a0", "abcdef", 5, None, "\ud800"])
+def test_what_is_no_such_line_is_refused(value: object) -> None:
+    assert message(FIVE, value).startswith(("String should have", "Input should be"))
+
+
+@pytest.mark.parametrize("breaking", ["\0", "\n", "\r", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"])
+def test_control_characters_and_line_breaks_are_refused(breaking: str) -> None:
+    assert "Control characters" in message(FIVE, f"a{breaking}b")
+
+
+@pytest.mark.parametrize(
+    ("typed", "spelled"),
+    [
+        ("Ada@Example.COM", "ada@example.com"),
+        ("ada+shop@sub.example.org", "ada+shop@sub.example.org"),
+        ("ada@shop.test", "ada@shop.test"),
+        ("ada@shop.example", "ada@shop.example"),
+        ("ada@MÜNCHEN.example", "ada@xn--mnchen-3ya.example"),
+    ],
+)
+def test_an_address_has_one_spelling(typed: str, spelled: str) -> None:
+    assert EMAIL.validate_python(typed) == spelled
+    assert EMAIL.validate_python(spelled) == spelled
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "ada",
+        "@example.com",
+        "ada@",
+        "ada@localhost",
+        "ada@shop.local",
+        "ada@shop.invalid",
+        "ada lovelace@example.com",
+        "Ada <ada@example.com>",
+        "ada@example.com\r\nBcc: eve@example.com",
+        "ada@exam\0ple.com",
+        '"<script>"@example.com',
+        "ada@[127.0.0.1]",
+        "ädä@example.com",
+        f"{'a' * 250}@example.com",
+        "\ud800@example.com",
+    ],
+)
+def test_what_is_no_address_is_refused(typed: str) -> None:
+    assert not message(EMAIL, typed).startswith("Value error")
+
+
+@given(st.text() | st.emails() | st.builds("{}@{}".format, st.text(), st.text()))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        spelled = normalised_email(text)
+    except ValueError:
+        return
+    assert spelled.isascii()
+    assert spelled.isprintable()
+    assert normalised_email(spelled) == spelled
+
+
+@pytest.mark.parametrize("typed", ["NL", "nl", " nL "])
+def test_a_country_is_spelled_in_capitals(typed: str) -> None:
+    assert COUNTRY.validate_python(typed) == "NL"
+
+
+@pytest.mark.parametrize("typed", ["", "N", "NLD", "1A", "ß", "ñl", "N\0"])
+def test_what_is_no_country_code_is_refused(typed: str) -> None:
+    assert "two letters" in message(COUNTRY, typed)
+
+
+def test_an_address_takes_nothing_but_its_fields() -> None:
+    address = AddressFields(
+        name="Ada", street="Street 1", postal_code="1015", city="Amsterdam", country="nl"
+    )
+    assert AddressFields.model_validate(address.model_dump()) == address
+    with pytest.raises(ValidationError):
+        AddressFields.model_validate({**address.model_dump(), "id": "adr_x"})

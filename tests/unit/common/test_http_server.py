@@ -1,0 +1,319 @@
+"""What every service's HTTP side does, whatever its routes are: limits, problems, probes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import aiohttp
+import pytest
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.types import ASGIApp
+
+from services.common import context, record
+from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.common.host import Host, hosting
+from services.common.problem import documented
+from tests.unit.asgi import Answer, ask
+from tests.unit.common.kit import TOPOLOGY, process_settings, serving, until
+
+LEAK = "a secret that stands in the exception's text"
+MAX_BODY = 2048
+
+
+class Thing(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    size: int
+
+
+class Service:
+    """Routes that do what services do, and the state that they share with the test."""
+
+    def __init__(self) -> None:
+        self.router = APIRouter()
+        self.database_failure: Exception | None = None
+        self.begun = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.bodies: list[bytes] = []
+        self._add_routes()
+
+    async def check_database(self) -> None:
+        """A readiness check that does as it is told."""
+        if isinstance(self.database_failure, TimeoutError):
+            await asyncio.sleep(60)
+        if self.database_failure is not None:
+            raise self.database_failure
+
+    async def wire(self, host: Host) -> None:
+        """Builds the service."""
+        host.serve_http(self.router)
+        host.readiness.add("database", self.check_database)
+
+    def _add_routes(self) -> None:
+        @self.router.get("/things/{thing}", responses=documented(Kind.NOT_FOUND))
+        async def get_thing(thing: str, kind: Annotated[Kind | None, Query()] = None) -> Thing:
+            if kind is not None:
+                raise ShopError(kind, "told-so", "As you asked.", retry_after_seconds=2)
+            context.current().log.add(record.Call("stock", "Get", "v1", "s-1", 1.0, "ok"))
+            return Thing(size=len(thing))
+
+        @self.router.post("/things", status_code=201)
+        async def post_thing(thing: Thing) -> Thing:
+            return thing
+
+        @self.router.post("/bytes")
+        async def post_bytes(request: Request) -> int:
+            self.bodies.append(await request.body())
+            return len(self.bodies[-1])
+
+        @self.router.get("/broken")
+        async def broken() -> Thing:
+            raise RuntimeError(LEAK)
+
+        @self.router.get("/broken-halfway")
+        async def broken_halfway() -> StreamingResponse:
+            return StreamingResponse(_half())
+
+        @self.router.get("/slow")
+        async def slow() -> Thing:
+            self.begun.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                self.cancelled.set()
+            raise AssertionError("nobody waits that long")
+
+
+async def _half() -> AsyncIterator[bytes]:
+    yield b"half of it"
+    raise RuntimeError(LEAK)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@dataclass
+class InMemory:
+    """The service without a network in front of it."""
+
+    host: Host
+    app: ASGIApp
+
+    async def ask(
+        self, target: str, method: str = "GET", body: bytes = b"", **headers: str
+    ) -> Answer:
+        """The answer to one request; ``x_deadline_ms`` is the header ``x-deadline-ms``."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body:
+            sent["content-length"] = str(len(body))
+        return await ask(self.app, method, target, headers=sent, body=body)
+
+
+@asynccontextmanager
+async def in_memory(service: Service, **settings: Any) -> AsyncGenerator[InMemory]:
+    process = process_settings(max_body_bytes=MAX_BODY, **settings)
+    async with hosting("callee", service.wire, topology=TOPOLOGY, process=process) as host:
+        yield InMemory(host, host.app())
+
+
+@pytest.fixture
+async def shop(service: Service) -> AsyncGenerator[InMemory]:
+    async with in_memory(service) as shop:
+        yield shop
+
+
+def problem(answer: Answer) -> dict[str, Any]:
+    """The body of an error, which is a problem and says which request it belongs to."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == answer.status
+    assert body["type"] == f"urn:meshmart:problem:{body['code']}"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    return body
+
+
+class TestAnswers:
+    async def test_bear_the_requests_id_and_the_call_record(self, shop: InMemory) -> None:
+        answer = await shop.ask("/things/four", x_request_id="req-1")
+        assert (answer.status, answer.json()) == (200, {"size": 4})
+        assert answer.headers["x-request-id"] == "req-1"
+        served = record.decode(answer.headers[record.HEADER])
+        assert served is not None
+        assert (served.service, served.version, served.instance) == ("callee", "v1", "callee-1")
+        assert [call.callee for call in served.calls] == ["stock"]
+
+    @pytest.mark.parametrize("kind", Kind)
+    async def test_are_problems_where_the_service_refuses(self, shop: InMemory, kind: Kind) -> None:
+        answer = await shop.ask(f"/things/x?kind={kind.value}")
+        assert answer.status == HTTP_STATUS[kind]
+        assert answer.headers["retry-after"] == "2"
+        body = problem(answer)
+        assert (body["code"], body["detail"]) == ("told-so", "As you asked.")
+
+    async def test_name_each_wrong_field(self, shop: InMemory) -> None:
+        body = b'{"size": "big", "colour": "red"}'
+        answer = await shop.ask("/things", "POST", body, content_type="application/json")
+        assert answer.status == 422
+        said = problem(answer)
+        assert said["code"] == "invalid-request"
+        assert {error["field"] for error in said["errors"]} == {"body.size", "body.colour"}
+        assert "big" not in str(said), "what was sent is not repeated"
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"size": 1e999}', b"[" * 2000])
+    async def test_refuse_what_is_no_json(self, shop: InMemory, body: bytes) -> None:
+        answer = await shop.ask("/things", "POST", body, content_type="application/json")
+        assert answer.status == 422
+        assert problem(answer)["code"] == "invalid-request"
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status", "code"),
+        [
+            ("GET", "/nowhere", 404, "not-found"),
+            ("DELETE", "/things", 405, "method-not-allowed"),
+            ("GET", "/things/a/b", 404, "not-found"),
+        ],
+    )
+    async def test_are_problems_where_there_is_no_route(
+        self, shop: InMemory, method: str, path: str, status: int, code: str
+    ) -> None:
+        answer = await shop.ask(path, method)
+        assert answer.status == status
+        assert problem(answer)["code"] == code
+
+    async def test_do_not_show_the_text_of_an_unexpected_error(self, shop: InMemory) -> None:
+        answer = await shop.ask("/broken")
+        assert answer.status == 500
+        assert LEAK not in str(problem(answer))
+        assert (await shop.ask("/things/x")).status == 200, "and the next one is served"
+
+
+class TestLimits:
+    async def test_a_body_of_the_most_allowed_size_is_read(self, shop: InMemory) -> None:
+        assert (await shop.ask("/bytes", "POST", bytes(MAX_BODY))).json() == MAX_BODY
+
+    async def test_a_body_that_says_it_is_larger_is_refused(
+        self, shop: InMemory, service: Service
+    ) -> None:
+        answer = await shop.ask("/bytes", "POST", bytes(MAX_BODY + 1))
+        assert answer.status == 413
+        assert str(MAX_BODY) in problem(answer)["detail"]
+        assert service.bodies == []
+
+    async def test_a_body_that_turns_out_to_be_larger_is_refused(
+        self, shop: InMemory, service: Service
+    ) -> None:
+        answer = await ask(shop.app, "POST", "/bytes", body=bytes(MAX_BODY + 1))
+        assert answer.status == 413
+        assert answer.headers["connection"] == "close", "what is left of the body stays unread"
+        problem(answer)
+        assert service.bodies == []
+
+    async def test_a_request_ends_at_its_callers_deadline(
+        self, shop: InMemory, service: Service
+    ) -> None:
+        answer = await shop.ask("/slow", x_deadline_ms="50")
+        assert answer.status == 504
+        assert problem(answer)["code"] == "deadline-passed"
+        assert service.cancelled.is_set()
+
+    async def test_a_request_ends_at_the_services_own_limit(self, service: Service) -> None:
+        async with in_memory(service, request_timeout_seconds=0.05) as shop:
+            assert (await shop.ask("/slow", x_deadline_ms="60000")).status == 504
+
+    async def test_a_passed_deadline_is_not_worth_the_work(self, shop: InMemory) -> None:
+        assert (await shop.ask("/slow", x_deadline_ms="0")).status == 504
+
+
+class TestProbes:
+    async def test_say_that_all_is_well(self, shop: InMemory) -> None:
+        for path in ("/livez", "/readyz"):
+            answer = await shop.ask(path)
+            assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+    @pytest.mark.parametrize(
+        ("failure", "said"),
+        [
+            (ShopError(Kind.UNAVAILABLE, "away", "The disk is full."), "The disk is full."),
+            (TimeoutError(), "no answer in time"),
+        ],
+    )
+    async def test_name_the_check_that_fails(
+        self, shop: InMemory, service: Service, failure: Exception, said: str
+    ) -> None:
+        service.database_failure = failure
+        answer = await shop.ask("/readyz")
+        assert answer.status == 503
+        assert answer.json()["checks"] == {"database": said}
+        assert (await shop.ask("/livez")).status == 200, "a restart would not mend it"
+        service.database_failure = None
+        assert (await shop.ask("/readyz")).status == 200
+
+    async def test_say_that_the_process_drains_while_it_still_serves(self, shop: InMemory) -> None:
+        await shop.host.drain()
+        answer = await shop.ask("/readyz")
+        assert answer.status == 503
+        assert answer.json() == {"status": "failing", "checks": {"process": "draining"}}
+        assert (await shop.ask("/things/x")).status == 200
+
+    async def test_say_when_a_job_is_dead(self, shop: InMemory) -> None:
+        async def end_the_loop() -> None:
+            raise asyncio.CancelledError
+
+        job = shop.host.every("sweep", 60.0, end_the_loop)
+        assert (await shop.ask("/livez")).status == 200
+        job.start()
+        await until(lambda: not job.is_alive)
+        assert (await shop.ask("/livez")).status == 503
+
+    async def test_metrics_count_by_route_not_by_path(self, shop: InMemory) -> None:
+        for path in ("/things/a", "/things/b", "/nowhere", "/elsewhere"):
+            await shop.ask(path)
+        answer = await shop.ask("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = answer.body.decode().splitlines()
+        counts = [line for line in lines if line.startswith("meshmart_request_seconds_count")]
+        assert counts == [
+            'meshmart_request_seconds_count{operation="GET /things/{thing}",'
+            'protocol="http",status="200"} 2.0',
+            'meshmart_request_seconds_count{operation="GET unknown",'
+            'protocol="http",status="404"} 2.0',
+        ]
+
+
+async def test_the_openapi_document_has_the_schema_that_problems_refer_to(shop: InMemory) -> None:
+    document = (await shop.ask("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    assert {"Problem", "FieldError"} <= set(schemas)
+    assert not {"HTTPValidationError", "ValidationError"} & set(schemas)
+    operation = document["paths"]["/things/{thing}"]["get"]
+    assert {"200", "404", "413", "422", "429", "503", "504"} == set(operation["responses"])
+
+
+async def test_an_answer_breaks_off_where_it_is_too_late_for_an_error(service: Service) -> None:
+    async with serving(service.wire) as running, aiohttp.ClientSession(running.url) as http:
+        reply = await http.get("/broken-halfway")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await reply.read()
+
+
+async def test_a_stop_lets_requests_finish(service: Service) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with serving(service.wire) as running:
+            request = asyncio.create_task(
+                fetch_status(http, f"{running.url}/slow", {"x-deadline-ms": "300"})
+            )
+            await until(service.begun.is_set)
+        assert await request == 504, "its own deadline, not a broken connection"
+
+
+async def fetch_status(http: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> int:
+    async with http.get(url, headers=headers) as reply:
+        return reply.status

@@ -1,0 +1,80 @@
+"""Traces: who decides whether one is kept, and how it passes from service to service."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from services.common.telemetry import extract_trace, inject_trace, make_tracer_provider, trace_id
+
+
+def provider(sampling_ratio: float) -> TracerProvider:
+    return make_tracer_provider(
+        service="order-service",
+        version="v1",
+        instance="order-1",
+        namespace="test",
+        sampling_ratio=sampling_ratio,
+        otlp_endpoint=None,
+    )
+
+
+def parent(*, sampled: bool) -> dict[str, str]:
+    return {"traceparent": f"00-{'a' * 32}-{'b' * 16}-0{int(sampled)}"}
+
+
+@pytest.mark.parametrize(("ratio", "sampled"), [(0.0, False), (1.0, True)])
+def test_the_first_service_decides_by_its_ratio(ratio: float, sampled: bool) -> None:
+    with provider(ratio).get_tracer("test").start_as_current_span("root") as span:
+        assert span.get_span_context().trace_flags.sampled is sampled
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_all_others_follow_their_caller(ratio: float, sampled: bool) -> None:
+    tracer = provider(ratio).get_tracer("test")
+    incoming = extract_trace(parent(sampled=sampled))
+    with tracer.start_as_current_span("child", context=incoming) as span:
+        assert span.get_span_context().trace_flags.sampled is sampled
+        assert trace_id() == "a" * 32
+
+
+def test_half_a_ratio_keeps_about_half() -> None:
+    tracer = provider(0.5).get_tracer("test")
+    kept = 0
+    for _ in range(400):
+        with tracer.start_as_current_span("root") as span:
+            kept += span.get_span_context().trace_flags.sampled
+    assert 120 < kept < 280, "outside of this with a chance below 1e-14"
+
+
+def test_a_trace_that_is_not_kept_has_an_id_to_show() -> None:
+    with provider(0.0).get_tracer("test").start_as_current_span("root"):
+        assert len(trace_id()) == 32
+    assert trace_id() == ""
+
+
+def test_a_trace_passes_through_headers() -> None:
+    headers: dict[str, str] = {"other": "stays"}
+    here = SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    with trace.use_span(NonRecordingSpan(here)):
+        inject_trace(headers)
+    assert headers["other"] == "stays"
+    there = trace.get_current_span(extract_trace(headers)).get_span_context()
+    assert (there.trace_id, there.span_id, there.is_remote) == (0xA, 0xB, True)
+
+
+@pytest.mark.parametrize("value", ["", "00-zz", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16])
+def test_garbage_begins_a_new_trace(value: str) -> None:
+    incoming = extract_trace({"traceparent": value})
+    assert not trace.get_current_span(incoming).get_span_context().is_valid
+
+
+def test_spans_say_whose_they_are() -> None:
+    attributes = provider(1.0).resource.attributes
+    assert attributes["service.name"] == "order-service"
+    assert attributes["service.namespace"] == "test"
+    assert attributes["service.version"] == "v1"
+    assert attributes["service.instance.id"] == "order-1"

@@ -1,0 +1,109 @@
+"""One set of fake services and one frontend per variant, for all tests of the frontend."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from services.common.settings import ProcessSettings
+from services.common.topology import Topology, load_topology
+from services.frontend.main import wire
+from tests.unit.frontend.fakes import (
+    LOOPBACK,
+    Addresses,
+    Backends,
+    free_port,
+    running_backends,
+    serving,
+)
+from tests.unit.frontend.kit import SECRET, Browser
+
+StartFrontend = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture(scope="session")
+def topology() -> Topology:
+    """The shop's own."""
+    return load_topology()
+
+
+@pytest.fixture(scope="session")
+def all_backends() -> Backends:
+    return Backends()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def addresses(all_backends: Backends, topology: Topology) -> AsyncGenerator[Addresses]:
+    async with running_backends(all_backends, topology) as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGenerator[StartFrontend]:
+    """Starts a frontend with these settings and gives its URL; stops it after the tests."""
+    async with AsyncExitStack() as stack:
+
+        async def start(
+            *,
+            secure: bool = False,
+            variant: str | None = None,
+            elsewhere: Mapping[str, tuple[str, ...]] | None = None,
+            request_seconds: float = 15.0,
+        ) -> str:
+            port = free_port()
+            process = ProcessSettings(
+                host=LOOPBACK,
+                http_port=port,
+                http_addresses={**addresses.http, **(elsewhere or {})},
+                grpc_addresses=addresses.grpc,
+                instance="frontend-1",
+                variant=variant,
+                request_timeout_seconds=request_seconds,
+                drain_seconds=0,
+            )
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("FRONTEND_SECRET", SECRET)
+                environment.setenv("SECURE_COOKIES", str(secure))
+                environment.setenv("SERVE_API", "true")
+                await stack.enter_async_context(serving("frontend", wire, topology, process))
+            return f"http://{LOOPBACK}:{port}"
+
+        yield start
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def base_url(start_frontend: StartFrontend) -> str:
+    """The stable variant."""
+    return await start_frontend()
+
+
+@pytest.fixture
+def backends(all_backends: Backends) -> Backends:
+    """The other services, as new."""
+    all_backends.reset()
+    return all_backends
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_browser(backends: Backends) -> AsyncGenerator[Callable[[str], Browser]]:
+    """Opens browsers without any cookies."""
+    async with AsyncExitStack() as stack:
+        sessions: list[aiohttp.ClientSession] = []
+
+        def open_browser(base_url: str) -> Browser:
+            session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+            sessions.append(session)
+            stack.push_async_callback(session.close)
+            return Browser(base_url, session)
+
+        yield open_browser
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(base_url: str, new_browser: Callable[[str], Browser]) -> Browser:
+    """A guest's browser at the stable variant."""
+    return new_browser(base_url)

@@ -1,0 +1,532 @@
+"""The other services as the frontend sees them: real servers that say what a test wants.
+
+They stand in the real topology, so only declared calls reach them, and their answers bear real call
+records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import grpc.aio
+from fastapi import APIRouter, Depends, Header, Request, Response
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from services.common import context
+from services.common.errors import Kind, ShopError
+from services.common.host import Host, Wire, serve
+from services.common.identity import AUDIENCE, ISSUER
+from services.common.settings import ProcessSettings
+from services.common.topology import Topology
+from services.pb import (
+    inventory_pb2,
+    inventory_pb2_grpc,
+    product_pb2,
+    product_pb2_grpc,
+    shared_pb2,
+    shipping_pb2,
+    shipping_pb2_grpc,
+)
+
+LOOPBACK = "127.0.0.1"
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+PASSWORD = "correct horse battery"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as a service saw it."""
+
+    service: str
+    operation: str
+    headers: Mapping[str, str]
+    body: Any = None
+
+
+def product(product_id: str, **changes: Any) -> dict[str, Any]:
+    """A product as the catalogue answers it."""
+    return {
+        "id": product_id,
+        "name": product_id.replace("-", " ").title(),
+        "category": "kitchen",
+        "brand": "Hearth & Fable",
+        "blurb": "A thing of use.",
+        "description": "It is of use.",
+        "price_cents": 2495,
+        "currency": "EUR",
+        "available": 40,
+        "version": "v1",
+        "rating": 4.5,
+        "reviews": 12,
+        "details": {"Material": "Oak"},
+        "weight_grams": 500,
+        **changes,
+    }
+
+
+@dataclass(slots=True)
+class Backends:
+    """What all services know and do, for a test to set; `reset` makes it new."""
+
+    signing_key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", auto_kid=True))
+    products: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    categories: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    stock: dict[str, int] = field(default_factory=dict[str, int])
+    profile: dict[str, Any] = field(default_factory=dict[str, Any])
+    addresses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    refresh_tokens: set[str] = field(default_factory=set[str])
+    shipment: shipping_pb2.Shipment | None = None
+    order_refusal: ShopError | None = None
+    order_state: str = "confirmed"
+    down: set[str] = field(default_factory=set[str])
+    distrustful: set[str] = field(default_factory=set[str])
+    seen: list[Seen] = field(default_factory=list[Seen])
+
+    def reset(self) -> None:
+        """Everything works, the shop sells three things, and nobody has done anything yet."""
+        names = ("oak-board", "tin-kettle", "red-lamp")
+        self.products = {name: product(name) for name in names}
+        self.categories = [{"id": "kitchen", "name": "Kitchen", "blurb": "For cooks."}]
+        self.stock = dict.fromkeys(names, 40)
+        self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
+        self.addresses, self.orders, self.messages = [], {}, []
+        self.refresh_tokens = set()
+        self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
+        self.down, self.distrustful, self.seen = set(), set(), []
+
+    def calls_of(self, operation: str) -> list[Seen]:
+        """The requests that were made for one operation."""
+        return [seen for seen in self.seen if seen.operation == operation]
+
+    def access_token(self, **changes: Any) -> str:
+        """A token as auth signs it; changes may make it one that it would not."""
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "usr_ada",
+            "email": self.profile["email"],
+            "name": self.profile["name"],
+            "groups": self.profile["groups"],
+            "exp": time.time() + 900,
+            **changes,
+        }
+        header = {"alg": "ES256", "kid": self.signing_key.kid}
+        return jwt.encode(header, claims, self.signing_key)
+
+    def tokens(self) -> dict[str, Any]:
+        """What auth answers to a log-in."""
+        refresh_token = f"ses_{uuid.uuid4().hex}"
+        self.refresh_tokens.add(refresh_token)
+        return {
+            "access_token": self.access_token(),
+            "refresh_token": refresh_token,
+            "token_type": "Bearer",
+            "expires_in": 900,
+        }
+
+    def order_of(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """An order as the order service answers it."""
+        lines = [
+            {
+                **item,
+                "name": self.products[item["product_id"]]["name"],
+                "unit_price_cents": 2495,
+                "total_cents": 2495 * item["quantity"],
+            }
+            for item in body["items"]
+        ]
+        items_cents = sum(line["total_cents"] for line in lines)
+        return {
+            "order_id": f"ord_{uuid.uuid4().hex[:24]}",
+            "state": self.order_state,
+            "reason": None,
+            "lines": lines,
+            "items_cents": items_cents,
+            "shipping_cents": 495,
+            "total_cents": items_cents + 495,
+            "currency": "EUR",
+            "address": body["address"],
+            "shipping": body["shipping"],
+            "payment_method": body["payment_method"],
+            "created_at": "2026-11-23T20:15:00Z",
+            "history": [],
+        }
+
+    def note(self, service: str, operation: str, headers: Mapping[str, str], body: Any) -> None:
+        """Keeps a request, and refuses it while the service is down or takes no token."""
+        self.seen.append(Seen(service, operation, headers, body))
+        if service in self.down:
+            raise ShopError(Kind.UNAVAILABLE, f"{service}-unavailable", f"{service} is away.")
+        if service in self.distrustful:
+            raise ShopError(Kind.UNAUTHENTICATED, "invalid-token", "Please log in.")
+
+    def note_rpc(self, service: str, method: str, call: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """The same for an RPC."""
+        metadata = call.invocation_metadata() or ()
+        headers = {key: value for key, value in metadata if isinstance(value, str)}
+        self.note(service, method, headers, None)
+
+
+def _router(backends: Backends, service: str) -> APIRouter:
+    async def note(request: Request) -> None:
+        operation = f"{request.method} {request.url.path}"
+        body = await request.body()
+        backends.note(service, operation, dict(request.headers), body)
+
+    return APIRouter(dependencies=[Depends(note)])
+
+
+def _auth(backends: Backends) -> Wire:
+    routes = _router(backends, "auth")
+
+    @routes.get("/.well-known/jwks.json")
+    async def keys() -> Any:
+        return KeySet([backends.signing_key]).as_dict(private=False)
+
+    @routes.post("/api/auth/register", status_code=201)
+    async def register(body: dict[str, str]) -> Any:
+        if body["email"] == "taken@example.com":
+            raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
+        backends.profile |= {"email": body["email"], "name": body["name"]}
+        return backends.tokens()
+
+    @routes.post("/api/auth/login")
+    async def log_in(body: dict[str, str]) -> Any:
+        if body["password"] != PASSWORD:
+            raise ShopError(Kind.UNAUTHENTICATED, "wrong-credentials", "Not so.")
+        return backends.tokens()
+
+    @routes.post("/api/auth/refresh")
+    async def refresh(body: dict[str, str]) -> Any:
+        await asyncio.sleep(0.02)  # long enough for requests that come together to meet here
+        if body["refresh_token"] not in backends.refresh_tokens:
+            raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
+        backends.refresh_tokens.remove(body["refresh_token"])
+        return backends.tokens()
+
+    @routes.post("/api/auth/logout", status_code=204)
+    async def log_out(body: dict[str, str]) -> None:
+        backends.refresh_tokens.discard(body["refresh_token"])
+
+    async def wire(host: Host) -> None:
+        host.serve_http(routes)
+
+    return wire
+
+
+def _user(backends: Backends) -> Wire:
+    routes = _router(backends, "user")
+
+    @routes.get("/api/users/me")
+    async def me() -> Any:
+        return backends.profile
+
+    @routes.patch("/api/users/me")
+    async def change(body: dict[str, Any]) -> Any:
+        if "name" in body:
+            backends.profile["name"] = body["name"]
+        if "beta" in body:
+            backends.profile["groups"] = ["beta"] if body["beta"] else []
+        return backends.profile
+
+    @routes.get("/api/users/me/addresses")
+    async def addresses() -> Any:
+        return {"items": backends.addresses}
+
+    @routes.post("/api/users/me/addresses", status_code=201)
+    async def add_address(body: dict[str, Any]) -> Any:
+        saved = {**body, "id": f"adr_{len(backends.addresses)}"}
+        backends.addresses.append(saved)
+        return saved
+
+    @routes.delete("/api/users/me/addresses/{address_id}", status_code=204)
+    async def remove_address(address_id: str) -> None:
+        backends.addresses = [one for one in backends.addresses if one["id"] != address_id]
+
+    async def wire(host: Host) -> None:
+        host.serve_http(routes)
+
+    return wire
+
+
+class _ProductRpc(product_pb2_grpc.ProductServiceServicer):
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+
+    async def GetProducts(
+        self,
+        request: product_pb2.GetProductsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> product_pb2.GetProductsResponse:
+        self._backends.note_rpc("product", "GetProducts", context)
+        answer = product_pb2.GetProductsResponse()
+        for product_id in request.product_ids:
+            known = self._backends.products.get(product_id)
+            if known is None:
+                facts = {"product_id": product_id}
+                raise ShopError(Kind.NOT_FOUND, "unknown-product", "No such.", fields=facts)
+            answer.products.append(
+                product_pb2.Product(
+                    product_id=product_id,
+                    name=known["name"],
+                    price=shared_pb2.Money(cents=known["price_cents"], currency="EUR"),
+                    weight_grams=known["weight_grams"],
+                )
+            )
+        return answer
+
+
+def _product(backends: Backends) -> Wire:
+    routes = _router(backends, "product")
+
+    @routes.get("/api/products")
+    async def page(limit: int, q: str = "", cursor: str = "") -> Any:
+        if cursor == "broken":
+            raise ShopError(Kind.INVALID, "invalid-cursor", "This cursor is not one of ours.")
+        found = [one for one in backends.products.values() if q.lower() in one["name"].lower()]
+        return {
+            "items": found[:limit],
+            "next_cursor": "more" if len(found) > limit else None,
+        }
+
+    @routes.get("/api/products/{product_id}")
+    async def one(product_id: str) -> Any:
+        if product_id not in backends.products:
+            raise ShopError(Kind.NOT_FOUND, "unknown-product", "There is no such product.")
+        return backends.products[product_id]
+
+    @routes.get("/api/products/{product_id}/picture")
+    async def picture(product_id: str) -> Response:
+        return Response(SVG, media_type="image/svg+xml")
+
+    @routes.get("/api/categories")
+    async def categories() -> Any:
+        return {"items": backends.categories}
+
+    async def wire(host: Host) -> None:
+        host.serve_http(routes)
+        host.serve_grpc(
+            product_pb2_grpc.add_ProductServiceServicer_to_server,
+            _ProductRpc(backends),
+            "meshmart.product.v1.ProductService",
+        )
+
+    return wire
+
+
+def _order(backends: Backends) -> Wire:
+    routes = _router(backends, "order")
+
+    @routes.post("/api/orders", status_code=201)
+    async def place(body: dict[str, Any], idempotency_key: Annotated[str, Header()]) -> Any:
+        if backends.order_refusal is not None:
+            raise backends.order_refusal
+        for order in backends.orders.values():
+            if order["key"] == idempotency_key:
+                return order
+        order = {**backends.order_of(body), "key": idempotency_key}
+        backends.orders[order["order_id"]] = order
+        return order
+
+    @routes.get("/api/orders")
+    async def history() -> Any:
+        return {"items": list(backends.orders.values()), "next_cursor": None}
+
+    @routes.get("/api/orders/{order_id}")
+    async def one(order_id: str) -> Any:
+        if order_id not in backends.orders:
+            raise ShopError(Kind.NOT_FOUND, "unknown-order", "There is no such order.")
+        return backends.orders[order_id]
+
+    @routes.post("/api/orders/{order_id}/cancel")
+    async def cancel(order_id: str) -> Any:
+        order = backends.orders[order_id]
+        if order["state"] != "confirmed":
+            raise ShopError(Kind.CONFLICT, "order-cancelled", "This order is cancelled already.")
+        order["state"] = "cancelled"
+        return order
+
+    async def wire(host: Host) -> None:
+        host.serve_http(routes)
+
+    return wire
+
+
+def _notification(backends: Backends) -> Wire:
+    routes = _router(backends, "notification")
+
+    @routes.get("/api/notifications")
+    async def inbox() -> Any:
+        return {"items": backends.messages, "next_cursor": None}
+
+    async def wire(host: Host) -> None:
+        host.serve_http(routes)
+
+    return wire
+
+
+class _InventoryRpc(inventory_pb2_grpc.InventoryServiceServicer):
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+
+    async def GetStock(
+        self,
+        request: inventory_pb2.GetStockRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> inventory_pb2.GetStockResponse:
+        self._backends.note_rpc("inventory", "GetStock", context)
+        return inventory_pb2.GetStockResponse(
+            stock=[
+                inventory_pb2.Stock(product_id=one, available=self._backends.stock.get(one, 0))
+                for one in request.product_ids
+            ]
+        )
+
+
+def _some_rpcs(servicer: Any, backends: Backends) -> Any:
+    """Only what the frontend calls; the generated base class asks for all of its RPCs."""
+    return servicer(backends)
+
+
+def _inventory(backends: Backends) -> Wire:
+    async def wire(host: Host) -> None:
+        host.serve_grpc(
+            inventory_pb2_grpc.add_InventoryServiceServicer_to_server,
+            _some_rpcs(_InventoryRpc, backends),
+            "meshmart.inventory.v1.InventoryService",
+        )
+
+    return wire
+
+
+class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+
+    async def GetQuotes(
+        self,
+        request: shipping_pb2.GetQuotesRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> shipping_pb2.GetQuotesResponse:
+        self._backends.note_rpc("shipping", "GetQuotes", context)
+        prices = {"standard": 495, "express": 1195}
+        return shipping_pb2.GetQuotesResponse(
+            quotes=[
+                shipping_pb2.Quote(
+                    service=service,
+                    price=shared_pb2.Money(cents=cents, currency="EUR"),
+                    days_min=1,
+                    days_max=2,
+                )
+                for service, cents in prices.items()
+            ]
+        )
+
+    async def GetShipment(
+        self,
+        request: shipping_pb2.GetShipmentRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> shipping_pb2.Shipment:
+        self._backends.note_rpc("shipping", "GetShipment", context)
+        if self._backends.shipment is None:
+            raise ShopError(Kind.NOT_FOUND, "unknown-shipment", "There is no such shipment.")
+        return self._backends.shipment
+
+
+def _shipping(backends: Backends) -> Wire:
+    routes = _router(backends, "shipping")
+
+    @routes.get("/api/shipping/quotes")
+    async def quotes() -> Any:
+        return {"items": [], "request_id": context.current().request_id}
+
+    async def wire(host: Host) -> None:
+        host.serve_http(routes)
+        host.serve_grpc(
+            shipping_pb2_grpc.add_ShippingServiceServicer_to_server,
+            _some_rpcs(_ShippingRpc, backends),
+            "meshmart.shipping.v1.ShippingService",
+        )
+
+    return wire
+
+
+_WIRES = {
+    "auth": _auth,
+    "user": _user,
+    "product": _product,
+    "order": _order,
+    "notification": _notification,
+    "inventory": _inventory,
+    "shipping": _shipping,
+}
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services listen."""
+
+    http: dict[str, tuple[str, ...]]
+    grpc: dict[str, tuple[str, ...]]
+
+
+@asynccontextmanager
+async def serving(
+    name: str, wire: Wire, topology: Topology, process: ProcessSettings
+) -> AsyncGenerator[None]:
+    """Runs one service in this process."""
+    ready, stop = asyncio.Event(), asyncio.Event()
+    service = asyncio.create_task(
+        serve(name, wire, topology=topology, process=process, announce=ready.set, stop=stop)
+    )
+    starting = asyncio.create_task(ready.wait())
+    await asyncio.wait({service, starting}, return_when=asyncio.FIRST_COMPLETED)
+    starting.cancel()
+    try:
+        if not service.done():
+            yield
+    finally:
+        stop.set()
+        await service
+
+
+@asynccontextmanager
+async def running_backends(backends: Backends, topology: Topology) -> AsyncGenerator[Addresses]:
+    """Runs all of them."""
+    http: dict[str, tuple[str, ...]] = {}
+    rpc: dict[str, tuple[str, ...]] = {}
+    # What nobody answers: payment has no public route, and a service that is not there refuses.
+    for name in topology.services:
+        http[name] = (f"{LOOPBACK}:{free_port()}",)
+        rpc[name] = (f"{LOOPBACK}:{free_port()}",)
+    async with AsyncExitStack() as stack:
+        for name, wire in _WIRES.items():
+            process = ProcessSettings(
+                host=LOOPBACK,
+                http_port=int(http[name][0].rpartition(":")[2]),
+                grpc_port=int(rpc[name][0].rpartition(":")[2]),
+                http_addresses=http,
+                grpc_addresses=rpc,
+                instance=f"{name}-1",
+                drain_seconds=0,
+            )
+            await stack.enter_async_context(serving(name, wire(backends), topology, process))
+        yield Addresses(http, rpc)

@@ -1,0 +1,215 @@
+"""Accounts and sessions: who a visitor is, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.unit.frontend.conftest import StartFrontend
+from tests.unit.frontend.fakes import Backends
+from tests.unit.frontend.kit import Browser, address_fields
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ACCESS, REFRESH = "meshmart-access", "meshmart-refresh"
+
+
+async def test_registering_logs_in(browser: Browser) -> None:
+    page = await browser.get("/register?next=/products")
+    page = await browser.send(
+        page.form("/register"),
+        name="Grace Hopper",
+        email="Grace@Example.com",
+        password="correct horse battery",
+    )
+    assert page.path == "/products"
+    assert "Welcome to Meshmart, Grace Hopper." in page.text
+    assert "grace@example.com" in (await browser.get("/profile")).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"name": ""}, "Enter your name."),
+        ({"name": "a\u0000b"}, "invisible characters"),
+        ({"email": "no address"}, "Enter an e-mail address like"),
+        ({"password": "short"}, "Use at least 10 characters."),
+        ({"password": "x" * 201}, "Use at most 200 characters."),
+        ({"email": "taken@example.com"}, "an account with this e-mail address already"),
+    ],
+)
+async def test_a_registration_says_what_to_change(
+    browser: Browser, fields: dict[str, str], told: str
+) -> None:
+    typed = {"name": "Ada", "email": "new@example.com", "password": "correct horse battery"}
+    page = await browser.get("/register")
+    page = await browser.send(page.form("/register"), **{**typed, **fields})
+    assert page.status in {409, 422}
+    assert told in page.text
+    assert browser.cookie(REFRESH) is None
+
+
+async def test_a_wrong_password_says_no_more_than_that(browser: Browser) -> None:
+    page = await browser.get("/login")
+    page = await browser.send(page.form("/login"), email="ada@example.com", password="wrong")
+    assert page.status == 401
+    assert "do not belong together" in page.text
+    assert "wrong" not in page.html.replace("field-wrong", "")
+
+
+@pytest.mark.parametrize(
+    "onward",
+    ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nb"],
+)
+async def test_nobody_is_sent_away_from_the_shop(browser: Browser, onward: str) -> None:
+    page = await browser.get("/login")
+    form = page.form("/login")
+    form.fields["next"] = onward
+    page = await browser.send_only(form, email="ada@example.com", password="correct horse battery")
+    assert page.status == 303
+    assert page.headers["location"] == "/"
+
+
+async def test_tokens_stay_out_of_reach_of_scripts(browser: Browser) -> None:
+    page = await browser.get("/login")
+    page = await browser.send_only(
+        page.form("/login"),
+        email="ada@example.com",
+        password="correct horse battery",
+    )
+    cookies = [value for name, value in page.headers.items() if name.lower() == "set-cookie"]
+    assert len(cookies) >= 3
+    assert all("HttpOnly" in cookie and "SameSite=lax" in cookie for cookie in cookies)
+
+
+async def test_over_https_cookies_are_bound_to_the_host(
+    start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+) -> None:
+    page = await new_browser(await start_frontend(secure=True)).get("/")
+    cookie = page.headers["set-cookie"]
+    assert cookie.startswith("__Host-meshmart-visit=")
+    assert "Secure" in cookie
+    assert "Path=/" in cookie
+    assert page.headers["strict-transport-security"] == "max-age=31536000"
+
+
+async def test_an_expired_session_is_renewed_without_a_word(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    before = browser.cookie(REFRESH)
+    assert "Ada Lovelace" in (await browser.get("/profile")).html
+    assert browser.cookie(REFRESH) != before
+
+
+async def test_requests_that_come_together_renew_once(browser: Browser, backends: Backends) -> None:
+    await browser.log_in()
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    pages = await asyncio.gather(*(browser.get("/profile") for _ in range(5)))
+    assert [page.path for page in pages] == ["/profile"] * 5
+    assert len(backends.calls_of("POST /api/auth/refresh")) == 1
+
+
+async def test_an_ended_session_is_a_guest(browser: Browser, backends: Backends) -> None:
+    await browser.log_in()
+    backends.refresh_tokens.clear()
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    page = await browser.get("/profile")
+    assert page.path == "/login?next=/profile"
+    assert not browser.cookie(REFRESH)
+
+
+@pytest.mark.parametrize("token", ["x", "a.b.c", "forged"])
+async def test_a_forged_token_is_nobody(browser: Browser, backends: Backends, token: str) -> None:
+    if token == "forged":
+        stranger = Backends()
+        stranger.reset()
+        token = stranger.access_token()
+    browser.set_cookie(ACCESS, token)
+    assert (await browser.get("/orders")).path == "/login?next=/orders"
+    assert not backends.calls_of("GET /api/orders")
+
+
+async def test_a_token_that_a_service_refuses_ends_in_a_log_in_and_no_loop(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    backends.distrustful = {"order"}
+    page = await browser.get("/orders")
+    assert page.path == "/login?next=/orders"
+    assert "Please log in to go on." in page.text
+    assert not browser.cookie(REFRESH)
+
+
+async def test_logging_out_ends_the_session_everywhere(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    page = await browser.get("/profile")
+    page = await browser.send(page.form("/logout"))
+    assert "You are logged out." in page.text
+    assert not backends.refresh_tokens
+    assert not browser.cookie(ACCESS)
+    assert (await browser.get("/profile")).path == "/login?next=/profile"
+
+
+async def test_logging_out_works_while_auth_is_away(browser: Browser, backends: Backends) -> None:
+    await browser.log_in()
+    page = await browser.get("/profile")
+    backends.down = {"auth"}
+    page = await browser.send(page.form("/logout"))
+    assert "You are logged out on this device." in page.text
+    assert not browser.cookie(REFRESH)
+
+
+async def test_forms_from_before_a_log_in_no_longer_count(browser: Browser) -> None:
+    before = (await browser.get("/products/oak-board")).form("/cart")
+    await browser.log_in()
+    assert (await browser.send(before)).status == 403
+
+
+async def test_joining_the_beta_programme_counts_at_once(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    page = await browser.get("/profile")
+    page = await browser.send(page.form("/profile/beta", beta="join"))
+    assert "You are in the beta programme now." in page.text
+    backends.seen.clear()
+    await browser.get("/products")
+    (seen,) = backends.calls_of("GET /api/products")
+    assert seen.headers["x-user-group"] == "beta"
+    assert seen.headers["user-id"] == "usr_ada"
+    page = await browser.send((await browser.get("/profile")).form("/profile/beta", beta="leave"))
+    assert "You have left the beta programme." in page.text
+
+
+async def test_profile_and_address_book(browser: Browser) -> None:
+    await browser.log_in()
+    page = await browser.get("/profile")
+    page = await browser.send(page.form("/profile"), full_name="Ada King")
+    assert "Your name is saved." in page.text
+    page = await browser.send(page.form("/profile/addresses"), **address_fields(city="Delft"))
+    assert "1015 CJ Delft" in page.text
+    page = await browser.send(page.form("/profile/addresses/delete", address_id="adr_0"))
+    assert "Delft" not in page.text
+
+
+async def test_the_inbox(browser: Browser, backends: Backends) -> None:
+    backends.messages = [
+        {
+            "id": "m1",
+            "kind": "order-confirmed",
+            "order_id": "ord_1",
+            "subject": "Your order is confirmed",
+            "text": "Hello Ada,\nthank you.",
+            "created_at": "2026-11-23T20:15:00Z",
+        }
+    ]
+    await browser.log_in()
+    page = await browser.get("/inbox")
+    assert "Your order is confirmed" in page.text
+    assert ("a", {"href": "/orders/ord_1"}) in page.tags

@@ -1,0 +1,225 @@
+"""The public API on one machine: the topology's routes, and no header that somebody made up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from services.common import record
+from services.common.topology import Topology
+from services.frontend.figures import Figures
+from services.frontend.gateway import Gateway, Limits
+from tests.unit.asgi import ask
+from tests.unit.frontend.conftest import StartFrontend
+from tests.unit.frontend.fakes import LOOPBACK, SVG, Addresses, Backends, free_port
+from tests.unit.frontend.kit import Browser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_public_routes_are_answered_by_their_service(browser: Browser) -> None:
+    page = await browser.get("/api/products?limit=2")
+    assert page.status == 200
+    assert len(json.loads(page.html)["items"]) == 2
+    served = record.decode(page.headers["x-served-by"])
+    assert served is not None
+    assert served.service == "product"
+    assert (await browser.get("/.well-known/jwks.json")).status == 200
+    assert (await browser.get("/api/shipping/quotes?country=NL")).status == 200
+
+
+async def test_pictures_cannot_run_anything(browser: Browser) -> None:
+    page = await browser.get("/api/products/oak-board/picture")
+    assert page.html.encode() == SVG
+    assert page.headers["content-type"] == "image/svg+xml"
+    assert "sandbox" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/nothing",
+        "/api/payments",
+        "/api/inventory",
+        "/api/",
+        "/api/products/a/b",
+        "/api/products/..",
+        "/api/orders/%2e%2e",
+        "/api/products/..%2f..%2fmetrics",
+        "/api//products",
+    ],
+)
+async def test_everything_else_is_not_there(
+    browser: Browser, backends: Backends, path: str
+) -> None:
+    page = await browser.get(path)
+    if page.path.startswith("/api"):
+        assert page.status == 404
+        assert page.headers["content-type"] == "application/problem+json"
+        assert json.loads(page.html)["code"] == "not-found"
+    else:  # the client itself has resolved the dots
+        assert not backends.seen
+
+
+async def test_probes_and_metrics_are_not_behind_the_gateway(browser: Browser) -> None:
+    for path in ("/api/metrics", "/api/livez", "/.well-known/openapi.json"):
+        assert (await browser.get(path)).status == 404
+
+
+async def test_a_wrong_method_is_named(browser: Browser) -> None:
+    page = await browser.post("/api/products")
+    assert page.status == 405
+    assert page.headers["allow"] == "GET"
+    assert json.loads(page.html)["code"] == "method-not-allowed"
+
+
+async def test_headers_that_only_the_shop_may_set_are_dropped(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.get(
+        "/api/products?limit=1",
+        x_user_group="beta",
+        user_id="usr_root",
+        x_envoy_original_path="/x",
+        l5d_dst_override="evil",
+        x_served_by="[]",
+        x_deadline_ms="1",
+        x_forwarded_for="1.2.3.4",
+        x_forwarded_host="evil.example",
+        x_request_id="mine",
+        te="trailers",
+        cookie="meshmart-access=secret",
+    )
+    (seen,) = backends.calls_of("GET /api/products")
+    for name in ("x-user-group", "user-id", "x-envoy-original-path", "l5d-dst-override", "te"):
+        assert name not in seen.headers
+    for name in ("x-served-by", "x-deadline-ms", "x-forwarded-for", "x-forwarded-host", "cookie"):
+        assert name not in seen.headers
+    assert seen.headers["x-request-id"] != "mine"
+
+
+async def test_headers_that_clients_may_set_get_through(
+    browser: Browser, backends: Backends
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    await browser.get(
+        "/api/products?limit=1&q=%C3%A9%20x",
+        authorization="Bearer abc",
+        canary="true",
+        accept="application/json",
+        traceparent=trace,
+        idempotency_key="k",
+    )
+    (seen,) = backends.calls_of("GET /api/products")
+    assert seen.headers["authorization"] == "Bearer abc"
+    assert seen.headers["canary"] == "true"
+    assert seen.headers["accept"] == "application/json"
+    assert seen.headers["idempotency-key"] == "k"
+    assert seen.headers["traceparent"].split("-")[1] == trace.split("-")[1]
+    assert seen.headers["traceparent"] != trace  # the gateway's own span stands in between
+
+
+async def test_bodies_get_through_whole_or_not_at_all(browser: Browser, backends: Backends) -> None:
+    async with browser.session.post(
+        browser.base_url + "/api/auth/login", json={"email": "a", "password": "é" * 1000}
+    ) as answer:
+        assert answer.status == 401
+        assert answer.content_type == "application/problem+json"
+        assert "x-request-id" in answer.headers
+    (seen,) = backends.calls_of("POST /api/auth/login")
+    assert json.loads(seen.body)["password"] == "é" * 1000
+    async with browser.session.post(
+        browser.base_url + "/api/auth/login", data=b"x" * 300_000
+    ) as answer:
+        assert answer.status == 413
+    assert len(backends.calls_of("POST /api/auth/login")) == 1
+
+
+async def test_a_service_that_is_away_is_a_problem(browser: Browser, backends: Backends) -> None:
+    backends.down = {"product"}
+    page = await browser.get("/api/products?limit=1")
+    assert page.status == 503
+    assert json.loads(page.html)["code"] == "product-unavailable"
+
+
+async def test_an_instance_that_is_gone_is_passed_over(
+    start_frontend: StartFrontend, new_browser: Callable[[str], Browser], addresses: Addresses
+) -> None:
+    gone = f"{LOOPBACK}:{free_port()}"
+    instances = {"product": (gone, *addresses.http["product"]), "order": (gone,)}
+    browser = new_browser(await start_frontend(elsewhere=instances))
+    for _ in range(4):
+        assert (await browser.get("/api/products?limit=1")).status == 200
+    page = await browser.get("/api/orders")
+    assert page.status == 503
+    assert json.loads(page.html)["code"] == "order-unavailable"
+    assert page.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status", "code"), [("hangs", 504, "timeout"), ("breaks off", 502, "bad-answer")]
+)
+async def test_a_service_that_gives_no_answer_is_a_problem(
+    start_frontend: StartFrontend,
+    new_browser: Callable[[str], Browser],
+    behaviour: str,
+    status: int,
+    code: str,
+) -> None:
+    released = asyncio.Event()
+
+    async def misbehave(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if behaviour == "hangs":
+            await released.wait()
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(misbehave, LOOPBACK, 0) as server:
+        port: int = server.sockets[0].getsockname()[1]
+        elsewhere = {"order": (f"{LOOPBACK}:{port}",)}
+        base_url = await start_frontend(elsewhere=elsewhere, request_seconds=0.6)
+        page = await new_browser(base_url).get("/api/orders")
+        released.set()
+    assert page.status == status
+    assert json.loads(page.html)["code"] == f"order-{code}"
+
+
+async def test_spans_are_named_without_what_may_be_an_id(topology: Topology) -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+
+    async def pages(*_: object) -> None:
+        raise AssertionError("this is no page")
+
+    async with aiohttp.ClientSession() as session:
+        gateway = Gateway(
+            pages,
+            topology=topology,
+            addresses={},
+            session=session,
+            tracer=provider.get_tracer("gateway"),
+            figures=Figures(),
+            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+        )
+        answer = await ask(gateway, "GET", "/api/payments/secret-id")
+    assert answer.status == 404
+    (span,) = spans.get_finished_spans()
+    assert span.name == "GET /api/payments"
+    assert (span.attributes or {})["http.response.status_code"] == 404
+
+
+async def test_api_calls_are_in_the_figures(browser: Browser) -> None:
+    await browser.get("/api/notifications")
+    page = await browser.get("/mesh")
+    assert ("tr", {"id": "visitors-to-notification", "class": ""}) in page.tags

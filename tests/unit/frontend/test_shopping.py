@@ -1,0 +1,280 @@
+"""From the first page to a followed order, as a guest and as a customer, without any script."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.common.errors import Kind, ShopError
+from services.pb import shipping_pb2 as pb
+from tests.unit.frontend.fakes import Backends, product
+from tests.unit.frontend.kit import Browser, Page, address_fields
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def at_payment(browser: Browser, quantity: int = 2) -> Page:
+    """A logged-in customer with a cart, an address, and the payment page before them."""
+    await browser.log_in()
+    await browser.add_to_cart("oak-board", quantity)
+    page = await browser.get("/checkout")
+    return await browser.send(page.form("/checkout/address"), **address_fields())
+
+
+async def pay(browser: Browser, page: Page, method: str = "pm_card_visa", **fields: str) -> Page:
+    return await browser.send(page.form("/checkout"), payment_method=method, **fields)
+
+
+async def test_the_first_page_leads_into_the_shop(browser: Browser) -> None:
+    page = await browser.get("/")
+    assert page.status == 200
+    assert "Oak Board" in page.text
+    assert "€ 24.95" in page.text
+    assert ("a", {"href": "/products?category=kitchen"}) in page.tags
+
+
+async def test_search_keeps_what_was_asked_for(browser: Browser, backends: Backends) -> None:
+    page = await browser.get("/products?q=kettle&sort=-price&category=kitchen")
+    assert "Results for “kettle”" in page.text
+    assert "Tin Kettle" in page.text
+    assert "Red Lamp" not in page.text
+    assert ("option", {"value": "-price", "selected": None}) in page.tags
+
+
+async def test_a_long_catalogue_goes_on_behind_a_link(browser: Browser, backends: Backends) -> None:
+    backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
+    page = await browser.get("/products?q=thing")
+    more = [given for tag, given in page.tags if tag == "a" and given.get("rel") == "next"]
+    assert [given["href"] for given in more] == ["/products?q=thing&cursor=more"]
+
+
+async def test_a_page_of_products_takes_one_call(browser: Browser, backends: Backends) -> None:
+    await browser.get("/")
+    backends.seen.clear()
+    await browser.get("/products")
+    assert [seen.operation for seen in backends.seen] == ["GET /api/products"]
+
+
+async def test_a_cart_of_any_length_takes_two_calls(browser: Browser, backends: Backends) -> None:
+    for product_id in backends.products:
+        await browser.add_to_cart(product_id)
+    backends.seen.clear()
+    page = await browser.get("/cart")
+    assert "€ 74.85" in page.text
+    assert sorted(seen.operation for seen in backends.seen) == ["GetProducts", "GetStock"]
+
+
+async def test_prices_are_the_catalogues_each_time(browser: Browser, backends: Backends) -> None:
+    await browser.add_to_cart("oak-board")
+    backends.products["oak-board"]["price_cents"] = 100_099
+    assert "€ 1,000.99" in (await browser.get("/cart")).text
+
+
+async def test_quantities_are_changed_and_removed(browser: Browser) -> None:
+    page = await browser.add_to_cart("oak-board", 2)
+    page = await browser.send(page.form("/cart", action="update"), quantity="3")
+    assert "€ 74.85" in page.text
+    page = await browser.send(page.form("/cart", action="remove"))
+    assert "It is still empty" in page.text
+
+
+async def test_nobody_gets_more_than_twenty_of_one(browser: Browser) -> None:
+    await browser.add_to_cart("oak-board", 15)
+    page = await browser.add_to_cart("oak-board", 6)
+    assert "at most 20" in page.text
+    assert "€ 374.25" in page.text
+
+
+async def test_a_product_that_is_gone_can_only_be_removed(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.add_to_cart("oak-board")
+    await browser.add_to_cart("red-lamp")
+    del backends.products["oak-board"]
+    page = await browser.get("/cart")
+    assert "We no longer sell this" in page.text
+    assert "Red Lamp" in page.text
+    assert ("a", {"class": "button button-big button-wide", "href": "/checkout"}) not in page.tags
+
+
+async def test_guests_log_in_before_the_checkout_and_come_back(browser: Browser) -> None:
+    await browser.add_to_cart("oak-board")
+    page = await browser.get("/checkout")
+    assert page.path == "/login?next=/checkout"
+    form = page.form("/login")
+    page = await browser.send(form, email="ada@example.com", password="correct horse battery")
+    assert page.path == "/checkout"
+    assert "Where should it go?" in page.text
+
+
+async def test_an_order_from_cart_to_parcel(browser: Browser, backends: Backends) -> None:
+    backends.shipment = pb.Shipment(
+        state=pb.SHIPMENT_STATE_IN_TRANSIT,
+        tracking_number="MM123",
+        history=[
+            pb.TrackingEvent(state=pb.SHIPMENT_STATE_PREPARED, at_ms=1_795_463_000_000),
+            pb.TrackingEvent(state=pb.SHIPMENT_STATE_DISPATCHED, at_ms=1_795_463_100_000),
+            pb.TrackingEvent(
+                state=pb.SHIPMENT_STATE_IN_TRANSIT, at_ms=1_795_463_200_000, place="Utrecht"
+            ),
+        ],
+    )
+    page = await at_payment(browser)
+    assert "€ 49.90" in page.text
+    assert "€ 61.85" in page.text  # with express delivery
+    page = await pay(browser, page, shipping="express")
+    assert "Thank you, your order is confirmed" in page.text
+    assert "MM123" in page.text
+    assert "Utrecht" in page.text
+    placed = backends.calls_of("POST /api/orders")
+    assert len(placed) == 1
+    assert (await browser.get("/cart")).text.count("It is still empty") == 1
+    assert "Oak Board" in (await browser.get("/orders")).text
+
+
+async def test_pressing_twice_is_one_order(browser: Browser, backends: Backends) -> None:
+    page = await at_payment(browser)
+    first, second = await asyncio.gather(pay(browser, page), pay(browser, page))
+    assert first.path == second.path
+    keys = {seen.headers["idempotency-key"] for seen in backends.calls_of("POST /api/orders")}
+    assert len(keys) == 1
+    # And once more after the cart is empty, with the page from before.
+    assert (await pay(browser, page)).path == first.path
+    assert len(backends.orders) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("card-declined", "The bank declined this card."),
+        ("insufficient_funds", "not enough money"),
+        ("expired-card", "has expired"),
+    ],
+)
+async def test_a_decline_keeps_the_cart_and_asks_for_another_card(
+    browser: Browser, backends: Backends, code: str, told: str
+) -> None:
+    page = await at_payment(browser)
+    backends.order_refusal = ShopError(Kind.DECLINED, code, "No.")
+    refused = await pay(browser, page, "pm_card_visa_chargeDeclined")
+    assert refused.status == 402
+    assert told in refused.text
+    assert "You were not charged" in refused.text
+    backends.order_refusal = None
+    done = await pay(browser, refused)
+    assert "confirmed" in done.text
+    first, second = backends.calls_of("POST /api/orders")
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+
+
+async def test_an_outage_during_the_order_is_tried_again_under_the_same_key(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await at_payment(browser)
+    backends.down = {"order"}
+    unclear = await pay(browser, page, shipping="express")
+    assert unclear.status == 503
+    assert "cannot be ordered or charged twice" in unclear.text
+    backends.down = set()
+    await pay(browser, unclear, shipping="express")
+    first, second = backends.calls_of("POST /api/orders")
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.body == second.body
+
+
+async def test_a_shop_that_gave_the_order_up_takes_a_new_one(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await at_payment(browser)
+    backends.order_refusal = ShopError(
+        Kind.UNAVAILABLE, "checkout-unavailable", "We gave up.", fields={"order_id": "ord_x"}
+    )
+    refused = await pay(browser, page)
+    assert "We gave up." in refused.text
+    backends.order_refusal = None
+    await pay(browser, refused)
+    first, second = backends.calls_of("POST /api/orders")
+    assert first.headers["idempotency-key"] != second.headers["idempotency-key"]
+
+
+async def test_out_of_stock_says_what_is_left(browser: Browser, backends: Backends) -> None:
+    page = await at_payment(browser, quantity=5)
+    backends.order_refusal = ShopError(Kind.CONFLICT, "out-of-stock", "Too few.")
+    backends.stock["oak-board"] = 3
+    refused = await pay(browser, page)
+    assert refused.status == 409
+    assert "Oak Board: only 3 left" in refused.text
+    assert "You were not charged" in refused.text
+
+
+async def test_an_unknown_way_to_pay_is_refused_before_anything_happens(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await at_payment(browser)
+    refused = await pay(browser, page, "pm_card_of_somebody")
+    assert refused.status == 422
+    assert "Choose how you want to pay" in refused.text
+    assert not backends.calls_of("POST /api/orders")
+
+
+async def test_what_was_shown_is_what_is_ordered(browser: Browser, backends: Backends) -> None:
+    page = await at_payment(browser, quantity=2)
+    await browser.add_to_cart("oak-board", 3)
+    await pay(browser, page)
+    (order,) = backends.orders.values()
+    assert [line["quantity"] for line in order["lines"]] == [2]
+    assert "€ 74.85" in (await browser.get("/cart")).text
+
+
+@pytest.mark.parametrize("change", ["x", "", "eyJhIjoxfQ.aaaa.bbbb"])
+async def test_a_changed_draft_is_no_order(
+    browser: Browser, backends: Backends, change: str
+) -> None:
+    page = await at_payment(browser)
+    answer = await pay(browser, page, draft=change)
+    assert "too old" in answer.text
+    assert not backends.calls_of("POST /api/orders")
+
+
+async def test_an_order_that_still_works_refreshes_itself(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.order_state = "working"
+    page = await pay(browser, await at_payment(browser))
+    assert "We are working on it" in page.text
+    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page.html
+    (order,) = backends.orders.values()
+    order["state"] = "confirmed"
+    fragment = await browser.get(f"/orders/{order['order_id']}/status")
+    assert "your order is confirmed" in fragment.text
+    assert "<html" not in fragment.html
+
+
+async def test_cancelling(browser: Browser) -> None:
+    page = await pay(browser, await at_payment(browser))
+    form = page.form(page.path.replace("?", "") + "/cancel")
+    assert "This order is cancelled" in (await browser.send(form)).text
+    assert "cancelled already" in (await browser.send(form)).text
+
+
+async def test_somebody_elses_order_is_not_there(browser: Browser) -> None:
+    await browser.log_in()
+    for path in ("/orders/ord_of_bob", "/orders/ord_of_bob/status", "/orders/..%2f..%2fx"):
+        assert (await browser.get(path)).status == 404
+
+
+async def test_an_address_that_lacks_something_is_asked_for_again(browser: Browser) -> None:
+    await browser.log_in()
+    await browser.add_to_cart("oak-board")
+    page = await browser.get("/checkout")
+    wrong: dict[str, Any] = address_fields(city="", country="XX", street="a" * 201)
+    page = await browser.send(page.form("/checkout/address"), **wrong)
+    assert page.status == 422
+    assert "Enter the city." in page.text
+    assert "at most 200 characters" in page.text
+    assert ("a", {"href": "#city"}) in page.tags
+    assert any(
+        given.get("id") == "city" and given.get("aria-invalid") == "true" for _, given in page.tags
+    )

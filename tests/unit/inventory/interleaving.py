@@ -1,0 +1,202 @@
+"""Runs coroutines step by step, so that a test decides who goes next and who dies where.
+
+One step is one operation of the document store: whatever happens between two processes happens
+between two steps. A coroutine that is never resumed is a process that was killed there.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.common.documents import AlreadyExists, Collection, RevisionConflict, StoreUnavailable
+from services.common.documents.api import Query, Record
+from services.common.documents.increment import Increment
+from services.common.documents.values import Body, lookup
+from services.common.errors import ShopError
+
+
+class _Turn:
+    """Awaited before each operation of the store: the chance for others to go first."""
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+class SteppedStore:
+    """A DocumentStore in memory, as far as inventory uses it."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, str], Record] = {}
+
+    async def prepare(self, collection: Collection) -> None:
+        await _Turn()
+
+    async def insert(self, collection: Collection, document_id: str, body: Body) -> None:
+        await _Turn()
+        if (collection.name, document_id) in self._records:
+            raise AlreadyExists(collection.name, "id")
+        self._put(collection, Record(document_id, 1, body))
+
+    async def get_many(self, collection: Collection, ids: Sequence[str]) -> list[Record]:
+        await _Turn()
+        found = (self._records.get((collection.name, one)) for one in ids)
+        return [copy.deepcopy(record) for record in found if record is not None]
+
+    async def find(self, collection: Collection, query: Query) -> list[Record]:
+        await _Turn()
+        assert query.after is None, "the few documents of a test fit on one page"
+        found = [
+            record
+            for (name, _), record in self._records.items()
+            if name == collection.name and _is_found(record.body, query)
+        ]
+        return copy.deepcopy(found[: query.limit])
+
+    async def replace(
+        self, collection: Collection, document_id: str, revision: int, body: Body
+    ) -> None:
+        await _Turn()
+        record = self._records.get((collection.name, document_id))
+        if record is None or record.revision != revision:
+            raise RevisionConflict(collection.name)
+        self._put(collection, Record(document_id, revision + 1, body))
+
+    async def increment(
+        self, collection: Collection, document_id: str, increment: Increment
+    ) -> Record | None:
+        await _Turn()
+        record = self._records.get((collection.name, document_id))
+        if record is None or not increment.holds(record.body):
+            return None
+        body = copy.deepcopy(record.body)
+        increment.apply(body)
+        changed = Record(document_id, record.revision + 1, body)
+        self._put(collection, changed)
+        return changed
+
+    async def delete(self, collection: Collection, document_id: str, revision: int) -> None:
+        raise NotImplementedError("inventory deletes nothing")
+
+    async def ping(self) -> None:
+        await _Turn()
+
+    async def close(self) -> None:
+        await _Turn()
+
+    def fill(self, collection: Collection, value: BaseModel) -> None:
+        """Puts a document there without taking a step."""
+        body = value.model_dump(mode="json")
+        self._put(collection, Record(body["id"], 1, body))
+
+    def bodies(self, collection: Collection) -> list[Body]:
+        """All documents of a collection as they are now."""
+        return [
+            copy.deepcopy(record.body)
+            for (name, _), record in self._records.items()
+            if name == collection.name
+        ]
+
+    def _put(self, collection: Collection, record: Record) -> None:
+        self._records[collection.name, record.id] = copy.deepcopy(record)
+
+
+def _is_found(body: Body, query: Query) -> bool:
+    if query.index.order is None:
+        return True
+    value = lookup(body, query.index.order)
+    return isinstance(value, int) and isinstance(query.below, int) and value < query.below
+
+
+class Actor:
+    """One process at work on one thing."""
+
+    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+        self._work = work
+        self.done = False
+        self.error: ShopError | None = None
+
+    def step(self) -> None:
+        """Goes on to just before the next operation of the store."""
+        try:
+            self._work.send(None)
+        except StopIteration:
+            self.done = True
+        except ShopError as error:
+            self.done, self.error = True, error
+
+    def go(self, steps: int) -> None:
+        """Goes on so many steps, or to the end if that comes first."""
+        for _ in range(steps):
+            if not self.done:
+                self.step()
+
+    def finish(self) -> ShopError | None:
+        """Goes on to the end; the error that it ended with, if any."""
+        while not self.done:
+            self.step()
+        return self.error
+
+    def die(self) -> None:
+        """Is killed before the next operation of the store."""
+        self._work.close()
+        self.done = True
+
+    def lose_the_store(self) -> None:
+        """Is told that the store is out, instead of the result of the next operation."""
+        try:
+            self._work.throw(StoreUnavailable())
+        except StoreUnavailable as error:
+            self.done, self.error = True, error
+        else:
+            raise AssertionError("that the store is out was ignored")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Runs something to its end with nobody in between; raises what it raises."""
+    error = Actor(work).finish()
+    if error is not None:
+        raise error
+
+
+def interleave_in_every_way(
+    prepare: Callable[[], tuple[Actor, Actor]], check: Callable[[], None]
+) -> None:
+    """Lets one of two get some way, then the other some way, then each go to its end, in all ways.
+
+    That a few switches suffice to show most errors of concurrency is what systematic testers rest
+    on: M. Musuvathi, S. Qadeer, Iterative Context Bounding for Systematic Testing, PLDI 2007.
+
+    :param prepare: makes the two anew. :param check: looks at the world when both are done.
+    """
+    for first in (0, 1):
+        for steps_of_first in itertools.count():
+            first_was_done = False
+            for steps_of_second in itertools.count(1):
+                actors = prepare()
+                one, other = actors[first], actors[1 - first]
+                one.go(steps_of_first)
+                first_was_done = one.done
+                other.go(steps_of_second)
+                second_was_done = other.done
+                one.finish()
+                other.finish()
+                check()
+                if second_was_done:
+                    break
+            if first_was_done:
+                break
+
+
+def cut_everywhere(prepare: Callable[[], Actor]) -> Iterator[Actor]:
+    """The same work once for each of its steps: gone on just that far, and not to be resumed."""
+    for steps in itertools.count():
+        actor = prepare()
+        actor.go(steps)
+        if actor.done:
+            return
+        yield actor

@@ -1,0 +1,180 @@
+"""A process that is killed or loses its database, at any point: repeating or releasing mends it."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from services.inventory.model import State, Stock
+from services.inventory.service import STRAY_SECONDS
+from tests.unit.inventory.interleaving import Actor, cut_everywhere, run
+from tests.unit.inventory.world import (
+    INITIAL,
+    ORDER,
+    Job,
+    World,
+    buy,
+    commit,
+    lines,
+    release,
+    reserve,
+)
+
+
+async def nothing(world: World) -> None:
+    """What the sweep alone has to mend."""
+
+
+async def reserve_too_much(world: World) -> None:
+    """Wants aprons, which there are, and more bowls than there are."""
+    await world.service.reserve("order-1", lines(apron=1, bowl=INITIAL + 1))
+
+
+def interrupted(before: Job, job: Job, interruption: Callable[[Actor], None]) -> Iterator[World]:
+    """Worlds in which the job was interrupted: one for each of its steps."""
+    world = World()
+
+    def prepare() -> Actor:
+        nonlocal world
+        world = World()
+        run(before(world))
+        return Actor(job(world))
+
+    for actor in cut_everywhere(prepare):
+        interruption(actor)
+        world.check_total()
+        yield world
+
+
+INTERRUPTIONS = pytest.mark.parametrize("interruption", [Actor.die, Actor.lose_the_store])
+
+
+@INTERRUPTIONS
+@pytest.mark.parametrize(
+    ("before", "job", "state"),
+    [
+        (nothing, reserve, State.HELD),
+        (reserve, commit, State.SOLD),
+        (nothing, release, State.RELEASED),
+        (reserve, release, State.RELEASED),
+        (buy, release, State.RETURNED),
+    ],
+)
+def test_repeating_finishes_it(
+    before: Job, job: Job, state: State, interruption: Callable[[Actor], None]
+) -> None:
+    cuts = 0
+    for world in interrupted(before, job, interruption):
+        run(job(world))
+        world.audit()
+        assert world.reservations()["order-1"].state is state
+        cuts += 1
+    assert cuts >= 2
+
+
+@INTERRUPTIONS
+@pytest.mark.parametrize(("before", "job"), [(nothing, reserve), (reserve, commit), (buy, release)])
+def test_releasing_gives_everything_back(
+    before: Job, job: Job, interruption: Callable[[Actor], None]
+) -> None:
+    for world in interrupted(before, job, interruption):
+        run(release(world))
+        world.audit()
+        assert [stock.available for stock in world.all_stock()] == [INITIAL, INITIAL]
+
+
+@INTERRUPTIONS
+def test_an_interrupted_refusal_stays_one(interruption: Callable[[Actor], None]) -> None:
+    for world in interrupted(nothing, reserve_too_much, interruption):
+        error = Actor(reserve_too_much(world)).finish()
+        assert error is not None
+        assert (error.code, error.fields) == (
+            "out-of-stock",
+            {"product_id": "bowl", "available": str(INITIAL)},
+        )
+        world.audit()
+        assert world.reservations()["order-1"].state is State.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("before", "job"),
+    [(nothing, reserve_too_much), (reserve, commit), (reserve, release), (buy, release)],
+)
+def test_the_sweep_finishes_what_has_begun_to_move(before: Job, job: Job) -> None:
+    for world in interrupted(before, job, Actor.die):
+        world.settle()
+        reservation = world.reservations().get("order-1")
+        if reservation is not None and reservation.state is not State.PENDING:
+            world.audit()
+
+
+def test_the_sweep_may_die_as_well() -> None:
+    for half_done in interrupted(buy, release, Actor.die):
+        half_done.now_ms += 60_000
+        sweeper = Actor(half_done.service.sweep())
+        sweeper.go(4)
+        sweeper.die()
+        half_done.settle()
+        half_done.audit()
+
+
+def test_the_sweep_leaves_alone_what_is_recent() -> None:
+    for world in interrupted(reserve, commit, Actor.die):
+        before = world.reservations()["order-1"].state
+        world.now_ms += int(STRAY_SECONDS * 1000)
+        run(world.service.sweep())
+        assert world.reservations()["order-1"].state is before
+
+
+def late_reserve() -> Iterator[World]:
+    """Worlds in which a Reserve was held up somewhere and went on when its order was released."""
+    world = World()
+
+    def prepare() -> Actor:
+        nonlocal world
+        world = World()
+        return Actor(reserve(world))
+
+    for actor in cut_everywhere(prepare):
+        run(release(world))
+        error = actor.finish()
+        assert error is not None
+        assert error.code == "reservation-closed"
+        yield world
+
+
+def test_a_late_reserve_holds_nothing_after_a_release() -> None:
+    for world in late_reserve():
+        world.audit()  # even without a sweep
+
+
+def test_a_late_reserve_that_dies_leaves_a_stray_which_the_sweep_takes_back() -> None:
+    strays = 0
+    for steps in range(12):
+        world = World()
+        late = Actor(reserve(world))
+        late.go(4)  # before the first hold
+        run(release(world))
+        late.go(steps)
+        late.die()
+        strays += any(stock.holds for stock in world.all_stock())
+        world.settle()
+        world.audit()
+    assert strays >= 2
+
+
+def test_a_stray_next_to_a_sold_order_is_not_sold_again() -> None:
+    """A held-up Reserve places its hold after the order's own hold was cashed, amid its Commit."""
+    world = World()
+    late = Actor(reserve(world))
+    late.go(4)
+    run(reserve(world))
+    committing = Actor(commit(world))
+    committing.go(4)  # the aprons are sold, the bowls not yet
+    late.go(1)
+    assert [stock.id for stock in world.all_stock() if len(stock.holds) == 1] == ["apron", "bowl"]
+    committing.die()
+    run(commit(world))
+    late.finish()
+    world.audit()
+    assert world.stock("apron") == Stock(id="apron", available=INITIAL - 2, sold=2)
+    assert sum(line.quantity for line in ORDER) == sum(stock.sold for stock in world.all_stock())

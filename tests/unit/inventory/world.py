@@ -1,0 +1,128 @@
+"""A small world of stock and orders, and what must be true in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from services.common.documents import Documents
+from services.inventory.model import Line, Reservation, State, Stock
+from services.inventory.service import InventoryService
+from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
+from tests.unit.inventory.interleaving import SteppedStore, run
+
+INITIAL = 5
+FINAL = {State.REFUSED, State.RELEASED, State.RETURNED, State.SOLD, State.HELD}
+
+Work = Coroutine[Any, Any, None]
+Job = Callable[["World"], Work]
+
+
+class World:
+    """Aprons and bowls, five of each, and a clock that goes on only in `settle`."""
+
+    def __init__(self) -> None:
+        self.store = SteppedStore()
+        self.now_ms = 1_000_000
+        self.outcomes = Counter[str]()
+        stock = Documents(self.store, STOCK, Stock)
+        self.service = InventoryService(
+            StockStore(stock),
+            ReservationStore(Documents(self.store, RESERVATIONS, Reservation)),
+            count=self._count,
+            clock_ms=lambda: self.now_ms,
+        )
+        for product_id in ("apron", "bowl"):
+            self.store.fill(STOCK, Stock(id=product_id, available=INITIAL))
+
+    def settle(self) -> None:
+        """Lets time pass and sweeps, as happens when everything is quiet."""
+        self.now_ms += 60_000
+        run(self.service.sweep())
+
+    def stock(self, product_id: str) -> Stock:
+        """The stock of a product as it is now."""
+        return next(stock for stock in self.all_stock() if stock.id == product_id)
+
+    def all_stock(self) -> list[Stock]:
+        """The stock of all products as it is now."""
+        return [Stock.model_validate(body) for body in self.store.bodies(STOCK)]
+
+    def reservations(self) -> dict[str, Reservation]:
+        """All reservations as they are now, by order."""
+        found = [Reservation.model_validate(body) for body in self.store.bodies(RESERVATIONS)]
+        return {reservation.id: reservation for reservation in found}
+
+    def check_total(self) -> None:
+        """What holds at any moment (that nothing is below zero, the model says)."""
+        for stock in self.all_stock():
+            assert stock.available + stock.reserved + stock.sold == INITIAL, stock
+
+    def audit(self) -> None:
+        """What holds when everything is quiet: the stock says just what the reservations say."""
+        self.check_total()
+        held, sold = Counter[str](), Counter[str]()
+        for reservation in self.reservations().values():
+            assert reservation.state in FINAL, reservation
+            assert reservation.unfinished_since_ms is None, reservation
+            for line in reservation.lines:
+                if reservation.state is State.HELD:
+                    held[line.product_id] += line.quantity
+                elif reservation.state is State.SOLD:
+                    sold[line.product_id] += line.quantity
+        for stock in self.all_stock():
+            tickets = [ticket for by_id in stock.holds.values() for ticket in by_id.values()]
+            assert stock.reserved == held[stock.id] == sum(one.quantity for one in tickets), stock
+            assert stock.sold == sold[stock.id], stock
+            assert not stock.returns, stock
+
+    def _count(self, outcome: str) -> None:
+        self.outcomes[outcome] += 1
+
+
+def lines(**quantities: int) -> tuple[Line, ...]:
+    """Lines by product, sorted as the service wants them."""
+    return tuple(
+        Line(product_id=product_id, quantity=quantity)
+        for product_id, quantity in sorted(quantities.items())
+    )
+
+
+# What processes do with order 1. Each is a coroutine function of the world, so that a test can
+# start as many of them as it likes.
+
+ORDER = lines(apron=2, bowl=1)
+
+
+async def reserve(world: World) -> None:
+    """Reserves for order 1."""
+    await world.service.reserve("order-1", ORDER)
+
+
+async def commit(world: World) -> None:
+    """Commits order 1."""
+    await world.service.commit("order-1")
+
+
+async def release(world: World) -> None:
+    """Releases order 1."""
+    await world.service.release("order-1")
+
+
+async def buy(world: World) -> None:
+    """Reserves and commits order 1."""
+    await reserve(world)
+    await commit(world)
+
+
+async def buy_and_return(world: World) -> None:
+    """Reserves, commits and releases order 1."""
+    await buy(world)
+    await release(world)
+
+
+async def sweep(world: World) -> None:
+    """Sweeps, with a clock that is a minute ahead of all others."""
+    world.now_ms += 60_000
+    await world.service.sweep()

@@ -1,0 +1,319 @@
+"""Mails of hostile customers, through servers that fail, from several processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from services.common.clock import now_ms
+from services.common.documents import Documents, SqliteStore
+from services.common.errors import ConfigurationError
+from services.common.metrics import Metrics
+from services.common.settings import read_settings
+from services.notification.clients import Mailer
+from services.notification.model import MESSAGES, Message
+from services.notification.service import Messages
+from services.notification.settings import NotificationSettings
+from services.notification.store import MessageStore
+from tests.unit.common.kit import free_port
+from tests.unit.notification.mail_server import MailServer, mail_server
+from tests.unit.notification.test_model import FACTS
+
+HEADERS = [
+    "Subject",
+    "From",
+    "To",
+    "Message-ID",
+    "Date",
+    "Content-Type",
+    "Content-Transfer-Encoding",
+    "MIME-Version",
+]
+
+
+class SlowServer(MailServer):
+    """Has each mail and does not say so until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        self.reached.set()
+        await self.let_go.wait()
+        return await super().handle_DATA(server, session, envelope)
+
+
+class StrictServer(MailServer):
+    """Wants to know the shop before it takes mail from it."""
+
+    async def handle_MAIL(
+        self,
+        server: SMTP,
+        session: Session,
+        envelope: Envelope,
+        address: str,
+        mail_options: list[str],
+    ) -> str:
+        """Called by aiosmtpd for the sender of each mail."""
+        if not session.authenticated:
+            return "530 5.7.0 Authentication required"
+        envelope.mail_from = address
+        return "250 OK"
+
+
+def let_in(
+    server: SMTP, session: Session, envelope: Envelope, mechanism: str, login: LoginPassword
+) -> AuthResult:
+    known = LoginPassword(b"shop", b"right")
+    return AuthResult(success=login == known, handled=False)
+
+
+@asynccontextmanager
+async def listening(kept: MailServer, port: int = 0, **options: Any) -> AsyncGenerator[None]:
+    """Lets a server of one's own making listen."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(kept, loop=loop, **options), "127.0.0.1", port)
+    kept.port = server.sockets[0].getsockname()[1]
+    try:
+        yield
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+class World:
+    """Any number of processes, each with its own connections to the one database."""
+
+    def __init__(self, database: Path, resources: AsyncExitStack) -> None:
+        self._database = database
+        self._resources = resources
+
+    async def store(self) -> MessageStore:
+        """The messages, over a connection of its own."""
+        database = SqliteStore(self._database, synchronous="NORMAL")
+        self._resources.push_async_callback(database.close)
+        return MessageStore(await Documents.open(database, MESSAGES, Message))
+
+    async def process(self, port: int, **changes: Any) -> Messages:
+        """One more process, which mails through the server at that port."""
+        settings: dict[str, Any] = {
+            "smtp_host": "127.0.0.1",
+            "smtp_port": port,
+            "smtp_starttls": False,
+            "smtp_timeout_seconds": 5.0,
+            **changes,
+        }
+        return Messages(await self.store(), Mailer(NotificationSettings(**settings)), Metrics())
+
+    async def message(self) -> Message:
+        """The only message there is."""
+        store = await self.store()
+        (stored,) = (await store.of_user("usr_ada", 2, None)).items
+        return stored.value
+
+    async def make_due(self) -> None:
+        """Lets the pauses of all waiting mails be over."""
+        store = await self.store()
+        for stored in await store.unsent(now_ms() + 3_600_000, 100):
+            await store.save(stored, stored.value.model_copy(update={"due_ms": now_ms()}))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[World]:
+    async with AsyncExitStack() as resources:
+        yield World(tmp_path / "notification.db", resources)
+
+
+@pytest.fixture
+async def server() -> AsyncGenerator[MailServer]:
+    async with mail_server() as server:
+        yield server
+
+
+async def notify(messages: Messages, event_id: str = "ord_1:confirmed", name: str = "Ada") -> None:
+    await messages.notify(
+        event_id=event_id,
+        user_id="usr_ada",
+        name=name,
+        email="ada@example.com",
+        kind="order-confirmed",
+        facts=FACTS,
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=?utf-8?q?=0D=0ABcc:_eve@example.com?=",
+        "=?utf-8?b?DQpCY2M6IGV2ZUBleGFtcGxlLmNvbQ==?=",
+        '=?x?q?=0D=0ABcc:_eve@example.com,?= "',
+        "=?x?q?=0D=0A=0D=0AYou_have_won?=..",
+        "=?us-ascii*en?q?=0D=0A:,=22",
+        "=?utf-8?q?=22_=3Ceve@example.com=3E=2C?=",
+        "=?utf-8?b?=22",
+        "=?utf-8?b?=3C'?=",
+        "é, eve@example.com,",
+        'é" <eve@example.com>, "',
+        "Ada\r\nBcc: eve@example.com",
+        "Ada\u2028Bcc: eve@example.com",
+        "\\",
+    ],
+)
+async def test_a_name_adds_no_header_and_no_recipient(
+    world: World, server: MailServer, name: str
+) -> None:
+    messages = await world.process(server.port)
+    await notify(messages, name=name)
+    await messages.send_mails()
+    (mail,) = server.mails
+    assert mail.keys() == HEADERS
+    assert [address.addr_spec for address in mail["To"].addresses] == ["ada@example.com"]
+    assert server.recipients == [["ada@example.com"]]
+    assert mail["To"].addresses[0].display_name in {name, ""}
+    assert mail.get_content().splitlines() == (await world.message()).text.splitlines()
+
+
+async def test_a_name_with_a_comma_is_still_one(world: World, server: MailServer) -> None:
+    messages = await world.process(server.port)
+    await notify(messages, name="King, Martin Luther Jr.")
+    await messages.send_mails()
+    assert server.mails[0]["To"] == '"King, Martin Luther Jr." <ada@example.com>'
+
+
+async def test_a_server_that_comes_back_gets_the_mail(world: World) -> None:
+    server = MailServer()
+    port = free_port()
+    messages = await world.process(port)
+    await notify(messages)
+    for attempts in (1, 2):
+        await messages.send_mails()
+        waiting = await world.message()
+        assert (waiting.attempts, waiting.mailed_ms) == (attempts, None)
+        await world.make_due()
+    async with listening(server, port):
+        await messages.send_mails()
+    assert len(server.mails) == 1
+    assert (await world.message()).due_ms is None
+
+
+@pytest.mark.parametrize(
+    "login",
+    [
+        {"smtp_username": "shop", "smtp_password": "wrong"},
+        {"smtp_username": None, "smtp_password": None},
+    ],
+    ids=["wrong password", "no password"],
+)
+async def test_no_mail_is_lost_while_the_shop_cannot_log_in(
+    world: World, login: dict[str, str | None]
+) -> None:
+    server = StrictServer()
+    async with listening(server, authenticator=let_in, auth_require_tls=False):
+        messages = await world.process(server.port, **login)
+        await notify(messages)
+        await messages.send_mails()
+        waiting = await world.message()
+        assert waiting.attempts == 1
+        assert waiting.due_ms is not None
+        await world.make_due()
+        mended = await world.process(server.port, smtp_username="shop", smtp_password="right")
+        await mended.send_mails()
+        assert len(server.mails) == 1
+
+
+async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(world: World) -> None:
+    server = StrictServer()
+    asked: list[str] = []
+
+    def overhear(*arguments: Any) -> AuthResult:
+        asked.append(arguments[3])
+        return AuthResult(success=True)
+
+    async with listening(server, authenticator=overhear, auth_require_tls=False):
+        messages = await world.process(
+            server.port, smtp_starttls=True, smtp_username="shop", smtp_password="right"
+        )
+        await notify(messages)
+        await messages.send_mails()
+    assert (asked, server.mails) == ([], [])
+    assert (await world.message()).due_ms is not None
+
+
+class TestSeveralProcesses:
+    async def test_keep_off_a_mail_that_one_of_them_is_sending(self, world: World) -> None:
+        server = SlowServer()
+        async with listening(server):
+            one, other = await world.process(server.port), await world.process(server.port)
+            await notify(one)
+            sending = asyncio.create_task(one.send_mails())
+            await asyncio.wait_for(server.reached.wait(), 5.0)
+            await asyncio.wait_for(other.send_mails(), 5.0)
+            server.let_go.set()
+            await sending
+            await other.send_mails()
+        assert len(server.mails) == 1
+
+    async def test_share_the_mails_among_them(self, world: World, server: MailServer) -> None:
+        processes = [await world.process(server.port) for _ in range(3)]
+        events = [f"ord_{number}:confirmed" for number in range(12)]
+        for event_id in events:
+            await notify(processes[0], event_id)
+        await asyncio.gather(*(process.send_mails() for process in processes))
+        expected = [f"<ord_{number}.confirmed@meshmart.example>" for number in range(12)]
+        assert sorted(mail["Message-ID"] for mail in server.mails) == sorted(expected)
+
+    async def test_take_over_the_mail_of_one_that_died_sending(self, world: World) -> None:
+        server = SlowServer()
+        async with listening(server):
+            one, other = await world.process(server.port), await world.process(server.port)
+            await notify(one)
+            sending = asyncio.create_task(one.send_mails())
+            await asyncio.wait_for(server.reached.wait(), 5.0)
+            sending.cancel()
+            server.let_go.set()
+            await asyncio.gather(sending, return_exceptions=True)
+            claimed = await world.message()
+            assert (claimed.mailed_ms, len(server.mails)) == (None, 1), "it arrived unnoticed"
+            assert claimed.due_ms is not None
+            assert claimed.due_ms > now_ms(), "whoever has it is given time"
+            await world.make_due()
+            await other.send_mails()
+        first, second = server.mails
+        assert first["Message-ID"] == second["Message-ID"] == "<ord_1.confirmed@meshmart.example>"
+        assert (await world.message()).mailed_ms is not None
+
+    async def test_put_a_repeated_event_into_the_inbox_once(self, world: World) -> None:
+        processes = [await world.process(free_port()) for _ in range(2)]
+        await asyncio.gather(*(notify(processes[number % 2]) for number in range(20)))
+        assert (await world.message()).id == "ord_1:confirmed"
+
+
+class TestSettings:
+    def test_half_a_login_is_refused_with_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SMTP_USERNAME", "shop")
+        with pytest.raises(ConfigurationError) as refused:
+            read_settings(NotificationSettings)
+        assert str(refused.value) == (
+            "The settings are wrong: SMTP_USERNAME and SMTP_PASSWORD are needed together."
+        )
+
+    @pytest.mark.parametrize("sender", ["Meshmart", "shop@", "@meshmart.example", "a@b\nBcc: c@d"])
+    def test_a_sender_without_an_address_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, sender: str
+    ) -> None:
+        monkeypatch.setenv("SMTP_SENDER", sender)
+        with pytest.raises(ConfigurationError, match=r"^The setting SMTP_SENDER is wrong: .*\.$"):
+            read_settings(NotificationSettings)
+
+    def test_a_password_is_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SMTP_USERNAME", "shop")
+        monkeypatch.setenv("SMTP_PASSWORD", "hunter2")
+        assert "hunter2" not in repr(read_settings(NotificationSettings))

@@ -1,0 +1,312 @@
+"""The inbox, and its mails on their way to a real SMTP server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.common.clock import now_ms
+from services.common.documents import Documents, SqliteStore
+from services.common.errors import ConfigurationError, Kind, ShopError
+from services.common.metrics import Metrics
+from services.common.settings import read_settings
+from services.notification.clients import Mailer
+from services.notification.model import MESSAGES, Message
+from services.notification.service import Messages
+from services.notification.settings import NotificationSettings
+from services.notification.store import MessageStore
+from tests.unit.common.kit import free_port, until
+from tests.unit.notification.mail_server import MailServer, mail_server
+from tests.unit.notification.test_model import FACTS, a_message
+
+EVENT = "ord_1:confirmed"
+
+
+@pytest.fixture
+async def server() -> AsyncGenerator[MailServer]:
+    async with mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncGenerator[MessageStore]:
+    database = SqliteStore(tmp_path / "notification.db")
+    try:
+        yield MessageStore(await Documents.open(database, MESSAGES, Message))
+    finally:
+        await database.close()
+
+
+def mailer(port: int | None, **changes: Any) -> Mailer:
+    values: dict[str, Any] = {
+        "smtp_host": "127.0.0.1" if port is not None else None,
+        "smtp_port": port or 25,
+        "smtp_starttls": False,
+        "smtp_sender": "Meshmart <shop@meshmart.example>",
+        "smtp_timeout_seconds": 5.0,
+    }
+    return Mailer(NotificationSettings(**{**values, **changes}))
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def messages(store: MessageStore, server: MailServer, metrics: Metrics) -> Messages:
+    return Messages(store, mailer(server.port), metrics)
+
+
+async def notify(messages: Messages, event_id: str = EVENT, **changes: Any) -> None:
+    event: dict[str, Any] = {
+        "user_id": "usr_ada",
+        "name": "Ada Lovelace",
+        "email": "ada@example.com",
+        "kind": "order-confirmed",
+        "facts": FACTS,
+    }
+    await messages.notify(event_id=event_id, **{**event, **changes})
+
+
+async def inbox(messages: Messages, user_id: str = "usr_ada") -> list[Message]:
+    return [stored.value for stored in (await messages.inbox(user_id, 50, None)).items]
+
+
+async def all_due(messages: Messages) -> None:
+    """Returns when it is time to try again."""
+    dues_ms = [message.due_ms or 0 for message in await inbox(messages)]
+    await until(lambda: now_ms() >= max(dues_ms))
+
+
+def outcomes(metrics: Metrics) -> set[str]:
+    """The lines of the mail counter."""
+    lines = metrics.exposition().decode().splitlines()
+    return {line for line in lines if line.startswith("meshmart_mails_total{")}
+
+
+class TestMail:
+    async def test_says_what_the_inbox_says(
+        self, messages: Messages, server: MailServer, metrics: Metrics
+    ) -> None:
+        await notify(messages)
+        await messages.send_mails()
+        (mail,), (message,) = server.mails, await inbox(messages)
+        assert mail["Subject"] == message.subject
+        assert mail["To"] == "Ada Lovelace <ada@example.com>"
+        assert mail["From"] == "Meshmart <shop@meshmart.example>"
+        assert mail.get_content().splitlines() == message.text.splitlines()
+        assert mail["Message-ID"] == "<ord_1.confirmed@meshmart.example>"
+        sent_ms = parsedate_to_datetime(mail["Date"]).timestamp() * 1000
+        assert 0 <= message.created_ms - sent_ms < 1000
+        assert server.recipients == [["ada@example.com"]]
+        assert (message.due_ms, message.attempts) == (None, 0)
+        assert message.mailed_ms is not None
+        assert outcomes(metrics) == {'meshmart_mails_total{outcome="sent"} 1.0'}
+
+    async def test_is_sent_once(self, messages: Messages, server: MailServer) -> None:
+        for _ in range(3):
+            await notify(messages)
+            await messages.send_mails()
+        assert len(server.mails) == 1
+        assert len(await inbox(messages)) == 1
+
+    async def test_is_sent_by_one_of_several_processes(
+        self, store: MessageStore, server: MailServer
+    ) -> None:
+        processes = [Messages(store, mailer(server.port), Metrics()) for _ in range(4)]
+        for number in range(5):
+            await notify(processes[0], f"event:{number}")
+        await asyncio.gather(*(process.send_mails() for process in processes))
+        assert len(server.mails) == 5
+
+    async def test_keeps_its_id_when_it_is_sent_again(self, server: MailServer) -> None:
+        """After a crash between sending and storing that, the same mail comes twice."""
+        for _ in range(2):
+            await mailer(server.port).send(a_message())
+        first, second = server.mails
+        assert first["Message-ID"] == second["Message-ID"] == "<ord_1.confirmed@meshmart.example>"
+
+    async def test_may_be_in_any_language(self, messages: Messages, server: MailServer) -> None:
+        await notify(messages, name="Zoë Žižek 李")
+        await messages.send_mails()
+        (mail,) = server.mails
+        assert [address.display_name for address in mail["To"].addresses] == ["Zoë Žižek 李"]
+        assert mail.get_content().startswith("Hello Zoë Žižek 李,")
+
+    @pytest.mark.parametrize("answer", ["451 Try again later", "421 Going down"])
+    async def test_is_sent_again_after_a_passing_failure(
+        self, messages: Messages, server: MailServer, metrics: Metrics, answer: str
+    ) -> None:
+        server.answers.append(answer)
+        await notify(messages)
+        await messages.send_mails()
+        (waiting,) = await inbox(messages)
+        assert (waiting.attempts, waiting.mailed_ms) == (1, None)
+        assert waiting.due_ms is not None
+        await messages.send_mails()
+        assert server.mails == [], "not before its time"
+        await all_due(messages)
+        await messages.send_mails()
+        assert len(server.mails) == 1
+        assert outcomes(metrics) == {
+            'meshmart_mails_total{outcome="mail-unavailable"} 1.0',
+            'meshmart_mails_total{outcome="sent"} 1.0',
+        }
+
+    @pytest.mark.parametrize("refused_at", ["answers", "recipient_answers"])
+    async def test_is_given_up_when_it_is_refused_for_good(
+        self, messages: Messages, server: MailServer, metrics: Metrics, refused_at: str
+    ) -> None:
+        getattr(server, refused_at).append("550 No such user here")
+        await notify(messages)
+        await messages.send_mails()
+        (message,) = await inbox(messages)
+        assert (message.due_ms, message.mailed_ms) == (None, None), "the inbox has it all the same"
+        await messages.send_mails()
+        assert server.mails == []
+        assert outcomes(metrics) == {'meshmart_mails_total{outcome="mail-refused"} 1.0'}
+
+    async def test_is_sent_again_to_a_recipient_who_is_refused_for_now(
+        self, messages: Messages, server: MailServer
+    ) -> None:
+        server.recipient_answers.append("450 Mailbox busy")
+        await notify(messages)
+        await messages.send_mails()
+        (waiting,) = await inbox(messages)
+        assert waiting.due_ms is not None
+
+    async def test_does_not_hold_up_the_next_one(
+        self, messages: Messages, server: MailServer
+    ) -> None:
+        server.answers += ["550 No", "451 Later"]
+        for number in range(4):
+            await notify(messages, f"event:{number}")
+        await messages.send_mails()
+        assert len(server.mails) == 2
+
+    async def test_waits_for_a_server_that_is_away(self, store: MessageStore) -> None:
+        messages = Messages(store, mailer(free_port()), Metrics())
+        await notify(messages)
+        await messages.send_mails()
+        (waiting,) = await inbox(messages)
+        assert waiting.attempts == 1
+        assert waiting.due_ms is not None
+
+    async def test_waits_for_a_server_that_does_not_answer(self, store: MessageStore) -> None:
+        hung_up = asyncio.Event()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+            hung_up.set()
+
+        silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+        async with silent:
+            port = silent.sockets[0].getsockname()[1]
+            messages = Messages(store, mailer(port, smtp_timeout_seconds=0.05), Metrics())
+            await notify(messages)
+            await messages.send_mails()
+            await hung_up.wait()
+        (waiting,) = await inbox(messages)
+        assert waiting.attempts == 1
+
+    async def test_is_not_sent_where_there_is_no_server(self, store: MessageStore) -> None:
+        messages = Messages(store, mailer(None), Metrics())
+        await notify(messages)
+        await messages.send_mails()
+        (message,) = await inbox(messages)
+        assert (message.due_ms, message.attempts) == (None, 0)
+
+
+class TestInjection:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "Ada\r\nBcc: everybody@example.com",
+            "Ada\nSubject: You have won",
+            'Ada" <eve@example.com>, "',
+            "Ada <eve@example.com>",
+            "Ada\r\n\r\nA body",
+            "eve@example.com,",
+        ],
+    )
+    async def test_of_headers_by_a_name_is_not_possible(
+        self, messages: Messages, server: MailServer, name: str
+    ) -> None:
+        await notify(messages, name=name)
+        await messages.send_mails()
+        for mail, recipients in zip(server.mails, server.recipients, strict=True):
+            assert recipients == ["ada@example.com"]
+            assert mail["Bcc"] is None
+            assert len(mail.get_all("Subject", [])) == 1
+            assert [address.addr_spec for address in mail["To"].addresses] == ["ada@example.com"]
+        (message,) = await inbox(messages)
+        assert message.due_ms is None, "it was sent, or cannot be"
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+    @given(name=st.text(min_size=1, max_size=60))
+    async def test_by_any_name_reaches_nobody_else(self, server: MailServer, name: str) -> None:
+        server.mails.clear()
+        server.recipients.clear()
+        try:
+            await mailer(server.port).send(a_message(name=name))
+        except ShopError as error:
+            assert error.kind is Kind.INVALID  # noqa: PT017  a name that cannot stand in a header
+            return
+        assert server.recipients == [["ada@example.com"]]
+
+    @pytest.mark.parametrize(
+        "email",
+        ["ada@example.com\r\nRCPT TO:<eve@example.com>", "ada@example.com, eve@example.com"],
+    )
+    async def test_of_recipients_by_an_address_is_not_possible(
+        self, messages: Messages, server: MailServer, email: str
+    ) -> None:
+        await notify(messages, email=email)
+        await messages.send_mails()
+        assert "eve@example.com" not in [one for all_ in server.recipients for one in all_]
+
+
+class TestInbox:
+    async def test_is_ones_own_and_newest_first(self, messages: Messages) -> None:
+        for number in range(3):
+            await notify(messages, f"event:{number}")
+        await notify(messages, "event:other", user_id="usr_bob")
+        mine = await inbox(messages)
+        assert {message.id for message in mine} == {f"event:{number}" for number in range(3)}
+        times = [message.created_ms for message in mine]
+        assert times == sorted(times, reverse=True)
+        assert [message.id for message in await inbox(messages, "usr_bob")] == ["event:other"]
+
+    async def test_drops_repeated_events_that_come_at_once(self, messages: Messages) -> None:
+        await asyncio.gather(*(notify(messages) for _ in range(10)))
+        assert len(await inbox(messages)) == 1
+
+    async def test_keeps_the_first_text_of_an_event(self, messages: Messages) -> None:
+        await notify(messages, name="Ada")
+        await notify(messages, name="Eve")
+        (message,) = await inbox(messages)
+        assert message.text.startswith("Hello Ada,")
+
+    async def test_refuses_what_it_cannot_say(self, messages: Messages) -> None:
+        with pytest.raises(ShopError) as refused:
+            await notify(messages, kind="order-eaten")
+        assert refused.value.kind is Kind.INVALID
+        assert await inbox(messages) == []
+
+
+@pytest.mark.parametrize("given_one", ["SMTP_USERNAME", "SMTP_PASSWORD"])
+def test_half_of_the_credentials_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, given_one: str
+) -> None:
+    monkeypatch.setenv(given_one, "something")
+    with pytest.raises(ConfigurationError, match="SMTP_USERNAME and SMTP_PASSWORD are needed"):
+        read_settings(NotificationSettings)

@@ -1,0 +1,101 @@
+"""The texts of messages, and when their mails are sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from services.common.errors import Kind, ShopError
+from services.notification import model
+from services.notification.model import Message
+
+FACTS: Mapping[str, str] = {
+    "order_id": "ord_mfrggzdfmztwq2lkmfrggzdf",
+    "total_cents": "8605",
+    "currency": "EUR",
+    "reason": "Your card was declined.",
+    "tracking_number": "MM0123456789NL",
+}
+NOW_MS = 1_700_000_000_000
+
+
+def a_message(**changes: object) -> Message:
+    message = Message(
+        id="ord_1:confirmed",
+        user_id="usr_ada",
+        name="Ada",
+        email="ada@example.com",
+        kind="order-confirmed",
+        order_id="ord_1",
+        subject="Confirmed",
+        text="It is.",
+        created_ms=NOW_MS,
+        due_ms=NOW_MS,
+    )
+    return message.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "said"),
+    [
+        ("order-confirmed", "Your order GGZDF is confirmed", ["EUR 86.05", "packing"]),
+        ("order-cancelled", "Your order GGZDF was cancelled", ["Your card was declined."]),
+        ("shipment-dispatched", "Your order GGZDF is on its way", ["MM0123456789NL"]),
+        ("shipment-delivered", "Your order GGZDF was delivered", ["was delivered"]),
+    ],
+)
+def test_each_kind_has_its_text(kind: str, subject: str, said: list[str]) -> None:
+    text = model.compose(kind, "Ada", FACTS)
+    assert text.subject == subject.replace("GGZDF", FACTS["order_id"][-6:].upper())
+    assert text.body.startswith("Hello Ada,\n\n")
+    assert FACTS["order_id"] in text.body
+    for words in said:
+        assert words in text.body
+
+
+@pytest.mark.parametrize("cents", ["5", "0", "100", "123456"])
+def test_money_has_two_decimals(cents: str) -> None:
+    text = model.compose("order-confirmed", "Ada", {**FACTS, "total_cents": cents})
+    assert f"EUR {int(cents) / 100:.2f}" in text.body
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ShopError) as refused:
+        model.compose("order-eaten", "Ada", FACTS)
+    assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "unknown-kind")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fact"),
+    [
+        ("order-confirmed", "order_id"),
+        ("order-confirmed", "total_cents"),
+        ("order-cancelled", "reason"),
+        ("shipment-dispatched", "tracking_number"),
+    ],
+)
+def test_a_missing_fact_is_refused(kind: str, fact: str) -> None:
+    facts = {name: value for name, value in FACTS.items() if name != fact}
+    with pytest.raises(ShopError, match=fact) as refused:
+        model.compose(kind, "Ada", facts)
+    assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "missing-fact")
+
+
+def test_pauses_double_up_to_ten_minutes() -> None:
+    message = a_message()
+    pauses_ms: list[int] = []
+    for _ in range(30):
+        message = model.postponed(message, NOW_MS)
+        assert message.due_ms is not None
+        pauses_ms.append(message.due_ms - NOW_MS)
+    assert pauses_ms[:4] == [1000, 2000, 4000, 8000]
+    assert pauses_ms[-1] == 600_000
+    assert message.attempts == 30
+
+
+def test_nothing_is_due_after_an_end() -> None:
+    assert model.mailed(a_message(), NOW_MS + 5).mailed_ms == NOW_MS + 5
+    assert model.mailed(a_message(), NOW_MS).due_ms is None
+    refused = model.unmailable(a_message())
+    assert (refused.due_ms, refused.mailed_ms) == (None, None)

@@ -1,0 +1,257 @@
+"""The HTTP API of the order service: statuses, shapes, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import orjson
+import pytest
+from starlette.types import ASGIApp
+
+from services.common.errors import Kind
+from services.common.host import Host, hosting
+from services.common.provide import provide
+from services.common.settings import ProcessSettings
+from services.common.topology import load_topology
+from services.order import api
+from services.order.model import Step
+from tests.unit.asgi import Answer, ask
+from tests.unit.order.examples import ADDRESS, error
+from tests.unit.order.world import Process, World
+from tests.unit.tokens import headers_of, verifier
+
+BODY: Mapping[str, Any] = {
+    "items": [{"product_id": "oak-board", "quantity": 2}, {"product_id": "bowl", "quantity": 1}],
+    "address": ADDRESS.model_dump(),
+    "payment_method": "pm_card_visa",
+}
+
+
+class Client:
+    """A program that uses the API, in memory."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def place(
+        self, *, body: object = BODY, key: str | None = "key-1", user_id: str | None = "usr_ada"
+    ) -> Answer:
+        """Places an order."""
+        headers = {"content-type": "application/json"}
+        if key is not None:
+            headers["idempotency-key"] = key
+        return await self._ask("POST", "", user_id, headers, orjson.dumps(body))
+
+    async def get(self, path: str, user_id: str | None = "usr_ada") -> Answer:
+        """Reads something below /api/orders."""
+        return await self._ask("GET", path, user_id)
+
+    async def cancel(self, order_id: str, user_id: str | None = "usr_ada") -> Answer:
+        """Cancels an order."""
+        return await self._ask("POST", f"/{order_id}/cancel", user_id)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        user_id: str | None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Answer:
+        token: Mapping[str, str] = headers_of(user_id) if user_id is not None else {}
+        return await ask(
+            self._app,
+            method,
+            f"/api/orders{path}",
+            headers={**(headers or {}), **token},
+            body=body,
+        )
+
+
+@pytest.fixture
+def process(world: World) -> Process:
+    return world.process(order_answer_seconds=0.5)
+
+
+@pytest.fixture
+async def client(process: Process) -> AsyncGenerator[Client]:
+    async def wire(host: Host) -> None:
+        host.serve_http(api.router, process.orders)
+        host.app_setup(lambda app: provide(app, verifier()))
+
+    topology = load_topology()
+    async with hosting("order", wire, topology=topology, process=ProcessSettings()) as host:
+        yield Client(host.app())
+
+
+async def test_a_confirmed_order_is_created(client: Client) -> None:
+    answer = await client.place()
+    assert answer.status == 201
+    order = answer.json()
+    assert order["state"] == "confirmed"
+    assert order["reason"] is None
+    assert (order["items_cents"], order["shipping_cents"], order["total_cents"]) == (
+        8190,
+        495,
+        8685,
+    )
+    assert order["lines"][0] == {
+        "product_id": "oak-board",
+        "name": "Oak Serving Board",
+        "quantity": 2,
+        "unit_price_cents": 3495,
+        "total_cents": 6990,
+    }
+    assert order["history"][0]["what"] == "placed"
+    assert not {"fingerprint", "owner", "trace", "contact"} & set(order), "for the shop only"
+
+
+async def test_the_same_line_twice_is_one_line(client: Client) -> None:
+    twice = [{"product_id": "bowl", "quantity": 1}, {"product_id": "bowl", "quantity": 2}]
+    (line,) = (await client.place(body={**BODY, "items": twice})).json()["lines"]
+    assert line["quantity"] == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "kind", "status"),
+    [
+        (Step.RESERVE, Kind.CONFLICT, 409),
+        (Step.AUTHORIZE, Kind.DECLINED, 402),
+        (Step.AUTHORIZE, Kind.INVALID, 422),
+    ],
+)
+async def test_a_refused_order_is_the_error_that_refused_it(
+    client: Client, world: World, step: Step, kind: Kind, status: int
+) -> None:
+    world.around.fail(step, error(kind, "the-reason"))
+    answer = await client.place()
+    assert answer.status == status
+    problem = answer.json()
+    assert (problem["code"], problem["detail"]) == ("the-reason", "As the test says.")
+    assert problem["fields"]["product_id"] == "bowl"
+    shown = await client.get(f"/{problem['fields']['order_id']}")
+    assert (shown.status, shown.json()["state"]) == (200, "cancelled")
+    assert shown.json()["reason"] == {"code": "the-reason", "detail": "As the test says."}
+
+
+async def test_an_order_that_takes_long_is_accepted(
+    client: Client, world: World, process: Process
+) -> None:
+    held = world.around.hold(Step.CAPTURE)
+    answer = await client.place()
+    assert (answer.status, answer.json()["state"]) == (202, "working")
+    held.set()
+    order_id = answer.json()["order_id"]
+    await world.finished(order_id)
+    assert (await client.get(f"/{order_id}")).json()["state"] == "confirmed"
+
+
+async def test_the_same_request_again_has_the_same_answer(client: Client) -> None:
+    assert (await client.place()).json() == (await client.place()).json()
+
+
+async def test_another_body_under_the_same_key_is_refused(client: Client) -> None:
+    await client.place()
+    answer = await client.place(body={**BODY, "payment_method": "pm_card_mastercard"})
+    assert (answer.status, answer.json()["code"]) == (422, "idempotency-key-reused")
+
+
+def changed(**changes: object) -> dict[str, object]:
+    return {**BODY, **changes}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        changed(items=[]),
+        changed(items=[{"product_id": "bowl", "quantity": 0}]),
+        changed(items=[{"product_id": "bowl", "quantity": -1}]),
+        changed(items=[{"product_id": "bowl", "quantity": 100}]),
+        changed(items=[{"product_id": "bowl", "quantity": 1.5}]),
+        changed(items=[{"product_id": "bowl", "quantity": "1"}]),
+        changed(items=[{"product_id": "bowl", "quantity": True}]),
+        changed(items=[{"product_id": "../bowl", "quantity": 1}]),
+        changed(items=[{"product_id": "bowl", "quantity": 1, "unit_price_cents": 1}]),
+        changed(items=[{"product_id": "bowl", "quantity": 1}] * 51),
+        changed(payment_method="4242424242424242"),
+        changed(payment_method="pm_card_visa\n"),
+        changed(shipping="teleport"),
+        changed(address={**ADDRESS.model_dump(), "country": "Netherlands"}),
+        changed(address={**ADDRESS.model_dump(), "street": "a\nb"}),
+        changed(total_cents=1),
+        {},
+        [],
+    ],
+)
+async def test_bad_bodies_are_refused(client: Client, world: World, body: object) -> None:
+    answer = await client.place(body=body)
+    assert (answer.status, answer.json()["code"]) == (422, "invalid-request")
+    assert world.around.asked == []
+
+
+@pytest.mark.parametrize("key", [None, "", "with space", "x" * 256, "\x7f"])
+async def test_a_proper_key_is_needed(client: Client, key: str | None) -> None:
+    assert (await client.place(key=key)).status == 422
+
+
+async def test_too_many_of_one_product_over_several_lines_are_ordered_as_asked(
+    client: Client,
+) -> None:
+    lines = [{"product_id": "bowl", "quantity": 99}] * 3
+    (line,) = (await client.place(body=changed(items=lines))).json()["lines"]
+    assert line["quantity"] == 297
+
+
+async def test_an_order_is_cancelled(client: Client) -> None:
+    order_id = (await client.place()).json()["order_id"]
+    answer = await client.cancel(order_id)
+    assert (answer.status, answer.json()["state"]) == (200, "cancelled")
+    assert answer.json()["reason"]["code"] == "cancelled-by-customer"
+    assert (await client.place()).status == 201, "it was placed well under this key"
+
+
+async def test_a_cancellation_that_takes_long_is_accepted(client: Client, world: World) -> None:
+    order_id = (await client.place()).json()["order_id"]
+    held = world.around.hold(Step.REFUND)
+    answer = await client.cancel(order_id)
+    assert (answer.status, answer.json()["state"]) == (202, "cancelling")
+    held.set()
+    await world.finished(order_id)
+
+
+async def test_a_parcel_under_way_cannot_be_cancelled(client: Client, world: World) -> None:
+    order_id = (await client.place()).json()["order_id"]
+    world.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
+    answer = await client.cancel(order_id)
+    assert (answer.status, answer.json()["code"]) == (409, "shipment-under-way")
+
+
+async def test_nobody_sees_or_cancels_the_orders_of_others(client: Client) -> None:
+    order_id = (await client.place()).json()["order_id"]
+    assert (await client.get(f"/{order_id}", "usr_eve")).status == 404
+    assert (await client.cancel(order_id, "usr_eve")).status == 404
+    assert (await client.get("", "usr_eve")).json() == {"items": [], "next_cursor": None}
+    (mine,) = (await client.get("")).json()["items"]
+    assert mine["order_id"] == order_id
+
+
+async def test_everything_needs_a_token(client: Client) -> None:
+    answers = [
+        await client.place(user_id=None),
+        await client.get("", None),
+        await client.get("/ord_" + "a" * 24, None),
+        await client.cancel("ord_" + "a" * 24, None),
+    ]
+    assert [answer.status for answer in answers] == [401] * 4
+    assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}
+
+
+@pytest.mark.parametrize("order_id", ["x", "ord_1", "ord_" + "A" * 24, "ord_" + "a" * 25])
+async def test_ids_of_the_wrong_form_are_refused(client: Client, order_id: str) -> None:
+    assert (await client.get(f"/{order_id}")).status == 422
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense"])
+async def test_bad_paging_is_refused(client: Client, query: str) -> None:
+    assert (await client.get(f"?{query}")).status == 422

@@ -1,0 +1,212 @@
+"""The rules of the saga: for each step and each kind of failure, what comes next."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import pytest
+from pydantic import BaseModel
+
+from services.common.errors import Kind, ShopError
+from services.order import model
+from services.order.model import BACKWARD, FORWARD, Order, State, Step
+from tests.unit.order.examples import OUTAGES, PLACED_MS, REFUSALS, an_order, error
+
+GIVE_UP_MS = 60_000
+SOON_MS = PLACED_MS + GIVE_UP_MS
+LATE_MS = SOON_MS + 1
+
+# Where a refusal leads: to the undo of what the refused step may have done after all.
+UNDO: Mapping[Step, Step] = {
+    Step.RESERVE: Step.RELEASE,
+    Step.AUTHORIZE: Step.REFUND,
+    Step.SHIP: Step.RECALL,
+    Step.CAPTURE: Step.RECALL,
+}
+PAID = (Step.COMMIT, Step.DISPATCH)
+
+
+def at(step: Step, **changes: object) -> Order:
+    state = State.WORKING if step in FORWARD else State.CANCELLING
+    return an_order(step=step, state=state, **changes)
+
+
+def failed(order: Order, kind: Kind, now_ms: int = SOON_MS, code: str = "told-so") -> Order:
+    return model.failed(order, error(kind, code), now_ms, GIVE_UP_MS)
+
+
+def test_every_step_is_on_one_of_the_two_ways() -> None:
+    assert set(FORWARD) | set(BACKWARD) == set(Step)
+    assert not set(FORWARD) & set(BACKWARD)
+    assert set(UNDO) | set(PAID) == set(FORWARD)
+
+
+@pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(FORWARD)))
+def test_success_leads_forward(step: Step, following: Step) -> None:
+    order = model.succeeded(at(step, failures=3), SOON_MS)
+    assert (order.step, order.state, order.failures) == (following, State.WORKING, 0)
+    assert [(moment.what, moment.at_ms) for moment in order.history] == [(step.value, SOON_MS)]
+    assert not order.events
+
+
+@pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(BACKWARD)))
+def test_success_leads_further_back(step: Step, following: Step) -> None:
+    order = model.succeeded(at(step), SOON_MS)
+    assert (order.step, order.state) == (following, State.CANCELLING)
+
+
+@pytest.mark.parametrize(
+    ("step", "state"), [(FORWARD[-1], State.CONFIRMED), (BACKWARD[-1], State.CANCELLED)]
+)
+def test_the_last_step_settles_the_order_and_tells_the_customer(step: Step, state: State) -> None:
+    order = model.succeeded(at(step), SOON_MS)
+    assert order.is_settled
+    assert order.state is state
+    (event,) = order.events
+    assert (event.id, event.kind) == (f"{order.id}:{state.value}", f"order-{state.value}")
+    assert event.facts["total_cents"] == "8685"
+    assert [moment.what for moment in order.history] == [step.value, state.value]
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize("step", FORWARD)
+def test_an_outage_is_waited_out(step: Step, kind: Kind) -> None:
+    before = at(step, failures=4)
+    assert failed(before, kind) == before.model_copy(update={"failures": 5})
+
+
+@pytest.mark.parametrize("kind", OUTAGES)
+@pytest.mark.parametrize("step", FORWARD)
+def test_an_outage_ends_an_order_only_as_long_as_it_is_not_paid(step: Step, kind: Kind) -> None:
+    order = failed(at(step, failures=4), kind, LATE_MS)
+    if step in (Step.RESERVE, Step.AUTHORIZE, Step.SHIP):
+        assert (order.step, order.state, order.failures) == (UNDO[step], State.CANCELLING, 0)
+        assert order.reason is not None
+        assert order.reason.code == "checkout-unavailable"
+        assert "not charged" in order.reason.detail
+    else:
+        assert (order.step, order.state, order.failures) == (step, State.WORKING, 5)
+
+
+@pytest.mark.parametrize("now_ms", [SOON_MS, LATE_MS])
+@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize("step", UNDO)
+def test_a_refusal_leads_back(step: Step, kind: Kind, now_ms: int) -> None:
+    order = failed(at(step, failures=4), kind, now_ms)
+    assert (order.step, order.state, order.failures) == (UNDO[step], State.CANCELLING, 0)
+    assert order.reason is not None
+    assert (order.reason.kind, order.reason.code) == (kind, "told-so")
+    assert order.reason.detail == "As the test says."
+    assert order.reason.fields == {"product_id": "bowl"}
+    assert [moment.what for moment in order.history] == [f"{step.value} refused: told-so"]
+
+
+@pytest.mark.parametrize("now_ms", [SOON_MS, LATE_MS])
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("step", PAID)
+def test_what_is_paid_goes_forward_only(step: Step, kind: Kind, now_ms: int) -> None:
+    before = at(step)
+    assert failed(before, kind, now_ms) == before.model_copy(update={"failures": 1})
+
+
+@pytest.mark.parametrize("now_ms", [SOON_MS, LATE_MS])
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (step, kind)
+        for step in BACKWARD
+        for kind in Kind
+        if (step, kind) != (Step.RECALL, Kind.CONFLICT)
+    ],
+)
+def test_the_way_back_never_ends_early(step: Step, kind: Kind, now_ms: int) -> None:
+    before = at(step, failures=7)
+    assert failed(before, kind, now_ms) == before.model_copy(update={"failures": 8})
+
+
+def test_a_parcel_under_way_keeps_the_order_confirmed() -> None:
+    asked = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
+    order = failed(asked, Kind.CONFLICT, code="shipment-under-way")
+    assert (order.state, order.step, order.reason) == (State.CONFIRMED, None, None)
+    assert [moment.what for moment in order.history] == [
+        "cancel requested",
+        "recall refused: shipment-under-way",
+    ]
+    assert not order.events, "the customer who asked is told in the answer"
+
+
+def test_every_order_ends_whatever_happens() -> None:
+    """Whatever fails and however often, an order that is tried on reaches an end state."""
+    for step, kind in itertools.product(FORWARD, Kind):
+        order = failed(at(step), kind, LATE_MS)
+        steps: list[Step] = []
+        while order.step is not None:
+            steps.append(order.step)
+            order = model.succeeded(order, LATE_MS)
+        assert order.state in {State.CONFIRMED, State.CANCELLED}
+        assert len(steps) == len(set(steps)) <= len(FORWARD)
+        if order.state is State.CANCELLED:
+            assert steps == list(BACKWARD[BACKWARD.index(UNDO[step]) :])
+
+
+class TestCancellation:
+    def test_begins_with_the_parcel(self) -> None:
+        order = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
+        assert (order.state, order.step) == (State.CANCELLING, Step.RECALL)
+        assert order.reason is not None
+        assert order.reason.code == model.BY_CUSTOMER
+
+    @pytest.mark.parametrize(
+        ("state", "code", "may_try_again"),
+        [
+            (State.WORKING, "order-in-progress", True),
+            (State.CANCELLING, "order-cancelled", False),
+            (State.CANCELLED, "order-cancelled", False),
+        ],
+    )
+    def test_is_for_confirmed_orders(self, state: State, code: str, may_try_again: bool) -> None:
+        with pytest.raises(ShopError) as refused:
+            model.cancelled_by_customer(an_order(state=state), SOON_MS)
+        assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, code)
+        assert (refused.value.retry_after_seconds is not None) is may_try_again
+
+
+def test_sums() -> None:
+    order = an_order()
+    assert (order.items_cents, order.total_cents, order.weight_grams) == (8190, 8685, 2200)
+
+
+def test_an_event_is_taken_off_by_its_id() -> None:
+    confirmed = model.succeeded(at(Step.DISPATCH, failures=0), SOON_MS)
+    both = model.succeeded(at(Step.RELEASE, events=confirmed.events), SOON_MS)
+    left = model.delivered(both.model_copy(update={"failures": 3}), confirmed.events[0].id)
+    assert left.events == both.events[1:]
+    assert left.failures == 0
+    assert model.delivered(left, "unknown").events == left.events
+
+
+def test_pauses_double_up_to_five_seconds() -> None:
+    pauses = [model.retry_delay_seconds(failures) for failures in (0, 1, 2, 3, 6, 1000)]
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 5.0, 5.0]
+
+
+def test_a_key_stands_for_one_order_of_one_user() -> None:
+    ids = {
+        model.order_id_for(user_id, key)
+        for user_id, key in [("usr_a", "1"), ("usr_a", "2"), ("usr_b", "1"), ("usr_b", "2")]
+    }
+    assert len(ids) == 4
+    assert model.order_id_for("usr_a", "1") in ids
+    assert all(len(order_id) == 28 and order_id.startswith("ord_") for order_id in ids)
+
+
+def test_a_fingerprint_tells_bodies_apart_but_not_their_spelling() -> None:
+    class Body(BaseModel):
+        items: dict[str, int]
+        note: str = ""
+
+    one = model.fingerprint_of(Body(items={"a": 1, "b": 2}))
+    assert model.fingerprint_of(Body.model_validate_json('{"items": {"b": 2, "a": 1}}')) == one
+    assert model.fingerprint_of(Body(items={"a": 1, "b": 3})) != one
+    assert model.fingerprint_of(Body(items={"a": 1, "b": 2}, note="x")) != one

@@ -1,0 +1,326 @@
+"""The saga at work: against outages, refusals, crashes and other processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from services.common import context
+from services.common.clock import now_ms
+from services.common.documents import Documents, Stored, StoreUnavailable
+from services.common.errors import Kind
+from services.common.record import CallLog
+from services.order import model
+from services.order.model import BACKWARD, FORWARD, Order, State, Step
+from services.order.store import OrderStore
+from tests.unit.order.examples import an_order, error
+from tests.unit.order.world import NOTIFY, World, a_world, overdue_ms
+
+ALL_WELL = [*FORWARD, NOTIFY]
+UNDONE_AFTER: Mapping[Step, tuple[Step, ...]] = {
+    Step.RESERVE: (Step.RELEASE,),
+    Step.AUTHORIZE: (Step.REFUND, Step.RELEASE),
+    Step.SHIP: (Step.RECALL, Step.REFUND, Step.RELEASE),
+    Step.CAPTURE: (Step.RECALL, Step.REFUND, Step.RELEASE),
+}
+OUTAGE = error(Kind.UNAVAILABLE)
+REFUSAL = error(Kind.CONFLICT, "out-of-stock")
+
+
+def placed_now() -> Order:
+    return an_order(created_ms=now_ms(), request_id="req-1")
+
+
+class TestOneProcess:
+    async def test_brings_an_order_through_all_steps(self, world: World) -> None:
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CONFIRMED
+        assert world.around.asked == ALL_WELL
+        assert [event.kind for event in world.around.told] == ["order-confirmed"]
+        assert order.events == ()
+        assert [moment.what for moment in order.history] == [*FORWARD, "confirmed"]
+        assert 'orders_total{reason="",state="confirmed"} 1.0' in (
+            process.metrics.exposition().decode()
+        )
+
+    @pytest.mark.parametrize("step", FORWARD)
+    async def test_tries_again_after_an_outage(self, world: World, step: Step) -> None:
+        world.around.fail(step, OUTAGE)
+        stored = await world.begin(world.process(), placed_now())
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CONFIRMED
+        assert world.around.counts() == {**dict.fromkeys(ALL_WELL, 1), step: 2}
+
+    @pytest.mark.parametrize("step", UNDONE_AFTER)
+    async def test_undoes_just_what_may_have_happened(self, world: World, step: Step) -> None:
+        world.around.fail(step, REFUSAL)
+        stored = await world.begin(world.process(), placed_now())
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CANCELLED
+        assert order.reason is not None
+        assert order.reason.code == "out-of-stock"
+        done = FORWARD[: FORWARD.index(step) + 1]
+        assert world.around.asked == [*done, *UNDONE_AFTER[step], NOTIFY]
+        assert [event.kind for event in world.around.told] == ["order-cancelled"]
+
+    async def test_gives_up_on_an_order_that_was_held_up_too_long(self, world: World) -> None:
+        world.around.fail(Step.AUTHORIZE, *[OUTAGE] * 20)
+        process = world.process(order_give_up_seconds=0.3)
+        stored = await world.begin(process, placed_now())
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CANCELLED
+        assert order.reason is not None
+        assert (order.reason.kind, order.reason.code) == (Kind.UNAVAILABLE, "checkout-unavailable")
+        assert world.around.counts()[Step.AUTHORIZE] >= 2
+        assert world.around.asked[-3:] == [Step.REFUND, Step.RELEASE, NOTIFY]
+
+    @pytest.mark.parametrize("step", [Step.CAPTURE, Step.COMMIT, Step.DISPATCH])
+    async def test_never_gives_up_on_an_order_that_may_be_paid(
+        self, world: World, step: Step
+    ) -> None:
+        world.around.fail(step, OUTAGE, OUTAGE)
+        stored = await world.begin(world.process(order_give_up_seconds=0.0), placed_now())
+        assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+        assert not set(world.around.asked) & set(BACKWARD)
+
+    @pytest.mark.parametrize("step", BACKWARD)
+    async def test_does_not_rest_until_all_is_undone(self, world: World, step: Step) -> None:
+        world.around.fail(Step.CAPTURE, REFUSAL)
+        world.around.fail(step, OUTAGE, error(Kind.INVALID))
+        stored = await world.begin(world.process(), placed_now())
+        assert (await world.finished(stored.value.id)).state is State.CANCELLED
+        assert world.around.counts()[step] == 3
+
+    async def test_calls_in_the_name_of_the_request(self, world: World) -> None:
+        stored = await world.begin(world.process(), placed_now())
+        await world.finished(stored.value.id)
+        assert world.around.request_ids == {"req-1"}
+        assert context.current_request_id() is None
+
+    async def test_leaves_no_trace_of_orders_that_are_done(self, world: World) -> None:
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        await world.finished(stored.value.id)
+        await process.saga.sweep()
+        assert world.around.asked == ALL_WELL
+        assert (await world.store.unfinished(None)).items == []
+
+
+class TestWaiting:
+    async def test_ends_when_the_order_is_settled_not_when_the_customer_is_told(
+        self, world: World
+    ) -> None:
+        told = world.around.hold(NOTIFY)
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        order = await process.saga.settled(stored.value.id, 5.0)
+        assert order is not None
+        assert order.state is State.CONFIRMED
+        assert order.due_ms is not None
+        told.set()
+        await world.finished(order.id)
+
+    async def test_ends_when_the_time_is_up(self, world: World) -> None:
+        world.around.hold(Step.CAPTURE)
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        order = await process.saga.settled(stored.value.id, 0.1)
+        assert order is not None
+        assert (order.state, order.step) == (State.WORKING, Step.CAPTURE)
+
+    async def test_sees_what_another_process_does(self, world: World) -> None:
+        stored = await world.begin(world.process("order-1"), placed_now())
+        order = await world.process("order-2").saga.settled(stored.value.id, 5.0)
+        assert order is not None
+        assert order.state is State.CONFIRMED
+
+    async def test_knows_nothing_of_an_unknown_order(self, world: World) -> None:
+        assert await world.process().saga.settled("ord_unknown", 5.0) is None
+
+
+class TestResume:
+    @pytest.mark.parametrize("step", FORWARD)
+    async def test_does_the_stored_step_again(self, world: World, step: Step) -> None:
+        """A process ends while a step is under way: its effect may have happened or not."""
+        hold = world.around.hold(step)
+        first = world.process("order-1", order_lease_seconds=0.0)
+        stored = await world.begin(first, placed_now())
+        await world.asked_for(step)
+        await first.saga.stop()
+        assert (await world.order(stored.value.id)).step is step
+        hold.set()
+        await world.process("order-2").saga.sweep()
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CONFIRMED
+        assert world.around.counts() == {**dict.fromkeys(ALL_WELL, 1), step: 2}
+
+    async def test_goes_on_undoing(self, world: World) -> None:
+        hold = world.around.hold(Step.REFUND)
+        world.around.fail(Step.CAPTURE, REFUSAL)
+        first = world.process("order-1", order_lease_seconds=0.0)
+        stored = await world.begin(first, placed_now())
+        await world.asked_for(Step.REFUND)
+        await first.saga.stop()
+        hold.set()
+        await world.process("order-2").saga.sweep()
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CANCELLED
+        assert order.reason is not None
+        assert order.reason.code == "out-of-stock"
+
+    async def test_leaves_others_their_leases(self, world: World) -> None:
+        hold = world.around.hold(Step.RESERVE)
+        stored = await world.begin(world.process("order-1"), placed_now())
+        await world.asked_for(Step.RESERVE)
+        for _ in range(3):
+            await world.process("order-2").saga.sweep()
+        assert (await world.order(stored.value.id)).owner == "order-1"
+        hold.set()
+        await world.finished(stored.value.id)
+        assert world.around.asked == ALL_WELL
+
+    async def test_takes_up_its_own_at_once(self, world: World) -> None:
+        """After a crash the same instance need not wait for the leases of its former life."""
+        crashed = model.leased(placed_now(), "order-1", now_ms() + 20_000)
+        assert await world.store.add(crashed.model_copy(update={"step": Step.CAPTURE}))
+        await world.process("order-1").saga.sweep()
+        assert (await world.finished(crashed.id)).state is State.CONFIRMED
+        assert world.around.asked == [Step.CAPTURE, Step.COMMIT, Step.DISPATCH, NOTIFY]
+
+    async def test_takes_up_its_own_just_once(self, world: World) -> None:
+        process = world.process("order-1")
+        await process.saga.sweep()
+        hold = world.around.hold(Step.RESERVE)
+        stored = await world.begin(process, placed_now())
+        await process.saga.sweep()
+        hold.set()
+        await world.finished(stored.value.id)
+        assert world.around.asked == ALL_WELL
+
+    async def test_of_one_order_by_many_is_done_by_one(self, world: World) -> None:
+        crashed = model.leased(placed_now(), "order-0", overdue_ms())
+        assert await world.store.add(crashed)
+        processes = [world.process(f"order-{number}") for number in range(1, 5)]
+        await asyncio.gather(*(process.saga.sweep() for process in processes))
+        assert (await world.finished(crashed.id)).state is State.CONFIRMED
+        assert world.around.asked == ALL_WELL
+
+    async def test_works_off_a_backlog(self, world: World) -> None:
+        backlog = [
+            model.leased(
+                placed_now().model_copy(update={"id": f"ord_{number}"}), "order-0", overdue_ms()
+            )
+            for number in range(70)
+        ]
+        for order in backlog:
+            assert await world.store.add(order)
+        process = world.process("order-1")
+        async with asyncio.timeout(20.0):
+            while (await world.store.unfinished(None)).items:
+                await process.saga.sweep()
+                await asyncio.sleep(0.01)
+        assert world.around.counts() == dict.fromkeys(ALL_WELL, 70)
+
+    async def test_stops_with_the_process(self, world: World) -> None:
+        process = world.process("order-1")
+        await process.saga.stop()
+        assert await world.store.add(model.leased(placed_now(), "order-0", overdue_ms()))
+        await process.saga.sweep()
+        assert world.around.asked == []
+
+
+class TestTakeover:
+    async def test_fences_the_former_owner(self, world: World) -> None:
+        """The first process hangs in a step; when it wakes up, another one is done long ago."""
+        hold = world.around.hold(Step.AUTHORIZE)
+        stored = await world.begin(world.process("order-1", order_lease_seconds=0.0), placed_now())
+        order_id = stored.value.id
+        await world.asked_for(Step.AUTHORIZE)
+        del world.around.gates[Step.AUTHORIZE]
+        await world.process("order-2").saga.sweep()
+        done = await world.finished(order_id)
+        assert (done.state, done.owner) == (State.CONFIRMED, "order-2")
+        hold.set()
+        await asyncio.sleep(0.05)  # enough for the first one to go on, if it did
+        assert await world.order(order_id) == done
+        assert world.around.counts() == {**dict.fromkeys(ALL_WELL, 1), Step.AUTHORIZE: 2}
+
+    async def test_fences_a_refusal_that_comes_late(self, world: World) -> None:
+        hold = world.around.hold(Step.CAPTURE)
+        stored = await world.begin(world.process("order-1", order_lease_seconds=0.0), placed_now())
+        await world.asked_for(Step.CAPTURE)
+        del world.around.gates[Step.CAPTURE]
+        await world.process("order-2").saga.sweep()
+        done = await world.finished(stored.value.id)
+        world.around.fail(Step.CAPTURE, REFUSAL)
+        hold.set()
+        await asyncio.sleep(0.05)  # enough for the first one to undo something, if it did
+        assert await world.order(stored.value.id) == done
+        assert not set(world.around.asked) & set(BACKWARD)
+
+
+class TestEvents:
+    async def test_are_delivered_until_they_arrive(self, world: World) -> None:
+        world.around.fail(NOTIFY, OUTAGE, error(Kind.INTERNAL))
+        stored = await world.begin(world.process(), placed_now())
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CONFIRMED, "an order does not depend on its mail"
+        assert len({event.id for event in world.around.told}) == 1
+        assert len(world.around.told) == 3
+
+    async def test_are_delivered_again_when_it_is_not_known_that_they_were(
+        self, world: World
+    ) -> None:
+        hold = world.around.hold(NOTIFY)
+        first = world.process("order-1", order_lease_seconds=0.0)
+        stored = await world.begin(first, placed_now())
+        await world.asked_for(NOTIFY)
+        await first.saga.stop()
+        hold.set()
+        await world.process("order-2").saga.sweep()
+        await world.finished(stored.value.id)
+        first_id, second_id = (event.id for event in world.around.told)
+        assert first_id == second_id == f"{stored.value.id}:confirmed"
+
+
+class FlakyStore(OrderStore):
+    """Fails once, when it is asked to."""
+
+    def __init__(self, orders: Documents[Order]) -> None:
+        super().__init__(orders)
+        self.fail_at: Step | None = None
+
+    async def save(self, stored: Stored[Order], order: Order) -> Stored[Order]:
+        if order.step is self.fail_at and self.fail_at is not None:
+            self.fail_at = None
+            raise StoreUnavailable
+        return await super().save(stored, order)
+
+
+async def test_an_order_outlives_an_outage_of_the_database(tmp_path: Path) -> None:
+    async with a_world(tmp_path, FlakyStore) as world:
+        assert isinstance(world.store, FlakyStore)
+        world.store.fail_at = Step.CAPTURE
+        process = world.process(order_lease_seconds=0.0)
+        stored = await world.begin(process, placed_now())
+        order = await process.saga.settled(stored.value.id, 0.1)
+        assert order is not None
+        assert order.step is Step.SHIP, "what happened after it could not be stored"
+        await process.saga.sweep()
+        assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+        assert world.around.counts()[Step.SHIP] == 2
+
+
+async def test_a_waiting_request_gets_the_calls_into_its_record(world: World) -> None:
+    process = world.process()
+    stored = await world.store.add(process.saga.lease(placed_now()))
+    assert stored is not None
+    calls = CallLog()
+    process.saga.start(stored, calls)
+    await world.finished(stored.value.id)
+    assert world.around.logs == [calls] * len(ALL_WELL)

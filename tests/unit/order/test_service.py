@@ -1,0 +1,257 @@
+"""Placing, showing and cancelling orders: each one's own, once per key, at the shop's prices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import pytest
+
+from services.common import context
+from services.common.errors import Kind, ShopError
+from services.order import model
+from services.order.model import Order, State, Step
+from tests.unit.order.examples import ADDRESS, error
+from tests.unit.order.world import NOTIFY, Process, World
+
+
+@pytest.fixture(autouse=True)
+def request_context() -> Generator[None]:
+    with context.background(15.0):
+        yield
+
+
+@pytest.fixture
+def process(world: World) -> Process:
+    return world.process()
+
+
+async def place(process: Process, **changes: Any) -> Order:
+    asked: dict[str, Any] = {
+        "user_id": "usr_ada",
+        "idempotency_key": "key-1",
+        "fingerprint": "body-1",
+        "quantities": [("oak-board", 2), ("bowl", 1)],
+        "address": ADDRESS,
+        "shipping_service": "standard",
+        "payment_method": "pm_card_visa",
+    }
+    return await process.orders.place(**{**asked, **changes})
+
+
+async def refusal(call: Any) -> ShopError:
+    with pytest.raises(ShopError) as refused:
+        await call
+    return refused.value
+
+
+def effects(world: World) -> Sequence[str]:
+    """What was asked for, but for the mail."""
+    return [effect for effect in world.around.asked if effect != NOTIFY]
+
+
+class TestPlacing:
+    async def test_takes_prices_weights_and_contact_from_those_who_know(
+        self, process: Process
+    ) -> None:
+        order = await place(process)
+        assert order.state is State.CONFIRMED
+        assert [(line.name, line.quantity, line.unit_price_cents) for line in order.lines] == [
+            ("Oak Serving Board", 2, 3495),
+            ("Bowl", 1, 1200),
+        ]
+        assert (order.items_cents, order.shipping_cents, order.total_cents) == (8190, 495, 8685)
+        assert order.weight_grams == 2200
+        assert order.contact.email == "usr_ada@example.com"
+        assert order.history[0].what == "placed"
+
+    async def test_gives_a_refused_order_too(self, world: World, process: Process) -> None:
+        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "insufficient-funds"))
+        order = await place(process)
+        assert order.state is State.CANCELLED
+        assert order.reason is not None
+        assert (order.reason.kind, order.reason.code) == (Kind.DECLINED, "insufficient-funds")
+
+    async def test_answers_before_the_order_is_settled_when_that_takes_long(
+        self, world: World
+    ) -> None:
+        held = world.around.hold(Step.CAPTURE)
+        order = await place(world.process(order_answer_seconds=0.05))
+        assert (order.state, order.is_settled) == (State.WORKING, False)
+        held.set()
+        assert (await world.finished(order.id)).state is State.CONFIRMED
+
+    async def test_answers_within_the_callers_deadline(
+        self, world: World, process: Process
+    ) -> None:
+        world.around.hold(Step.CAPTURE)
+        with context.background(0.6):
+            order = await place(process)
+            assert context.current().seconds_left > 0
+        assert not order.is_settled
+
+    async def test_goes_on_when_the_customer_is_gone(self, world: World, process: Process) -> None:
+        held = world.around.hold(Step.CAPTURE)
+        request = asyncio.create_task(place(process))
+        await world.asked_for(Step.CAPTURE)
+        request.cancel()
+        held.set()
+        order = await world.finished(model.order_id_for("usr_ada", "key-1"))
+        assert order.state is State.CONFIRMED
+
+    async def test_names_an_unknown_product(self, world: World, process: Process) -> None:
+        error = await refusal(place(process, quantities=[("bowl", 1), ("sword", 1)]))
+        assert (error.kind, error.code) == (Kind.INVALID, "unknown-product")
+        assert error.fields == {"product_id": "sword"}
+        assert world.around.asked == []
+
+    async def test_refuses_shipping_that_there_is_not(self, world: World, process: Process) -> None:
+        abroad = ADDRESS.model_copy(update={"country": "JP"})
+        error = await refusal(place(process, address=abroad, shipping_service="express"))
+        assert (error.kind, error.code) == (Kind.INVALID, "no-such-shipping")
+        assert world.around.asked == []
+
+
+class TestIdempotency:
+    async def test_the_same_key_is_the_same_order(self, world: World, process: Process) -> None:
+        first = await place(process)
+        await world.finished(first.id)
+        second = await place(process)
+        assert second.id == first.id
+        assert second.history == first.history
+        assert world.around.counts()[Step.CAPTURE] == 1
+        assert process.products.asked == 1, "nothing is priced again"
+
+    async def test_holds_for_many_at_once_in_several_processes(self, world: World) -> None:
+        processes = [world.process(f"order-{number}") for number in range(3)]
+        orders = await asyncio.gather(*(place(processes[n % 3]) for n in range(20)))
+        assert {order.id for order in orders} == {orders[0].id}
+        assert {order.state for order in orders} == {State.CONFIRMED}
+        assert world.around.counts()[Step.RESERVE] == 1
+        assert world.around.counts()[Step.CAPTURE] == 1
+
+    async def test_holds_for_refused_orders(self, world: World, process: Process) -> None:
+        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+        assert (await place(process)).state is State.CANCELLED
+        assert (await place(process)).state is State.CANCELLED
+        assert world.around.counts()[Step.AUTHORIZE] == 1
+
+    async def test_another_body_under_the_same_key_is_refused(
+        self, world: World, process: Process
+    ) -> None:
+        order = await place(process)
+        error = await refusal(place(process, fingerprint="body-2"))
+        assert (error.kind, error.code) == (Kind.INVALID, "idempotency-key-reused")
+        assert (await world.finished(order.id)).state is State.CONFIRMED
+
+    async def test_of_two_bodies_at_once_one_wins(self, world: World, process: Process) -> None:
+        results = await asyncio.gather(
+            *(place(process, fingerprint=f"body-{number}") for number in range(5)),
+            return_exceptions=True,
+        )
+        orders = [result for result in results if isinstance(result, Order)]
+        refused = [result for result in results if isinstance(result, ShopError)]
+        assert len(orders) == 1
+        assert {error.code for error in refused} == {"idempotency-key-reused"}
+        assert world.around.counts()[Step.RESERVE] == 1
+
+    async def test_a_key_is_each_users_own(self, process: Process) -> None:
+        ada, bob = await place(process), await place(process, user_id="usr_bob")
+        assert ada.id != bob.id
+        assert bob.contact.email == "usr_bob@example.com"
+
+
+class TestShowing:
+    async def test_is_for_the_owner_only(self, process: Process) -> None:
+        order = await place(process)
+        assert (await process.orders.get("usr_ada", order.id)).id == order.id
+        foreign = await refusal(process.orders.get("usr_eve", order.id))
+        unknown = await refusal(process.orders.get("usr_eve", "ord_unknown"))
+        assert foreign.kind is Kind.NOT_FOUND
+        assert str(foreign) == str(unknown), "nobody learns which orders there are"
+
+    async def test_lists_ones_own_newest_first_in_pages(self, process: Process) -> None:
+        await place(process, user_id="usr_eve")
+        placed = [(await place(process, idempotency_key=f"key-{n}")).id for n in range(5)]
+        shown: list[str] = []
+        cursor: str | None = None
+        for _ in range(3):
+            page = await process.orders.history("usr_ada", 2, cursor)
+            shown += [stored.value.id for stored in page.items]
+            cursor = page.next_cursor
+        assert cursor is None
+        assert sorted(shown) == sorted(placed)
+        times = [(await process.orders.get("usr_ada", order_id)).created_ms for order_id in shown]
+        assert times == sorted(times, reverse=True)
+
+
+class TestCancelling:
+    async def test_undoes_a_confirmed_order(self, world: World, process: Process) -> None:
+        order = await place(process)
+        await world.finished(order.id)
+        cancelled = await process.orders.cancel("usr_ada", order.id)
+        assert cancelled.state is State.CANCELLED
+        assert effects(world)[-3:] == [Step.RECALL, Step.REFUND, Step.RELEASE]
+        await world.finished(order.id)
+        assert [event.kind for event in world.around.told] == [
+            "order-confirmed",
+            "order-cancelled",
+        ]
+        assert "You cancelled" in world.around.told[1].facts["reason"]
+
+    async def test_twice_is_cancelled_once(self, world: World, process: Process) -> None:
+        order = await place(process)
+        for _ in range(2):
+            assert (await process.orders.cancel("usr_ada", order.id)).state is State.CANCELLED
+        assert world.around.counts()[Step.REFUND] == 1
+
+    async def test_at_once_by_many_is_cancelled_once(self, world: World) -> None:
+        processes = [world.process(f"order-{number}") for number in range(3)]
+        order = await place(processes[0])
+        results = await asyncio.gather(
+            *(processes[n % 3].orders.cancel("usr_ada", order.id) for n in range(9))
+        )
+        assert {result.state for result in results} == {State.CANCELLED}
+        assert world.around.counts()[Step.REFUND] == 1
+
+    async def test_comes_too_late_for_a_parcel_under_way(
+        self, world: World, process: Process
+    ) -> None:
+        order = await place(process)
+        world.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
+        late = await refusal(process.orders.cancel("usr_ada", order.id))
+        assert (late.kind, late.code) == (Kind.CONFLICT, "shipment-under-way")
+        after = await world.finished(order.id)
+        assert (after.state, after.reason) == (State.CONFIRMED, None)
+        assert world.around.counts()[Step.REFUND] == 0
+
+    async def test_comes_too_early_for_an_order_that_is_worked_on(self, world: World) -> None:
+        held = world.around.hold(Step.CAPTURE)
+        process = world.process(order_answer_seconds=0.05)
+        order = await place(process)
+        early = await refusal(process.orders.cancel("usr_ada", order.id))
+        assert (early.kind, early.code) == (Kind.CONFLICT, "order-in-progress")
+        held.set()
+        assert (await world.finished(order.id)).state is State.CONFIRMED
+
+    async def test_of_a_refused_order_changes_nothing(self, world: World, process: Process) -> None:
+        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+        order = await place(process)
+        asked = effects(world)
+        assert (await process.orders.cancel("usr_ada", order.id)).reason == order.reason
+        assert effects(world) == asked
+
+    async def test_answers_before_all_is_undone_when_that_takes_long(self, world: World) -> None:
+        process = world.process(order_answer_seconds=0.05)
+        order = await place(process)
+        await world.finished(order.id)
+        held = world.around.hold(Step.REFUND)
+        assert (await process.orders.cancel("usr_ada", order.id)).state is State.CANCELLING
+        held.set()
+        assert (await world.finished(order.id)).state is State.CANCELLED
+
+    async def test_is_for_the_owner_only(self, world: World, process: Process) -> None:
+        order = await place(process)
+        assert (await refusal(process.orders.cancel("usr_eve", order.id))).kind is Kind.NOT_FOUND
+        assert (await world.finished(order.id)).state is State.CONFIRMED

@@ -1,0 +1,180 @@
+"""What a query finds, and in which order and pages."""
+
+from collections.abc import AsyncGenerator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from services.common.errors import Kind, ShopError
+from services.product.model import Sort, fold, query_terms
+from services.product.service import Search
+from tests.unit.product.shop import ENTRIES, Shop, entry, open_shop
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncGenerator[Shop]:
+    async with open_shop(tmp_path) as opened:
+        yield opened
+
+
+async def ids(shop: Shop, search: Search) -> list[str]:
+    page = await shop.service.search(search, limit=60, cursor=None)
+    return [offer.product.id for offer in page.offers]
+
+
+FOUND: dict[str, set[str]] = {
+    "": {"crema-set", "oak-board", "mugs", "blanket", "lamp"},
+    "  ": {"crema-set", "oak-board", "mugs", "blanket", "lamp"},
+    "crème brûlée": {"crema-set"},
+    "CREME brulee": {"crema-set"},
+    "cre\u0300me bru\u0302le\u0301e": {"crema-set"},  # accents as characters of their own
+    "bru": {"crema-set"},  # only begun
+    "bru set": set(),  # begun, but it is not the last word
+    "oak": {"oak-board", "blanket"},  # in the name, in the blurb
+    "oak board": {"oak-board"},  # all words
+    "board oak": {"oak-board"},
+    "mug": {"mugs"},  # singular and plural
+    "boards": {"oak-board"},
+    "stoneware mug": {"mugs"},
+    "tea": {"mugs"},  # a tag
+    "hearth lamp": {"lamp"},  # a brand
+    "living": {"blanket", "lamp"},  # a category's name
+    "home & living": {"blanket", "lamp"},
+    "reading-lamp": {"lamp"},
+    "oas": set(),  # it may become a word that is no plural, so it does not stand for "oa"
+    "zebra": set(),
+    "oak zebra": set(),
+    "!!!": set(),
+    "a": set(),  # too short to search for
+    ":all": set(),  # no way to the terms that are not words
+    "category:home": set(),
+    "<script>alert(1)</script>": set(),
+    "\0oak\0": {"oak-board", "blanket"},
+    "东京": set(),
+    "oak " * 20: {"oak-board", "blanket"},
+}
+
+
+@pytest.mark.parametrize("query", FOUND)
+async def test_all_words_must_occur_and_the_last_may_be_begun(shop: Shop, query: str) -> None:
+    assert set(await ids(shop, Search(query=query))) == FOUND[query]
+
+
+async def test_a_category_narrows_the_search(shop: Shop) -> None:
+    assert set(await ids(shop, Search(category="home"))) == {"blanket", "lamp"}
+    assert await ids(shop, Search(query="oak", category="home")) == ["blanket"]
+    assert await ids(shop, Search(category="cellar")) == []
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        (Sort.PRICE, ["crema-set", "mugs", "lamp", "oak-board", "blanket"]),
+        (Sort.PRICE_DESCENDING, ["blanket", "oak-board", "lamp", "mugs", "crema-set"]),
+        (Sort.NAME, ["crema-set", "oak-board", "lamp", "mugs", "blanket"]),
+        (Sort.NEWEST, ["blanket", "mugs", "oak-board", "crema-set", "lamp"]),
+        (Sort.RATING, ["oak-board", "crema-set", "blanket", "mugs", "lamp"]),
+        # The best rating rests on five reviews only, so it does not lead.
+        (Sort.RELEVANCE, ["crema-set", "blanket", "oak-board", "mugs", "lamp"]),
+        (None, ["crema-set", "blanket", "oak-board", "mugs", "lamp"]),
+    ],
+)
+async def test_sorts(shop: Shop, sort: Sort | None, order: list[str]) -> None:
+    assert await ids(shop, Search(sort=sort)) == order
+
+
+async def test_price_limits_are_inclusive(shop: Shop) -> None:
+    for sort in (Sort.PRICE, Sort.PRICE_DESCENDING):
+        search = Search(sort=sort, min_price_cents=3200, max_price_cents=4900)
+        assert set(await ids(shop, search)) == {"mugs", "lamp", "oak-board"}
+
+
+async def test_price_limits_need_a_sort_by_price(shop: Shop) -> None:
+    with pytest.raises(ShopError) as raised:
+        await ids(shop, Search(sort=Sort.NAME, min_price_cents=1))
+    assert (raised.value.kind, raised.value.code) == (Kind.INVALID, "price-limits-need-price-sort")
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+@pytest.mark.parametrize("limit", [1, 4, 7, 30])
+async def test_paging_shows_everything_once_in_the_order_of_one_page(
+    tmp_path: Path, sort: Sort, limit: int
+) -> None:
+    # Many are equal in what they are sorted by.
+    many = [
+        entry(
+            f"cup-{number}",
+            name=f"Cup {number % 4}",
+            price_cents=1000 + number % 5,
+            rating=3.0 + number % 3,
+            added=date(2025, 1, 1 + number % 6),
+            category="home" if number % 7 == 0 else "kitchen",
+        )
+        for number in range(29)
+    ]
+    async with open_shop(tmp_path, entries=many) as shop:
+        for search in (Search(sort=sort), Search(query="cup", sort=sort, category="kitchen")):
+            whole = await ids(shop, search)
+            paged: list[str] = []
+            cursor: str | None = None
+            while True:
+                page = await shop.service.search(search, limit=limit, cursor=cursor)
+                assert len(page.offers) <= limit
+                paged += [offer.product.id for offer in page.offers]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+            assert paged == whole
+            expected = [
+                one["id"] for one in many if not search.category or one["category"] == "kitchen"
+            ]
+            assert sorted(paged) == sorted(expected)
+
+
+async def test_a_cursor_of_another_sort_is_invalid(shop: Shop) -> None:
+    page = await shop.service.search(Search(sort=Sort.NAME), limit=2, cursor=None)
+    with pytest.raises(ShopError) as raised:
+        await shop.service.search(Search(sort=Sort.PRICE), limit=2, cursor=page.next_cursor)
+    assert raised.value.kind is Kind.INVALID
+
+
+def test_folding_takes_accents_and_case_away() -> None:
+    assert fold("Crème BRÛLÉE, straße ﬁn Ångström") == "creme brulee, strasse fin angstrom"
+
+
+@pytest.mark.parametrize(
+    ("singular", "plural"),
+    [
+        ("mug", "mugs"),
+        ("glass", "glasses"),
+        ("box", "boxes"),
+        ("brush", "brushes"),
+        ("berry", "berries"),
+        ("toy", "toys"),
+        ("vase", "vases"),
+        ("wheelbarrow", "wheelbarrows"),
+        ("refrigeratorlight", "refrigeratorlights"),
+    ],
+)
+async def test_singular_and_plural_find_each_other(
+    tmp_path: Path, singular: str, plural: str
+) -> None:
+    entries = [entry("one", name=f"Red {singular}"), entry("two", name=f"Red {plural}")]
+    async with open_shop(tmp_path, entries=entries) as shop:
+        for word in (singular, plural):
+            for query in (word, f"{word} red"):
+                assert set(await ids(shop, Search(query=query))) == {"one", "two"}
+
+
+def test_the_rarest_terms_come_first() -> None:
+    """The store reads the documents of the first one."""
+    assert query_terms("oak boards", "kitchen") == ["oak", "boards*", "category:kitchen"]
+    assert query_terms("", None) == [":all"]
+
+
+async def test_every_product_is_found_by_its_own_name(shop: Shop) -> None:
+    for one in ENTRIES:
+        assert one["id"] in await ids(shop, Search(query=one["name"]))
+        for length in range(2, len(one["name"].split()[0]) + 1):
+            assert one["id"] in await ids(shop, Search(query=one["name"][:length]))

@@ -1,0 +1,184 @@
+"""Stock on the pages, loading, editions."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from services.common.documents import Documents, SqliteStore
+from services.common.errors import Kind, ShopError
+from services.product.files import read_catalogue
+from services.product.model import (
+    MAX_IDS,
+    CatalogueEntry,
+    Category,
+    Edition,
+    Product,
+    Sort,
+    UnknownProduct,
+    badges,
+    newest_of,
+    sustainability,
+)
+from services.product.service import Search
+from services.product.store import PRODUCTS, ProductStore
+from tests.unit.product.shop import CATEGORIES, ENTRIES, Shop, entry, open_shop, write_catalogue
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncGenerator[Shop]:
+    async with open_shop(tmp_path) as opened:
+        yield opened
+
+
+async def test_a_page_asks_inventory_once(shop: Shop) -> None:
+    page = await shop.service.search(Search(sort=Sort.PRICE), limit=3, cursor=None)
+    assert [offer.available for offer in page.offers] == [3, 200, 0]
+    assert shop.stock.asked == [["crema-set", "mugs", "lamp"]]
+
+
+async def test_an_empty_page_does_not_ask_inventory(shop: Shop) -> None:
+    await shop.service.search(Search(query="zebra"), limit=3, cursor=None)
+    assert shop.stock.asked == []
+
+
+async def test_without_inventory_availability_is_unknown(shop: Shop) -> None:
+    shop.stock.out = True
+    page = await shop.service.search(Search(), limit=60, cursor=None)
+    assert [offer.available for offer in page.offers] == [None] * len(ENTRIES)
+    assert (await shop.service.offer("mugs")).available is None
+
+
+async def test_products_come_in_the_order_asked_for(shop: Shop) -> None:
+    products = await shop.service.products(["mugs", "lamp", "mugs"])
+    assert [product.id for product in products] == ["mugs", "lamp", "mugs"]
+
+
+async def test_the_first_unknown_product_is_named(shop: Shop) -> None:
+    with pytest.raises(UnknownProduct) as raised:
+        await shop.service.products(["mugs", "no-such", "nor-this"])
+    assert raised.value.kind is Kind.NOT_FOUND
+    assert raised.value.fields == {"product_id": "no-such"}
+
+
+async def test_too_many_products_at_once_are_invalid(shop: Shop) -> None:
+    with pytest.raises(ShopError) as raised:
+        await shop.service.products(["mugs"] * (MAX_IDS + 1))
+    assert raised.value.kind is Kind.INVALID
+
+
+async def test_categories_count_their_products(shop: Shop) -> None:
+    counts = [(category.id, count) for category, count in shop.service.categories()]
+    assert counts == [("kitchen", 3), ("home", 2)]
+
+
+async def test_loading_again_writes_only_what_differs(tmp_path: Path) -> None:
+    catalogue = read_catalogue(write_catalogue(tmp_path / "catalogue"))
+    database = SqliteStore(tmp_path / "product.db")
+    store = ProductStore(await Documents[Product].open(database, PRODUCTS, Product))
+    assert await store.load(catalogue.products) == len(ENTRIES)
+    assert await store.load(catalogue.products) == 0
+
+    dearer = [one | {"price_cents": 5100} if one["id"] == "oak-board" else one for one in ENTRIES]
+    changed = read_catalogue(write_catalogue(tmp_path / "changed", dearer))
+    assert await store.load(changed.products) == 1
+    page = await store.find([":all"], Sort.PRICE, limit=60, cursor=None, min_price_cents=5000)
+    assert [product.id for product in page.products] == ["oak-board", "blanket"]
+    await database.close()
+
+
+async def test_several_processes_may_load_at_once(tmp_path: Path) -> None:
+    catalogue = read_catalogue(write_catalogue(tmp_path / "catalogue"))
+    databases = [SqliteStore(tmp_path / "product.db") for _ in range(3)]
+    stores = [
+        ProductStore(await Documents[Product].open(database, PRODUCTS, Product))
+        for database in databases
+    ]
+    written = await asyncio.gather(*(store.load(catalogue.products) for store in stores))
+    assert sum(written) == len(ENTRIES)
+    wanted = {product.id: product for product in catalogue.products}
+    assert await stores[0].get_many(wanted) == wanted
+    for database in databases:
+        await database.close()
+
+
+async def test_the_second_edition_says_more_and_opens_with_what_is_new(tmp_path: Path) -> None:
+    async with (
+        open_shop(tmp_path / "first") as first,
+        open_shop(tmp_path / "second", version="v2") as second,
+    ):
+        old = await first.service.search(Search(), limit=60, cursor=None)
+        new = await second.service.search(Search(), limit=60, cursor=None)
+    assert [offer.badges for offer in old.offers] == [None] * len(ENTRIES)
+    assert [offer.sustainability for offer in old.offers] == [None] * len(ENTRIES)
+    assert old.offers[0].blurb == "A thing of use."
+    assert [(offer.product.id, offer.badges, offer.sustainability) for offer in new.offers] == [
+        ("blanket", ["New"], "B"),
+        ("mugs", [], "D"),
+        ("oak-board", [], "D"),
+        ("crema-set", ["Bestseller", "Few left"], "D"),
+        ("lamp", [], "E"),
+    ]
+    assert new.offers[0].blurb == "Warm as oak embers. By Hearth, made in Norway."
+    assert new.offers[-1].blurb == "A thing of use. By Hearth."
+
+
+async def test_who_searches_for_something_gets_the_best_first_in_both_editions(
+    tmp_path: Path,
+) -> None:
+    async with open_shop(tmp_path, version="v2") as shop:
+        page = await shop.service.search(Search(query="hearth"), limit=1, cursor=None)
+    assert page.offers[0].product.id == "crema-set"
+
+
+@pytest.mark.parametrize(
+    ("version", "edition"),
+    [
+        ("v1", Edition.FIRST),
+        ("v2", Edition.SECOND),
+        ("v2.1", Edition.SECOND),
+        ("dev", Edition.FIRST),
+    ],
+)
+def test_the_version_decides_the_edition(version: str, edition: Edition) -> None:
+    assert Edition.of_version(version) is edition
+
+
+def product(**changes: object) -> Product:
+    return Product.of(
+        CatalogueEntry.model_validate(entry("thing", **changes)),
+        Category.model_validate(CATEGORIES[0]),
+    )
+
+
+def test_badges() -> None:
+    ordinary = product(added=date(2025, 1, 1))
+    assert badges(ordinary, newest=date(2026, 1, 1), available=50) == []
+    assert badges(ordinary, newest=date(2026, 1, 1), available=None) == []
+    assert badges(ordinary, newest=date(2026, 1, 1), available=0) == []  # none left is not few
+    assert badges(ordinary, newest=date(2026, 1, 1), available=1) == ["Few left"]
+    assert badges(ordinary, newest=date(2025, 2, 1), available=50) == ["New"]
+    loved = product(reviews=500)
+    assert badges(loved, newest=date(2026, 1, 1), available=50) == ["Bestseller"]
+
+
+@pytest.mark.parametrize(
+    ("details", "weight_grams", "label"),
+    [
+        ({"Material": "Oiled oak", "Made in": "Portugal"}, 400, "A"),
+        ({"Material": "Oiled oak", "Made in": "Portugal"}, 3000, "B"),
+        ({"Material": "Oiled oak", "Made in": "Vietnam"}, 3000, "C"),
+        ({"Material": "Steel", "Made in": "Vietnam"}, 3000, "D"),
+        ({"Material": "Nylon"}, 9000, "E"),
+        ({}, 6000, "E"),
+        ({"Material": "Cloaked steel"}, 3000, "D"),  # no oak in it
+    ],
+)
+def test_sustainability(details: dict[str, str], weight_grams: int, label: str) -> None:
+    assert sustainability(product(details=details, weight_grams=weight_grams)) == label
+
+
+def test_an_empty_catalogue_has_no_newest_product() -> None:
+    assert newest_of([]) == date.min

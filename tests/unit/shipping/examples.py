@@ -1,0 +1,34 @@
+"""A shipment to test with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.common.fields import AddressFields
+from services.shipping.model import Contact, Moment, Shipment, State
+
+ORDER = "ord_1"
+NOW_MS = 1_700_000_000_000
+STEP_MS = 20_000
+CONTACT = Contact(user_id="usr_ada", name="Ada", email="ada@example.com")
+ADDRESS = AddressFields(
+    name="Ada Lovelace",
+    street="Keizersgracht 123",
+    postal_code="1015 CJ",
+    city="Amsterdam",
+    country="NL",
+)
+
+
+def a_shipment(**changes: Any) -> Shipment:
+    """A parcel that was just prepared."""
+    shipment = Shipment(
+        id=ORDER,
+        contact=CONTACT,
+        address=ADDRESS,
+        weight_grams=1200,
+        service="standard",
+        state=State.PREPARED,
+        history=(Moment(state=State.PREPARED, at_ms=NOW_MS, place="Utrecht warehouse"),),
+    )
+    return shipment.model_copy(update=changes)

@@ -1,0 +1,181 @@
+"""Several processes on one database: who moves a parcel, and what a dead one leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from services.common.clock import now_ms
+from services.common.documents import Documents, SqliteStore, Stored, StoreUnavailable
+from services.common.errors import Kind, ShopError
+from services.shipping.clients import Notifications
+from services.shipping.model import SHIPMENTS, Event, Shipment, State
+from services.shipping.service import Shipments
+from services.shipping.settings import ShippingSettings
+from services.shipping.store import ShipmentStore
+from tests.unit.shipping.examples import ADDRESS, CONTACT
+
+HOUR_MS = 3_600_000
+TOLD = (State.IN_TRANSIT, State.DELIVERED)
+
+
+class Inbox(Notifications):
+    """What the customers were told, by every process.
+
+    :ivar unreachable: ids of orders whose customers cannot be told.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.unreachable: set[str] = set()
+
+    async def deliver(self, shipment: Shipment, event: Event) -> None:
+        if shipment.id in self.unreachable:
+            raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")
+        self.told.append(event.id)
+
+
+class FrailStore(ShipmentStore):
+    """Can be lost between two writes, as when its process dies there.
+
+    :ivar saves_left: how many writes succeed until then.
+    """
+
+    saves_left = 1_000_000
+
+    async def save(self, stored: Stored[Shipment], shipment: Shipment) -> Stored[Shipment]:
+        if not self.saves_left:
+            raise StoreUnavailable
+        self.saves_left -= 1
+        return await super().save(stored, shipment)
+
+
+class Process:
+    """One process, with its own connections to the database."""
+
+    def __init__(self, store: FrailStore, inbox: Inbox) -> None:
+        settings = ShippingSettings(shipping_step_seconds=20.0)
+        self.store = store
+        self.shipments = Shipments(store, inbox, settings, TracerProvider().get_tracer("test"))
+
+    async def dispatched(self, *order_ids: str) -> None:
+        """Prepares parcels and hands them to the carrier."""
+        for order_id in order_ids:
+            await self.shipments.create(
+                order_id=order_id,
+                contact=CONTACT,
+                address=ADDRESS,
+                weight_grams=1200,
+                service="standard",
+            )
+            await self.shipments.dispatch(order_id)
+
+    async def make_due(self) -> None:
+        """Lets the time of every parcel have come that waits for anything."""
+        for stored in await self.store.due(now_ms() + HOUR_MS, 100):
+            moves_ms = None if stored.value.moves_ms is None else now_ms()
+            change = {"due_ms": now_ms(), "moves_ms": moves_ms}
+            await self.store.save(stored, stored.value.model_copy(update=change))
+
+    async def shipment(self, order_id: str) -> Shipment:
+        """A parcel as it is stored."""
+        return await self.shipments.get("usr_ada", order_id)
+
+
+class World:
+    """The processes, their database and whom they tell."""
+
+    def __init__(self, database: Path, resources: AsyncExitStack) -> None:
+        self.inbox = Inbox()
+        self._database = database
+        self._resources = resources
+
+    async def process(self) -> Process:
+        """Starts one more."""
+        database = SqliteStore(self._database, synchronous="NORMAL")
+        self._resources.push_async_callback(database.close)
+        store = FrailStore(await Documents.open(database, SHIPMENTS, Shipment))
+        return Process(store, self.inbox)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncGenerator[World]:
+    async with AsyncExitStack() as resources:
+        yield World(tmp_path / "shipping.db", resources)
+
+
+async def test_sweeping_at_once_moves_each_parcel_by_one_stage(world: World) -> None:
+    processes = [await world.process() for _ in range(3)]
+    order_ids = [f"ord_{number}" for number in range(12)]
+    await processes[0].dispatched(*order_ids)
+    for stages in (3, 4, 5, 5):
+        await processes[0].make_due()
+        await asyncio.gather(*(process.shipments.move_on() for process in processes))
+        for order_id in order_ids:
+            history = (await processes[0].shipment(order_id)).history
+            assert len(history) == len({moment.state for moment in history}) == stages
+    assert set(world.inbox.told) == {f"{order}:{state}" for order in order_ids for state in TOLD}
+
+
+async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(world: World) -> None:
+    one, other = await world.process(), await world.process()
+    outcomes: Counter[State] = Counter()
+    for number in range(20):
+        order_id = f"ord_{number}"
+        await one.dispatched(order_id)
+        await one.make_due()
+        _, cancelled = await asyncio.gather(
+            one.shipments.move_on(), other.shipments.cancel(order_id), return_exceptions=True
+        )
+        shipment = await one.shipment(order_id)
+        outcomes[shipment.state] += 1
+        if shipment.state is State.CANCELLED:
+            assert cancelled is None
+            assert (shipment.events, shipment.due_ms) == ((), None)
+            assert f"{order_id}:in-transit" not in world.inbox.told
+        else:
+            assert isinstance(cancelled, ShopError)
+            assert cancelled.code == "shipment-under-way"
+            assert State.CANCELLED not in {moment.state for moment in shipment.history}
+    assert set(outcomes) <= {State.CANCELLED, State.IN_TRANSIT}
+
+
+@pytest.mark.parametrize("saves_left", [0, 1])
+async def test_what_a_process_leaves_undone_another_does(world: World, saves_left: int) -> None:
+    """It dies before it has moved the parcel, or after it has told of it: then that is repeated."""
+    doomed, survivor = await world.process(), await world.process()
+    await doomed.dispatched("ord_1")
+    await doomed.make_due()
+    doomed.store.saves_left = saves_left
+    with pytest.raises(StoreUnavailable):
+        await doomed.shipments.move_on()
+    await survivor.shipments.move_on()
+    shipment = await survivor.shipment("ord_1")
+    assert (shipment.state, shipment.events) == (State.IN_TRANSIT, ())
+    assert [moment.state for moment in shipment.history].count(State.IN_TRANSIT) == 1
+    assert world.inbox.told == ["ord_1:in-transit"] * (1 + saves_left), "always under the same id"
+
+
+async def test_a_customer_who_cannot_be_told_holds_up_nobody(world: World) -> None:
+    process = await world.process()
+    await process.dispatched("ord_1", "ord_2")
+    world.inbox.unreachable = {"ord_1"}
+    for _ in range(3):
+        await process.make_due()
+        await process.shipments.move_on()
+    assert world.inbox.told == ["ord_2:in-transit", "ord_2:delivered"]
+    waiting = await process.shipment("ord_1")
+    assert waiting.state is State.DELIVERED
+    assert waiting.due_ms is not None
+    assert waiting.due_ms > now_ms(), "after a pause"
+    world.inbox.unreachable = set()
+    await process.make_due()
+    await process.shipments.move_on()
+    assert world.inbox.told[2:] == ["ord_1:in-transit", "ord_1:delivered"], "nothing was lost"
+    assert (await process.shipment("ord_1")).due_ms is None

@@ -1,0 +1,832 @@
+"""The Stripe sandbox, driven by Stripe's own SDK: it has to behave as the shop will find Stripe."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import stripe
+from stripe.params import PaymentIntentCreateParams
+
+from services.common.errors import ConfigurationError
+from services.stripe_sandbox.faults import Dice, Faults
+from services.stripe_sandbox.model import PaymentIntent, Status
+from services.stripe_sandbox.server import running
+from services.stripe_sandbox.settings import SandboxSettings, read_settings
+from services.stripe_sandbox.store import Books, Store, StoredAnswer
+
+KEY = "sk_test_sandbox"
+COMMAND = (sys.executable, "-m", "services.stripe_sandbox")
+START_SECONDS = 20.0
+
+
+class Shop:
+    """A caller of one sandbox: Stripe's SDK, and plain HTTP for what the SDK does not do."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession, retries: int, key: str) -> None:
+        self.url = url
+        self.http = http
+        self.key = key
+        self.api = stripe.StripeClient(
+            key,
+            base_addresses={"api": url},
+            http_client=stripe.AIOHTTPClient(session=http),
+            max_network_retries=retries,
+        ).v1
+
+    async def pay(
+        self,
+        payment_method: str | None = "pm_card_visa",
+        *,
+        amount: int | None = 2500,
+        order_id: str = "order-1",
+        idempotency_key: str | None = None,
+        **changes: Any,
+    ) -> stripe.PaymentIntent:
+        """Confirms a payment with manual capture, as the shop does."""
+        asked: dict[str, Any] = {
+            "amount": amount,
+            "currency": "eur",
+            "payment_method": payment_method,
+            "payment_method_types": ["card"],
+            "capture_method": "manual",
+            "confirm": True,
+            "error_on_requires_action": True,
+            "metadata": {"order_id": order_id},
+            **changes,
+        }
+        params = PaymentIntentCreateParams(
+            **{name: value for name, value in asked.items() if value is not None}
+        )
+        options: stripe.RequestOptions = (
+            {"idempotency_key": idempotency_key} if idempotency_key else {}
+        )
+        return await self.api.payment_intents.create_async(params, options)
+
+    async def ledger(self, **query: str) -> dict[str, Any]:
+        async with self.http.get(f"{self.url}/sandbox/ledger", params=query) as reply:
+            assert reply.status == 200
+            return await reply.json()
+
+    async def misbehave(self, **faults: float) -> None:
+        async with self.http.post(f"{self.url}/sandbox/faults", json=faults) as reply:
+            assert reply.status == 200, await reply.text()
+
+    async def post(
+        self, path: str, form: str, **headers: str
+    ) -> tuple[int, dict[str, Any], Mapping[str, str]]:
+        """Status, body and headers of a request that the SDK would not send."""
+        sent = {
+            "Authorization": f"Bearer {self.key}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        async with self.http.post(self.url + path, data=form, headers=sent) as reply:
+            return reply.status, await reply.json(), reply.headers
+
+
+@asynccontextmanager
+async def shop_at(url: str, *, retries: int = 0, key: str = KEY) -> AsyncGenerator[Shop]:
+    async with aiohttp.ClientSession() as http:
+        yield Shop(url, http, retries, key)
+
+
+@pytest.fixture(scope="module")
+def sandbox_for_all() -> Generator[str]:
+    """One process for all tests that do not stop it; starting and stopping one takes a while."""
+    process = subprocess.Popen(
+        COMMAND,
+        env=os.environ | {"SANDBOX_PORT": "0", "SANDBOX_ALLOW_RESET": "true"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[-1]
+        process.terminate()
+
+
+@pytest.fixture
+async def sandbox(sandbox_for_all: str) -> str:
+    """A sandbox without faults whose books are empty."""
+    async with shop_at(sandbox_for_all) as shop:
+        await shop.misbehave()
+        async with shop.http.delete(f"{shop.url}/sandbox/ledger") as reply:
+            assert reply.status == 204
+    return sandbox_for_all
+
+
+@pytest.fixture
+async def shop(sandbox: str) -> AsyncGenerator[Shop]:
+    async with shop_at(sandbox) as shop:
+        yield shop
+
+
+def error_of(refused: pytest.ExceptionInfo[stripe.StripeError]) -> stripe.ErrorObject:
+    assert refused.value.error is not None
+    return refused.value.error
+
+
+def only_intent(ledger: dict[str, Any]) -> dict[str, Any]:
+    (intent,) = ledger["payment_intents"]
+    return intent
+
+
+class TestPayment:
+    async def test_is_authorized_then_captured(self, shop: Shop) -> None:
+        authorized = await shop.pay()
+        assert authorized.status == "requires_capture"
+        assert (authorized.amount_capturable, authorized.amount_received) == (2500, 0)
+        assert authorized.metadata["order_id"] == "order-1"
+        assert str(authorized.latest_charge).startswith("ch_")
+        assert (await shop.ledger())["totals"]["authorized_open_cents"] == 2500
+
+        captured = await shop.api.payment_intents.capture_async(authorized.id)
+        assert captured.status == "succeeded"
+        assert (captured.amount_capturable, captured.amount_received) == (0, 2500)
+        totals = (await shop.ledger())["totals"]
+        assert (totals["authorized_open_cents"], totals["captured_cents"]) == (0, 2500)
+        assert (await shop.api.payment_intents.retrieve_async(authorized.id)) == captured
+
+    async def test_captures_less_than_was_authorized_and_releases_the_rest(
+        self, shop: Shop
+    ) -> None:
+        intent = await shop.pay()
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.api.payment_intents.capture_async(intent.id, {"amount_to_capture": 2501})
+        assert refused.value.code == "amount_too_large"
+        captured = await shop.api.payment_intents.capture_async(
+            intent.id, {"amount_to_capture": 2000}
+        )
+        assert (captured.amount_capturable, captured.amount_received) == (0, 2000)
+
+    async def test_with_automatic_capture_is_captured_at_once(self, shop: Shop) -> None:
+        intent = await shop.pay("pm_card_mastercard", capture_method=None)
+        assert (intent.status, intent.amount_received) == ("succeeded", 2500)
+
+    async def test_cannot_be_captured_twice(self, shop: Shop) -> None:
+        intent = await shop.pay()
+        await shop.api.payment_intents.capture_async(intent.id)
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.api.payment_intents.capture_async(intent.id)
+        assert refused.value.http_status == 400
+        assert refused.value.code == "payment_intent_unexpected_state"
+        intent_told = error_of(refused).payment_intent
+        assert intent_told is not None
+        assert intent_told.status == "succeeded"
+        assert (await shop.ledger())["totals"]["captured_cents"] == 2500
+
+    async def test_can_be_canceled_until_it_is_captured(self, shop: Shop) -> None:
+        released = await shop.pay(order_id="released")
+        canceled = await shop.api.payment_intents.cancel_async(
+            released.id, {"cancellation_reason": "requested_by_customer"}
+        )
+        assert (canceled.status, canceled.amount_capturable) == ("canceled", 0)
+        assert canceled.cancellation_reason == "requested_by_customer"
+        with pytest.raises(stripe.InvalidRequestError, match="status of canceled"):
+            await shop.api.payment_intents.capture_async(released.id)
+
+        paid = await shop.pay(order_id="paid")
+        await shop.api.payment_intents.capture_async(paid.id)
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.api.payment_intents.cancel_async(paid.id)
+        assert refused.value.code == "payment_intent_unexpected_state"
+
+    async def test_can_be_confirmed_after_it_was_made(self, shop: Shop) -> None:
+        later: dict[str, Any] = {"confirm": None, "error_on_requires_action": None}
+        intent = await shop.pay(**later)
+        assert intent.status == "requires_confirmation"
+        confirmed = await shop.api.payment_intents.confirm_async(intent.id)
+        assert confirmed.status == "requires_capture"
+        with pytest.raises(stripe.InvalidRequestError, match="status of requires_capture"):
+            await shop.api.payment_intents.confirm_async(intent.id)
+
+        empty = await shop.pay(payment_method=None, **later)
+        assert empty.status == "requires_payment_method"
+        with pytest.raises(stripe.InvalidRequestError, match="missing a payment method"):
+            await shop.api.payment_intents.confirm_async(empty.id)
+        chosen = await shop.api.payment_intents.confirm_async(
+            empty.id, {"payment_method": "pm_card_visa"}
+        )
+        assert chosen.status == "requires_capture"
+
+    async def test_needs_a_return_url_unless_redirects_are_ruled_out(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError, match="return_url"):
+            await shop.pay(payment_method_types=None)
+        intent = await shop.pay(
+            payment_method_types=None,
+            automatic_payment_methods={"enabled": True, "allow_redirects": "never"},
+        )
+        assert intent.status == "requires_capture"
+
+    @pytest.mark.parametrize(
+        ("card", "code", "decline_code", "message"),
+        [
+            ("pm_card_visa_chargeDeclined", "card_declined", "generic_decline", "was declined"),
+            (
+                "pm_card_visa_chargeDeclinedInsufficientFunds",
+                "card_declined",
+                "insufficient_funds",
+                "insufficient funds",
+            ),
+            (
+                "pm_card_chargeDeclinedInsufficientFunds",
+                "card_declined",
+                "insufficient_funds",
+                "insufficient funds",
+            ),
+            ("pm_card_visa_chargeDeclinedLostCard", "card_declined", "lost_card", "was declined"),
+            (
+                "pm_card_visa_chargeDeclinedStolenCard",
+                "card_declined",
+                "stolen_card",
+                "was declined",
+            ),
+            ("pm_card_chargeDeclinedExpiredCard", "expired_card", "expired_card", "has expired"),
+            (
+                "pm_card_chargeDeclinedIncorrectCvc",
+                "incorrect_cvc",
+                "incorrect_cvc",
+                "security code",
+            ),
+            (
+                "pm_card_chargeDeclinedProcessingError",
+                "processing_error",
+                "processing_error",
+                "error occurred while processing your card",
+            ),
+            (
+                "pm_card_authenticationRequired",
+                "authentication_required",
+                "authentication_not_handled",
+                "authentication action",
+            ),
+        ],
+    )
+    async def test_is_declined_as_the_card_says(
+        self, shop: Shop, card: str, code: str, decline_code: str, message: str
+    ) -> None:
+        with pytest.raises(stripe.CardError, match=message) as declined:
+            await shop.pay(card)
+        error = error_of(declined)
+        assert declined.value.http_status == 402
+        assert (error.type, error.code, error.decline_code) == ("card_error", code, decline_code)
+        assert error.doc_url is not None
+        intent = only_intent(await shop.ledger())
+        assert intent["status"] == "requires_payment_method"
+        assert intent["last_payment_error"]["decline_code"] == decline_code
+        assert intent["amount_capturable"] == intent["amount_received"] == 0
+
+    async def test_waits_for_authentication_when_the_caller_can_handle_it(self, shop: Shop) -> None:
+        intent = await shop.pay("pm_card_authenticationRequired", error_on_requires_action=None)
+        assert intent.status == "requires_action"
+        assert intent.next_action is not None
+        assert (await shop.ledger())["totals"]["authorized_open_cents"] == 0
+
+    async def test_declined_once_is_paid_with_another_card(self, shop: Shop) -> None:
+        with pytest.raises(stripe.CardError):
+            await shop.pay("pm_card_visa_chargeDeclined")
+        declined = only_intent(await shop.ledger())
+        paid = await shop.api.payment_intents.confirm_async(
+            declined["id"], {"payment_method": "pm_card_visa"}
+        )
+        assert paid.status == "requires_capture"
+        assert paid.last_payment_error is None
+
+
+class TestRefund:
+    async def test_gives_back_parts_up_to_what_was_captured(self, shop: Shop) -> None:
+        intent = await shop.pay()
+        await shop.api.payment_intents.capture_async(intent.id)
+        first = await shop.api.refunds.create_async(
+            {"payment_intent": intent.id, "amount": 1000, "reason": "requested_by_customer"}
+        )
+        assert (first.amount, first.status, first.reason) == (
+            1000,
+            "succeeded",
+            "requested_by_customer",
+        )
+        with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded") as refused:
+            await shop.api.refunds.create_async({"payment_intent": intent.id, "amount": 1501})
+        assert refused.value.code is None
+        assert error_of(refused).param == "amount"
+        rest = await shop.api.refunds.create_async({"payment_intent": intent.id})
+        assert rest.amount == 1500
+        with pytest.raises(stripe.InvalidRequestError) as again:
+            await shop.api.refunds.create_async({"payment_intent": intent.id})
+        assert again.value.code == "charge_already_refunded"
+
+        listed = await shop.api.refunds.list_async({"payment_intent": intent.id})
+        assert [refund.id for refund in listed.data] == [rest.id, first.id]
+        assert (await shop.api.refunds.retrieve_async(rest.id)) == rest
+        assert (await shop.ledger())["totals"]["refunded_cents"] == 2500
+
+    async def test_needs_a_captured_payment(self, shop: Shop) -> None:
+        authorized = await shop.pay()
+        with pytest.raises(stripe.InvalidRequestError, match="has not been captured"):
+            await shop.api.refunds.create_async({"payment_intent": authorized.id})
+        await shop.api.payment_intents.cancel_async(authorized.id)
+        with pytest.raises(stripe.InvalidRequestError, match="successful charge"):
+            await shop.api.refunds.create_async({"payment_intent": authorized.id})
+        with pytest.raises(stripe.InvalidRequestError) as unknown:
+            await shop.api.refunds.create_async({"payment_intent": "pi_unknown"})
+        assert (unknown.value.http_status, unknown.value.code) == (404, "resource_missing")
+
+
+class TestReading:
+    async def test_lists_newest_first_in_pages(self, shop: Shop) -> None:
+        made = [(await shop.pay(order_id=f"order-{n}")).id for n in range(3)]
+        first = await shop.api.payment_intents.list_async({"limit": 2})
+        assert [intent.id for intent in first.data] == [made[2], made[1]]
+        assert first.has_more
+        rest = await shop.api.payment_intents.list_async({"limit": 2, "starting_after": made[1]})
+        assert [intent.id for intent in rest.data] == [made[0]]
+        assert not rest.has_more
+
+    async def test_lists_by_time(self, shop: Shop) -> None:
+        intent = await shop.pay()
+        since = await shop.api.payment_intents.list_async({"created": {"gte": intent.created}})
+        assert [found.id for found in since.data] == [intent.id]
+        exactly = await shop.api.payment_intents.list_async({"created": intent.created})
+        assert [found.id for found in exactly.data] == [intent.id]
+        after = await shop.api.payment_intents.list_async({"created": {"gt": intent.created}})
+        before = await shop.api.payment_intents.list_async({"created": {"lt": intent.created}})
+        assert after.data == before.data == []
+
+    async def test_refuses_pages_that_do_not_exist(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError) as too_long:
+            await shop.api.payment_intents.list_async({"limit": 101})
+        assert error_of(too_long).param == "limit"
+        with pytest.raises(stripe.InvalidRequestError) as unknown:
+            await shop.api.refunds.list_async({"starting_after": "re_unknown"})
+        assert (unknown.value.http_status, error_of(unknown).param) == (400, "starting_after")
+
+    async def test_finds_by_metadata(self, shop: Shop) -> None:
+        await shop.pay(order_id="other")
+        wanted = await shop.pay(order_id="wanted")
+        found = await shop.api.payment_intents.search_async(
+            {"query": "metadata['order_id']:'wanted'"}
+        )
+        assert [intent.id for intent in found.data] == [wanted.id]
+        with pytest.raises(stripe.InvalidRequestError):
+            await shop.api.payment_intents.search_async({"query": "amount>1"})
+
+    async def test_an_unknown_payment_is_404(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError) as missing:
+            await shop.api.payment_intents.retrieve_async("pi_unknown")
+        assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
+
+    async def test_a_route_that_stripe_has_and_the_sandbox_has_not_is_404(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError, match="Unrecognized request URL"):
+            await shop.api.customers.create_async({"name": "Ada"})
+
+    async def test_ledger_and_totals_of_one_order(self, shop: Shop) -> None:
+        await shop.pay(order_id="a", amount=1000)
+        kept = await shop.pay(order_id="b", amount=2000)
+        await shop.api.payment_intents.capture_async(kept.id)
+        await shop.api.refunds.create_async({"payment_intent": kept.id, "amount": 500})
+        ledger = await shop.ledger(order_id="b")
+        assert only_intent(ledger)["id"] == kept.id
+        assert [refund["amount"] for refund in ledger["refunds"]] == [500]
+        assert ledger["totals"] == {
+            "authorized_open_cents": 0,
+            "captured_cents": 2000,
+            "refunded_cents": 500,
+            "payment_intents": 1,
+            "refunds": 1,
+        }
+        assert (await shop.ledger())["totals"]["authorized_open_cents"] == 1000
+
+
+class TestWrongRequest:
+    @pytest.mark.parametrize(
+        ("changes", "code", "param"),
+        [
+            ({"amount": 49}, "amount_too_small", "amount"),
+            ({"amount": 100_000_000}, "amount_too_large", "amount"),
+            ({"amount": -5}, "parameter_invalid_integer", "amount"),
+            ({"amount": "1.5"}, "parameter_invalid_integer", "amount"),
+            ({"currency": None}, "parameter_missing", "currency"),
+            ({"currency": "xxx"}, None, "currency"),
+            ({"colour": "red"}, "parameter_unknown", "colour"),
+            ({"automatic_payment_methods": {"colour": "red"}}, "parameter_unknown", None),
+            ({"payment_method": "pm_card_none"}, "resource_missing", "payment_method"),
+            ({"payment_method": ""}, "parameter_invalid_empty", "payment_method"),
+            ({"payment_method_types": ["ideal"]}, None, "payment_method_types"),
+            ({"automatic_payment_methods": {"enabled": True}}, None, "payment_method_types"),
+            ({"metadata": {f"k{n}": "v" for n in range(51)}}, None, "metadata"),
+            ({"payment_method": None}, "parameter_missing", "payment_method"),
+            ({"amount": None}, "parameter_missing", "amount"),
+            ({"capture_method": "sometimes"}, None, "capture_method"),
+            ({"confirm": "perhaps"}, None, "confirm"),
+            ({"confirm": None}, None, "error_on_requires_action"),
+            ({"metadata": {"k" * 41: "v"}}, None, "metadata"),
+            ({"metadata": {"k": "v" * 501}}, None, "metadata[k]"),
+            ({"description": "d" * 1001}, "parameter_invalid_string_too_long", "description"),
+        ],
+    )
+    async def test_is_400_and_changes_nothing(
+        self, shop: Shop, changes: dict[str, Any], code: str | None, param: str | None
+    ) -> None:
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.pay(**changes)
+        assert refused.value.http_status == 400
+        assert refused.value.code == code
+        if param is not None:
+            assert error_of(refused).param == param
+        assert (await shop.ledger())["totals"]["payment_intents"] == 0
+
+    @pytest.mark.parametrize(
+        "form", ["amount", "amount=%ff", "a[b=1", "amount=1\x00", "&".join(["x=1"] * 300)]
+    )
+    async def test_that_is_not_a_form_is_400(self, shop: Shop, form: str) -> None:
+        status, body, _ = await shop.post("/v1/payment_intents", form)
+        assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+
+    async def test_of_an_unknown_api_version_is_400(self, shop: Shop) -> None:
+        status, body, _ = await shop.post("/v1/refunds", "", Stripe_Version="newest")
+        assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+
+    async def test_with_too_long_an_idempotency_key_is_400(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError, match="1 to 255 characters"):
+            await shop.pay(idempotency_key="k" * 256)
+
+    async def test_that_is_too_large_is_413(self, shop: Shop) -> None:
+        status, _, _ = await shop.post("/v1/payment_intents", "description=" + "x" * 70_000)
+        assert status == 413
+
+    @pytest.mark.parametrize(
+        "authorization",
+        ["", "Bearer sk_live_0123456789abcdef", "Bearer nonsense", "Basic %%%", "Digest x"],
+    )
+    async def test_without_a_test_key_is_401(self, shop: Shop, authorization: str) -> None:
+        status, body, _ = await shop.post("/v1/refunds", "", Authorization=authorization)
+        assert status == 401
+        assert "0123456789abcdef" not in body["error"]["message"]
+
+    async def test_unknown_key_is_an_authentication_error_of_the_sdk(self, sandbox: str) -> None:
+        async with shop_at(sandbox, key="sk_live_not_here") as shop:
+            with pytest.raises(stripe.AuthenticationError):
+                await shop.pay()
+
+    async def test_takes_the_key_as_a_user_name_too(self, shop: Shop) -> None:
+        credentials = base64.b64encode(f"{KEY}:".encode()).decode()
+        status, body, _ = await shop.post(
+            "/v1/payment_intents",
+            "amount=500&currency=EUR&payment_method_types[]=card",
+            Authorization=f"Basic {credentials}",
+        )
+        assert (status, body["status"]) == (200, "requires_payment_method")
+
+
+class TestIdempotencyKey:
+    async def test_replays_the_same_answer(self, shop: Shop) -> None:
+        form = "amount=500&currency=eur&payment_method_types[]=card"
+        first = await shop.post("/v1/payment_intents", form, Idempotency_Key="k1")
+        again = await shop.post("/v1/payment_intents", form, Idempotency_Key="k1")
+        assert again[:2] == first[:2]
+        assert "Idempotent-Replayed" not in first[2]
+        assert again[2]["Idempotent-Replayed"] == "true"
+        assert again[2]["Idempotency-Key"] == "k1"
+        assert again[2]["Original-Request"] == first[2]["Request-Id"] != again[2]["Request-Id"]
+        assert (await shop.ledger())["totals"]["payment_intents"] == 1
+
+    async def test_replays_a_decline(self, shop: Shop) -> None:
+        errors: list[stripe.CardError] = []
+        for _ in range(2):
+            with pytest.raises(stripe.CardError) as declined:
+                await shop.pay("pm_card_visa_chargeDeclined", idempotency_key="k1")
+            errors.append(declined.value)
+        assert errors[0].http_body == errors[1].http_body
+        assert (await shop.ledger())["totals"]["payment_intents"] == 1
+
+    async def test_replays_a_capture_instead_of_refusing_the_second(self, shop: Shop) -> None:
+        intent = await shop.pay()
+        answers = [
+            await shop.api.payment_intents.capture_async(
+                intent.id, options={"idempotency_key": "capture"}
+            )
+            for _ in range(2)
+        ]
+        assert [answer.status for answer in answers] == ["succeeded", "succeeded"]
+
+    async def test_refuses_other_parameters_and_other_paths(self, shop: Shop) -> None:
+        intent = await shop.pay(idempotency_key="k1")
+        with pytest.raises(stripe.IdempotencyError, match="same parameters"):
+            await shop.pay(amount=9900, idempotency_key="k1")
+        with pytest.raises(stripe.IdempotencyError, match="same endpoint"):
+            await shop.api.payment_intents.capture_async(
+                intent.id, options={"idempotency_key": "k1"}
+            )
+        assert only_intent(await shop.ledger())["status"] == "requires_capture"
+
+    async def test_is_free_again_after_a_request_that_did_not_run(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError):
+            await shop.pay(amount=1, idempotency_key="k1")
+        assert (await shop.pay(idempotency_key="k1")).status == "requires_capture"
+
+    async def test_makes_one_payment_of_twenty_requests_at_once(self, shop: Shop) -> None:
+        await shop.misbehave(delay_ms=30)
+        results = await asyncio.gather(
+            *(shop.pay(idempotency_key="k1") for _ in range(20)), return_exceptions=True
+        )
+        paid = {result.id for result in results if isinstance(result, stripe.PaymentIntent)}
+        refused = [result for result in results if isinstance(result, stripe.StripeError)]
+        assert len(paid) == 1
+        assert refused
+        assert {error.http_status for error in refused} == {409}
+        assert {error.error.code for error in refused if error.error} == {"idempotency_key_in_use"}
+        assert (await shop.ledger())["totals"]["payment_intents"] == 1
+
+    async def test_lets_the_sdk_retry_what_is_in_flight(self, sandbox: str) -> None:
+        async with shop_at(sandbox, retries=4) as shop:
+            await shop.misbehave(delay_ms=30)
+            paid = await asyncio.gather(*(shop.pay(idempotency_key="k1") for _ in range(5)))
+            assert len({intent.id for intent in paid}) == 1
+
+    async def test_expires_after_a_day(self) -> None:
+        now = 1_000_000.0
+        store = Store(None, clock=lambda: now)
+        await store.open()
+        answer = StoredAnswer("/v1/refunds", "f", 200, "{}", "req_1")
+
+        def remember(books: Books) -> None:
+            books.remember("k1", answer)
+
+        await store.run(remember)
+        now += 24 * 3600 - 1
+        assert await store.run(lambda books: books.answer("k1")) == answer
+        now += 1
+        assert await store.run(lambda books: books.answer("k1")) is None
+        await store.run(remember)  # the key is free again
+        await store.close()
+
+
+class TestFaults:
+    async def test_a_failure_before_the_effect_leaves_nothing_behind(self, shop: Shop) -> None:
+        await shop.misbehave(failure_rate=1)
+        with pytest.raises(stripe.APIError) as failed:
+            await shop.pay(idempotency_key="k1")
+        assert failed.value.http_status in {500, 503}
+        await shop.misbehave()
+        assert (await shop.ledger())["totals"]["payment_intents"] == 0
+        assert (await shop.pay(idempotency_key="k1")).status == "requires_capture"
+
+    async def test_a_lost_reply_is_found_by_the_same_key(self, shop: Shop) -> None:
+        await shop.misbehave(lost_reply_rate=1)
+        with pytest.raises(stripe.APIConnectionError):
+            await shop.pay(idempotency_key="k1")
+        await shop.misbehave()
+        lost = only_intent(await shop.ledger())
+        assert lost["status"] == "requires_capture"
+        assert (await shop.pay(idempotency_key="k1")).id == lost["id"]
+        assert (await shop.ledger())["requests"] == {"lost_reply": 1, "replayed": 1}
+
+    async def test_a_stored_failure_is_replayed_though_the_effect_is_there(
+        self, shop: Shop
+    ) -> None:
+        await shop.misbehave(stored_failure_rate=1)
+        with pytest.raises(stripe.APIError):
+            await shop.pay(idempotency_key="k1")
+        await shop.misbehave()
+        with pytest.raises(stripe.APIError) as replayed:
+            await shop.pay(idempotency_key="k1")
+        assert replayed.value.http_status == 500
+        assert only_intent(await shop.ledger())["status"] == "requires_capture"
+
+    async def test_rate_limits(self, shop: Shop) -> None:
+        await shop.misbehave(rate_limit_rate=1)
+        with pytest.raises(stripe.RateLimitError):
+            await shop.pay()
+
+    async def test_the_sdk_gets_a_payment_through_all_of_them(self, sandbox: str) -> None:
+        async with shop_at(sandbox, retries=8) as shop:
+            await shop.misbehave(failure_rate=0.3, lost_reply_rate=0.3, delay_jitter_ms=5, seed=7)
+            paid = await shop.pay()
+            captured = await shop.api.payment_intents.capture_async(paid.id)
+            assert captured.status == "succeeded"
+            assert (await shop.ledger())["totals"]["payment_intents"] == 1
+
+    def test_repeat_under_the_same_seed(self) -> None:
+        faults = Faults(
+            delay_ms=10, delay_jitter_ms=10, failure_rate=0.5, lost_reply_rate=0.5, seed=42
+        )
+        one, other = Dice(faults), Dice(faults)
+        sequence = [one.roll() for _ in range(50)]
+        assert sequence == [other.roll() for _ in range(50)]
+        assert len(set(sequence)) > 1
+        elsewhere = Dice(faults.model_copy(update={"seed": 43}))
+        assert sequence != [elsewhere.roll() for _ in range(50)]
+
+    async def test_repeat_under_the_same_seed_over_http(self, shop: Shop) -> None:
+        async def outcomes() -> list[int]:
+            await shop.misbehave(failure_rate=0.3, rate_limit_rate=0.3, seed=42)
+            form = "amount=500&currency=eur"
+            return [(await shop.post("/v1/payment_intents", form))[0] for _ in range(20)]
+
+        first = await outcomes()
+        assert {200, 429} < set(first) <= {200, 429, 500, 503}
+        assert await outcomes() == first
+
+    @pytest.mark.parametrize(
+        "faults", ['{"failure_rate": 2}', '{"colour": 1}', "nonsense", '{"delay_ms": -1}']
+    )
+    async def test_wrong_ones_are_refused(self, shop: Shop, faults: str) -> None:
+        async with shop.http.post(f"{shop.url}/sandbox/faults", data=faults) as reply:
+            assert reply.status == 400
+        async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
+            assert await reply.json() == Faults().model_dump()
+
+
+class TestOwnRoutes:
+    async def test_page_escapes_what_it_shows(self, shop: Shop) -> None:
+        await shop.pay(order_id="<script>alert(1)</script>")
+        async with shop.http.get(shop.url + "/") as reply:
+            html = await reply.text()
+            assert reply.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "&lt;script&gt;alert(1)" in html
+        assert "<script" not in html
+        assert "25.00 EUR" in html
+
+    async def test_reset_forgets_everything(self, shop: Shop) -> None:
+        first = await shop.pay(idempotency_key="k1")
+        async with shop.http.delete(f"{shop.url}/sandbox/ledger") as reply:
+            assert reply.status == 204
+        ledger = await shop.ledger()
+        assert (ledger["payment_intents"], ledger["requests"]) == ([], {})
+        assert (await shop.pay(idempotency_key="k1")).id != first.id
+
+    async def test_reset_is_refused_unless_it_was_allowed(self) -> None:
+        async with running(SandboxSettings(port=0)) as url, shop_at(url) as shop:
+            await shop.pay()
+            async with shop.http.delete(f"{shop.url}/sandbox/ledger") as reply:
+                assert reply.status == 403
+            assert (await shop.ledger())["totals"]["payment_intents"] == 1
+
+    async def test_probes(self, shop: Shop) -> None:
+        for path in ("/livez", "/readyz"):
+            async with shop.http.get(shop.url + path) as reply:
+                assert (reply.status, await reply.json()) == (200, {"status": "ok"})
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("SANDBOX_PORT", "http"),
+            ("SANDBOX_FAULTS__FAILURE_RATE", "2"),
+            ("SANDBOX_ALLOW_RESET", "perhaps"),
+        ],
+    )
+    def test_a_wrong_one_is_named_in_one_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigurationError, match=rf"^The setting {name} is wrong: .*\.$"):
+            read_settings()
+
+    def test_faults_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SANDBOX_FAULTS", '{"delay_ms": 5, "seed": 3}')
+        monkeypatch.setenv("SANDBOX_FAULTS__LOST_REPLY_RATE", "0.5")
+        assert read_settings().faults == Faults(delay_ms=5, seed=3, lost_reply_rate=0.5)
+        monkeypatch.setenv("SANDBOX_FAULTS", "{")
+        with pytest.raises(ConfigurationError, match="JSON"):
+            read_settings()
+
+    async def test_a_taken_port_is_named(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} cannot be used"):
+                async with running(SandboxSettings(port=port)):
+                    pass
+
+    async def test_a_data_directory_in_use_is_named(self, tmp_path: Path) -> None:
+        settings = SandboxSettings(port=0, data_dir=tmp_path)
+        async with running(settings):
+            with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path))):
+                async with running(settings):
+                    pass
+
+
+@asynccontextmanager
+async def sandbox_process(
+    data: Path, **environment: str
+) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+    """The sandbox as a process of its own, and its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        env=os.environ | {"SANDBOX_PORT": "0", "SANDBOX_DATA_DIR": str(data)} | environment,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
+        yield line.decode().split()[-1], process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+class TestProcess:
+    async def test_remembers_effects_and_answers_after_kill_9(self, tmp_path: Path) -> None:
+        async with sandbox_process(tmp_path) as (url, process), shop_at(url) as shop:
+            paid = await shop.pay(idempotency_key="authorize")
+            await shop.api.payment_intents.capture_async(
+                paid.id, options={"idempotency_key": "capture"}
+            )
+            with pytest.raises(stripe.CardError):
+                await shop.pay("pm_card_visa_chargeDeclined", idempotency_key="declined")
+            await shop.misbehave(lost_reply_rate=1)
+            with pytest.raises(stripe.APIConnectionError):
+                await shop.pay(order_id="lost", idempotency_key="lost")
+            before = await shop.ledger()
+            process.kill()
+            await process.wait()
+
+        async with sandbox_process(tmp_path) as (url, _), shop_at(url) as shop:
+            after = await shop.ledger()
+            assert after["payment_intents"] == before["payment_intents"]
+            assert after["totals"] == before["totals"]
+            assert (await shop.pay(idempotency_key="authorize")).id == paid.id
+            with pytest.raises(stripe.CardError):
+                await shop.pay("pm_card_visa_chargeDeclined", idempotency_key="declined")
+            found = await shop.pay(order_id="lost", idempotency_key="lost")
+            assert found.id == only_intent(await shop.ledger(order_id="lost"))["id"]
+            assert (await shop.ledger())["totals"] == before["totals"]
+
+    async def test_killed_amid_a_burst_has_what_it_acknowledged_and_nothing_twice(
+        self, tmp_path: Path
+    ) -> None:
+        keys = [f"k{n}" for n in range(60)]
+        async with sandbox_process(tmp_path) as (url, process), shop_at(url) as shop:
+            first_ten = asyncio.Semaphore(0)
+            acknowledged: dict[str, str] = {}
+
+            async def pay(key: str) -> None:
+                acknowledged[key] = (await shop.pay(order_id=key, idempotency_key=key)).id
+                first_ten.release()
+
+            paying = [asyncio.create_task(pay(key)) for key in keys]
+            for _ in range(10):
+                await first_ten.acquire()
+            process.kill()
+            await asyncio.gather(*paying, return_exceptions=True)
+
+        async with sandbox_process(tmp_path) as (url, _), shop_at(url) as shop:
+            for key in keys:
+                again = await shop.pay(order_id=key, idempotency_key=key)
+                assert acknowledged.get(key, again.id) == again.id
+            assert (await shop.ledger())["totals"]["payment_intents"] == len(keys)
+
+    async def test_lets_requests_in_flight_finish_on_sigterm(self, tmp_path: Path) -> None:
+        async with (
+            sandbox_process(tmp_path, SANDBOX_FAULTS__DELAY_MS="300") as (url, process),
+            shop_at(url) as shop,
+        ):
+            both = {asyncio.create_task(shop.pay(idempotency_key="k1")) for _ in range(2)}
+            (refused,), (paying,) = await asyncio.wait(
+                both, return_when=asyncio.FIRST_COMPLETED
+            )  # the one that is refused at once shows that the other is in flight
+            assert isinstance(refused.exception(), stripe.APIError)
+            process.send_signal(signal.SIGTERM)
+            assert (await paying).status == "requires_capture"
+            assert await asyncio.wait_for(process.wait(), START_SECONDS) == 0
+
+    async def test_does_not_start_with_a_wrong_setting(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            env=os.environ | {"SANDBOX_PORT": "many"},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, stderr = await process.communicate()
+        assert process.returncode == 1
+        assert stderr.decode().startswith("The setting SANDBOX_PORT is wrong: ")
+        assert stderr.decode().count("\n") == 1
+
+
+def test_a_stored_payment_reads_back_as_it_was() -> None:
+    intent = PaymentIntent(
+        id="pi_1",
+        client_secret="pi_1_secret",
+        created=1,
+        amount=100,
+        currency="eur",
+        capture_method="manual",
+        payment_method_types=["card"],
+        automatic_payment_methods=None,
+        status=Status("requires_capture"),
+    )
+    assert intent.status is Status.REQUIRES_CAPTURE

@@ -21,6 +21,7 @@ class Cookie(StrEnum):
     CART = "cart"
     NOTICE = "notice"
     SEEN = "seen"
+    MADE = "made"
 
 
 _LIFETIME_SECONDS: Mapping[Cookie, int | None] = {
@@ -30,6 +31,7 @@ _LIFETIME_SECONDS: Mapping[Cookie, int | None] = {
     Cookie.CART: 90 * 24 * 3600,
     Cookie.NOTICE: 120,
     Cookie.SEEN: 30 * 24 * 3600,
+    Cookie.MADE: 60,
 }
 
 

@@ -17,9 +17,10 @@ from starlette.types import Scope
 
 from services.common import context
 from services.common.telemetry import trace_id
+from services.frontend.cookies import Cookie
 from services.frontend.model import COUNTRIES, MAX_QUANTITY, money
 from services.frontend.visit import Visit
-from services.frontend.waterfall import waterfall
+from services.frontend.waterfall import Waterfall, waterfall
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -104,14 +105,9 @@ class Renderer:
         **values: Any,
     ) -> Response:
         """A whole page, with the panel that shows how it was made."""
-        request = context.current()
-        panel = waterfall(
-            request.log,
-            trace_id=trace_id(),
-            request_id=request.request_id,
-            page_milliseconds=1000 * (time.perf_counter() - visit.started),
+        text = self._environment.get_template(template).render(
+            visit=visit, panel=_made(visit), **values
         )
-        text = self._environment.get_template(template).render(visit=visit, panel=panel, **values)
         response = HTMLResponse(text, status_code=status, headers=dict(headers or {}))
         visit.jar.apply(response)
         return response
@@ -124,7 +120,11 @@ class Renderer:
         return response
 
     def redirect(self, visit: Visit, path: str) -> Response:
-        """Sends the visitor on, by GET (RFC 9110 §15.4.4)."""
+        """Sends the visitor on, by GET (RFC 9110 §15.4.4), with what was done for them so far."""
+        made = _made(visit)
+        kept = made.to_cookie(visit.seal) if made.rows else None
+        if kept is not None:
+            visit.jar.put(Cookie.MADE, kept)
         response = RedirectResponse(path, status_code=303)
         visit.jar.apply(response)
         return response
@@ -133,6 +133,17 @@ class Renderer:
 def picture_url(product_id: str, version: str = "v1") -> str:
     """Where a product's picture is; the version lets browsers keep it."""
     return f"/pictures/{product_id}.svg?v={version}"
+
+
+def _made(visit: Visit) -> Waterfall:
+    """All calls that were made for this visit until now."""
+    request = context.current()
+    return waterfall(
+        request.log,
+        trace_id=trace_id(),
+        request_id=request.request_id,
+        page_milliseconds=1000 * (time.perf_counter() - visit.started),
+    )
 
 
 def _day(at: datetime) -> str:

@@ -20,6 +20,7 @@ from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
 from services.frontend.service import Departments
 from services.frontend.session import Session, Sessions
+from services.frontend.waterfall import Waterfall, waterfall_from_cookie
 
 _NOTICE = "notice"
 _SEEN = "seen"
@@ -43,6 +44,7 @@ class Visit:
 
     :param session: None for a guest.
     :param canary: whether the visitor sees the preview of the new catalogue.
+    :param made_before: the calls of the request that sent the visitor here, such as a purchase.
     :param id_sent: the visit's id as the browser sent it; None on the first page.
     """
 
@@ -56,6 +58,7 @@ class Visit:
     cart: Cart
     seen: tuple[str, ...]
     departments: Sequence[Category] = ()
+    made_before: Waterfall | None = None
     notices: list[Notice] = field(default_factory=list[Notice])
     started: float = field(default_factory=time.perf_counter)
 
@@ -157,6 +160,7 @@ class Visits:
         if id_sent is None:
             visit.renew_id()
         self._read_notice(visit)
+        self._read_made(visit)
         self._read_cart(visit)
         return visit
 
@@ -179,6 +183,12 @@ class Visits:
                 visit.tell(text, cast("Tone", tone))
             case _:
                 return
+
+    def _read_made(self, visit: Visit) -> None:
+        text = visit.jar.get(Cookie.MADE)
+        if text is not None:
+            visit.made_before = waterfall_from_cookie(self._seal, text)
+            visit.jar.drop(Cookie.MADE)
 
     def _opened(
         self, jar: CookieJar, cookie: Cookie, purpose: str, max_age_seconds: int | None = None

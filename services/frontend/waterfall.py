@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from services.common.record import Call, CallLog
+from services.common.record import Call, CallLog, Served, decode, encode
+from services.frontend.sealing import Seal
+
+_PURPOSE = "made"
+_COOKIE_SECONDS = 60
+_MAX_COOKIE_LENGTH = 3500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,19 @@ class Waterfall:
     """
 
     rows: Sequence[Row]
+    calls: tuple[Call, ...]
     dropped: int
     trace_id: str
     request_id: str
     page_milliseconds: float
+
+    def to_cookie(self, seal: Seal) -> str | None:
+        """The same for the page that the visitor is sent to; None when it is too much for a
+        cookie (RFC 6265 §6.1 has browsers keep 4096 bytes).
+        """
+        served = Served("", "", "", self.page_milliseconds, self.calls, self.dropped)
+        text = seal.close(_PURPOSE, [encode(served), self.trace_id, self.request_id])
+        return text if len(text) <= _MAX_COOKIE_LENGTH else None
 
     @property
     def services(self) -> int:
@@ -50,10 +64,28 @@ def waterfall(
     longest = max((call.milliseconds for call in log.calls), default=0.0)
     return Waterfall(
         rows=list(_rows(log.calls, 0, longest)),
+        calls=tuple(log.calls),
         dropped=log.dropped,
         trace_id=trace_id,
         request_id=request_id,
         page_milliseconds=page_milliseconds,
+    )
+
+
+def waterfall_from_cookie(seal: Seal, text: str) -> Waterfall | None:
+    """What `to_cookie` has kept; None when it is not that (any more)."""
+    match seal.open(_PURPOSE, text, _COOKIE_SECONDS):
+        case [str(record), str(trace_id), str(request_id)]:
+            served = decode(record)
+        case _:
+            return None
+    if served is None:
+        return None
+    return waterfall(
+        CallLog(list(served.calls), served.dropped),
+        trace_id=trace_id,
+        request_id=request_id,
+        page_milliseconds=served.milliseconds,
     )
 
 

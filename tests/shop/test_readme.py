@@ -43,6 +43,7 @@ def test_every_make_target_it_names_exists() -> None:
 
 
 def test_every_picture_and_link_into_the_repository_exists() -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README.read_text(encoding="utf-8"))
+    text = README.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
     missing = [link for link in links if not (README.parent / link).exists()]
     assert not missing

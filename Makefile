@@ -55,8 +55,8 @@ screenshots: $(VENV)/.test  ## The pictures in the README, made anew
 
 ##@ Tests and checks
 
-test: $(VENV)/.test  ## All tests, with coverage. Less: make test-unit, -contract, -shop, -browser, or PYTEST_ARGS='-k cart'
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+test: $(VENV)/.test  ## All tests. Less: make test-unit, -contract, -shop, -browser, or PYTEST_ARGS='-k cart'. COVERAGE=1 measures it
+	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST_ARGS)
 
 # One folder of tests: test-unit runs tests/unit.
 test-unit test-contract test-shop test-browser: test-%: $(VENV)/.test

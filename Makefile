@@ -3,12 +3,23 @@
 PYTHON ?= python3
 BASE_URL ?= http://127.0.0.1:8080
 PYTEST_ARGS ?=
+# How many processes run the tests. As these often wait for others, three are what keeps two processors busy.
+WORKERS ?= 3
 LOCUST_ARGS ?=
+# A program that starts a MongoDB server, with mongod's options and --portFile; without one its tests are skipped.
+MONGODB_SERVER ?=
+# A program that makes a test cluster (`up`, `images`, `env`, `build -t NAME`). Without one KUBECONFIG says which cluster
+# is meant, and docker and kind build the image and load it.
+CLUSTER_KIT ?=
+IMAGE ?= meshmart:0.1.0
+KIND_CLUSTER ?= meshmart
+# none, istio or linkerd
+MESH ?= none
 
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard services/pb/*.proto))
-CODE := services tests tools loadtest
+CODE := services tests tools loadtest helm
 
 # Pyright comes whole in its wheel: no look-up of newer releases, and the Node.js of the lock, not the machine's.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -16,10 +27,12 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := off
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
+export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit test-contract test-shop test-browser check format proto proto-check \
-	lock lock-check load load-check bench-start diagram screenshots clean
+.PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog \
+	up down image test-cluster goldens bench-install sbom audit check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -55,12 +68,33 @@ screenshots: $(VENV)/.test  ## The pictures in the README, made anew
 
 ##@ Tests and checks
 
+# A file's tests share shops and stay together; the files with the longest ones come first. PYTEST_ARGS=-n0 runs all in
+# one process, as `python -m pytest` does.
+pytest = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.test  ## All tests. Less: make test-unit, -contract, -shop, -browser, or PYTEST_ARGS='-k cart'. COVERAGE=1 measures it
-	@$(BIN)/python -m pytest $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST_ARGS)
+	@$(pytest) $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST_ARGS)
 
 # One folder of tests: test-unit runs tests/unit.
 test-unit test-contract test-shop test-browser: test-%: $(VENV)/.test
-	@$(BIN)/python -m pytest tests/$* $(PYTEST_ARGS)
+	@$(pytest) tests/$* $(PYTEST_ARGS)
+
+# Without a SEED one is drawn, and printed.
+chaos: $(VENV)/.test  ## Buys while everything goes wrong, then checks every order (CHECKOUTS=2000 CLIENTS=16 SEED= STORE=sqlite)
+	@$(BIN)/python -m tests.chaos --checkouts $(or $(CHECKOUTS),2000) --clients $(or $(CLIENTS),16) \
+		$(if $(SEED),--seed $(SEED)) --store $(or $(STORE),sqlite) $(if $(MONGODB_SERVER),--mongodb-server $(MONGODB_SERVER))
+
+test-long: $(VENV)/.test  ## What takes a quarter of an hour: short chaos runs on both stores, a missing safeguard, an outage, a backlog
+	@$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+soak: $(VENV)/.test  ## An hour (MINUTES=60) at half of what the shop can do: does anything grow?
+	@$(BIN)/python -m tests.endurance.soak --minutes $(or $(MINUTES),60)
+
+amplification: $(VENV)/.test  ## Each service away in turn: how many requests reach its neighbours
+	@$(BIN)/python -m tests.endurance.amplification
+
+backlog: $(VENV)/.test  ## How long the shop takes to finish 2,000 orders that an outage has left
+	@$(BIN)/python -m tests.endurance.backlog
 
 check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint, types, architecture, drift
 	$(BIN)/ruff format --check .
@@ -73,7 +107,46 @@ format: $(VENV)/.check  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+##@ On Kubernetes
+
+up: $(VENV)/.check  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh)
+	@$(BIN)/python tools/kind.py up --name $(KIND_CLUSTER) --image $(IMAGE) --mesh $(MESH)
+
+down: $(VENV)/.check  ## Remove that cluster
+	@$(BIN)/python tools/kind.py down --name $(KIND_CLUSTER)
+
+# The commands that need a cluster find it in $(cluster).
+ifdef CLUSTER_KIT
+cluster = eval "$$($(CLUSTER_KIT) env)"
+image:
+	@$(CLUSTER_KIT) up && $(CLUSTER_KIT) images
+	@$(CLUSTER_KIT) build --quiet -t $(IMAGE) --build-arg PYTHON_VERSION=3.11 .
+else
+cluster = true
+image:  ## Build the image and load it into the kind cluster
+	@docker build --quiet --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) .
+	@kind load docker-image $(IMAGE) --name $(KIND_CLUSTER)
+endif
+
+test-cluster: $(VENV)/.test image  ## The tests on the cluster that KUBECONFIG points at; they install the shop and remove it
+	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
+
+goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a change of the chart
+	@$(cluster); $(BIN)/python -m tests.cluster.test_goldens
+
+bench-install: $(VENV)/.test image  ## From `helm install` to a paid order: how long, and what the shop takes
+	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_install
+
 ##@ What is generated
+
+sbom: $(VENV)/.check  ## The software bill of materials (CycloneDX) of the image's packages: build/sbom.json
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-format JSON --output-file build/sbom.json
+	@echo build/sbom.json
+
+audit: $(VENV)/.check  ## Known vulnerabilities of the image's packages (asks a public database)
+	@$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
 # protoc finds its typing plug-ins on the PATH. `only_async`: the shop has no synchronous gRPC.
 protoc = export PATH="$(CURDIR)/$(BIN):$$PATH" \
@@ -99,14 +172,15 @@ lock-check: $(VENV)/.check
 ##@ Environment
 
 # One virtual environment, filled as far as the goal needs it. The locks agree with each other (tools/lock.py),
-# so a later step only adds.
+# so a later step only adds. A lock names everything: nothing is left to resolve, and pip's resolver, which holds
+# `name` and `name[extra]` for two things, would take a newer release for one of them.
 $(VENV)/.runtime: requirements.lock
 $(VENV)/.test: requirements-test.lock
 $(VENV)/.load: requirements-load.lock
 $(VENV)/.check: requirements-check.lock
 $(VENV)/.runtime $(VENV)/.test $(VENV)/.load $(VENV)/.check: | $(VENV)/.created
 	@echo "Installing $< into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r $<
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r $<
 	@touch $@
 
 $(VENV)/.created:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from services.common.errors import ConfigurationError
 from services.local.child import EXIT_CONFIGURATION, run_service
-from services.local.plan import Options
+from services.local.plan import Options, read_environment
 from services.local.runner import default_start_method, run_shop
 
 Value = TypeVar("Value")
@@ -23,7 +23,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     try:
         if arguments.service is not None:
-            return run_service(arguments.service)
+            return _run_one(arguments.service, reload=arguments.reload)
         free_ports = arguments.ports == "free"
         options = Options(
             data=arguments.data,
@@ -33,11 +33,22 @@ def main() -> int:
             replicas=_assignments("--replicas", arguments.replicas, _count),
             versions=_assignments("--versions", arguments.versions, str),
             variants=_assignments("--variants", arguments.variants, str),
+            environment=read_environment(arguments.environment) if arguments.environment else {},
         )
         return run_shop(options, arguments.start_method, fresh=arguments.fresh)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIGURATION
+
+
+def _run_one(service: str, *, reload: bool) -> int:
+    if not reload:
+        return run_service(service)
+    # Here, since only development needs it.
+    from services.local.reloading import run_reloading  # noqa: PLC0415
+
+    run_reloading(service)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Settings of a service are environment variables; a wrong one stops it.",
     )
     parser.add_argument("service", nargs="?", help="run just this service, as a container does")
+    parser.add_argument(
+        "--reload", action="store_true", help="start that one service again when its code changes"
+    )
     parser.add_argument("--only", metavar="A,B", help="run only these services")
     parser.add_argument(
         "--ports",
@@ -66,6 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--versions", default="", metavar="NAME=V,…", help="for example product=v2")
     parser.add_argument(
         "--variants", default="", metavar="NAME=V,…", help="for example frontend=beta-features"
+    )
+    parser.add_argument(
+        "--environment",
+        type=Path,
+        metavar="FILE",
+        help='settings for some processes, as JSON: {"*" or service or instance: {NAME: VALUE}}',
     )
     parser.add_argument(
         "--start-method",

@@ -8,6 +8,8 @@ import hypothesis
 import pytest
 import structlog
 
+from tests.harness.ports import give_back_ports
+
 ON_CI = bool(os.environ.get("CI"))
 # Settings of the person who runs the tests: a real key must not be charged, no real mail sent.
 SETTINGS_OF_OTHERS = ("STRIPE_", "SMTP_", "OTEL_")
@@ -31,6 +33,13 @@ structlog.configure(
 def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(SETTINGS_OF_OTHERS)]:
         del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def no_port_is_kept() -> Generator[None]:
+    """Ports that a test has taken are others' again after it."""
+    yield
+    give_back_ports()
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -14,7 +14,7 @@ from services.auth.model import keys as schedule
 from services.auth.model.accounts import Account
 from services.auth.model.keys import KEYS_MAX_AGE_MS, KeyPolicy, SigningKey
 from services.auth.store import KeyStore
-from services.common.clock import now_ms
+from services.common.clock import unix_ms
 from services.common.identity import ALGORITHM, AUDIENCE, ISSUER
 from services.common.logs import get_logger
 
@@ -41,7 +41,7 @@ class Keyring:
     """
 
     def __init__(
-        self, store: KeyStore, policy: KeyPolicy, clock: Callable[[], int] = now_ms
+        self, store: KeyStore, policy: KeyPolicy, clock: Callable[[], int] = unix_ms
     ) -> None:
         self._store = store
         self._policy = policy

@@ -30,12 +30,15 @@ class RequestContext:
 
     :param deadline: in seconds of :func:`time.monotonic`; it only ever shrinks along the chain.
     :param token: the caller's bearer token, sent on to the callees that act for the user.
+    :param is_retry: set by background work that repeats what has failed before, so that its calls
+        are paid from the retry budgets. Not sent on: the callee's own calls are first attempts.
     """
 
     deadline: float
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     routing: Mapping[str, str] = field(default_factory=dict[str, str])
     token: str | None = None
+    is_retry: bool = False
     log: CallLog = field(default_factory=CallLog)
 
     @property

@@ -116,6 +116,26 @@ class ShopError(Exception):
         self.fields: Mapping[str, str] = fields or {}
 
 
+def may_succeed_later(error: ShopError) -> bool:
+    """Whether a service that repeats a failed request of its own may get another answer.
+
+    A denial is among them: between services it is a policy's, which somebody mends.
+    """
+    return error.kind in _MAY_SUCCEED_LATER
+
+
+_MAY_SUCCEED_LATER = frozenset(
+    {
+        Kind.UNAVAILABLE,
+        Kind.TIMEOUT,
+        Kind.THROTTLED,
+        Kind.INTERNAL,
+        Kind.DENIED,
+        Kind.UNAUTHENTICATED,
+    }
+)
+
+
 class ConfigurationError(Exception):
     """The process cannot start as it was configured. The message is one sentence that says what to
     fix.

@@ -1,4 +1,5 @@
-"""Types of the text that people type in: bounded, on one line, else kept as it is.
+"""Types of the text that people type in: bounded, on one line, else kept as it is. And the form of
+order ids.
 
 Nothing is escaped here: that is for whoever shows the text. The types work in request models and in
 documents alike, since each accepts its own results unchanged. Their messages are for people: forms
@@ -23,12 +24,17 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from services.common.errors import Kind, ShopError
+
 MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them its angle brackets
 
 # The C0 and C1 control characters, and the two separators that also break a line.
 _BREAKING = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _ANY_BREAKING = re.compile(f"[{_BREAKING}]")
 _ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}][^{_BREAKING}]*$"
+
+# Order ids become ids of documents and names of fields in them: no dots, no dollar signs.
+_ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,18 @@ def normalised_email(text: str) -> str:
         raise PydanticCustomError("email", "{reason}", {"reason": reason}) from error
     assert address.ascii_email is not None, "an address without SMTPUTF8 is ASCII"
     return address.ascii_email.lower()
+
+
+def checked_order_id(order_id: str) -> str:
+    """The order id itself, when another service sends it.
+
+    :raises ShopError: INVALID, when it has another form.
+    """
+    if _ORDER_ID.fullmatch(order_id) is None:
+        raise ShopError(
+            Kind.INVALID, "invalid-order-id", "An order id is 1 to 64 letters, digits, _ or -."
+        )
+    return order_id
 
 
 def _without_breaks(text: str) -> str:

@@ -10,8 +10,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from services.common import context, record
-from services.common.calls import CallTools, observed
-from services.common.errors import Kind, ShopError
+from services.common.calls import CallTools, observed, with_retries
 from services.common.grpc_metadata import error_from_status
 from services.common.telemetry import inject_trace
 from services.common.topology import Edge, GrpcCall, undeclared
@@ -87,21 +86,25 @@ class _BoundRpc(Generic[RequestType, ResponseType]):
         self._multicallable = multicallable
 
     async def __call__(self, request: RequestType) -> ResponseType:
-        attempts = 1 + self._call.client_retries
-        for attempt in range(1, attempts + 1):
-            try:
-                return await self._attempt(request)
-            except ShopError as error:
-                if attempt == attempts or error.kind not in {Kind.UNAVAILABLE, Kind.TIMEOUT}:
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        edge = self._edge
+        return await with_retries(
+            edge.tools.guard(edge.edge.callee),
+            self._call.client_retries,
+            lambda is_retry: self._attempt(request, is_retry),
+        )
 
-    async def _attempt(self, request: RequestType) -> ResponseType:
+    async def _attempt(self, request: RequestType, is_retry: bool) -> ResponseType:
         served_for = context.current()
         callee = self._edge.edge.callee
-        allowance_seconds = served_for.allowance(self._call.timeout_ms / 1000)
+        timeout_seconds = self._call.timeout_ms / 1000
+        allowance_seconds = served_for.allowance(timeout_seconds)
         async with observed(
-            self._edge.tools, callee=callee, operation=self._call.operation, protocol="grpc"
+            self._edge.tools,
+            callee=callee,
+            operation=self._call.operation,
+            protocol="grpc",
+            is_retry=is_retry,
+            is_cut_short=allowance_seconds < timeout_seconds,
         ) as outcome:
             metadata = served_for.headers(allowance_seconds)
             if served_for.token is not None:

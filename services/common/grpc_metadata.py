@@ -6,6 +6,7 @@ Error details follow the richer error model (google.rpc.Status with ErrorInfo an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import grpc
@@ -30,7 +31,7 @@ def error_metadata(error: ShopError) -> tuple[Metadatum, ...]:
     if error.retry_after_seconds is not None:
         retry = any_pb2.Any()
         delay = duration_pb2.Duration(nanos=0)
-        delay.FromMilliseconds(int(error.retry_after_seconds * 1000))
+        delay.FromMilliseconds(math.ceil(error.retry_after_seconds * 1000))
         retry.Pack(RetryInfo(retry_delay=delay))
         details.append(retry)
     code: int = GRPC_STATUS[error.kind].value[0]

@@ -145,6 +145,10 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     failure = ShopError(
                         Kind.TIMEOUT, "deadline-passed", "The answer took too long."
                     )
+                except asyncio.CancelledError:  # the caller has given up, yet it was a request
+                    seconds = time.perf_counter() - started
+                    self._metrics.request("grpc", operation, "cancelled", seconds)
+                    raise
                 except Exception:
                     log.exception("grpc.failed", operation=operation)
                     failure = ShopError(

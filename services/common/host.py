@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from functools import cached_property
@@ -28,6 +29,8 @@ from services.common.documents import (
     DocumentModel,
     Documents,
     DocumentStore,
+    StoreUnavailable,
+    UserRefused,
     open_store,
 )
 from services.common.errors import ConfigurationError
@@ -53,6 +56,7 @@ Announce = Callable[[], None]
 
 _KEEP_ALIVE_SECONDS = 75
 _JOB_GRACE_SECONDS = 2.0
+_DATABASE_PAUSE_SECONDS = 0.5
 
 
 class Host:
@@ -117,8 +121,20 @@ class Host:
             self._store = open_store(self.process.database_url, self.name)
             self._resources.push_async_callback(self._store.close)
             self.readiness.add("database", self._store.ping)
-        await self._store.prepare(collection)
+        await self._prepare(self._store, collection)
         return Documents(self._store, collection, model)
+
+    async def _prepare(self, store: DocumentStore, collection: Collection) -> None:
+        """Waits as long as it may for a database that is being started, and its user made."""
+        until = time.monotonic() + self.process.database_wait_seconds
+        while True:
+            try:
+                return await store.prepare(collection)
+            except (StoreUnavailable, UserRefused) as error:
+                if time.monotonic() > until:
+                    raise
+                log.info("database.awaited", reason=str(error))
+            await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
 
     def http(self, callee: str) -> HttpEdge:
         """The HTTP calls to another service. ConfigurationError when the topology does not declare

@@ -15,7 +15,7 @@ import orjson
 from yarl import URL
 
 from services.common import context, record
-from services.common.calls import CallTools, Outcome, observed
+from services.common.calls import CallTools, Outcome, observed, with_retries
 from services.common.errors import Kind, ShopError
 from services.common.problem import problem_to_error
 from services.common.telemetry import inject_trace
@@ -97,14 +97,12 @@ class HttpRoute:
 
         :raises ShopError: what the callee answered, or UNAVAILABLE / TIMEOUT when it did not.
         """
-        attempts = 1 + self._call.client_retries
-        for attempt in range(1, attempts + 1):
-            try:
-                return await self._attempt(path or {}, query or {}, json, headers or {})
-            except ShopError as error:
-                if attempt == attempts or error.kind not in {Kind.UNAVAILABLE, Kind.TIMEOUT}:
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        edge = self._edge
+        return await with_retries(
+            edge.tools.guard(edge.edge.callee),
+            self._call.client_retries,
+            lambda is_retry: self._attempt(path or {}, query or {}, json, headers or {}, is_retry),
+        )
 
     async def _attempt(
         self,
@@ -112,16 +110,23 @@ class HttpRoute:
         query: Mapping[str, str | int],
         json: Any,
         headers: Mapping[str, str],
+        is_retry: bool,
     ) -> HttpReply:
         request = context.current()
         edge = self._edge
         callee = edge.edge.callee
-        allowance_seconds = request.allowance(self._call.timeout_ms / 1000)
+        timeout_seconds = self._call.timeout_ms / 1000
+        allowance_seconds = request.allowance(timeout_seconds)
         target = re.sub(
             r"\{([a-z_]+)\}", lambda found: _segment(path[found.group(1)]), self._call.path
         )
         async with observed(
-            edge.tools, callee=callee, operation=self._call.operation, protocol="http"
+            edge.tools,
+            callee=callee,
+            operation=self._call.operation,
+            protocol="http",
+            is_retry=is_retry,
+            is_cut_short=allowance_seconds < timeout_seconds,
         ) as outcome:
             sent = {**request.headers(allowance_seconds), **headers}
             if request.token is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import structlog
 from opentelemetry import trace
 
 from services.common import context
-from services.common.errors import ShopError
+from services.common.errors import ConfigurationError, ShopError
+
+_MAX_FILE_BYTES = 32 * 1024 * 1024
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -21,7 +24,14 @@ Logger = structlog.stdlib.BoundLogger
 def configure_logging(
     *, service: str, version: str, instance: str, level: str, file: Path | None
 ) -> None:
-    """Sends all logs of this process, the libraries' too, to standard output or to `file`."""
+    """Sends all logs of this process, the libraries' too, to standard output or to `file`, which is
+    begun anew when it is large; the one before it is kept beside it.
+
+    What cannot be written, because the disk is full, is dropped and told on standard error; whoever
+    logs does not notice.
+
+    :raises ConfigurationError: `file` cannot be opened.
+    """
     identity = {"service": service, "version": version, "instance": instance}
 
     def add_identity(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -48,7 +58,7 @@ def configure_logging(
             structlog.processors.JSONRenderer(serializer=_to_json),
         ],
     )
-    handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stdout)
+    handler = _open_file(file) if file else logging.StreamHandler(sys.stdout)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -66,6 +76,15 @@ def log_cause(log: Logger, error: ShopError) -> None:
     """Logs what is behind an error whose text, for the outside, does not tell."""
     if error.__cause__ is not None and not isinstance(error.__cause__, ShopError):
         log.warning("request.failed", code=error.code, cause=repr(error.__cause__))
+
+
+def _open_file(file: Path) -> logging.Handler:
+    try:
+        return RotatingFileHandler(file, maxBytes=_MAX_FILE_BYTES, backupCount=1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The setting LOG_FILE is wrong: {file} cannot be opened ({error.strerror})."
+        ) from error
 
 
 def _add_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

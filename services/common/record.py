@@ -19,10 +19,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 HEADER = "x-served-by"
+REFUSED = "refused"  # the status of a call that was not made
 MAX_CALLS = 64
 MAX_BYTES = 4096
 MAX_TEXT = 80
 MAX_DEPTH = 8
+
+_FAILURES = {"unavailable", "timeout", "internal", REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Call:
     @property
     def failed(self) -> bool:
         """Whether the call ended in an error of the callee or of the way to it."""
-        return self.status.startswith("5") or self.status in {"unavailable", "timeout", "internal"}
+        return self.status.startswith("5") or self.status in _FAILURES
 
     def count(self) -> int:
         """How many calls this is, with all below it."""

@@ -40,6 +40,12 @@ class ProcessSettings(Addresses):
         default="sqlite:///.data",
         description="sqlite:///DIRECTORY or mongodb://…; each service has its own database in it.",
     )
+    database_wait_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="How long a start waits for a database, and for its user, that are being made.",
+    )
     version: str = Field(default="v1", pattern=r"^[A-Za-z0-9._-]{1,32}$")
     variant: str | None = None
     instance: str = Field(default_factory=socket.gethostname, max_length=64)
@@ -47,6 +53,10 @@ class ProcessSettings(Addresses):
     log_file: Path | None = None
     otel_exporter_otlp_endpoint: str | None = None
     trace_sampling_ratio: float | None = Field(default=None, ge=0, le=1)
+    clock_skew_seconds: float = Field(
+        default=0.0,
+        description="Added to the wall clock of documents: shows that a wrong clock does no harm.",
+    )
     drain_seconds: float = Field(default=10.0, ge=0, le=120)
     request_timeout_seconds: float = Field(
         default=15.0, gt=0, le=120, description="The longest that one request may take in all."

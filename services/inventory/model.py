@@ -31,7 +31,6 @@ and listed by the step to `restocking`.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -45,8 +44,6 @@ MAX_LINES = 50
 MAX_QUANTITY = 999
 MAX_STOCK_IDS = 200
 
-# Order ids and ticket ids become names of fields in documents: no dots, no dollar signs.
-_ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 ProductId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=64)]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 
@@ -98,7 +95,6 @@ class Ticket(_Value):
     """A quantity set aside for an order, or about to come back from it."""
 
     quantity: Quantity
-    at_ms: int
 
 
 class Tickets(StrEnum):
@@ -170,6 +166,11 @@ class Reservation(_Value):
             unfinished_since_ms=at_ms if state in PASSING else None,
         )
 
+    def lists(self, kind: Tickets, product_id: str, ticket_id: str) -> bool:
+        """Whether a ticket counts, until it is cashed or undone: it can never become a stray."""
+        listed = self.holds if kind is Tickets.HOLDS else self.returns
+        return listed.get(product_id) == ticket_id
+
     def is_stray(self, kind: Tickets, product_id: str, ticket_id: str) -> bool:
         """Whether a ticket that was placed for this order counts for nothing, now and for ever.
 
@@ -177,9 +178,10 @@ class Reservation(_Value):
         which they are placed: a reservation never returns to a state.
         """
         if kind is Tickets.HOLDS:
-            return self.state is not State.PENDING and self.holds.get(product_id) != ticket_id
-        listed = self.state in {State.RESTOCKING, State.RETURNED}
-        return listed and self.returns.get(product_id) != ticket_id
+            has_listed = self.state is not State.PENDING
+        else:
+            has_listed = self.state in {State.RESTOCKING, State.RETURNED}
+        return has_listed and not self.lists(kind, product_id, ticket_id)
 
 
 class OutOfStock(ShopError):
@@ -247,18 +249,6 @@ class ReservationDiffers(ShopError):
             "reservation-differs",
             f"Order {order_id} has reserved other lines before.",
         )
-
-
-def checked_order_id(order_id: str) -> str:
-    """The order id itself.
-
-    :raises ShopError: INVALID, when it has another form than OrderId.
-    """
-    if _ORDER_ID.fullmatch(order_id) is None:
-        raise ShopError(
-            Kind.INVALID, "invalid-order-id", "An order id is 1 to 64 letters, digits, _ or -."
-        )
-    return order_id
 
 
 def merge_lines(lines: Iterable[tuple[str, int]]) -> tuple[Line, ...]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import grpc.aio
 
-from services.inventory.model import checked_order_id, merge_lines
+from services.common.fields import checked_order_id
+from services.inventory.model import merge_lines
 from services.inventory.service import InventoryService
 from services.pb import inventory_pb2 as pb
 from services.pb import inventory_pb2_grpc

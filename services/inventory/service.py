@@ -9,8 +9,10 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from services.common.clock import now_ms
 from services.common.documents import AlreadyExists, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
+from services.common.lease import LeaseWatch
 from services.common.logs import get_logger
 from services.inventory.model import (
     MAX_STOCK_IDS,
@@ -35,20 +37,13 @@ log = get_logger(__name__)
 
 # How long an attempt may reasonably take. Only politeness rests on it, no promise: what the sweep
 # does would be right at any time, but it need not do the work of somebody who is at it.
-STRAY_SECONDS = 30.0
-
-Clock = Callable[[], int]
+STRAY_SECONDS = 5.0
 
 
 class OutcomeCounter(Protocol):
     """Counts reservations by the state they reached."""
 
     def __call__(self, outcome: str) -> None: ...
-
-
-def epoch_ms() -> int:
-    """The time of day in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class InventoryService:
@@ -60,12 +55,14 @@ class InventoryService:
         reservations: ReservationStore,
         *,
         count: OutcomeCounter,
-        clock_ms: Clock = epoch_ms,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stock = stock
         self._reservations = reservations
         self._count = count
-        self._clock_ms = clock_ms
+        self._stuck = LeaseWatch(STRAY_SECONDS, clock)
+        self._old_tickets = LeaseWatch(STRAY_SECONDS, clock)
+        self._listed_tickets: set[str] = set()
 
     async def available(self, product_ids: Sequence[str]) -> dict[str, int]:
         """How many of each product can be had now; products that do not exist are left out.
@@ -139,15 +136,26 @@ class InventoryService:
                     stored = await self._advance(stored)
 
     async def sweep(self) -> None:
-        """Finishes reservations that got stuck on the way, and takes back stray tickets."""
-        before_ms = self._clock_ms() - int(STRAY_SECONDS * 1000)
-        async for stored in self._reservations.unfinished(before_ms):
-            log.info("reservation.resumed", order_id=stored.value.id, state=stored.value.state)
-            while stored.value.state in PASSING:
-                stored = await self._advance(stored)  # noqa: PLW2901  the same reservation, one state on
+        """Finishes reservations that got stuck on the way, and takes back stray tickets: those that
+        this process has seen unchanged for STRAY_SECONDS, whatever any clock says.
+        """
+        passing: set[str] = set()
+        async for stored in self._reservations.unfinished():
+            passing.add(stored.value.id)
+            if self._stuck.has_lapsed(stored.value.id, stored.revision):
+                await self._resume(stored)
+        self._stuck.forget_others(passing)
+        open_tickets: set[str] = set()
         async for stock in self._stock.all():
             for kind in Tickets:
-                await self._take_back_strays(stock, kind, before_ms)
+                open_tickets |= await self._take_back_strays(stock, kind)
+        self._old_tickets.forget_others(open_tickets)
+        self._listed_tickets &= open_tickets
+
+    async def _resume(self, stored: Stored[Reservation]) -> None:
+        log.info("reservation.resumed", order_id=stored.value.id, state=stored.value.state)
+        while stored.value.state in PASSING:
+            stored = await self._advance(stored)
 
     async def _open(self, order_id: str, lines: tuple[Line, ...]) -> Stored[Reservation]:
         existing = await self._reservations.get(order_id)
@@ -207,9 +215,7 @@ class InventoryService:
         holds: dict[str, str] = {}
         refusal: Refusal | None = None
         for line in reservation.lines:
-            outcome = await self._stock.place_hold(
-                line, reservation.id, ticket_id, self._clock_ms()
-            )
+            outcome = await self._stock.place_hold(line, reservation.id, ticket_id)
             if isinstance(outcome, Refusal):
                 refusal = outcome
                 break
@@ -237,9 +243,7 @@ class InventoryService:
         """Places a ticket for each line that comes back; then the reservation lists them."""
         reservation, ticket_id = stored.value, _fresh_ticket_id()
         returns = {
-            line.product_id: await self._stock.place_return(
-                line, reservation.id, ticket_id, self._clock_ms()
-            )
+            line.product_id: await self._stock.place_return(line, reservation.id, ticket_id)
             for line in reservation.lines
         }
         moved = await self._move(stored, State.RESTOCKING, returns=returns)
@@ -261,7 +265,7 @@ class InventoryService:
     ) -> Stored[Reservation]:
         """Moves a reservation to `state`, or finds out where somebody else has moved it."""
         following = stored.value.moved_to(
-            state, self._clock_ms(), holds=holds, returns=returns, refusal=refusal
+            state, now_ms(), holds=holds, returns=returns, refusal=refusal
         )
         try:
             moved = await self._reservations.replace(stored, following)
@@ -278,19 +282,28 @@ class InventoryService:
             raise AssertionError(f"the reservation of {order_id} is gone, yet none is ever deleted")
         return stored
 
-    async def _take_back_strays(self, stock: Stock, kind: Tickets, before_ms: int) -> None:
-        old = [
-            (order_id, ticket_id, ticket)
-            for order_id, tickets in stock.tickets(kind).items()
-            for ticket_id, ticket in tickets.items()
-            if ticket.at_ms < before_ms
-        ]
-        if not old:
-            return
-        reservations = await self._reservations.get_many([order_id for order_id, _, _ in old])
-        for order_id, ticket_id, ticket in old:
+    async def _take_back_strays(self, stock: Stock, kind: Tickets) -> set[str]:
+        """Takes back the old strays among a product's tickets; returns the keys of all of them."""
+        tickets = {
+            f"{stock.id}:{kind}:{ticket_id}": (order_id, ticket_id, ticket)
+            for order_id, by_id in stock.tickets(kind).items()
+            for ticket_id, ticket in by_id.items()
+        }
+        old = {
+            key: found
+            for key, found in tickets.items()
+            if key not in self._listed_tickets and self._old_tickets.has_lapsed(key, None)
+        }
+        reservations = await self._reservations.get_many(
+            [order_id for order_id, _, _ in old.values()]
+        )
+        for key, (order_id, ticket_id, ticket) in old.items():
             reservation = reservations.get(order_id)
-            if reservation is None or not reservation.is_stray(kind, stock.id, ticket_id):
+            if reservation is None:
+                continue
+            if reservation.lists(kind, stock.id, ticket_id):
+                self._listed_tickets.add(key)
+            if not reservation.is_stray(kind, stock.id, ticket_id):
                 continue
             if kind is Tickets.HOLDS:
                 undone = await self._stock.undo_hold(stock.id, ticket.quantity, order_id, ticket_id)
@@ -298,6 +311,7 @@ class InventoryService:
                 undone = await self._stock.undo_return(stock.id, order_id, ticket_id)
             if undone:
                 log.warning("ticket.stray", kind=kind, product_id=stock.id, order_id=order_id)
+        return set(tickets)
 
 
 def _fresh_ticket_id() -> str:

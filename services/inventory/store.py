@@ -68,9 +68,7 @@ class StockStore:
             if cursor is None:
                 return
 
-    async def place_hold(
-        self, line: Line, order_id: str, ticket_id: str, now_ms: int
-    ) -> str | Refusal:
+    async def place_hold(self, line: Line, order_id: str, ticket_id: str) -> str | Refusal:
         """Sets a line's quantity aside, unless that is done already.
 
         :returns: the id of the ticket that is now in place, this one or an earlier one of the same
@@ -83,7 +81,7 @@ class StockStore:
                 {"available": -line.quantity, "reserved": line.quantity},
                 at_least={"available": 0},
                 absent=[f"holds.{order_id}"],
-                put={f"holds.{order_id}.{ticket_id}": _ticket(line, now_ms)},
+                put={f"holds.{order_id}.{ticket_id}": _ticket(line)},
             )
             if placed is not None:
                 return ticket_id
@@ -95,7 +93,7 @@ class StockStore:
                 return Refusal(product_id=line.product_id, available=stock.available)
             # What stood in the way is gone by now: somebody gave stock back in between.
 
-    async def place_return(self, line: Line, order_id: str, ticket_id: str, now_ms: int) -> str:
+    async def place_return(self, line: Line, order_id: str, ticket_id: str) -> str:
         """Places a ticket for a sold line that comes back; returns the id of the one that is in
         place.
         """
@@ -104,7 +102,7 @@ class StockStore:
                 line.product_id,
                 {},
                 absent=[f"returns.{order_id}"],
-                put={f"returns.{order_id}.{ticket_id}": _ticket(line, now_ms)},
+                put={f"returns.{order_id}.{ticket_id}": _ticket(line)},
             )
             if placed is not None:
                 return ticket_id
@@ -191,13 +189,11 @@ class ReservationStore:
         """
         return await self._documents.replace(stored, value)
 
-    async def unfinished(self, before_ms: int) -> AsyncIterator[Stored[Reservation]]:
-        """Reservations that have been in a passing state since before that time, oldest first."""
+    async def unfinished(self) -> AsyncIterator[Stored[Reservation]]:
+        """Reservations in a passing state, oldest first."""
         cursor: str | None = None
         while True:
-            page = await self._documents.find(
-                "unfinished", below=before_ms, limit=_PAGE, cursor=cursor
-            )
+            page = await self._documents.find("unfinished", limit=_PAGE, cursor=cursor)
             for stored in page.items:
                 yield stored
             cursor = page.next_cursor
@@ -205,5 +201,5 @@ class ReservationStore:
                 return
 
 
-def _ticket(line: Line, now_ms: int) -> Json:
-    return Ticket(quantity=line.quantity, at_ms=now_ms).model_dump()
+def _ticket(line: Line) -> Json:
+    return Ticket(quantity=line.quantity).model_dump()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from services.common.clock import set_skew
 from services.common.errors import ConfigurationError, ShopError
 from services.common.host import serve
 from services.common.logs import configure_logging
@@ -57,6 +58,7 @@ async def _run_declared(name: str) -> None:
         level=process.log_level,
         file=process.log_file,
     )
+    set_skew(process.clock_skew_seconds)
     main = importlib.import_module(f"services.{name}.main")
     await serve(
         name, main.wire, topology=topology, process=process, announce=_announce, stop=_stop_event()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
 from services.common.topology import Topology
@@ -15,6 +17,12 @@ from services.local.ports import LOOPBACK, Ports, usual_grpc, usual_http
 
 _DRAIN_SECONDS = "2"
 _SANDBOX_KEY = "sk_test_meshmart_sandbox"
+
+EVERYONE = "*"
+
+# Environment variables by EVERYONE, a service's name or an instance's name.
+ExtraEnvironment = Mapping[str, Mapping[str, str]]
+_EXTRA_ENVIRONMENT = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class Options:
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     variants: Mapping[str, str] = field(default_factory=dict[str, str])
+    environment: ExtraEnvironment = field(default_factory=dict[str, Mapping[str, str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,45 @@ def plan_processes(
             if name in options.variants:
                 environment["VARIANT"] = options.variants[name]
             planned.append(Planned(name, instance, http_port, grpc_port, environment))
-    return tuple(planned)
+    return tuple(_with_extra(planned, options.environment, topology))
+
+
+def read_environment(file: Path) -> ExtraEnvironment:
+    """The file of ``--environment``: ``{"*" | service | instance: {NAME: VALUE}}`` as JSON.
+
+    :raises ConfigurationError: it cannot be read, or holds something else.
+    """
+    try:
+        return _EXTRA_ENVIRONMENT.validate_json(file.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(
+            f"The file {file} of --environment cannot be read: {error.strerror}."
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "its beginning"
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigurationError(
+            f"The file {file} of --environment is wrong at {place}: {message}."
+        ) from error
+
+
+def _with_extra(
+    planned: Sequence[Planned], extra: ExtraEnvironment, topology: Topology
+) -> Iterator[Planned]:
+    """The processes with what the user adds to their environments: the more exact name wins."""
+    instances = (process.instance for process in planned)
+    known = dict.fromkeys((EVERYONE, SANDBOX, *topology.services, *instances))
+    for name in extra:
+        if name not in known:
+            raise ConfigurationError(
+                f"--environment names {name!r}, which is no process; there are {', '.join(known)}."
+            )
+    for process in planned:
+        environment = dict(process.environment)
+        for name in (EVERYONE, process.service, process.instance):
+            environment |= extra.get(name, {})
+        yield replace(process, environment=environment)
 
 
 def _addresses(

@@ -36,12 +36,13 @@ from services.local.ports import Ports
 
 STATE_FILE = "shop.json"
 _LOCK_FILE = "shop.lock"
-_OWN_FILES = ("*.db", "*.db-wal", "*.db-shm", "frontend.secret", STATE_FILE, "logs/*.log")
+_OWN_FILES = ("*.db", "*.db-wal", "*.db-shm", "frontend.secret", STATE_FILE, "logs/*.log*")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 4.0
 _DEATHS_AT_START = 3
 _LONG_ENOUGH_SECONDS = 2.0
 _MAX_RESTART_PAUSE_SECONDS = 5.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 StartMethod = Literal["fork", "spawn"]
 
@@ -101,7 +102,7 @@ class _Runner:
         self._selector.register(self._signal_read, selectors.EVENT_READ)
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._signal_write, warn_on_full_buffer=False)
         if self._start_method == "fork":
@@ -153,9 +154,13 @@ class _Runner:
         environment = {**os.environ, **child.planned.environment, **handed_down}
         if self._start_method == "fork":
             sys.stdout.flush()
+            # A signal for the child waits until it has let go of the parent's handlers, which would
+            # swallow it.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
             pid = os.fork()
             if pid == 0:
                 self._be_child(child.planned.service, environment, ready_read)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         else:
             pid = subprocess.Popen(  # noqa: S603  our own interpreter and module
                 [sys.executable, "-m", "services", child.planned.service],
@@ -175,8 +180,9 @@ class _Runner:
         try:
             os.setsid()  # Ctrl-C goes to the parent alone, which then stops everyone in order
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for descriptor in (
                 ready_read,
                 self._parent_write,
@@ -299,9 +305,15 @@ def _import_all(services: Sequence[str]) -> None:
     for service in dict.fromkeys(services):
         if service != SANDBOX:
             importlib.import_module(f"services.{service}.main")
+    importlib.import_module("uvicorn.lifespan.off")  # else uvicorn would load it in each child
     # A rehearsal, so that what pydantic, FastAPI and OpenTelemetry build at first use is shared.
     # The frontend has no gRPC server: gRPC must not have begun before a fork.
     Host("frontend", load_topology(), read_settings(ProcessSettings), AsyncExitStack()).app()
+    if sys.version_info < (3, 12):
+        # The cache of attribute look-ups counts references to names all over the heap: each entry
+        # that a child replaces would unshare the page of the name that was in it. Later
+        # interpreters do not count those references.
+        sys._clear_type_cache()  # pyright: ignore[reportPrivateUsage]
     gc.freeze()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -26,6 +27,11 @@ class Mailer:
         """Whether there is a mail server."""
         return self._settings.smtp_host is not None
 
+    @property
+    def timeout_seconds(self) -> float:
+        """The longest that sending one mail takes."""
+        return self._settings.smtp_timeout_seconds
+
     async def send(self, message: Message) -> None:
         """Hands one message to the mail server.
 
@@ -35,17 +41,18 @@ class Mailer:
         """
         settings = self._settings
         try:
-            await aiosmtplib.send(
-                _mail(message, settings.smtp_sender),
-                hostname=settings.smtp_host,
-                port=settings.smtp_port,
-                username=settings.smtp_username,
-                password=settings.smtp_password.get_secret_value()
-                if settings.smtp_password
-                else None,
-                start_tls=settings.smtp_starttls,
-                timeout=settings.smtp_timeout_seconds,
-            )
+            async with asyncio.timeout(self.timeout_seconds):  # in all; aiosmtplib's is per command
+                await aiosmtplib.send(
+                    _mail(message, settings.smtp_sender),
+                    hostname=settings.smtp_host,
+                    port=settings.smtp_port,
+                    username=settings.smtp_username,
+                    password=settings.smtp_password.get_secret_value()
+                    if settings.smtp_password
+                    else None,
+                    start_tls=settings.smtp_starttls,
+                    timeout=self.timeout_seconds,
+                )
         except aiosmtplib.SMTPRecipientsRefused as error:
             for_good = all(refused.code >= 500 for refused in error.recipients)
             raise _failure(for_good) from error

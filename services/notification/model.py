@@ -19,14 +19,19 @@ MESSAGES = Collection(
 )
 
 _FIRST_PAUSE_MS = 1_000
-_LONGEST_PAUSE_MS = 600_000
+LONGEST_PAUSE_MS = 60_000
+# RFC 5321 §4.5.4.1 gives a relay 4 to 5 days. The shop's own relay has that patience for a
+# customer's; that the shop cannot reach its relay for a day is for its operator, and what the mail
+# would say is old by then and in the inbox all the same.
+_PATIENCE_MS = 24 * 3_600_000
 
 
 class Message(BaseModel):
     """One message; its id is the event's, so that a repeated event finds it there.
 
-    `due_ms` (Unix milliseconds) is when its mail is to be sent (again); absent when there is
-    nothing (more) to send.
+    :param due_ms: when its mail is to be sent (Unix milliseconds): 0 for at once, later after a
+        failure; None when there is nothing (more) to send.
+    :param is_being_sent: whether a process has taken the mail for itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +46,7 @@ class Message(BaseModel):
     text: str
     created_ms: int
     due_ms: int | None = None
+    is_being_sent: bool = False
     attempts: int = 0
     mailed_ms: int | None = None
 
@@ -58,7 +64,7 @@ _Facts = Mapping[str, str]
 def compose(kind: str, name: str, facts: _Facts) -> Text:
     """The text of a message.
 
-    :raises ShopError: INVALID for a kind that is not known or a fact that is missing.
+    :raises ShopError: INVALID for a kind that is not known or a fact that is missing or malformed.
     """
     write = _TEXTS.get(kind)
     if write is None:
@@ -67,25 +73,40 @@ def compose(kind: str, name: str, facts: _Facts) -> Text:
         text = write(facts)
     except KeyError as error:
         raise ShopError(Kind.INVALID, "missing-fact", f"A {kind} message needs {error}.") from error
+    except ValueError as error:
+        raise ShopError(Kind.INVALID, "malformed-fact", f"A fact is malformed: {error}.") from error
     return Text(text.subject, f"Hello {name},\n\n{text.body}\n\nYour Meshmart team\n")
 
 
-def postponed(message: Message, now_ms: int) -> Message:
-    """After a failed attempt: again later, with a doubling pause."""
-    pause_ms = min(_LONGEST_PAUSE_MS, _FIRST_PAUSE_MS * 2 ** min(message.attempts, 20))
+def claimed(message: Message) -> Message:
+    """In the hands of a process that is about to send its mail."""
+    return message.model_copy(update={"is_being_sent": True})
+
+
+def postponed(message: Message, now_ms: int, jitter: float) -> Message:
+    """After a failed attempt: again later, with a doubling pause, unless it has failed for a day.
+
+    :param jitter: 0 to 1, takes up to half of the pause away.
+    """
+    is_given_up = now_ms - message.created_ms > _PATIENCE_MS
+    pause_ms = min(LONGEST_PAUSE_MS, _FIRST_PAUSE_MS * 2 ** min(message.attempts, 20))
     return message.model_copy(
-        update={"attempts": message.attempts + 1, "due_ms": now_ms + pause_ms}
+        update={
+            "attempts": message.attempts + 1,
+            "due_ms": None if is_given_up else now_ms + round(pause_ms * (1 - jitter / 2)),
+            "is_being_sent": False,
+        }
     )
 
 
 def mailed(message: Message, now_ms: int) -> Message:
     """After the mail server has taken it."""
-    return message.model_copy(update={"mailed_ms": now_ms, "due_ms": None})
+    return message.model_copy(update={"mailed_ms": now_ms, "due_ms": None, "is_being_sent": False})
 
 
 def unmailable(message: Message) -> Message:
     """After the mail server has refused it for good."""
-    return message.model_copy(update={"due_ms": None})
+    return message.model_copy(update={"due_ms": None, "is_being_sent": False})
 
 
 def _order_confirmed(facts: _Facts) -> Text:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+import time
+from collections.abc import Callable, Mapping
 
 from services.common.clock import now_ms
 from services.common.documents import Page, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
+from services.common.lease import LeaseWatch
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.notification import model
@@ -17,14 +20,21 @@ from services.notification.store import MessageStore
 log = get_logger(__name__)
 
 _SWEEP_LIMIT = 100
-# Nobody else takes a message up while its mail is being sent.
-_SENDING_MS = 60_000
+# How long nobody else takes up a mail that is being sent, in terms of the longest that takes.
+_LEASE_PER_TIMEOUT = 3
 
 
 class Messages:
     """The messages to all customers."""
 
-    def __init__(self, store: MessageStore, mailer: Mailer, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: MessageStore,
+        mailer: Mailer,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._claims = LeaseWatch(_LEASE_PER_TIMEOUT * mailer.timeout_seconds, clock)
         self._store = store
         self._mailer = mailer
         self._mails = metrics.counter(
@@ -45,7 +55,6 @@ class Messages:
         nothing.
         """
         text = model.compose(kind, name, facts)
-        at_ms = now_ms()
         message = Message(
             id=event_id,
             user_id=user_id,
@@ -55,8 +64,8 @@ class Messages:
             order_id=facts.get("order_id", ""),
             subject=text.subject,
             text=text.body,
-            created_ms=at_ms,
-            due_ms=at_ms if self._mailer.is_configured else None,
+            created_ms=now_ms(),
+            due_ms=0 if self._mailer.is_configured else None,
         )
         if not await self._store.add(message):
             log.info("notification.repeated", event_id=event_id)
@@ -67,14 +76,23 @@ class Messages:
 
     async def send_mails(self) -> None:
         """Sends the mails that are due. Safe in several processes at once: each takes a message for
-        itself first.
+        itself first. A mail that stays taken is one of a process that died, and sent again.
         """
         if not self._mailer.is_configured:
             return
-        for stored in await self._store.unsent(now_ms(), _SWEEP_LIMIT):
+        unsent = await self._store.unsent(now_ms(), model.LONGEST_PAUSE_MS, _SWEEP_LIMIT)
+        taken = [stored for stored in unsent if stored.value.is_being_sent]
+        abandoned = {
+            stored.value.id
+            for stored in taken
+            if self._claims.has_lapsed(stored.value.id, stored.revision)
+        }
+        self._claims.forget_others([stored.value.id for stored in taken])
+        for stored in unsent:
+            if stored.value.is_being_sent and stored.value.id not in abandoned:
+                continue
             try:
-                claim = stored.value.model_copy(update={"due_ms": now_ms() + _SENDING_MS})
-                await self._send(await self._store.save(stored, claim))
+                await self._send(await self._store.save(stored, model.claimed(stored.value)))
             except RevisionConflict:
                 continue  # another process has it
 
@@ -87,9 +105,17 @@ class Messages:
             log.warning(
                 "mail.failed", event_id=message.id, reason=error.detail, cause=str(error.__cause__)
             )
-            refused = error.kind is Kind.INVALID
-            changed = model.unmailable(message) if refused else model.postponed(message, now_ms())
-            await self._store.save(stored, changed)
+            await self._store.save(stored, self._failed(message, error))
             return
         self._mails.labels("sent").inc()
         await self._store.save(stored, model.mailed(message, now_ms()))
+
+    def _failed(self, message: Message, error: ShopError) -> Message:
+        if error.kind is Kind.INVALID:
+            return model.unmailable(message)
+        jitter = random.random()  # noqa: S311  spreads retries; not for secrets
+        changed = model.postponed(message, now_ms(), jitter)
+        if changed.due_ms is None:
+            self._mails.labels("given-up").inc()
+            log.error("mail.given_up", event_id=message.id, attempts=changed.attempts)
+        return changed

@@ -26,9 +26,15 @@ class MessageStore:
             "by_user", equal=(user_id,), descending=True, limit=limit, cursor=cursor
         )
 
-    async def unsent(self, now_ms: int, limit: int) -> list[Stored[Message]]:
-        """Messages whose mail is due, longest overdue first."""
-        return (await self._messages.find("unsent", below=now_ms + 1, limit=limit)).items
+    async def unsent(self, now_ms: int, longest_pause_ms: int, limit: int) -> list[Stored[Message]]:
+        """Messages whose mail is due, longest overdue first. One that is due after more than the
+        longest pause was written by a wrong clock, or is read by one: it is due, too.
+        """
+        due = await self._messages.find("unsent", below=now_ms + 1, limit=limit)
+        far = await self._messages.find(
+            "unsent", at_least=now_ms + longest_pause_ms + 1, limit=limit
+        )
+        return due.items + far.items
 
     async def save(self, stored: Stored[Message], message: Message) -> Stored[Message]:
         """Writes the message, unless somebody else has since it was read (RevisionConflict)."""

@@ -17,14 +17,14 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from services.common.documents import Collection, Index
-from services.common.errors import Kind, ShopError
+from services.common.errors import Kind, ShopError, may_succeed_later
 from services.common.fields import AddressFields
 
 ORDERS = Collection(
     "orders",
     indexes=(
         Index("by_user", equal=("user_id",), order="created_ms"),
-        Index("due", order="due_ms"),
+        Index("unfinished", order="open_since_ms"),
     ),
 )
 
@@ -67,7 +67,6 @@ _UNDO_FROM: Mapping[Step, Step] = {
 # Once the capture may have happened, an outage is waited out: the customer has paid.
 _MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 
-_OUTAGES = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
 BY_CUSTOMER = "cancelled-by-customer"
 
 
@@ -124,8 +123,11 @@ class Moment(_Document):
 class Order(_Document):
     """One order, with the state of its saga. All times are Unix milliseconds.
 
-    `due_ms` is when another process may take the order over; it is absent once the order is settled
-    and all its events are delivered, so that the index on it holds just the unfinished ones.
+    `owner` names the process that drives the order; nobody does while it is empty. Every change of
+    the document renews the owner's lease (see :mod:`services.common.lease`).
+
+    `open_since_ms` is absent once the order is settled and its customer told, so that the index on
+    it holds just the unfinished ones. `undelivered` has the events that `notification` refused.
     """
 
     id: str
@@ -142,10 +144,10 @@ class Order(_Document):
     state: State = State.WORKING
     step: Step | None = Step.RESERVE
     reason: Reason | None = None
-    failures: int = 0
     owner: str = ""
-    due_ms: int | None = None
+    open_since_ms: int | None = None
     events: tuple[Event, ...] = ()
+    undelivered: tuple[Event, ...] = ()
     history: tuple[Moment, ...] = ()
     request_id: str = ""
     trace: Mapping[str, str] = {}
@@ -186,19 +188,16 @@ def fingerprint_of(body: BaseModel) -> str:
     ).hexdigest()
 
 
-def leased(order: Order, owner: str, until_ms: int) -> Order:
-    """The order in the hands of one process until then."""
-    return order.model_copy(update={"owner": owner, "due_ms": until_ms})
+def owned(order: Order, owner: str) -> Order:
+    """The order in the hands of one process; in nobody's for an empty name."""
+    return order.model_copy(update={"owner": owner})
 
 
 def succeeded(order: Order, now_ms: int) -> Order:
     """After the effect of the order's step: on to the next one, or to the end."""
     assert order.step is not None
     done = order.model_copy(
-        update={
-            "failures": 0,
-            "history": (*order.history, Moment(at_ms=now_ms, what=order.step.value)),
-        }
+        update={"history": (*order.history, Moment(at_ms=now_ms, what=order.step.value))}
     )
     path = FORWARD if order.step in FORWARD else BACKWARD
     following = path[path.index(order.step) + 1 :]
@@ -209,26 +208,29 @@ def succeeded(order: Order, now_ms: int) -> Order:
     return _settled(done, State.CANCELLED, now_ms)
 
 
-def failed(order: Order, error: ShopError, now_ms: int, give_up_after_ms: int) -> Order:
-    """After the order's step has failed: the same step again, or the way back."""
+def failed(order: Order, error: ShopError, now_ms: int, *, may_wait: bool) -> Order:
+    """After the order's step has failed: on the way back, or the very same order when the step is
+    to be done again.
+
+    :param may_wait: whether an order that is not paid may still wait for an outage to end.
+    """
     assert order.step is not None
     if order.step in BACKWARD:
         if order.step is Step.RECALL and error.kind is Kind.CONFLICT:
             return _recall_refused(order, error, now_ms)
-        return _postponed(order)
-    if error.kind in _OUTAGES:
-        late = now_ms - order.created_ms > give_up_after_ms
-        if late and order.step in _MAY_GIVE_UP:
-            gave_up = ShopError(
-                Kind.UNAVAILABLE,
-                "checkout-unavailable",
-                "We could not complete your order because a part of the shop was unavailable. "
-                "You were not charged.",
-            )
-            return _turned_back(order, gave_up, now_ms)
-        return _postponed(order)
+        return order
+    if may_succeed_later(error):
+        if may_wait or order.step not in _MAY_GIVE_UP:
+            return order
+        gave_up = ShopError(
+            Kind.UNAVAILABLE,
+            "checkout-unavailable",
+            "We could not complete your order because a part of the shop was unavailable. "
+            "You were not charged.",
+        )
+        return _turned_back(order, gave_up, now_ms)
     if order.step not in _UNDO_FROM:
-        return _postponed(order)  # paid: there is no way back that the customer did not ask for
+        return order  # paid: there is no way back that the customer did not ask for
     return _turned_back(order, error, now_ms)
 
 
@@ -245,7 +247,7 @@ def cancelled_by_customer(order: Order, now_ms: int) -> Order:
         update={
             "state": State.CANCELLING,
             "step": Step.RECALL,
-            "failures": 0,
+            "open_since_ms": now_ms,
             "reason": Reason(
                 kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You cancelled this order."
             ),
@@ -264,19 +266,32 @@ def in_progress() -> ShopError:
     )
 
 
-def delivered(order: Order, event_id: str) -> Order:
-    """After `notification` has taken an event."""
-    left = tuple(event for event in order.events if event.id != event_id)
-    return order.model_copy(update={"events": left, "failures": 0})
+def delivered(order: Order) -> Order:
+    """After `notification` has taken the first event."""
+    return _closed_if_done(order.model_copy(update={"events": order.events[1:]}))
+
+
+def undeliverable(order: Order) -> Order:
+    """After `notification` has refused the first event for good: others must not wait for it."""
+    return _closed_if_done(
+        order.model_copy(
+            update={
+                "events": order.events[1:],
+                "undelivered": (*order.undelivered, order.events[0]),
+            }
+        )
+    )
 
 
 def retry_delay_seconds(failures: int) -> float:
-    """The pause before the next attempt of a step: doubling from 0.1 to 5 seconds."""
-    return min(5.0, 0.1 * 2 ** min(failures, 10))
+    """The pause before the next attempt of a step: doubling from 0.1 to 2 seconds."""
+    return min(2.0, 0.05 * 2 ** min(failures, 10))
 
 
-def _postponed(order: Order) -> Order:
-    return order.model_copy(update={"failures": order.failures + 1})
+def _closed_if_done(order: Order) -> Order:
+    if order.is_settled and not order.events:
+        return order.model_copy(update={"open_since_ms": None})
+    return order
 
 
 def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
@@ -288,7 +303,6 @@ def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
         update={
             "state": State.CANCELLING,
             "step": _UNDO_FROM[order.step],
-            "failures": 0,
             "reason": reason,
             "history": (
                 *order.history,
@@ -299,14 +313,16 @@ def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
 
 
 def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
-    return order.model_copy(
-        update={
-            "state": State.CONFIRMED,
-            "step": None,
-            "failures": 0,
-            "reason": None,
-            "history": (*order.history, Moment(at_ms=now_ms, what=f"recall refused: {error.code}")),
-        }
+    moment = Moment(at_ms=now_ms, what=f"recall refused: {error.code}")
+    return _closed_if_done(
+        order.model_copy(
+            update={
+                "state": State.CONFIRMED,
+                "step": None,
+                "reason": None,
+                "history": (*order.history, moment),
+            }
+        )
     )
 
 

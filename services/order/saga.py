@@ -13,7 +13,8 @@ from opentelemetry.trace import Tracer
 from services.common import context
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
-from services.common.errors import ShopError
+from services.common.errors import ShopError, may_succeed_later
+from services.common.lease import LeaseWatch
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.common.record import CallLog
@@ -28,28 +29,51 @@ log = get_logger(__name__)
 
 # How long one attempt of a step may take; the edges' own time-outs in the topology are shorter.
 _ATTEMPT_SECONDS = 10.0
-# How many orders one process drives at once when it works off a backlog.
-_MAX_RESUMED = 64
+# How long an outage is waited out with the order in hand. Then it is put down, so that it does not
+# keep others from being taken up. With one more pause and attempt this is less than a lease.
+_PATIENCE_SECONDS = 4.0
+# How many orders that it has taken up a process drives at once, beside those just placed.
+_MAX_TAKEN_UP = 64
+# How long a sweep works on what it saw before it looks again.
+_LOOK_AGAIN_SECONDS = 2.0
 
 Effect = Callable[[Order], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class Drive:
-    """An order that this process drives. `settled` is set once it has an end state, or is no longer
-    driven here.
+class _Known:
+    """What this process remembers of an unfinished order, in monotonic seconds."""
+
+    since: float
+    put_down_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Drive:
+    """An order that this process drives.
+
+    :ivar is_taken_up: whether it was found unfinished, not placed or cancelled here just now.
+    :ivar settled: set once the order has an end state, or is no longer driven here.
+    :ivar failures: how often the next thing to do has failed in a row; one more than that when a
+        former drive may have tried it already.
+    :ivar outage_since: the monotonic time of the first of these failures.
     """
 
     stored: Stored[Order]
+    known: _Known
+    is_taken_up: bool
+    failures: int
+    outage_since: float | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Saga:
     """Runs the steps of orders and stores each result before the next step.
 
-    Several processes are safe beside each other: an order belongs to whoever wrote its lease last,
-    and a compare-and-set tells a former owner that it no longer does. What it did meanwhile does no
-    harm, since every effect is keyed.
+    Several processes are safe beside each other: an order belongs to the owner in its document, and
+    a compare-and-set tells a former owner that it no longer does. What it did meanwhile does no
+    harm, since every effect is keyed and every undo leaves a fence. No process compares its clock
+    with another's.
     """
 
     def __init__(
@@ -73,10 +97,19 @@ class Saga:
         self._ended = metrics.counter(
             "orders", "Orders that reached an end state.", ("state", "reason")
         )
-        self._driven: dict[str, Drive] = {}
+        self._undelivered = metrics.counter(
+            "order_events_undelivered", "Events that notification refused for good.", ("kind",)
+        )
+        self._driven: dict[str, _Drive] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._drive_ended = asyncio.Event()
         self._stopping = False
-        self._has_resumed_own = False
+        self._has_looked = False
+        self._leases = LeaseWatch(settings.order_lease_seconds)
+        self._known: dict[str, _Known] = {}
+        # Orders of this process that it does not drive: it let go of them when the store was away,
+        # or drove them in a former life.
+        self._interrupted: set[str] = set()
         self._effects: Mapping[Step, Effect] = {
             Step.RESERVE: inventory.reserve,
             Step.AUTHORIZE: payments.authorize,
@@ -89,22 +122,22 @@ class Saga:
             Step.RELEASE: inventory.release,
         }
 
-    def lease(self, order: Order) -> Order:
-        """The order with a fresh lease of this process."""
-        return model.leased(
-            order, self._owner, now_ms() + round(self._settings.order_lease_seconds * 1000)
-        )
+    def owned(self, order: Order) -> Order:
+        """The order in the hands of this process."""
+        return model.owned(order, self._owner)
 
     def start(self, stored: Stored[Order], calls: CallLog | None = None) -> None:
-        """Drives an order whose lease this process has just written.
+        """Drives an order that this process has just written as its own.
 
         :param calls: where to record the calls made, when a request waits for the order.
         """
-        drive = Drive(stored)
-        self._driven[stored.value.id] = drive
-        task = asyncio.create_task(
-            self._drive(drive, calls or CallLog()), name=f"saga {stored.value.id}"
-        )
+        self._start(stored, calls or CallLog(), is_taken_up=False)
+
+    def _start(self, stored: Stored[Order], calls: CallLog, *, is_taken_up: bool) -> None:
+        order_id = stored.value.id
+        drive = _Drive(stored, self._know(order_id), is_taken_up, failures=int(is_taken_up))
+        self._driven[order_id] = drive
+        task = asyncio.create_task(self._drive(drive, calls), name=f"saga {order_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -117,7 +150,7 @@ class Saga:
         while True:
             drive = self._driven.get(order_id)
             if drive is not None:
-                await _wait(drive.settled, until - time.monotonic())
+                await _happens(drive.settled, until - time.monotonic())
             stored = await self._store.get(order_id)
             left_seconds = until - time.monotonic()
             if stored is None or stored.value.is_settled or left_seconds <= 0:
@@ -127,18 +160,19 @@ class Saga:
             pause_seconds = min(0.25, pause_seconds * 2)
 
     async def sweep(self) -> None:
-        """Takes over unfinished orders whose lease has run out; the first time also all that were
-        this process's own.
+        """Takes up unfinished orders that nobody drives: those that were put down, those whose
+        owner's lease has lapsed, and at first all that were this process's own in a former life.
         """
-        if not self._has_resumed_own:
-            await self._resume_own()
-            self._has_resumed_own = True
-        room = _MAX_RESUMED - len(self._driven)
-        if room <= 0 or self._stopping:
-            return
-        for stored in await self._store.due(now_ms(), room):
+        until = time.monotonic() + _LOOK_AGAIN_SECONDS
+        for stored in await self._abandoned():
+            while self._taken_up() >= _MAX_TAKEN_UP:
+                self._drive_ended.clear()
+                if not await _happens(self._drive_ended, until - time.monotonic()):
+                    return
+            if self._stopping:
+                return
             if stored.value.id not in self._driven:
-                await self._take_over(stored)
+                await self._take_up(stored)
 
     async def stop(self) -> None:
         """Stops driving. Orders under way stay as they are stored and are resumed by whoever comes
@@ -149,34 +183,47 @@ class Saga:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _resume_own(self) -> None:
-        """Takes up what a former life of this process left unfinished, without waiting for its
-        leases.
-        """
-        cursor: str | None = None
-        while True:
-            page = await self._store.unfinished(cursor)
-            for stored in page.items:
-                if stored.value.owner == self._owner and stored.value.id not in self._driven:
-                    await self._take_over(stored)
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+    async def _abandoned(self) -> list[Stored[Order]]:
+        """The unfinished orders that may be taken up, those first that were not tried before."""
+        unfinished = await self._store.unfinished()
+        ids = {stored.value.id for stored in unfinished}
+        self._leases.forget_others(ids)
+        for order_id in self._known.keys() - ids - self._driven.keys():
+            del self._known[order_id]
+        if self._has_looked:
+            self._interrupted &= ids
+        else:
+            own = {stored.value.id for stored in unfinished if stored.value.owner == self._owner}
+            self._interrupted = own - self._driven.keys()
+            self._has_looked = True
+        abandoned = [stored for stored in unfinished if self._is_abandoned(stored)]
+        return sorted(abandoned, key=lambda stored: self._know(stored.value.id).put_down_at)
 
-    async def _take_over(self, stored: Stored[Order]) -> None:
+    def _taken_up(self) -> int:
+        return sum(drive.is_taken_up for drive in self._driven.values())
+
+    def _is_abandoned(self, stored: Stored[Order]) -> bool:
+        order = stored.value
+        if order.id in self._driven:
+            return False
+        if not order.owner or (order.owner == self._owner and order.id in self._interrupted):
+            return True
+        return self._leases.has_lapsed(order.id, stored.revision)
+
+    def _know(self, order_id: str) -> _Known:
+        return self._known.setdefault(order_id, _Known(time.monotonic()))
+
+    async def _take_up(self, stored: Stored[Order]) -> None:
+        order = stored.value
         try:
-            taken = await self._store.save(stored, self.lease(stored.value))
+            taken = await self._store.save(stored, self.owned(order))
         except RevisionConflict:
             return  # another process was quicker
-        log.info(
-            "order.resumed",
-            order_id=stored.value.id,
-            step=stored.value.step,
-            owner=stored.value.owner,
-        )
-        self.start(taken)
+        self._interrupted.discard(order.id)
+        log.info("order.taken_up", order_id=order.id, step=order.step, owner=order.owner)
+        self._start(taken, CallLog(), is_taken_up=True)
 
-    async def _drive(self, drive: Drive, calls: CallLog) -> None:
+    async def _drive(self, drive: _Drive, calls: CallLog) -> None:
         order = drive.stored.value
         request = context.RequestContext(deadline=0.0, request_id=order.request_id, log=calls)
         try:
@@ -184,70 +231,88 @@ class Saga:
                 context.serving(request),
                 self._tracer.start_as_current_span("saga", context=extract_trace(order.trace)),
             ):
-                while drive.stored.value.due_ms is not None:
+                while (
+                    drive.stored.value.open_since_ms is not None
+                    and drive.stored.value.owner == self._owner
+                ):
                     request.deadline = time.monotonic() + _ATTEMPT_SECONDS
+                    request.is_retry = drive.failures > 0
                     await self._advance(drive)
         except RevisionConflict:
-            log.info("order.taken_over", order_id=order.id)
+            log.info("order.lost", order_id=order.id)
         except ShopError as error:
-            # The store is away. The lease runs out, and then the sweep of any process goes on from
-            # what is stored.
+            # The store is away. A sweep goes on from what is stored, ours once it is back.
+            self._interrupted.add(order.id)
             log.warning("order.interrupted", order_id=order.id, reason=error.detail)
         finally:
             drive.settled.set()
             if self._driven.get(order.id) is drive:
                 del self._driven[order.id]
+            self._drive_ended.set()
 
-    async def _advance(self, drive: Drive) -> None:
+    async def _advance(self, drive: _Drive) -> None:
         """Does the one next thing for an order and stores its outcome."""
         order = drive.stored.value
-        if order.step is not None:
-            changed = await self._attempt(order.step, order)
-        elif order.events:
-            changed = await self._deliver(order)
-        else:
-            drive.stored = await self._store.save(
-                drive.stored, order.model_copy(update={"due_ms": None})
-            )
+        pause_seconds = 0.0
+        try:
+            changed = await self._done(order)
+        except ShopError as error:
+            changed = self._refused(order, error, time.monotonic() - drive.known.since)
+            pause_seconds = error.retry_after_seconds or 0.0
+        if changed is order:
+            await self._wait_out(drive, pause_seconds)
             return
-        drive.stored = await self._store.save(drive.stored, self.lease(changed))
+        drive.stored = await self._store.save(drive.stored, changed)
+        drive.failures, drive.outage_since = 0, None
         if changed.is_settled and not order.is_settled:
             reason = changed.reason.code if changed.reason else ""
             self._ended.labels(changed.state.value, reason).inc()
             log.info("order.settled", order_id=order.id, state=changed.state.value, reason=reason)
             drive.settled.set()
-        if changed.failures > order.failures:
-            jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads retries; not for secrets
-            await asyncio.sleep(model.retry_delay_seconds(changed.failures) * jitter)
 
-    async def _attempt(self, step: Step, order: Order) -> Order:
-        try:
-            await self._effects[step](order)
-        except ShopError as error:
-            give_up_ms = round(self._settings.order_give_up_seconds * 1000)
-            log.info(
-                "order.step_failed",
-                order_id=order.id,
-                step=step.value,
-                kind=error.kind.value,
-                code=error.code,
-            )
-            return model.failed(order, error, now_ms(), give_up_ms)
+    async def _done(self, order: Order) -> Order:
+        if order.step is None:
+            await self._notifications.deliver(order, order.events[0])
+            return model.delivered(order)
+        await self._effects[order.step](order)
         return model.succeeded(order, now_ms())
 
-    async def _deliver(self, order: Order) -> Order:
-        event = order.events[0]
-        try:
-            await self._notifications.deliver(order, event)
-        except ShopError as error:
-            log.info("order.event_waits", event_id=event.id, reason=error.detail)
-            return order.model_copy(update={"failures": order.failures + 1})
-        return model.delivered(order, event.id)
+    def _refused(self, order: Order, error: ShopError, known_seconds: float) -> Order:
+        """After a failure: what to do instead, or the same order when it is to be done again."""
+        doing = order.step.value if order.step else "tell"
+        log.info(
+            "order.step_failed", order_id=order.id, step=doing, kind=error.kind, code=error.code
+        )
+        if order.step is None:
+            if may_succeed_later(error):
+                return order
+            event = order.events[0]
+            self._undelivered.labels(event.kind).inc()
+            log.error("order.event_undeliverable", event_id=event.id, reason=error.detail)
+            return model.undeliverable(order)
+        may_wait = known_seconds <= self._settings.order_give_up_seconds
+        return model.failed(order, error, now_ms(), may_wait=may_wait)
+
+    async def _wait_out(self, drive: _Drive, pause_seconds: float) -> None:
+        """Pauses before the next attempt, or puts the order down when the outage lasts."""
+        now = time.monotonic()
+        if drive.outage_since is None:
+            drive.outage_since = now
+        if now - drive.outage_since > _PATIENCE_SECONDS:
+            order = drive.stored.value
+            drive.known.put_down_at = now
+            drive.stored = await self._store.save(drive.stored, model.owned(order, ""))
+            return
+        drive.failures += 1
+        jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads retries; not for secrets
+        delay_seconds = model.retry_delay_seconds(drive.failures)
+        await asyncio.sleep(max(delay_seconds, min(pause_seconds, _PATIENCE_SECONDS / 2)) * jitter)
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
+async def _happens(event: asyncio.Event, within_seconds: float) -> bool:
+    """Whether the event is set within that time."""
     try:
-        async with asyncio.timeout(max(0.0, seconds)):
-            await event.wait()
+        async with asyncio.timeout(max(0.0, within_seconds)):
+            return await event.wait()
     except TimeoutError:
-        return
+        return False

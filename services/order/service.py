@@ -121,7 +121,7 @@ class Orders:
             assert stored is not None, "orders are never deleted"
             if stored.value.state is not model.State.CONFIRMED:
                 return
-            changed = self._saga.lease(model.cancelled_by_customer(stored.value, now_ms()))
+            changed = self._saga.owned(model.cancelled_by_customer(stored.value, now_ms()))
             try:
                 stored = await self._store.save(stored, changed)
             except RevisionConflict:
@@ -172,6 +172,7 @@ class Orders:
             currency=products[product_ids[0]].currency,
             payment_method=payment_method,
             created_ms=placed_ms,
+            open_since_ms=placed_ms,
             history=(Moment(at_ms=placed_ms, what="placed"),),
             request_id=context.current().request_id,
             trace=trace,
@@ -183,7 +184,7 @@ class Orders:
                 "no-such-shipping",
                 f"We cannot ship this order to {address.country} by {shipping_service} service.",
             )
-        return self._saga.lease(
+        return self._saga.owned(
             order.model_copy(update={"shipping_cents": quotes_cents[shipping_service]})
         )
 

@@ -20,7 +20,7 @@ class OrderSettings(Settings):
         default=20.0,
         ge=5,
         le=600,
-        description="How long an order stays with a process that says nothing of it.",
+        description="How long an order stays with a process that does nothing for it.",
     )
     order_give_up_seconds: float = Field(
         default=60.0,

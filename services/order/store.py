@@ -5,6 +5,8 @@ from __future__ import annotations
 from services.common.documents import AlreadyExists, Documents, Page, Stored
 from services.order.model import Order
 
+_PAGE = 200
+
 
 class OrderStore:
     """The orders."""
@@ -29,14 +31,16 @@ class OrderStore:
             "by_user", equal=(user_id,), descending=True, limit=limit, cursor=cursor
         )
 
-    async def due(self, now_ms: int, limit: int) -> list[Stored[Order]]:
-        """Unfinished orders whose lease has run out, longest overdue first."""
-        page = await self._orders.find("due", below=now_ms, limit=limit)
-        return page.items
-
-    async def unfinished(self, cursor: str | None) -> Page[Order]:
-        """All unfinished orders."""
-        return await self._orders.find("due", limit=200, cursor=cursor)
+    async def unfinished(self) -> list[Stored[Order]]:
+        """All orders that are not settled or whose customers are not told yet, oldest first."""
+        found: list[Stored[Order]] = []
+        cursor: str | None = None
+        while True:
+            page = await self._orders.find("unfinished", limit=_PAGE, cursor=cursor)
+            found += page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
 
     async def save(self, stored: Stored[Order], order: Order) -> Stored[Order]:
         """Writes the order, unless somebody else has written it since it was read

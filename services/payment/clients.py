@@ -6,9 +6,11 @@ outcomes: https://docs.stripe.com/testing
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import json
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import aclosing, closing
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import stripe
@@ -24,6 +26,16 @@ log = get_logger(__name__)
 Answer = TypeVar("Answer")
 
 _CALLEE = "stripe"
+
+# How long Stripe's search may not know a new intent; the list shows it at once.
+# https://docs.stripe.com/search#data-freshness
+_SEARCH_LAG_SECONDS = 60
+# How often an intent may change between the look at it and the request that undoes it.
+_GIVE_BACK_ROUNDS = 3
+
+# UNAVAILABLE for one request, while Stripe works for others: 409, the same request is under way
+# elsewhere; 500, which is kept for the request's key and would fail every probe with it.
+_ABOUT_ONE_REQUEST = frozenset({409, 500})
 
 # Stripe's decline codes (https://docs.stripe.com/declines/codes) that a customer can do something
 # about.
@@ -67,6 +79,17 @@ class Intent(NamedTuple):
 
     id: str
     status: IntentStatus
+
+
+class Sighting(NamedTuple):
+    """An intent in Stripe's list, and what tells whose it is.
+
+    :param created_seconds: Unix time, by Stripe's clock.
+    """
+
+    intent: Intent
+    order_id: str | None
+    created_seconds: int
 
 
 class StripeError(ShopError):
@@ -132,25 +155,55 @@ class Stripe:
         return _intent(answer)
 
     async def find(self, payment: Payment) -> Intent | None:
-        """Looks for the intent of a payment whose answer was lost for good, among those since the
-        payment began.
+        """Looks for the intent of a payment whose answer was lost for good.
+
+        One that is found too late, by a search that lags more than it should, is a stray: see
+        :mod:`.reconciliation`.
         """
         intents = self._client.v1.payment_intents
-        since = payment.created_ms // 1000 - 60  # our clock and Stripe's may differ
-        starting_after: str | None = None
+        query = f"metadata['order_id']:{json.dumps(payment.id)}"
+        known = await self._call(
+            "GET /v1/payment_intents/search", intents.search_async({"query": query})
+        )
+        for found in known.data:
+            intent = await self.retrieve(found.id)  # the search may be behind here too
+            if intent.status is not IntentStatus.OTHER:  # one that was declined is none
+                return intent
+        newest_seconds = await self.newest_seconds()
+        if newest_seconds is None:
+            return None
+        async with aclosing(self.created(newest_seconds - _SEARCH_LAG_SECONDS)) as sightings:
+            async for sighting in sightings:
+                intent = sighting.intent
+                if sighting.order_id == payment.id and intent.status is not IntentStatus.OTHER:
+                    return intent
+        return None
+
+    async def newest_seconds(self) -> int | None:
+        """When the newest intent was created, by Stripe's clock."""
+        query: stripe.params.PaymentIntentListParams = {"limit": 1}
+        page = await self._call(
+            "GET /v1/payment_intents", self._client.v1.payment_intents.list_async(query)
+        )
+        return page.data[0].created if page.data else None
+
+    async def created(
+        self, from_seconds: int, before_seconds: int | None = None
+    ) -> AsyncGenerator[Sighting]:
+        """The intents that were created within that time, by Stripe's clock, newest first."""
+        intents = self._client.v1.payment_intents
+        created: stripe.params.PaymentIntentListParamsCreated = {"gte": from_seconds}
+        if before_seconds is not None:
+            created["lt"] = before_seconds
+        query: stripe.params.PaymentIntentListParams = {"created": created, "limit": 100}
         while True:
-            query: stripe.params.PaymentIntentListParams = {"created": {"gte": since}, "limit": 100}
-            if starting_after is not None:
-                query["starting_after"] = starting_after
             page = await self._call("GET /v1/payment_intents", intents.list_async(query))
-            for candidate in page.data:
-                if getattr(candidate.metadata, "order_id", None) == payment.id:
-                    intent = _intent(candidate)
-                    if intent.status is not IntentStatus.OTHER:  # one that was declined is none
-                        return intent
+            for found in page.data:
+                order_id = getattr(found.metadata, "order_id", None)
+                yield Sighting(_intent(found), order_id, found.created)
             if not page.has_more:
-                return None
-            starting_after = page.data[-1].id
+                return
+            query["starting_after"] = page.data[-1].id
 
     async def retrieve(self, intent_id: str) -> Intent:
         """The intent as it stands."""
@@ -182,18 +235,40 @@ class Stripe:
             self._client.v1.refunds.create_async({"payment_intent": intent_id}),
         )
 
-    async def _call(self, operation: str, request: Awaitable[Answer]) -> Answer:
-        async with observed(
-            self._tools, callee=_CALLEE, operation=operation, protocol="http"
-        ) as outcome:
+    async def give_back(self, intent: Intent) -> IntentStatus:
+        """Voids what is set aside, or pays back what was charged, whichever is needed by then.
+
+        :returns: CANCELLED when it was voided, CAPTURED when it was paid back, now or before.
+        :raises StripeError: it changed under our hands again and again.
+        """
+        for _ in range(_GIVE_BACK_ROUNDS):
+            if intent.status is IntentStatus.CANCELLED:
+                return intent.status
             try:
-                answer = await request
-            except stripe.StripeError as error:
-                raise _translated(error) from error
-            except (aiohttp.ClientError, TimeoutError) as error:  # while the SDK reads the answer
-                raise _unavailable("The payment provider cannot be reached.") from error
-            outcome.status = "200"
-            return answer
+                if intent.status is IntentStatus.CAPTURED:
+                    await self.refund(intent.id)
+                    return intent.status
+                intent = await self.void(intent.id)
+            except Declined as refused:
+                if refused.code == "charge-already-refunded":
+                    return IntentStatus.CAPTURED
+                intent = await self.retrieve(intent.id)  # a late capture, or somebody else's void
+        raise StripeError
+
+    async def _call(self, operation: str, request: Coroutine[Any, Any, Answer]) -> Answer:
+        with closing(request):  # a refused call never starts it
+            async with observed(
+                self._tools, callee=_CALLEE, operation=operation, protocol="http"
+            ) as outcome:
+                try:
+                    answer = await request
+                except stripe.StripeError as error:
+                    outcome.callee_works = error.http_status in _ABOUT_ONE_REQUEST
+                    raise _translated(error) from error
+                except (aiohttp.ClientError, TimeoutError) as error:  # while the SDK reads
+                    raise _unavailable("The payment provider cannot be reached.") from error
+                outcome.status = "200"
+                return answer
 
 
 def _intent(intent: stripe.PaymentIntent) -> Intent:
@@ -213,6 +288,9 @@ def _translated(error: stripe.StripeError) -> ShopError:
         case stripe.AuthenticationError() | stripe.PermissionError():
             log.error("stripe.refuses_key", reason=str(error))
             result = _unavailable("Payments are not available at the moment.")
+        case _ if (error.headers or {}).get("stripe-should-retry") == "true":
+            # https://docs.stripe.com/error-low-level#stripe-should-retry: nothing was kept.
+            result = _unavailable("The payment provider has a problem.")
         case _ if error.http_status == 409:  # the same request is under way elsewhere
             result = _unavailable("This payment is being processed.")
         case stripe.IdempotencyError():

@@ -5,21 +5,26 @@ from __future__ import annotations
 from services.common.host import Host
 from services.payment import api
 from services.payment.clients import Stripe
-from services.payment.model import PAYMENTS, Payment
+from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled
+from services.payment.reconciliation import Reconciliation
 from services.payment.rpc import PaymentRpc
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
-from services.payment.store import PaymentStore
+from services.payment.store import PaymentStore, ReconciledStore
 from services.pb import payment_pb2
 from services.pb.payment_pb2_grpc import add_PaymentServiceServicer_to_server
 
 
 async def wire(host: Host) -> None:
     """Builds the service on its host."""
-    stripe = Stripe(host.settings(PaymentSettings), host.call_tools)
+    settings = host.settings(PaymentSettings)
+    stripe = Stripe(settings, host.call_tools)
     host.on_close(stripe.close)
     store = PaymentStore(await host.documents(PAYMENTS, Payment))
     payments = Payments(store, stripe, host.metrics)
+    reconciled = ReconciledStore(await host.documents(RECONCILED, Reconciled))
+    reconciliation = Reconciliation(payments, store, reconciled, stripe, host.metrics)
+    host.every("reconcile with Stripe", settings.payment_reconcile_seconds, reconciliation.run)
     host.serve_http(api.router, payments)
     host.serve_grpc(
         add_PaymentServiceServicer_to_server,

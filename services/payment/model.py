@@ -8,6 +8,7 @@ there may be something to undo.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +16,7 @@ from services.common.documents import Collection
 from services.common.errors import Kind, ShopError
 
 PAYMENTS = Collection("payments")
+RECONCILED = Collection("reconciled")
 
 
 class State(StrEnum):
@@ -33,6 +35,8 @@ class State(StrEnum):
 
 
 CLOSED = frozenset({State.CANCELLING, State.VOIDED, State.REFUNDED})
+# A request that learns the payment's intent may be under way.
+INTENT_OPEN = frozenset({State.AUTHORIZING, State.CANCELLING})
 
 
 class Refusal(BaseModel):
@@ -70,6 +74,17 @@ class Payment(BaseModel):
     def authorize_key(self) -> str:
         """The idempotency key of the authorization."""
         return f"{self.id}:authorize:{self.attempt}"
+
+
+class Reconciled(BaseModel):
+    """Up to when all intents at Stripe are settled: Unix seconds, by Stripe's clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ID: ClassVar[str] = "stripe"
+
+    id: str
+    until_seconds: int
 
 
 class Declined(ShopError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.common.fields import checked_order_id
 from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.pb import payment_pb2 as pb
@@ -26,7 +27,7 @@ class PaymentRpc(payment_pb2_grpc.PaymentServiceServicer):
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Any) -> pb.Payment:
         payment = await self._payments.authorize(
-            order_id=request.order_id,
+            order_id=checked_order_id(request.order_id),
             user_id=request.user_id,
             amount_cents=request.amount.cents,
             currency=request.amount.currency,
@@ -35,10 +36,10 @@ class PaymentRpc(payment_pb2_grpc.PaymentServiceServicer):
         return _message(payment)
 
     async def Capture(self, request: pb.CaptureRequest, context: Any) -> pb.Payment:
-        return _message(await self._payments.capture(request.order_id))
+        return _message(await self._payments.capture(checked_order_id(request.order_id)))
 
     async def Cancel(self, request: pb.CancelRequest, context: Any) -> pb.Payment:
-        return _message(await self._payments.cancel(request.order_id))
+        return _message(await self._payments.cancel(checked_order_id(request.order_id)))
 
 
 def _message(payment: Payment) -> pb.Payment:

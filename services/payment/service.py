@@ -4,6 +4,8 @@ and changes nothing more.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
@@ -16,8 +18,8 @@ from services.payment.store import PaymentStore
 
 log = get_logger(__name__)
 
-# How often a cancellation looks again when the intent changes under its hands (a late capture).
-_CANCEL_ROUNDS = 3
+# How often a request begins again because another one for the same payment was quicker.
+_ROUNDS = 5
 
 
 class Payments:
@@ -46,14 +48,43 @@ class Payments:
             state=State.AUTHORIZING,
             created_ms=now_ms(),
         )
-        stored = await self._store.add(wanted) or await self._existing(order_id)
+        return await _insisted(lambda: self._authorize(wanted))
+
+    async def capture(self, order_id: str) -> Payment:
+        """Charges what was authorized.
+
+        :raises ShopError: DECLINED when the authorization is no longer valid; CONFLICT when there
+            is none.
+        """
+        return await _insisted(lambda: self._capture(order_id))
+
+    async def cancel(self, order_id: str) -> Payment:
+        """Voids or refunds, whichever the payment needs, and closes it for whatever comes late."""
+        return await _insisted(lambda: self._cancel(order_id))
+
+    async def adopt(self, stored: Stored[Payment], intent_id: str) -> None:
+        """Finishes an authorization whose answer was lost.
+
+        :raises RevisionConflict: somebody else was at it after all.
+        """
+        await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent_id})
+
+    async def get(self, user_id: str, order_id: str) -> Payment:
+        """The payment of one of the user's orders."""
+        stored = await self._store.get(order_id)
+        if stored is None or stored.value.user_id != user_id:
+            raise ShopError(Kind.NOT_FOUND, "unknown-payment", "There is no such payment.")
+        return stored.value
+
+    async def _authorize(self, wanted: Payment) -> Payment:
+        stored = await self._store.add(wanted) or await self._existing(wanted.id)
         payment = stored.value
         if payment.state in model.CLOSED:
             raise model.closed()
         if (payment.amount_cents, payment.currency, payment.payment_method) != (
-            amount_cents,
-            currency,
-            payment_method,
+            wanted.amount_cents,
+            wanted.currency,
+            wanted.payment_method,
         ):
             raise ShopError(
                 Kind.INVALID, "payment-differs", "This order has another payment already."
@@ -69,12 +100,7 @@ class Payments:
             raise
         return await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
 
-    async def capture(self, order_id: str) -> Payment:
-        """Charges what was authorized.
-
-        :raises ShopError: DECLINED when the authorization is no longer valid; CONFLICT when there
-            is none.
-        """
+    async def _capture(self, order_id: str) -> Payment:
         stored = await self._existing(order_id)
         payment = stored.value
         if payment.state is State.CAPTURED:
@@ -95,6 +121,8 @@ class Payments:
             return await self._finish(stored, {"state": State.CAPTURED})
         if intent.status is IntentStatus.AUTHORIZED:
             raise StripeError
+        if (await self._existing(order_id)).value.state in model.CLOSED:
+            raise model.closed()  # a cancellation was quicker
         raise Declined(
             Refusal(
                 kind=Kind.DECLINED,
@@ -103,8 +131,7 @@ class Payments:
             )
         )
 
-    async def cancel(self, order_id: str) -> Payment:
-        """Voids or refunds, whichever the payment needs, and closes it for whatever comes late."""
+    async def _cancel(self, order_id: str) -> Payment:
         stored = await self._store.get(order_id)
         if stored is None:
             stored = await self._store.add(model.fence(order_id, now_ms())) or await self._existing(
@@ -123,33 +150,9 @@ class Payments:
             if payment.intent_id is not None:
                 raise  # Stripe does not know what it told us before: nothing to conclude from
             return await self._finish(stored, {"state": State.VOIDED})
-        return await self._undo(stored, intent)
-
-    async def get(self, user_id: str, order_id: str) -> Payment:
-        """The payment of one of the user's orders."""
-        stored = await self._store.get(order_id)
-        if stored is None or stored.value.user_id != user_id:
-            raise ShopError(Kind.NOT_FOUND, "unknown-payment", "There is no such payment.")
-        return stored.value
-
-    async def _undo(self, stored: Stored[Payment], intent: Intent) -> Payment:
-        for _ in range(_CANCEL_ROUNDS):
-            if intent.status is IntentStatus.CANCELLED:
-                return await self._finish(stored, {"state": State.VOIDED, "intent_id": intent.id})
-            try:
-                if intent.status is IntentStatus.CAPTURED:
-                    await self._stripe.refund(intent.id)
-                    return await self._finish(
-                        stored, {"state": State.REFUNDED, "intent_id": intent.id}
-                    )
-                intent = await self._stripe.void(intent.id)
-            except Declined as refused:
-                if refused.code == "charge-already-refunded":
-                    return await self._finish(
-                        stored, {"state": State.REFUNDED, "intent_id": intent.id}
-                    )
-                intent = await self._stripe.retrieve(intent.id)
-        raise StripeError
+        given_back = await self._stripe.give_back(intent)
+        end = State.VOIDED if given_back is IntentStatus.CANCELLED else State.REFUNDED
+        return await self._finish(stored, {"state": end, "intent_id": intent.id})
 
     async def _intent_of(self, stored: Stored[Payment]) -> Intent:
         """The payment's intent as it stands. Where its id was never stored, asking for it again
@@ -181,20 +184,27 @@ class Payments:
         return stored
 
     async def _save(self, stored: Stored[Payment], changes: dict[str, object]) -> Stored[Payment]:
-        try:
-            return await self._store.save(stored, stored.value.model_copy(update=changes))
-        except RevisionConflict as error:
-            # A duplicate of this request, or a cancellation, was quicker. Whoever asked asks again
-            # and sees what it did.
-            raise ShopError(
-                Kind.UNAVAILABLE,
-                "payment-in-progress",
-                "This payment is being processed.",
-                retry_after_seconds=1,
-            ) from error
+        return await self._store.save(stored, stored.value.model_copy(update=changes))
 
     async def _finish(self, stored: Stored[Payment], changes: dict[str, object]) -> Payment:
         finished = (await self._save(stored, changes)).value
         self._outcomes.labels(finished.state.value).inc()
         log.info("payment.changed", order_id=finished.id, state=finished.state.value)
         return finished
+
+
+async def _insisted(request: Callable[[], Awaitable[Payment]]) -> Payment:
+    """Makes a request anew when a duplicate of it, a cancellation or the reconciliation was quicker
+    to change the payment: what they did decides its answer.
+    """
+    for _ in range(_ROUNDS):
+        try:
+            return await request()
+        except RevisionConflict:
+            continue
+    raise ShopError(
+        Kind.UNAVAILABLE,
+        "payment-in-progress",
+        "This payment is being processed.",
+        retry_after_seconds=1,
+    )

@@ -20,7 +20,8 @@ async def wire(host: Host) -> None:
     """Builds the service on its host."""
     store = ShipmentStore(await host.documents(SHIPMENTS, Shipment))
     notifications = Notifications(host.grpc("notification"))
-    shipments = Shipments(store, notifications, host.settings(ShippingSettings), host.tracer)
+    settings = host.settings(ShippingSettings)
+    shipments = Shipments(store, notifications, settings, host.tracer, host.metrics)
     host.serve_http(api.router, shipments)
     host.serve_grpc(
         add_ShippingServiceServicer_to_server,

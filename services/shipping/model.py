@@ -18,6 +18,9 @@ from services.common.fields import AddressFields
 CURRENCY = "EUR"
 MAX_WEIGHT_GRAMS = 100_000
 
+_FIRST_PAUSE_MS = 1_000
+LONGEST_PAUSE_MS = 30_000
+
 SHIPMENTS = Collection("shipments", indexes=(Index("due", order="due_ms"),))
 
 
@@ -78,7 +81,8 @@ class Shipment(_Document):
     """One parcel. Times are Unix milliseconds.
 
     `due_ms` is when it moves on or its events are to be delivered; it is absent when neither is
-    left to do.
+    left to do. `failures` counts how often `notification` was away in a row; `undelivered` has the
+    events that it refused.
     """
 
     id: str
@@ -91,6 +95,8 @@ class Shipment(_Document):
     moves_ms: int | None = None
     due_ms: int | None = None
     events: tuple[Event, ...] = ()
+    failures: int = 0
+    undelivered: tuple[Event, ...] = ()
     trace: Mapping[str, str] = {}
 
     @property
@@ -190,8 +196,12 @@ def dispatched(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
 
 
 def advanced(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
-    """The shipment one stage further, if it is time."""
-    if shipment.moves_ms is None or shipment.moves_ms > now_ms or shipment.state not in _NEXT:
+    """The shipment one stage further, if it is time. A time that is more than a step ahead is no
+    time to wait for: it was written by a wrong clock, or is read by one.
+    """
+    if shipment.moves_ms is None or shipment.state not in _NEXT:
+        return shipment
+    if now_ms < shipment.moves_ms <= now_ms + step_ms:
         return shipment
     state, place = _NEXT[shipment.state]
     return _moved(shipment, state, place, now_ms, step_ms)
@@ -223,15 +233,30 @@ def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
     )
 
 
-def delivered(shipment: Shipment, event_id: str, now_ms: int) -> Shipment:
-    """After `notification` has taken an event."""
-    left = tuple(event for event in shipment.events if event.id != event_id)
-    return _scheduled(shipment.model_copy(update={"events": left}), now_ms)
+def delivered(shipment: Shipment, now_ms: int) -> Shipment:
+    """After `notification` has taken the first event."""
+    changes = {"events": shipment.events[1:], "failures": 0}
+    return _scheduled(shipment.model_copy(update=changes), now_ms)
 
 
-def postponed(shipment: Shipment, until_ms: int) -> Shipment:
-    """Left alone until then, because its events could not be delivered."""
-    return shipment.model_copy(update={"due_ms": until_ms})
+def undeliverable(shipment: Shipment, now_ms: int) -> Shipment:
+    """After `notification` has refused the first event for good: others must not wait for it."""
+    parked = (*shipment.undelivered, shipment.events[0])
+    return delivered(shipment.model_copy(update={"undelivered": parked}), now_ms)
+
+
+def postponed(shipment: Shipment, now_ms: int, jitter: float) -> Shipment:
+    """Left alone for a doubling pause, because `notification` is away.
+
+    :param jitter: 0 to 1, takes up to half of the pause away.
+    """
+    pause_ms = min(LONGEST_PAUSE_MS, _FIRST_PAUSE_MS * 2 ** min(shipment.failures, 20))
+    return shipment.model_copy(
+        update={
+            "failures": shipment.failures + 1,
+            "due_ms": now_ms + round(pause_ms * (1 - jitter / 2)),
+        }
+    )
 
 
 def fence(order_id: str, now_ms: int) -> Shipment:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.common.errors import Kind, ShopError
-from services.common.fields import AddressFields
+from services.common.fields import AddressFields, checked_order_id
 from services.common.identity import TokenVerifier, require_caller
 from services.pb import shared_pb2, shipping_pb2_grpc
 from services.pb import shipping_pb2 as pb
@@ -46,7 +46,7 @@ class ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
 
     async def CreateShipment(self, request: pb.CreateShipmentRequest, context: Any) -> pb.Shipment:
         shipment = await self._shipments.create(
-            order_id=request.order_id,
+            order_id=checked_order_id(request.order_id),
             contact=Contact(
                 user_id=request.contact.user_id,
                 name=request.contact.name,
@@ -61,12 +61,12 @@ class ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
     async def DispatchShipment(
         self, request: pb.DispatchShipmentRequest, context: Any
     ) -> pb.Shipment:
-        return _message(await self._shipments.dispatch(request.order_id))
+        return _message(await self._shipments.dispatch(checked_order_id(request.order_id)))
 
     async def CancelShipment(
         self, request: pb.CancelShipmentRequest, context: Any
     ) -> pb.CancelShipmentResponse:
-        await self._shipments.cancel(request.order_id)
+        await self._shipments.cancel(checked_order_id(request.order_id))
         return pb.CancelShipmentResponse()
 
     async def GetShipment(self, request: pb.GetShipmentRequest, context: Any) -> pb.Shipment:

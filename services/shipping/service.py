@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from opentelemetry.trace import Tracer
 
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
-from services.common.errors import Kind, ShopError
+from services.common.errors import Kind, ShopError, may_succeed_later
 from services.common.fields import AddressFields
 from services.common.logs import get_logger
+from services.common.metrics import Metrics
 from services.common.telemetry import extract_trace, inject_trace
 from services.shipping import model
 from services.shipping.clients import Notifications
@@ -21,7 +23,6 @@ from services.shipping.store import ShipmentStore
 log = get_logger(__name__)
 
 _SWEEP_LIMIT = 200
-_UNDELIVERED_PAUSE_MS = 2000
 
 
 class Shipments:
@@ -35,11 +36,16 @@ class Shipments:
         notifications: Notifications,
         settings: ShippingSettings,
         tracer: Tracer,
+        metrics: Metrics,
     ) -> None:
         self._store = store
         self._notifications = notifications
         self._step_ms = round(settings.shipping_step_seconds * 1000)
+        self._longest_pause_ms = max(self._step_ms, model.LONGEST_PAUSE_MS)
         self._tracer = tracer
+        self._undelivered = metrics.counter(
+            "shipment_events_undelivered", "Events that notification refused for good.", ("kind",)
+        )
 
     async def create(
         self,
@@ -100,7 +106,7 @@ class Shipments:
         """Moves every parcel whose time has come, and tells the customers. Safe in several
         processes at once.
         """
-        for stored in await self._store.due(now_ms(), _SWEEP_LIMIT):
+        for stored in await self._store.due(now_ms(), self._longest_pause_ms, _SWEEP_LIMIT):
             try:
                 await self._move_one(stored)
             except RevisionConflict:
@@ -117,13 +123,21 @@ class Shipments:
                 try:
                     await self._notifications.deliver(stored.value, event)
                 except ShopError as error:
-                    log.info("shipment.event_waits", order_id=stored.value.id, reason=error.detail)
-                    pause_ms = now_ms() + _UNDELIVERED_PAUSE_MS
-                    await self._store.save(stored, model.postponed(stored.value, pause_ms))
-                    return
-                stored = await self._store.save(
-                    stored, model.delivered(stored.value, event.id, now_ms())
-                )
+                    if may_succeed_later(error):
+                        await self._postpone(stored, error)
+                        return
+                    stored = await self._store.save(
+                        stored, model.undeliverable(stored.value, now_ms())
+                    )
+                    self._undelivered.labels(event.kind).inc()
+                    log.exception("shipment.event_undeliverable", event_id=event.id)
+                else:
+                    stored = await self._store.save(stored, model.delivered(stored.value, now_ms()))
+
+    async def _postpone(self, stored: Stored[Shipment], error: ShopError) -> None:
+        log.info("shipment.event_waits", order_id=stored.value.id, reason=error.detail)
+        jitter = random.random()  # noqa: S311  spreads retries; not for secrets
+        await self._store.save(stored, model.postponed(stored.value, now_ms(), jitter))
 
     async def _change(self, order_id: str, change: Callable[[Shipment], Shipment]) -> Shipment:
         while True:

@@ -23,9 +23,14 @@ class ShipmentStore:
         """The shipment of an order."""
         return await self._shipments.get(order_id)
 
-    async def due(self, now_ms: int, limit: int) -> list[Stored[Shipment]]:
-        """Shipments that move on or have something to tell, longest overdue first."""
-        return (await self._shipments.find("due", below=now_ms + 1, limit=limit)).items
+    async def due(self, now_ms: int, longest_pause_ms: int, limit: int) -> list[Stored[Shipment]]:
+        """Shipments that move on or have something to tell, longest overdue first. One that is due
+        after more than the longest pause was written by a wrong clock, or is read by one: it is
+        due, too.
+        """
+        due = await self._shipments.find("due", below=now_ms + 1, limit=limit)
+        far = await self._shipments.find("due", at_least=now_ms + longest_pause_ms + 1, limit=limit)
+        return due.items + far.items
 
     async def save(self, stored: Stored[Shipment], shipment: Shipment) -> Stored[Shipment]:
         """Writes the shipment, unless somebody else has since it was read (RevisionConflict)."""

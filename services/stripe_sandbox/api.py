@@ -117,11 +117,22 @@ class Api:
         return JSONResponse(self._dice.faults.model_dump())
 
     async def read_ledger(self, request: Request) -> Response:
-        """``?order_id=`` asks for one order's; ``?limit=`` bounds the lists, not the totals."""
-        limit = request.query_params.get("limit", str(DEFAULT_LEDGER))
+        """``?order_id=`` asks for one order's; ``?limit=`` bounds the lists, not the totals. The
+        lists go on behind the payment ``?payment_intents_after=`` and the refund
+        ``?refunds_after=``.
+        """
+        query = request.query_params
+        limit = query.get("limit", str(DEFAULT_LEDGER))
         if not (limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= MAX_LEDGER):
             return _refused(400, f"limit must be a number from 1 to {MAX_LEDGER}.")
-        return JSONResponse(await self._ledger(request.query_params.get("order_id"), int(limit)))
+        return JSONResponse(
+            await self._ledger(
+                query.get("order_id"),
+                int(limit),
+                intents_after=query.get("payment_intents_after"),
+                refunds_after=query.get("refunds_after"),
+            )
+        )
 
     async def reset_ledger(self, _: Request) -> Response:
         """Forgets all payments, refunds and idempotency keys, where the settings allow it."""
@@ -148,8 +159,19 @@ class Api:
             return JSONResponse({"status": "failing", "checks": {"books": wrong}}, 503)
         return JSONResponse({"status": "ok"})
 
-    async def _ledger(self, order_id: str | None, limit: int) -> dict[str, Any]:
-        ledger = await self._store.run(lambda books: books.ledger(order_id, limit))
+    async def _ledger(
+        self,
+        order_id: str | None,
+        limit: int,
+        *,
+        intents_after: str | None = None,
+        refunds_after: str | None = None,
+    ) -> dict[str, Any]:
+        ledger = await self._store.run(
+            lambda books: books.ledger(
+                order_id, limit, intents_after=intents_after, refunds_after=refunds_after
+            )
+        )
         return ledger | {"requests": dict(sorted(self._sandbox.outcomes.items()))}
 
 

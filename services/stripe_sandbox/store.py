@@ -89,11 +89,18 @@ class Books:
 
     def intents(self, limit: int, created: range, after: str | None) -> list[PaymentIntent]:
         """Newest first, created within those seconds, beginning behind the one called `after`."""
+        end = (created.stop, 0)
+        if after is not None:
+            row = self._connection.execute(
+                "SELECT created, seq FROM payment_intents WHERE id = ?", (after,)
+            ).fetchone()
+            end = min(end, row)
+        # Goes along the index from where the page begins: the last page costs what the first does.
         found = self._documents(
-            """SELECT document FROM payment_intents WHERE created >= :start AND created < :stop
-            AND (:after IS NULL OR seq < (SELECT seq FROM payment_intents WHERE id = :after))
-            ORDER BY seq DESC LIMIT :limit""",
-            {"after": after, "limit": limit, "start": created.start, "stop": created.stop},
+            """SELECT document FROM payment_intents
+            WHERE created >= :start AND (created, seq) < (:before, :before_seq)
+            ORDER BY created DESC, seq DESC LIMIT :limit""",
+            {"start": created.start, "before": end[0], "before_seq": end[1], "limit": limit},
         )
         return [PaymentIntent(**document) for document in found]
 
@@ -137,20 +144,31 @@ class Books:
         ).fetchone()
         return row[0]
 
-    def ledger(self, order_id: str | None, limit: int) -> dict[str, Any]:
-        """The newest payments and refunds, of one order or of all, and totals over all of them."""
+    def ledger(
+        self,
+        order_id: str | None,
+        limit: int,
+        *,
+        intents_after: str | None = None,
+        refunds_after: str | None = None,
+    ) -> dict[str, Any]:
+        """The newest payments and refunds, of one order or of all, each list beginning behind the
+        one called `..._after`, and totals over all of them.
+        """
         asked = {"order_id": order_id, "limit": limit}
         intents = self._documents(
-            """SELECT document FROM payment_intents WHERE :order_id IS NULL
-            OR id IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)
+            """SELECT document FROM payment_intents WHERE (:order_id IS NULL
+            OR id IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id))
+            AND (:after IS NULL OR seq < (SELECT seq FROM payment_intents WHERE id = :after))
             ORDER BY seq DESC LIMIT :limit""",
-            asked,
+            {**asked, "after": intents_after},
         )
         refunds = self._documents(
-            """SELECT document FROM refunds WHERE :order_id IS NULL
-            OR payment_intent IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)
+            """SELECT document FROM refunds WHERE (:order_id IS NULL
+            OR payment_intent IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id))
+            AND (:after IS NULL OR seq < (SELECT seq FROM refunds WHERE id = :after))
             ORDER BY seq DESC LIMIT :limit""",
-            asked,
+            {**asked, "after": refunds_after},
         )
         count, is_open, captured = self._connection.execute(
             """SELECT COUNT(*), COALESCE(SUM(json_extract(document, '$.amount_capturable')), 0),

@@ -1,27 +1,20 @@
-"""The document store on SQLite: several processes, sudden death, and a disk that fails."""
+"""The document store on SQLite: locks of others, files that fail, and the plans of searches."""
 
 import asyncio
-import os
 import resource
-import signal
 import sqlite3
-import sys
 import time
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from services.common.documents import Documents, SqliteStore, StoreUnavailable, open_store
+from services.common.documents import Documents, SqliteStore, StoreUnavailable
 from services.common.documents.api import Collection, Index, Position, Query
 from services.common.documents.sqlite_find import select
 from services.common.documents.sqlite_schema import prepare
 from services.common.errors import Kind
-from tests.contract import sqlite_process
-from tests.contract.sqlite_process import THINGS, Thing
-
-ROOT = Path(__file__).parents[2]
+from tests.contract.writer import THINGS, Thing
 
 
 @pytest.fixture
@@ -36,81 +29,8 @@ async def things(store: SqliteStore) -> Documents[Thing]:
     return await Documents.open(store, THINGS, Thing)
 
 
-async def start(*arguments: str) -> Process:
-    """Runs sqlite_process.py."""
-    script = str(Path(sqlite_process.__file__))
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, script, *arguments, stdout=PIPE, env=environment
-    )
-
-
-async def stop(process: Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.communicate()
-
-
 def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
-
-
-async def test_processes_together_never_oversell(tmp_path: Path) -> None:
-    """Three processes open the same new database at once, and buy what this one puts into it."""
-    store = open_store(f"sqlite:///{tmp_path}", "things")
-    things = await Documents.open(store, THINGS, Thing)
-    await things.insert(Thing(id="product", stock=300))
-    buyers = [await start("buy", str(tmp_path), f"buyer{number}") for number in range(3)]
-    try:
-        outputs = [(await buyer.communicate())[0] for buyer in buyers]
-        assert [buyer.returncode for buyer in buyers] == [0, 0, 0]
-    finally:
-        for buyer in buyers:
-            await stop(buyer)
-    after = await things.get("product")
-    await store.close()
-    assert after is not None
-    assert sum(int(output) for output in outputs) == 300
-    assert (after.value.stock, after.revision, len(after.value.holds)) == (0, 301, 300)
-
-
-async def test_processes_create_the_database_together(tmp_path: Path) -> None:
-    writers = [await start("buy", str(tmp_path / "new"), f"{number}") for number in range(4)]
-    try:
-        outputs = [(await writer.communicate())[0] for writer in writers]
-        assert [(writer.returncode) for writer in writers] == [0] * 4
-        assert outputs == [b"0\n"] * 4  # there is nothing to buy
-    finally:
-        for writer in writers:
-            await stop(writer)
-
-
-async def test_acknowledged_writes_survive_sudden_death(tmp_path: Path) -> None:
-    acknowledged: list[str] = []
-    for _ in range(3):
-        folder = tmp_path / f"{len(acknowledged)}"
-        writer = await start("append", str(folder))
-        assert writer.stdout is not None
-        seen: list[str] = []
-        while len(seen) < 200:
-            seen.append((await writer.stdout.readline()).decode().rstrip("\n"))
-        writer.send_signal(signal.SIGKILL)
-        rest, _ = await writer.communicate()
-        seen += [line.decode() for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
-        seen = [line.rstrip("\n") for line in seen]
-        acknowledged += seen
-
-        store = open_store(f"sqlite:///{folder}", "things")
-        things = await Documents.open(store, THINGS, Thing)
-        found = await things.get_many(seen)
-        assert found.keys() == set(seen)
-        tagged = await things.find("tagged", contains=["t"], limit=1_000_000)
-        assert {stored.value.id for stored in tagged.items} >= set(seen)
-        await things.insert(Thing(id="after"))
-        await store.close()
-        with sqlite3.connect(folder / "things.db") as connection:
-            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        connection.close()
 
 
 async def test_others_lock_is_waited_for_then_given_up(
@@ -182,6 +102,27 @@ async def test_unusable_files_are_unavailable(tmp_path: Path) -> None:
         assert str(tmp_path) not in caught.value.detail
         assert time.monotonic() - started < 2
         await store.close()
+
+
+async def test_damaged_file_is_unavailable_until_it_is_whole(
+    things: Documents[Thing], tmp_path: Path
+) -> None:
+    """As when the disk under it fails and comes back; without a new store."""
+    ids = [f"{number}" for number in range(60)]
+    for thing_id in ids:  # more than SQLite keeps in memory
+        await things.insert(Thing(id=thing_id, tags=[thing_id + "t" * 100_000]))
+    file = tmp_path / "things.db"
+    other = sqlite3.connect(file)
+    other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    other.close()
+    whole = file.read_bytes()
+    file.write_bytes(b"\xff" * len(whole))
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await things.get_many(ids)
+    file.write_bytes(whole)
+    assert (await things.get_many(ids)).keys() == set(ids)
+    await things.insert(Thing(id="after"))
 
 
 async def test_store_recovers_once_its_folder_can_be_made(tmp_path: Path) -> None:

@@ -13,6 +13,26 @@ MISSING = (
     "`google-chrome` (Debian: apt install chromium)."
 )
 
+# The last flag of this name counts, so this one repeats the names in Playwright's.
+_WITHOUT = (
+    "AimEnabled",
+    "AvoidCorsURLLoaderRestartOnRedirect",
+    "AvoidUnnecessaryBeforeUnloadCheckSync",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+    "ThirdPartyStoragePartitioning",
+    # What an address bar shows below itself: two pages of its own for each window, and a third of
+    # all that the browser does in these tests.
+    "WebUIOmniboxAimPopup",
+    "WebUIOmniboxPopup",
+)
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
     "--no-sandbox",  # CI runs as root; the only pages are the shop's own
@@ -20,6 +40,7 @@ _FLAGS = (
     "--disable-quic",
     "--disable-background-networking",
     "--disable-component-update",
+    f"--disable-features={','.join(_WITHOUT)}",
     "--no-first-run",
     # Whatever Chromium still wants from elsewhere is not to be found.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +58,7 @@ class Shop:
     :param arguments: further arguments of the command line.
     :param data: the folder for ``--data``, when it is not one in `folder`.
     :param environment: further environment variables, for all services.
+    :param program: what Python runs: the shop as it is, or a variant of it.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Shop:
         *arguments: str,
         data: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "services"),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = data or folder / "data"
         self.environment = {**_ENVIRONMENT, **(environment or {})}
+        self._program = program
         self._arguments = arguments
         self._output = folder / "output"
         self._parent: subprocess.Popen[bytes] | None = None
@@ -94,7 +97,7 @@ class Shop:
 
     def launch(self) -> None:
         """Starts it and does not wait."""
-        command = [sys.executable, "-m", "services", "--data", str(self.data), "--ports", "free"]
+        command = [sys.executable, *self._program, "--data", str(self.data), "--ports", "free"]
         with self._output.open("ab") as output:
             self._parent = subprocess.Popen(
                 [*command, *self._arguments],
@@ -119,8 +122,8 @@ class Shop:
         wait_until(is_open, "the shop is open", _START_SECONDS)
         self._remember_family()
 
-    def wait_ended(self, within_seconds: float = _STOP_SECONDS) -> int:
-        """Waits until the parent has ended; gives its exit status."""
+    def wait_ended(self, within_seconds: float = _START_SECONDS) -> int:
+        """Waits until the parent has ended, be it at its start; gives its exit status."""
         return self.parent.wait(within_seconds)
 
     def stop(self) -> int | None:
@@ -167,7 +170,7 @@ class Shop:
         """All that its services have logged as an error so far."""
         return [
             line
-            for file in sorted((self.data / "logs").glob("*.log"))
+            for file in sorted((self.data / "logs").glob("*.log*"))
             for line in file.read_text(encoding="utf-8").splitlines()
             if json.loads(line)["level"] in {"error", "critical"}
         ]

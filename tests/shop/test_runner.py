@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -115,6 +117,44 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
+        ({"product": {"LOG_LEVEL": "loud"}}, "product: The setting LOG_LEVEL is wrong: "),
+        ({"products": {}}, "--environment names 'products', which is no process; there are *, "),
+    ],
+)
+def test_one_process_can_be_told_something_else(
+    launch_shop: LaunchShop, tmp_path: Path, environment: object, sentence: str
+) -> None:
+    file = tmp_path / "environment.json"
+    file.write_text(json.dumps(environment), encoding="utf-8")
+    shop = launch_shop(*SOME, "--environment", str(file))
+
+    assert shop.wait_ended() == EXIT_CONFIGURATION
+    assert shop.output.startswith(sentence)
+    assert _is_one_sentence(shop.output)
+
+
+# What a stop does to a process that it meets between its fork and its first own signal handler.
+_SIGNALLED_AT_BIRTH = """
+import os, signal, sys
+from services.__main__ import main
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+sys.exit(main())
+"""
+
+
+def test_a_signal_for_a_newborn_process_is_not_lost(tmp_path: Path) -> None:
+    program = ("-c", _SIGNALLED_AT_BIRTH)
+    shop = Shop(tmp_path / "shop", "--only", "product", program=program)
+    shop.launch()
+    try:
+        wait_until(lambda: "was killed by SIGTERM" in shop.output, "the end of the newborn")
+    finally:
+        shop.stop()
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
         ({"HTTP_ADDRESSES": "{"}, "shipping: A setting could not be read: "),
         ({"HTTP_PORT": "99999"}, "shipping: The setting HTTP_PORT is wrong: "),
         ({"DATABASE_URL": "postgres://x"}, "shipping: DATABASE_URL must be sqlite:///"),
@@ -128,7 +168,7 @@ def test_one_service_alone_refuses_a_wrong_setting(
         env={**os.environ, "HOST": "127.0.0.1", **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -266,13 +306,28 @@ async def test_versions_and_variants_reach_their_services(
     assert page.body["items"][0]["sustainability"]
 
 
+async def test_one_clock_can_be_wrong(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "environment.json"
+    file.write_text(json.dumps({"order": {"CLOCK_SKEW_SECONDS": "300"}}), encoding="utf-8")
+    shop = launch_shop("--environment", str(file))
+    shop.wait_open()
+    customer = await Customer.register(Client(http, shop.url))
+
+    order = (await customer.order(await customer.bought({BOARD: 1}))).body
+
+    ahead = datetime.fromisoformat(order["created_at"]) - datetime.now(UTC)
+    assert timedelta(seconds=240) < ahead < timedelta(seconds=300)
+
+
 def test_sigterm_stops_it_as_well(launch_shop: LaunchShop) -> None:
     shop = launch_shop(*SOME)
     shop.wait_open()
 
     shop.parent.send_signal(signal.SIGTERM)
 
-    assert shop.wait_ended() == 0
+    assert shop.wait_ended(2 * STOP_SECONDS) == 0
     assert shop.alive() == []
 
 

@@ -409,6 +409,24 @@ class TestReading:
         }
         assert (await shop.ledger())["totals"]["authorized_open_cents"] == 1000
 
+    async def test_the_ledger_goes_on_behind_what_was_read(self, shop: Shop) -> None:
+        paid = [await shop.pay(order_id=f"order-{number}", amount=1000) for number in range(3)]
+        await shop.api.payment_intents.capture_async(paid[0].id)
+        refunds = [
+            await shop.api.refunds.create_async({"payment_intent": paid[0].id, "amount": amount})
+            for amount in (100, 200)
+        ]
+
+        page = await shop.ledger(
+            limit="2", payment_intents_after=paid[2].id, refunds_after=refunds[1].id
+        )
+
+        assert [intent["id"] for intent in page["payment_intents"]] == [paid[1].id, paid[0].id]
+        assert [refund["id"] for refund in page["refunds"]] == [refunds[0].id]
+        assert page["totals"]["payment_intents"] == 3
+        end = await shop.ledger(payment_intents_after=paid[0].id, refunds_after=refunds[0].id)
+        assert (end["payment_intents"], end["refunds"]) == ([], [])
+
 
 class TestWrongRequest:
     @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from services.common.documents.api import (
     RevisionConflict,
     Stored,
     StoreUnavailable,
+    UserRefused,
 )
 from services.common.documents.opening import open_store
 from services.common.documents.sqlite import SqliteStore
@@ -34,5 +35,6 @@ __all__ = [
     "SqliteStore",
     "StoreUnavailable",
     "Stored",
+    "UserRefused",
     "open_store",
 ]

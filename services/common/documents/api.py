@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from services.common.documents.values import Body, OrderValue, Scalar, lookup
-from services.common.errors import Kind, ShopError
+from services.common.errors import ConfigurationError, Kind, ShopError
 
 if TYPE_CHECKING:
     from services.common.documents.increment import Increment
@@ -187,6 +187,10 @@ class RevisionConflict(ShopError):
         )
 
 
+class UserRefused(ConfigurationError):
+    """The database refuses its user, who may be wrong, or not made yet."""
+
+
 class StoreUnavailable(ShopError):
     """The database did not answer in time, or cannot be used; ``__cause__`` has the reason.
 
@@ -217,8 +221,9 @@ class DocumentStore(Protocol):
         An index that is not declared any more, or otherwise, stays until somebody drops it: another
         version of the service may be using it.
 
+        :raises UserRefused: the user in the database's URL may not use it.
         :raises ConfigurationError: documents that are stored already are not unique as a new index
-            demands.
+            demands; or the database refuses the user in its URL.
         """
         ...
 

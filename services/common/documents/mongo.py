@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
+import pymongo
 from bson.errors import BSONError
 from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
@@ -26,6 +27,7 @@ from services.common.documents.api import (
     Record,
     RevisionConflict,
     StoreUnavailable,
+    UserRefused,
 )
 from services.common.documents.increment import Increment
 from services.common.documents.values import Body
@@ -38,16 +40,19 @@ _SCALAR: Final = {"$type": ["string", "number", "bool"]}
 
 # https://www.mongodb.com/docs/manual/reference/error-codes/
 _CHANGE_DOES_NOT_FIT = frozenset({2, 14, 28})  # BadValue (overflow), TypeMismatch, PathNotViable
+_USER_REFUSED = frozenset({13, 18})  # Unauthorized, AuthenticationFailed
 
 
 class MongoStore:
     """A :class:`DocumentStore` in one MongoDB database.
 
+    :param url: may name a user, who needs the role ``readWrite`` on the database and no more.
     :param timeout_seconds: the most that one operation takes, including the search for a server,
         the majority's acknowledgement and the driver's own retries.
     """
 
     def __init__(self, url: str, database: str, *, timeout_seconds: float = 5.0) -> None:
+        self._timeout_seconds = timeout_seconds
         timeout_ms = int(timeout_seconds * 1000)
         try:
             self._client: AsyncMongoClient[Fields] = AsyncMongoClient(
@@ -68,13 +73,13 @@ class MongoStore:
 
     async def prepare(self, collection: Collection) -> None:
         """See :meth:`DocumentStore.prepare`."""
-        models = {
+        # The index on _id is always there. To ask for it costs nothing, and tells of a collection
+        # without others too whether the user may use it.
+        models = {"_id_": IndexModel([("_id", ASCENDING)], name="_id_")} | {
             model.document["name"]: model
             for index in collection.indexes
             for model in _index_models(index)
         }
-        if not models:
-            return
         async with self._call(collection) as documents:
             try:
                 await self._finish(documents.create_indexes(list(models.values())))
@@ -82,6 +87,14 @@ class MongoStore:
                 raise ConfigurationError(
                     f"A unique index of {collection.name} cannot be made: "
                     "stored documents have equal values in it."
+                ) from error
+            except OperationFailure as error:
+                if error.code not in _USER_REFUSED:
+                    raise
+                raise UserRefused(
+                    "MongoDB refuses the user in DATABASE_URL the database "
+                    f"{self._database.name} ({(error.details or {}).get('errmsg')}): "
+                    "correct the URL, or make the users with `python -m services.mongo_users`."
                 ) from error
 
     async def insert(self, collection: Collection, document_id: str, body: Body) -> None:
@@ -167,9 +180,10 @@ class MongoStore:
 
     @asynccontextmanager
     async def _call(self, collection: Collection) -> AsyncGenerator[AsyncCollection[Fields]]:
-        """The one place where PyMongo's errors become the store's."""
+        """The one place where PyMongo's errors become the store's, within one time-out for all."""
         try:
-            yield self._database.get_collection(collection.name)
+            with pymongo.timeout(self._timeout_seconds):
+                yield self._database.get_collection(collection.name)
         except DuplicateKeyError as error:
             raise AlreadyExists(collection.name, _violated_index(collection, error)) from error
         except OperationFailure as error:

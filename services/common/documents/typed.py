@@ -96,8 +96,10 @@ class Documents(Generic[M]):
     ) -> Page[M]:
         """One page of the documents that match, in the order of the index.
 
-        Going from page to page returns each document once that exists and keeps its place all the
-        while.
+        Each page is read anew, from the place where the one before ended. So going from page to
+        page returns each document once that exists and keeps its place all the while; one that
+        comes meanwhile, if its place is still ahead; and one that moves once, twice or never,
+        depending on where it stands at which time.
 
         :param equal: one value for each of the index's ``equal`` paths.
         :param contains: strings that must all be in the list at the index's ``each`` path, the

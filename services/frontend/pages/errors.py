@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -97,7 +98,7 @@ class ErrorPages:
         headers: dict[str, str] = {}
         if error.retry_after_seconds is not None or error.kind is Kind.UNAVAILABLE:
             seconds = error.retry_after_seconds or _RETRY_SECONDS
-            headers["retry-after"] = str(max(1, round(seconds)))
+            headers["retry-after"] = str(max(1, math.ceil(seconds)))
         return self._site.renderer.page(
             visit,
             "error.html",

@@ -59,12 +59,13 @@ async def test_an_unknown_address_costs_a_hash_too(world: World) -> None:
         update={"password_hash_memory_kib": 32 * 1024, "password_hash_iterations": 4}
     )
     async with world.process(slow) as process:
-        began = time.perf_counter()
+        # The processor's time, threads included: what else the machine does is not in it.
+        began = time.process_time()
         await process.passwords.hash(WRONG)
-        hash_seconds = time.perf_counter() - began
-        began = time.perf_counter()
+        hash_seconds = time.process_time() - began
+        began = time.process_time()
         assert await guess(process, email="nobody@example.com") == "wrong-credentials"
-        assert time.perf_counter() - began > hash_seconds / 3
+        assert time.process_time() - began > hash_seconds / 3
 
 
 async def test_five_wrong_passwords_close_the_door_for_longer_and_longer(

@@ -17,8 +17,8 @@ from services.common.host import Wire, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.user.main import wire as wire_user
+from tests.harness.ports import free_port
 from tests.unit.auth.kit import EMAIL, PASSWORD
-from tests.unit.common.kit import free_port
 from tests.unit.user.kit import accounts
 
 

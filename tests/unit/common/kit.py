@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from services.common.host import Host, Wire, hosting, serve
 from services.common.metrics import Metrics
 from services.common.settings import ProcessSettings
 from services.common.topology import Edge, Topology
+from tests.harness.ports import free_port
 
 RESERVE = "meshmart.inventory.v1.InventoryService/Reserve"
 COMMIT = "meshmart.inventory.v1.InventoryService/Commit"
@@ -69,17 +70,28 @@ TOPOLOGY = Topology.model_validate(
 EDGE: Edge = TOPOLOGY.edge("caller", "callee")
 
 
-def call_tools() -> CallTools:
+class ManualClock:
+    """A monotonic clock that moves when the test says so."""
+
+    def __init__(self) -> None:
+        self.now_seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_seconds
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now_seconds += seconds
+
+
+def call_tools(clock: Callable[[], float] = time.monotonic) -> CallTools:
     """What a client needs, all of it real."""
-    return CallTools(caller="caller", tracer=TracerProvider().get_tracer("test"), metrics=Metrics())
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return CallTools(
+        caller="caller",
+        tracer=TracerProvider().get_tracer("test"),
+        metrics=Metrics(),
+        clock=clock,
+    )
 
 
 @dataclass(frozen=True, slots=True)

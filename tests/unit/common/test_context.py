@@ -102,6 +102,15 @@ def test_no_header_is_an_error_and_none_passes_unclean(headers: dict[str, str]) 
         assert value.isprintable()
 
 
+def test_a_callee_is_not_told_of_a_retry() -> None:
+    """Its own calls are first attempts, or each level of the chain would spend its budget."""
+    request = from_headers({"x-request-id": "abc-123"}, LIMIT)
+    assert not request.is_retry
+    sent = request.headers(1.0)
+    request.is_retry = True
+    assert request.headers(1.0) == sent
+
+
 def test_a_call_gets_what_is_left_and_no_more() -> None:
     request = from_headers({"x-deadline-ms": "2000"}, LIMIT)
     assert request.allowance(1.0) == 1.0

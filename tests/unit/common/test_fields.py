@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from services.common.fields import AddressFields, CountryCode, Email, OneLine, normalised_email
+from services.common.errors import ShopError
+from services.common.fields import (
+    AddressFields,
+    CountryCode,
+    Email,
+    OneLine,
+    checked_order_id,
+    normalised_email,
+)
 
 FIVE: TypeAdapter[str] = TypeAdapter(Annotated[str, OneLine(5)])
 EMAIL: TypeAdapter[str] = TypeAdapter(Email)
@@ -108,3 +116,15 @@ def test_an_address_takes_nothing_but_its_fields() -> None:
     assert AddressFields.model_validate(address.model_dump()) == address
     with pytest.raises(ValidationError):
         AddressFields.model_validate({**address.model_dump(), "id": "adr_x"})
+
+
+@pytest.mark.parametrize("order_id", ["", "a.b", "$where", "a b", "ä", "x" * 65, "a\n", "a\0"])
+def test_an_order_id_that_cannot_be_a_field_name_is_invalid(order_id: str) -> None:
+    with pytest.raises(ShopError) as raised:
+        checked_order_id(order_id)
+    assert raised.value.code == "invalid-order-id"
+
+
+def test_an_order_id_may_be_a_uuid() -> None:
+    order_id = "0f7c7c1e-8d6b-4c39-9c55-0c2f9b7f6a11"
+    assert checked_order_id(order_id) == order_id

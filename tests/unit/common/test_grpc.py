@@ -22,13 +22,14 @@ from services.common.host import Host
 from services.common.telemetry import trace_id
 from services.pb import inventory_pb2 as pb
 from services.pb import inventory_pb2_grpc, shared_pb2
+from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 from tests.unit.common.kit import (
     COMMIT,
     EDGE,
     RESERVE,
     Running,
     call_tools,
-    free_port,
     serving_grpc,
 )
 
@@ -211,6 +212,26 @@ async def test_the_callee_gives_up_at_its_own_limit(callee: Callee) -> None:
     ):
         error = await failure(reserve(GrpcEdge(EDGE, channel, call_tools())))
     assert (error.kind, error.code) == (Kind.TIMEOUT, "deadline-passed")
+
+
+async def test_a_request_that_its_caller_gives_up_is_counted(
+    callee: Callee, running: Running, edge: GrpcEdge
+) -> None:
+    arrived = asyncio.Event()
+
+    async def never_answers() -> None:
+        arrived.set()
+        await asyncio.Event().wait()
+
+    callee.behave = never_answers
+    calling = asyncio.create_task(reserve(edge))
+    await arrived.wait()
+    calling.cancel()
+
+    async def is_counted() -> bool:
+        return b'status="cancelled"} 1.0' in running.host.metrics.exposition()
+
+    await eventually(is_counted, "the request is counted")
 
 
 async def test_nobody_there_is_unavailable() -> None:

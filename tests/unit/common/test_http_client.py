@@ -17,7 +17,8 @@ from services.common.context import RequestContext
 from services.common.errors import ConfigurationError, Kind, ShopError
 from services.common.http_client import HttpEdge
 from services.common.problem import shop_error_response
-from tests.unit.common.kit import EDGE, call_tools, free_port
+from tests.harness.ports import free_port
+from tests.unit.common.kit import EDGE, call_tools
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

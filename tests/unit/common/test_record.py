@@ -161,6 +161,7 @@ def test_whatever_json_arrives_is_no_error(wire: object) -> None:
         ("unavailable", True),
         ("timeout", True),
         ("internal", True),
+        ("refused", True),
     ],
 )
 def test_refusals_are_no_failures(status: str, failed: bool) -> None:

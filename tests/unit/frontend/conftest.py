@@ -12,11 +12,11 @@ import pytest_asyncio
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology, load_topology
 from services.frontend.main import wire
+from services.local.ports import LOOPBACK
+from tests.harness.ports import free_port
 from tests.unit.frontend.fakes import (
-    LOOPBACK,
     Addresses,
     Backends,
-    free_port,
     running_backends,
     serving,
 )

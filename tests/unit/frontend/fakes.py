@@ -7,11 +7,10 @@ records.
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from services.common.host import Host, Wire, serve
 from services.common.identity import AUDIENCE, ISSUER
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology
+from services.local.ports import LOOPBACK, Ports
 from services.pb import (
     inventory_pb2,
     inventory_pb2_grpc,
@@ -36,7 +36,6 @@ from services.pb import (
     shipping_pb2_grpc,
 )
 
-LOOPBACK = "127.0.0.1"
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 PASSWORD = "correct horse battery"
 
@@ -472,14 +471,6 @@ _WIRES = {
 }
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """Where the services listen."""
@@ -513,11 +504,12 @@ async def running_backends(backends: Backends, topology: Topology) -> AsyncGener
     """Runs all of them."""
     http: dict[str, tuple[str, ...]] = {}
     rpc: dict[str, tuple[str, ...]] = {}
-    # What nobody answers: payment has no public route, and a service that is not there refuses.
-    for name in topology.services:
-        http[name] = (f"{LOOPBACK}:{free_port()}",)
-        rpc[name] = (f"{LOOPBACK}:{free_port()}",)
     async with AsyncExitStack() as stack:
+        # What nobody answers, payment's for one, refuses connections as long as all this runs.
+        ports = stack.enter_context(closing(Ports({}, any_free=True)))
+        for position, name in enumerate(topology.services):
+            http[name] = (f"{LOOPBACK}:{ports.http(name)}",)
+            rpc[name] = (f"{LOOPBACK}:{ports.grpc(name, position)}",)
         for name, wire in _WIRES.items():
             process = ProcessSettings(
                 host=LOOPBACK,

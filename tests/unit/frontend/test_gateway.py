@@ -16,9 +16,11 @@ from services.common import record
 from services.common.topology import Topology
 from services.frontend.figures import Figures
 from services.frontend.gateway import Gateway, Limits
+from services.local.ports import LOOPBACK
+from tests.harness.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import LOOPBACK, SVG, Addresses, Backends, free_port
+from tests.unit.frontend.fakes import SVG, Addresses, Backends
 from tests.unit.frontend.kit import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

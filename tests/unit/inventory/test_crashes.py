@@ -6,7 +6,7 @@ import pytest
 
 from services.inventory.model import State, Stock
 from services.inventory.service import STRAY_SECONDS
-from tests.unit.inventory.interleaving import Actor, cut_everywhere, run
+from tests.unit.interleaving import Actor, cut_everywhere, run
 from tests.unit.inventory.world import (
     INITIAL,
     ORDER,
@@ -109,7 +109,8 @@ def test_the_sweep_finishes_what_has_begun_to_move(before: Job, job: Job) -> Non
 
 def test_the_sweep_may_die_as_well() -> None:
     for half_done in interrupted(buy, release, Actor.die):
-        half_done.now_ms += 60_000
+        run(half_done.service.sweep())
+        half_done.now_seconds += 60
         sweeper = Actor(half_done.service.sweep())
         sweeper.go(4)
         sweeper.die()
@@ -120,9 +121,13 @@ def test_the_sweep_may_die_as_well() -> None:
 def test_the_sweep_leaves_alone_what_is_recent() -> None:
     for world in interrupted(reserve, commit, Actor.die):
         before = world.reservations()["order-1"].state
-        world.now_ms += int(STRAY_SECONDS * 1000)
+        run(world.service.sweep())
+        world.now_seconds += STRAY_SECONDS - 0.1
         run(world.service.sweep())
         assert world.reservations()["order-1"].state is before
+        world.now_seconds += 0.1
+        run(world.service.sweep())
+        world.audit()
 
 
 def late_reserve() -> Iterator[World]:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from services.inventory.model import State
-from tests.unit.inventory.interleaving import Actor, interleave_in_every_way, run
+from tests.unit.interleaving import Actor, interleave_in_every_way, interleave_jobs, run
 from tests.unit.inventory.world import (
     INITIAL,
     Job,
@@ -40,23 +40,14 @@ from tests.unit.inventory.world import (
     ids=lambda jobs: " and ".join(job.__name__ for job in jobs),
 )
 def test_two_processes_on_one_order(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
-    world = World()
-
-    def prepare() -> tuple[Actor, Actor]:
-        nonlocal world
-        world = World()
-        for job in before:
-            run(job(world))
-        return Actor(jobs[0](world)), Actor(jobs[1](world))
-
-    def check() -> None:
+    def check(world: World) -> None:
         world.audit()  # at once: whoever is late cleans up behind itself
         world.settle()
         world.audit()
         if release in jobs:  # whenever it comes, it is the last word on an order
             assert world.stock("apron").available == INITIAL
 
-    interleave_in_every_way(prepare, check)
+    interleave_jobs(World, before, jobs, check)
 
 
 def test_two_orders_for_the_last_pieces() -> None:

@@ -11,7 +11,6 @@ from services.inventory.model import (
     Reservation,
     State,
     Tickets,
-    checked_order_id,
     merge_lines,
 )
 
@@ -53,18 +52,6 @@ def test_merging_keeps_every_piece_and_does_not_depend_on_the_order(
     assert merged == merge_lines(reversed(lines))
     assert sum(line.quantity for line in merged) == sum(quantity for _, quantity in lines)
     assert len({line.product_id for line in merged}) == len(merged)
-
-
-@pytest.mark.parametrize("order_id", ["", "a.b", "$where", "a b", "ä", "x" * 65, "a\n", "a\0"])
-def test_an_order_id_that_cannot_be_a_field_name_is_invalid(order_id: str) -> None:
-    with pytest.raises(ShopError) as raised:
-        checked_order_id(order_id)
-    assert raised.value.code == "invalid-order-id"
-
-
-def test_an_order_id_may_be_a_uuid() -> None:
-    order_id = "0f7c7c1e-8d6b-4c39-9c55-0c2f9b7f6a11"
-    assert checked_order_id(order_id) == order_id
 
 
 @pytest.mark.parametrize(

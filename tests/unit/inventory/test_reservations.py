@@ -14,7 +14,7 @@ from services.inventory.model import (
     UnknownProduct,
     UnknownReservation,
 )
-from tests.unit.inventory.interleaving import Actor, run
+from tests.unit.interleaving import Actor, run
 from tests.unit.inventory.world import (
     INITIAL,
     Job,

@@ -10,7 +10,7 @@ from services.common.documents import Documents
 from services.inventory.model import Line, Reservation, State, Stock
 from services.inventory.service import InventoryService
 from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
-from tests.unit.inventory.interleaving import SteppedStore, run
+from tests.unit.interleaving import SteppedStore, run
 
 INITIAL = 5
 FINAL = {State.REFUSED, State.RELEASED, State.RETURNED, State.SOLD, State.HELD}
@@ -24,21 +24,22 @@ class World:
 
     def __init__(self) -> None:
         self.store = SteppedStore()
-        self.now_ms = 1_000_000
+        self.now_seconds = 0.0
         self.outcomes = Counter[str]()
         stock = Documents(self.store, STOCK, Stock)
         self.service = InventoryService(
             StockStore(stock),
             ReservationStore(Documents(self.store, RESERVATIONS, Reservation)),
             count=self._count,
-            clock_ms=lambda: self.now_ms,
+            clock=lambda: self.now_seconds,
         )
         for product_id in ("apron", "bowl"):
             self.store.fill(STOCK, Stock(id=product_id, available=INITIAL))
 
     def settle(self) -> None:
         """Lets time pass and sweeps, as happens when everything is quiet."""
-        self.now_ms += 60_000
+        run(self.service.sweep())
+        self.now_seconds += 60
         run(self.service.sweep())
 
     def stock(self, product_id: str) -> Stock:
@@ -123,6 +124,7 @@ async def buy_and_return(world: World) -> None:
 
 
 async def sweep(world: World) -> None:
-    """Sweeps, with a clock that is a minute ahead of all others."""
-    world.now_ms += 60_000
+    """Sweeps twice, and finds the time over of all that has not changed in between."""
+    await world.service.sweep()
+    world.now_seconds += 60
     await world.service.sweep()

@@ -17,11 +17,11 @@ from services.common.errors import ConfigurationError
 from services.common.metrics import Metrics
 from services.common.settings import read_settings
 from services.notification.clients import Mailer
-from services.notification.model import MESSAGES, Message
+from services.notification.model import LONGEST_PAUSE_MS, MESSAGES, Message
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
-from tests.unit.common.kit import free_port
+from tests.harness.ports import free_port
 from tests.unit.notification.mail_server import MailServer, mail_server
 from tests.unit.notification.test_model import FACTS
 
@@ -93,6 +93,7 @@ class World:
     """Any number of processes, each with its own connections to the one database."""
 
     def __init__(self, database: Path, resources: AsyncExitStack) -> None:
+        self.now_seconds = 0.0
         self._database = database
         self._resources = resources
 
@@ -111,7 +112,8 @@ class World:
             "smtp_timeout_seconds": 5.0,
             **changes,
         }
-        return Messages(await self.store(), Mailer(NotificationSettings(**settings)), Metrics())
+        mailer = Mailer(NotificationSettings(**settings))
+        return Messages(await self.store(), mailer, Metrics(), clock=lambda: self.now_seconds)
 
     async def message(self) -> Message:
         """The only message there is."""
@@ -122,8 +124,16 @@ class World:
     async def make_due(self) -> None:
         """Lets the pauses of all waiting mails be over."""
         store = await self.store()
-        for stored in await store.unsent(now_ms() + 3_600_000, 100):
+        for stored in await store.unsent(now_ms() + LONGEST_PAUSE_MS, LONGEST_PAUSE_MS, 100):
             await store.save(stored, stored.value.model_copy(update={"due_ms": now_ms()}))
+
+    async def skew(self, seconds: int) -> None:
+        """Lets the pauses of all waiting mails be those of a process with such a clock."""
+        store = await self.store()
+        for stored in await store.unsent(now_ms() + LONGEST_PAUSE_MS, LONGEST_PAUSE_MS, 100):
+            assert stored.value.due_ms is not None
+            due_ms = stored.value.due_ms + seconds * 1000
+            await store.save(stored, stored.value.model_copy(update={"due_ms": due_ms}))
 
 
 @pytest.fixture
@@ -282,13 +292,35 @@ class TestSeveralProcesses:
             await asyncio.gather(sending, return_exceptions=True)
             claimed = await world.message()
             assert (claimed.mailed_ms, len(server.mails)) == (None, 1), "it arrived unnoticed"
-            assert claimed.due_ms is not None
-            assert claimed.due_ms > now_ms(), "whoever has it is given time"
-            await world.make_due()
+            assert claimed.is_being_sent
+            for _ in range(3):
+                await other.send_mails()
+                world.now_seconds += 7.0
+            assert len(server.mails) == 1, "whoever has it is given three times 5 s"
             await other.send_mails()
         first, second = server.mails
         assert first["Message-ID"] == second["Message-ID"] == "<ord_1.confirmed@meshmart.example>"
         assert (await world.message()).mailed_ms is not None
+
+    @pytest.mark.parametrize("seconds", [-300, 300])
+    async def test_send_once_and_soon_whatever_their_clocks_say(
+        self, world: World, seconds: int
+    ) -> None:
+        """A mail whose pause was written by a clock that is minutes off."""
+        server = SlowServer()
+        unlucky = await world.process(free_port())
+        await notify(unlucky)
+        await unlucky.send_mails()
+        await world.skew(seconds)
+        async with listening(server):
+            one, other = await world.process(server.port), await world.process(server.port)
+            sending = asyncio.create_task(one.send_mails())
+            await asyncio.wait_for(server.reached.wait(), 5.0)
+            await asyncio.wait_for(other.send_mails(), 5.0)
+            server.let_go.set()
+            await sending
+            await other.send_mails()
+        assert len(server.mails) == 1
 
     async def test_put_a_repeated_event_into_the_inbox_once(self, world: World) -> None:
         processes = [await world.process(free_port()) for _ in range(2)]

@@ -22,7 +22,8 @@ from services.notification.model import MESSAGES, Message
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
-from tests.unit.common.kit import free_port, until
+from tests.harness.ports import free_port
+from tests.unit.common.kit import until
 from tests.unit.notification.mail_server import MailServer, mail_server
 from tests.unit.notification.test_model import FACTS, a_message
 
@@ -191,6 +192,20 @@ class TestMail:
             await notify(messages, f"event:{number}")
         await messages.send_mails()
         assert len(server.mails) == 2
+
+    async def test_is_given_up_after_a_day_of_failures(
+        self, messages: Messages, store: MessageStore, server: MailServer, metrics: Metrics
+    ) -> None:
+        server.answers.append("451 Try again later")
+        await notify(messages)
+        (stored,) = (await store.of_user("usr_ada", 1, None)).items
+        day_old = {"created_ms": stored.value.created_ms - 25 * 3_600_000}
+        await store.save(stored, stored.value.model_copy(update=day_old))
+        for _ in range(2):
+            await messages.send_mails()
+        (message,) = await inbox(messages)
+        assert (message.due_ms, message.mailed_ms, server.mails) == (None, None, [])
+        assert 'meshmart_mails_total{outcome="given-up"} 1.0' in outcomes(metrics)
 
     async def test_waits_for_a_server_that_is_away(self, store: MessageStore) -> None:
         messages = Messages(store, mailer(free_port()), Metrics())

@@ -82,16 +82,32 @@ def test_a_missing_fact_is_refused(kind: str, fact: str) -> None:
     assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "missing-fact")
 
 
-def test_pauses_double_up_to_ten_minutes() -> None:
+@pytest.mark.parametrize("cents", ["", "1.5", "many"])
+def test_a_malformed_fact_is_refused(cents: str) -> None:
+    with pytest.raises(ShopError) as refused:
+        model.compose("order-confirmed", "Ada", {**FACTS, "total_cents": cents})
+    assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "malformed-fact")
+
+
+def test_pauses_double_up_to_a_minute() -> None:
     message = a_message()
     pauses_ms: list[int] = []
     for _ in range(30):
-        message = model.postponed(message, NOW_MS)
+        message = model.postponed(message, NOW_MS, jitter=0.0)
         assert message.due_ms is not None
         pauses_ms.append(message.due_ms - NOW_MS)
     assert pauses_ms[:4] == [1000, 2000, 4000, 8000]
-    assert pauses_ms[-1] == 600_000
+    assert pauses_ms[-1] == model.LONGEST_PAUSE_MS == 60_000
     assert message.attempts == 30
+    spread = model.postponed(message, NOW_MS, jitter=1.0)
+    assert spread.due_ms == NOW_MS + 30_000
+
+
+def test_a_mail_that_fails_for_a_day_is_given_up() -> None:
+    day_ms = 24 * 3_600_000
+    assert model.postponed(a_message(), NOW_MS + day_ms, jitter=0.0).due_ms is not None
+    given_up = model.postponed(a_message(), NOW_MS + day_ms + 1, jitter=0.0)
+    assert (given_up.due_ms, given_up.is_being_sent, given_up.mailed_ms) == (None, False, None)
 
 
 def test_nothing_is_due_after_an_end() -> None:

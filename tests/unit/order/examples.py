@@ -16,7 +16,14 @@ ADDRESS = AddressFields(
     country="NL",
 )
 PLACED_MS = 1_700_000_000_000
-OUTAGES = (Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL)
+OUTAGES = (
+    Kind.UNAVAILABLE,
+    Kind.TIMEOUT,
+    Kind.THROTTLED,
+    Kind.INTERNAL,
+    Kind.DENIED,
+    Kind.UNAUTHENTICATED,
+)
 REFUSALS = tuple(kind for kind in Kind if kind not in OUTAGES)
 
 
@@ -49,6 +56,7 @@ def an_order(**changes: Any) -> Order:
         currency="EUR",
         payment_method="pm_card_visa",
         created_ms=PLACED_MS,
+        open_since_ms=PLACED_MS,
     )
     return order.model_copy(update=changes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from pydantic import BaseModel
@@ -13,9 +13,7 @@ from services.order import model
 from services.order.model import BACKWARD, FORWARD, Order, State, Step
 from tests.unit.order.examples import OUTAGES, PLACED_MS, REFUSALS, an_order, error
 
-GIVE_UP_MS = 60_000
-SOON_MS = PLACED_MS + GIVE_UP_MS
-LATE_MS = SOON_MS + 1
+SOON_MS = PLACED_MS + 60_000
 
 # Where a refusal leads: to the undo of what the refused step may have done after all.
 UNDO: Mapping[Step, Step] = {
@@ -32,8 +30,8 @@ def at(step: Step, **changes: object) -> Order:
     return an_order(step=step, state=state, **changes)
 
 
-def failed(order: Order, kind: Kind, now_ms: int = SOON_MS, code: str = "told-so") -> Order:
-    return model.failed(order, error(kind, code), now_ms, GIVE_UP_MS)
+def failed(order: Order, kind: Kind, *, may_wait: bool = True, code: str = "told-so") -> Order:
+    return model.failed(order, error(kind, code), SOON_MS, may_wait=may_wait)
 
 
 def test_every_step_is_on_one_of_the_two_ways() -> None:
@@ -44,8 +42,8 @@ def test_every_step_is_on_one_of_the_two_ways() -> None:
 
 @pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(FORWARD)))
 def test_success_leads_forward(step: Step, following: Step) -> None:
-    order = model.succeeded(at(step, failures=3), SOON_MS)
-    assert (order.step, order.state, order.failures) == (following, State.WORKING, 0)
+    order = model.succeeded(at(step), SOON_MS)
+    assert (order.step, order.state) == (following, State.WORKING)
     assert [(moment.what, moment.at_ms) for moment in order.history] == [(step.value, SOON_MS)]
     assert not order.events
 
@@ -72,29 +70,30 @@ def test_the_last_step_settles_the_order_and_tells_the_customer(step: Step, stat
 @pytest.mark.parametrize("kind", OUTAGES)
 @pytest.mark.parametrize("step", FORWARD)
 def test_an_outage_is_waited_out(step: Step, kind: Kind) -> None:
-    before = at(step, failures=4)
-    assert failed(before, kind) == before.model_copy(update={"failures": 5})
+    before = at(step)
+    assert failed(before, kind) is before
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
 @pytest.mark.parametrize("step", FORWARD)
 def test_an_outage_ends_an_order_only_as_long_as_it_is_not_paid(step: Step, kind: Kind) -> None:
-    order = failed(at(step, failures=4), kind, LATE_MS)
+    before = at(step)
+    order = failed(before, kind, may_wait=False)
     if step in (Step.RESERVE, Step.AUTHORIZE, Step.SHIP):
-        assert (order.step, order.state, order.failures) == (UNDO[step], State.CANCELLING, 0)
+        assert (order.step, order.state) == (UNDO[step], State.CANCELLING)
         assert order.reason is not None
         assert order.reason.code == "checkout-unavailable"
         assert "not charged" in order.reason.detail
     else:
-        assert (order.step, order.state, order.failures) == (step, State.WORKING, 5)
+        assert order is before
 
 
-@pytest.mark.parametrize("now_ms", [SOON_MS, LATE_MS])
+@pytest.mark.parametrize("may_wait", [True, False])
 @pytest.mark.parametrize("kind", REFUSALS)
 @pytest.mark.parametrize("step", UNDO)
-def test_a_refusal_leads_back(step: Step, kind: Kind, now_ms: int) -> None:
-    order = failed(at(step, failures=4), kind, now_ms)
-    assert (order.step, order.state, order.failures) == (UNDO[step], State.CANCELLING, 0)
+def test_a_refusal_leads_back(step: Step, kind: Kind, *, may_wait: bool) -> None:
+    order = failed(at(step), kind, may_wait=may_wait)
+    assert (order.step, order.state) == (UNDO[step], State.CANCELLING)
     assert order.reason is not None
     assert (order.reason.kind, order.reason.code) == (kind, "told-so")
     assert order.reason.detail == "As the test says."
@@ -102,15 +101,15 @@ def test_a_refusal_leads_back(step: Step, kind: Kind, now_ms: int) -> None:
     assert [moment.what for moment in order.history] == [f"{step.value} refused: told-so"]
 
 
-@pytest.mark.parametrize("now_ms", [SOON_MS, LATE_MS])
+@pytest.mark.parametrize("may_wait", [True, False])
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("step", PAID)
-def test_what_is_paid_goes_forward_only(step: Step, kind: Kind, now_ms: int) -> None:
+def test_what_is_paid_goes_forward_only(step: Step, kind: Kind, *, may_wait: bool) -> None:
     before = at(step)
-    assert failed(before, kind, now_ms) == before.model_copy(update={"failures": 1})
+    assert failed(before, kind, may_wait=may_wait) is before
 
 
-@pytest.mark.parametrize("now_ms", [SOON_MS, LATE_MS])
+@pytest.mark.parametrize("may_wait", [True, False])
 @pytest.mark.parametrize(
     ("step", "kind"),
     [
@@ -120,9 +119,9 @@ def test_what_is_paid_goes_forward_only(step: Step, kind: Kind, now_ms: int) -> 
         if (step, kind) != (Step.RECALL, Kind.CONFLICT)
     ],
 )
-def test_the_way_back_never_ends_early(step: Step, kind: Kind, now_ms: int) -> None:
-    before = at(step, failures=7)
-    assert failed(before, kind, now_ms) == before.model_copy(update={"failures": 8})
+def test_the_way_back_never_ends_early(step: Step, kind: Kind, *, may_wait: bool) -> None:
+    before = at(step)
+    assert failed(before, kind, may_wait=may_wait) is before
 
 
 def test_a_parcel_under_way_keeps_the_order_confirmed() -> None:
@@ -139,11 +138,11 @@ def test_a_parcel_under_way_keeps_the_order_confirmed() -> None:
 def test_every_order_ends_whatever_happens() -> None:
     """Whatever fails and however often, an order that is tried on reaches an end state."""
     for step, kind in itertools.product(FORWARD, Kind):
-        order = failed(at(step), kind, LATE_MS)
+        order = failed(at(step), kind, may_wait=False)
         steps: list[Step] = []
         while order.step is not None:
             steps.append(order.step)
-            order = model.succeeded(order, LATE_MS)
+            order = model.succeeded(order, SOON_MS)
         assert order.state in {State.CONFIRMED, State.CANCELLED}
         assert len(steps) == len(set(steps)) <= len(FORWARD)
         if order.state is State.CANCELLED:
@@ -177,18 +176,30 @@ def test_sums() -> None:
     assert (order.items_cents, order.total_cents, order.weight_grams) == (8190, 8685, 2200)
 
 
-def test_an_event_is_taken_off_by_its_id() -> None:
-    confirmed = model.succeeded(at(Step.DISPATCH, failures=0), SOON_MS)
+@pytest.mark.parametrize(
+    ("taken_off", "undelivered"), [(model.delivered, 0), (model.undeliverable, 1)]
+)
+def test_an_order_stays_open_until_its_last_event_is_taken_off(
+    taken_off: Callable[[Order], Order], undelivered: int
+) -> None:
+    confirmed = model.succeeded(at(Step.DISPATCH), SOON_MS)
     both = model.succeeded(at(Step.RELEASE, events=confirmed.events), SOON_MS)
-    left = model.delivered(both.model_copy(update={"failures": 3}), confirmed.events[0].id)
+    left = taken_off(both)
     assert left.events == both.events[1:]
-    assert left.failures == 0
-    assert model.delivered(left, "unknown").events == left.events
+    assert left.undelivered == both.events[:undelivered]
+    assert left.open_since_ms is not None
+    assert taken_off(left).open_since_ms is None
 
 
-def test_pauses_double_up_to_five_seconds() -> None:
-    pauses = [model.retry_delay_seconds(failures) for failures in (0, 1, 2, 3, 6, 1000)]
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 5.0, 5.0]
+def test_a_confirmed_order_is_open_again_when_it_is_cancelled() -> None:
+    done = model.delivered(model.succeeded(at(Step.DISPATCH), PLACED_MS))
+    assert done.open_since_ms is None
+    assert model.cancelled_by_customer(done, SOON_MS).open_since_ms == SOON_MS
+
+
+def test_pauses_double_up_to_two_seconds() -> None:
+    pauses = [model.retry_delay_seconds(failures) for failures in (1, 2, 3, 6, 1000)]
+    assert pauses == [0.1, 0.2, 0.4, 2.0, 2.0]
 
 
 def test_a_key_stands_for_one_order_of_one_user() -> None:

@@ -13,11 +13,11 @@ from services.common.clock import now_ms
 from services.common.documents import Documents, Stored, StoreUnavailable
 from services.common.errors import Kind
 from services.common.record import CallLog
-from services.order import model
+from services.order import model, saga
 from services.order.model import BACKWARD, FORWARD, Order, State, Step
 from services.order.store import OrderStore
 from tests.unit.order.examples import an_order, error
-from tests.unit.order.world import NOTIFY, World, a_world, overdue_ms
+from tests.unit.order.world import NOTIFY, World, a_world
 
 ALL_WELL = [*FORWARD, NOTIFY]
 UNDONE_AFTER: Mapping[Step, tuple[Step, ...]] = {
@@ -108,7 +108,7 @@ class TestOneProcess:
         await world.finished(stored.value.id)
         await process.saga.sweep()
         assert world.around.asked == ALL_WELL
-        assert (await world.store.unfinished(None)).items == []
+        assert await world.store.unfinished() == []
 
 
 class TestWaiting:
@@ -121,7 +121,7 @@ class TestWaiting:
         order = await process.saga.settled(stored.value.id, 5.0)
         assert order is not None
         assert order.state is State.CONFIRMED
-        assert order.due_ms is not None
+        assert order.open_since_ms is not None
         told.set()
         await world.finished(order.id)
 
@@ -148,13 +148,13 @@ class TestResume:
     async def test_does_the_stored_step_again(self, world: World, step: Step) -> None:
         """A process ends while a step is under way: its effect may have happened or not."""
         hold = world.around.hold(step)
-        first = world.process("order-1", order_lease_seconds=0.0)
+        first = world.process("order-1")
         stored = await world.begin(first, placed_now())
         await world.asked_for(step)
         await first.saga.stop()
         assert (await world.order(stored.value.id)).step is step
         hold.set()
-        await world.process("order-2").saga.sweep()
+        await world.take_over("order-2")
         order = await world.finished(stored.value.id)
         assert order.state is State.CONFIRMED
         assert world.around.counts() == {**dict.fromkeys(ALL_WELL, 1), step: 2}
@@ -162,12 +162,12 @@ class TestResume:
     async def test_goes_on_undoing(self, world: World) -> None:
         hold = world.around.hold(Step.REFUND)
         world.around.fail(Step.CAPTURE, REFUSAL)
-        first = world.process("order-1", order_lease_seconds=0.0)
+        first = world.process("order-1")
         stored = await world.begin(first, placed_now())
         await world.asked_for(Step.REFUND)
         await first.saga.stop()
         hold.set()
-        await world.process("order-2").saga.sweep()
+        await world.take_over("order-2")
         order = await world.finished(stored.value.id)
         assert order.state is State.CANCELLED
         assert order.reason is not None
@@ -186,7 +186,7 @@ class TestResume:
 
     async def test_takes_up_its_own_at_once(self, world: World) -> None:
         """After a crash the same instance need not wait for the leases of its former life."""
-        crashed = model.leased(placed_now(), "order-1", now_ms() + 20_000)
+        crashed = model.owned(placed_now(), "order-1")
         assert await world.store.add(crashed.model_copy(update={"step": Step.CAPTURE}))
         await world.process("order-1").saga.sweep()
         assert (await world.finished(crashed.id)).state is State.CONFIRMED
@@ -203,7 +203,7 @@ class TestResume:
         assert world.around.asked == ALL_WELL
 
     async def test_of_one_order_by_many_is_done_by_one(self, world: World) -> None:
-        crashed = model.leased(placed_now(), "order-0", overdue_ms())
+        crashed = placed_now()
         assert await world.store.add(crashed)
         processes = [world.process(f"order-{number}") for number in range(1, 5)]
         await asyncio.gather(*(process.saga.sweep() for process in processes))
@@ -211,38 +211,111 @@ class TestResume:
         assert world.around.asked == ALL_WELL
 
     async def test_works_off_a_backlog(self, world: World) -> None:
-        backlog = [
-            model.leased(
-                placed_now().model_copy(update={"id": f"ord_{number}"}), "order-0", overdue_ms()
-            )
-            for number in range(70)
-        ]
+        backlog = [placed_now().model_copy(update={"id": f"ord_{number}"}) for number in range(70)]
         for order in backlog:
             assert await world.store.add(order)
         process = world.process("order-1")
         async with asyncio.timeout(20.0):
-            while (await world.store.unfinished(None)).items:
+            while await world.store.unfinished():
                 await process.saga.sweep()
                 await asyncio.sleep(0.01)
         assert world.around.counts() == dict.fromkeys(ALL_WELL, 70)
 
+    async def test_is_not_kept_waiting_by_new_orders(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(saga, "_MAX_TAKEN_UP", 1)
+        process = world.process("order-1")
+        await process.saga.sweep()
+        hold = world.around.hold(Step.RESERVE)
+        await world.begin(process, placed_now().model_copy(update={"id": "ord_new"}))
+        await world.asked_for(Step.RESERVE)
+        assert await world.store.add(placed_now().model_copy(update={"step": Step.CAPTURE}))
+        await process.saga.sweep()
+        assert (await world.finished(placed_now().id)).state is State.CONFIRMED
+        hold.set()
+        await world.finished("ord_new")
+
     async def test_stops_with_the_process(self, world: World) -> None:
         process = world.process("order-1")
         await process.saga.stop()
-        assert await world.store.add(model.leased(placed_now(), "order-0", overdue_ms()))
+        assert await world.store.add(placed_now())
         await process.saga.sweep()
         assert world.around.asked == []
+
+
+class TestOutage:
+    """An outage that lasts: orders are put down, so that they keep no others from being driven."""
+
+    @pytest.fixture(autouse=True)
+    def impatience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(saga, "_PATIENCE_SECONDS", 0.2)
+
+    async def test_an_order_is_put_down_and_taken_up_by_anyone(self, world: World) -> None:
+        world.around.fail(Step.AUTHORIZE, *[OUTAGE] * 20)
+        stored = await world.begin(world.process("order-1"), placed_now())
+        put_down = await world.when(stored.value.id, lambda order: not order.owner)
+        assert (put_down.state, put_down.step) == (State.WORKING, Step.AUTHORIZE)
+        world.around.failures.clear()
+        await world.process("order-2").saga.sweep()
+        assert (await world.finished(stored.value.id)).owner == "order-2"
+
+    async def test_orders_take_turns(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that was put down waits until the others have been tried too."""
+        monkeypatch.setattr(saga, "_MAX_TAKEN_UP", 1)
+        world.around.fail(Step.AUTHORIZE, *[OUTAGE] * 200)
+        ids = [f"ord_{number}" for number in range(3)]
+        for order_id in ids:
+            order = placed_now().model_copy(update={"id": order_id, "step": Step.AUTHORIZE})
+            assert await world.store.add(order)
+        process = world.process("order-1")
+        taken_up: list[str] = []
+        async with asyncio.timeout(20.0):
+            while len(taken_up) < len(ids):
+                await process.saga.sweep()
+                taken_up += [
+                    order_id
+                    for order_id in ids
+                    if (await world.order(order_id)).owner and order_id not in taken_up
+                ]
+        assert sorted(taken_up) == ids
+
+    async def test_repeated_steps_count_as_retries(self, world: World) -> None:
+        world.around.fail(Step.AUTHORIZE, OUTAGE)
+        stored = await world.begin(world.process("order-1"), placed_now())
+        await world.finished(stored.value.id)
+        repeated = world.around.asked.index(Step.AUTHORIZE) + 1
+        assert world.around.asked_as_retry == [repeated]
+
+    async def test_the_first_step_of_a_resumed_order_counts_as_a_retry(self, world: World) -> None:
+        assert await world.store.add(placed_now())
+        await world.process("order-1").saga.sweep()
+        await world.finished(placed_now().id)
+        assert world.around.asked_as_retry == [0]
+
+    async def test_what_the_stores_outage_interrupted_is_taken_up_at_the_next_sweep(
+        self, tmp_path: Path
+    ) -> None:
+        async with a_world(tmp_path, FlakyStore) as world:
+            assert isinstance(world.store, FlakyStore)
+            process = world.process("order-1")
+            await process.saga.sweep()
+            world.store.fail_at = Step.CAPTURE
+            stored = await world.begin(process, placed_now())
+            await process.saga.settled(stored.value.id, 0.1)
+            await process.saga.sweep()
+            assert (await world.finished(stored.value.id)).state is State.CONFIRMED
 
 
 class TestTakeover:
     async def test_fences_the_former_owner(self, world: World) -> None:
         """The first process hangs in a step; when it wakes up, another one is done long ago."""
         hold = world.around.hold(Step.AUTHORIZE)
-        stored = await world.begin(world.process("order-1", order_lease_seconds=0.0), placed_now())
+        stored = await world.begin(world.process("order-1"), placed_now())
         order_id = stored.value.id
         await world.asked_for(Step.AUTHORIZE)
         del world.around.gates[Step.AUTHORIZE]
-        await world.process("order-2").saga.sweep()
+        await world.take_over("order-2")
         done = await world.finished(order_id)
         assert (done.state, done.owner) == (State.CONFIRMED, "order-2")
         hold.set()
@@ -252,10 +325,10 @@ class TestTakeover:
 
     async def test_fences_a_refusal_that_comes_late(self, world: World) -> None:
         hold = world.around.hold(Step.CAPTURE)
-        stored = await world.begin(world.process("order-1", order_lease_seconds=0.0), placed_now())
+        stored = await world.begin(world.process("order-1"), placed_now())
         await world.asked_for(Step.CAPTURE)
         del world.around.gates[Step.CAPTURE]
-        await world.process("order-2").saga.sweep()
+        await world.take_over("order-2")
         done = await world.finished(stored.value.id)
         world.around.fail(Step.CAPTURE, REFUSAL)
         hold.set()
@@ -273,16 +346,26 @@ class TestEvents:
         assert len({event.id for event in world.around.told}) == 1
         assert len(world.around.told) == 3
 
+    async def test_that_are_refused_for_good_hold_up_nothing(self, world: World) -> None:
+        world.around.fail(NOTIFY, error(Kind.INVALID))
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        order = await world.finished(stored.value.id)
+        assert [event.kind for event in order.undelivered] == ["order-confirmed"]
+        assert 'order_events_undelivered_total{kind="order-confirmed"} 1.0' in (
+            process.metrics.exposition().decode()
+        )
+
     async def test_are_delivered_again_when_it_is_not_known_that_they_were(
         self, world: World
     ) -> None:
         hold = world.around.hold(NOTIFY)
-        first = world.process("order-1", order_lease_seconds=0.0)
+        first = world.process("order-1")
         stored = await world.begin(first, placed_now())
         await world.asked_for(NOTIFY)
         await first.saga.stop()
         hold.set()
-        await world.process("order-2").saga.sweep()
+        await world.take_over("order-2")
         await world.finished(stored.value.id)
         first_id, second_id = (event.id for event in world.around.told)
         assert first_id == second_id == f"{stored.value.id}:confirmed"
@@ -306,7 +389,7 @@ async def test_an_order_outlives_an_outage_of_the_database(tmp_path: Path) -> No
     async with a_world(tmp_path, FlakyStore) as world:
         assert isinstance(world.store, FlakyStore)
         world.store.fail_at = Step.CAPTURE
-        process = world.process(order_lease_seconds=0.0)
+        process = world.process()
         stored = await world.begin(process, placed_now())
         order = await process.saga.settled(stored.value.id, 0.1)
         assert order is not None
@@ -318,7 +401,7 @@ async def test_an_order_outlives_an_outage_of_the_database(tmp_path: Path) -> No
 
 async def test_a_waiting_request_gets_the_calls_into_its_record(world: World) -> None:
     process = world.process()
-    stored = await world.store.add(process.saga.lease(placed_now()))
+    stored = await world.store.add(process.saga.owned(placed_now()))
     assert stored is not None
     calls = CallLog()
     process.saga.start(stored, calls)

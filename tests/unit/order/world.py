@@ -12,7 +12,6 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 
 from services.common import context
-from services.common.clock import now_ms
 from services.common.documents import Documents, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
 from services.common.metrics import Metrics
@@ -43,12 +42,14 @@ class Around:
     """What all fakes share. By default every effect succeeds.
 
     :ivar asked: the effects in the order in which they were asked for.
+    :ivar asked_as_retry: which of them, by position, were marked as repeating an earlier one.
     :ivar failures: errors to raise, by effect, the first one first.
     :ivar gates: effects that wait, with their work done, until their event is set.
     """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.asked_as_retry: list[int] = []
         self.failures: dict[str, list[ShopError]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.told: list[Event] = []
@@ -65,6 +66,8 @@ class Around:
 
     async def effect(self, name: str) -> None:
         """One attempt of an effect."""
+        if context.current().is_retry:
+            self.asked_as_retry.append(len(self.asked))
         self.asked.append(name)
         self.request_ids.add(context.current().request_id)
         self.logs.append(context.current().log)
@@ -208,6 +211,12 @@ class World:
         self._processes.append(process)
         return process
 
+    async def take_over(self, owner: str) -> None:
+        """Starts a process for which every lease is over as soon as it has looked twice."""
+        process = self.process(owner, order_lease_seconds=0.0)
+        await process.saga.sweep()
+        await process.saga.sweep()
+
     async def stop(self) -> None:
         """Stops all processes."""
         for process in self._processes:
@@ -215,7 +224,7 @@ class World:
 
     async def begin(self, process: Process, order: Order) -> Stored[Order]:
         """Stores an order that was just placed, and lets the process drive it."""
-        stored = await self.store.add(process.saga.lease(order))
+        stored = await self.store.add(process.saga.owned(order))
         assert stored is not None
         process.saga.start(stored)
         return stored
@@ -228,7 +237,7 @@ class World:
 
     async def finished(self, order_id: str, seconds: float = 5.0) -> Order:
         """The order once it is settled and all its events are delivered."""
-        return await self.when(order_id, lambda order: order.due_ms is None, seconds)
+        return await self.when(order_id, lambda order: order.open_since_ms is None, seconds)
 
     async def when(
         self, order_id: str, condition: Callable[[Order], bool], seconds: float = 5.0
@@ -262,8 +271,3 @@ async def a_world(
             await world.stop()
     finally:
         await store.close()
-
-
-def overdue_ms() -> int:
-    """The end of a lease that is over."""
-    return now_ms() - 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from services.common.errors import Kind, ShopError
-from services.payment.clients import Intent, IntentStatus, Stripe, StripeError
+from services.payment.clients import Intent, IntentStatus, Sighting, Stripe, StripeError
 from services.payment.model import Declined, Payment, Refusal
 
 
@@ -22,8 +23,9 @@ def refused(code: str, kind: Kind = Kind.INVALID) -> Declined:
 
 @dataclass(slots=True)
 class _Intent:
-    order_id: str
+    order_id: str | None
     status: IntentStatus
+    created_seconds: int
     refunded: bool = False
 
 
@@ -33,20 +35,27 @@ class FakeStripe(Stripe):
     :ivar before: an error to raise before the effect of the next request of an operation.
     :ivar after: an error to raise once it has taken place: its answer is lost.
     :ivar stored_500: whether the next authorization fails within Stripe, which repeats that answer
-        for its key for ever; ``"effect"`` with the authorization made, ``"nothing"`` without.
+        for its key for ever; ``"effect"`` with the authorization made, ``"nothing"`` without, and
+        ``"late"`` with one that is made only when `land` is called.
+    :ivar now_seconds: when intents are created, by Stripe's clock.
     :ivar late_capture: whether a capture from elsewhere is quicker than the next void.
+    :ivar list_breaks_after: how many intents a list shows before its connection breaks.
     :ivar gates: operations that wait, with their effect done, until their event is set.
     """
 
     def __init__(self) -> None:
         self.intents: dict[str, _Intent] = {}
         self.asked: list[str] = []
+        self.listed: list[str] = []
         self.before: dict[str, ShopError] = {}
         self.after: dict[str, ShopError] = {}
         self.stored_500: str | None = None
         self.decline: Declined | None = None
         self.late_capture = False
+        self.list_breaks_after: int | None = None
         self.gates: dict[str, asyncio.Event] = {}
+        self.now_seconds = 1_800_000_000
+        self._late: list[str] = []
         self._answers: dict[str, Intent | ShopError] = {}
 
     async def authorize(self, payment: Payment) -> Intent:
@@ -66,9 +75,43 @@ class FakeStripe(Stripe):
         failure, self.stored_500 = self.stored_500, None
         if failure == "nothing":
             return StripeError()
-        intent_id = f"pi_{len(self.intents) + 1}"
-        self.intents[intent_id] = _Intent(payment.id, IntentStatus.AUTHORIZED)
+        if failure == "late":
+            self._late.append(payment.id)
+            return StripeError()
+        intent_id = self.put(payment.id)
         return StripeError() if failure else Intent(intent_id, IntentStatus.AUTHORIZED)
+
+    def put(self, order_id: str | None, status: IntentStatus = IntentStatus.AUTHORIZED) -> str:
+        """Creates an intent; returns its id."""
+        intent_id = f"pi_{len(self.intents) + 1}"
+        self.intents[intent_id] = _Intent(order_id, status, self.now_seconds)
+        return intent_id
+
+    def land(self) -> None:
+        """Lets the late authorizations happen."""
+        while self._late:
+            self.put(self._late.pop())
+
+    async def newest_seconds(self) -> int | None:
+        await self._begin("newest")
+        return max((intent.created_seconds for intent in self.intents.values()), default=None)
+
+    async def created(
+        self, from_seconds: int, before_seconds: int | None = None
+    ) -> AsyncGenerator[Sighting]:
+        await self._begin("list")
+        # Stripe's list is what it was when it was asked for.
+        found = [
+            (intent_id, intent)
+            for intent_id, intent in reversed(list(self.intents.items()))
+            if from_seconds <= intent.created_seconds < (before_seconds or 2**40)
+        ]
+        for position, (intent_id, intent) in enumerate(found):
+            if position == self.list_breaks_after:
+                raise away()
+            self.listed.append(intent_id)
+            sighting = Intent(intent_id, intent.status)
+            yield Sighting(sighting, intent.order_id, intent.created_seconds)
 
     async def find(self, payment: Payment) -> Intent | None:
         await self._begin("find")

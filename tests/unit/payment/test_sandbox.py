@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,14 +16,17 @@ from services.common import context
 from services.common.context import RequestContext
 from services.common.errors import Kind, ShopError
 from services.common.metrics import Metrics
-from services.payment.clients import Stripe
+from services.payment.clients import Stripe, StripeError
 from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore
+from services.stripe_sandbox.model import PaymentIntent
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings
-from tests.unit.common.kit import call_tools, free_port
+from services.stripe_sandbox.store import Books
+from tests.harness.ports import free_port
+from tests.unit.common.kit import ManualClock, call_tools
 
 ORDER = "ord_1"
 
@@ -66,13 +70,15 @@ async def bank() -> AsyncGenerator[Bank]:
 
 
 @asynccontextmanager
-async def connected(url: str, **settings: Any) -> AsyncGenerator[Stripe]:
+async def connected(
+    url: str, clock: Callable[[], float] = time.monotonic, **settings: Any
+) -> AsyncGenerator[Stripe]:
     values: dict[str, Any] = {
         "stripe_api_key": SecretStr("sk_test_unit"),
         "stripe_api_base": url,
         "stripe_max_retries": 0,
     }
-    stripe = Stripe(PaymentSettings(**{**values, **settings}), call_tools())
+    stripe = Stripe(PaymentSettings(**{**values, **settings}), call_tools(clock))
     try:
         yield stripe
     finally:
@@ -80,8 +86,13 @@ async def connected(url: str, **settings: Any) -> AsyncGenerator[Stripe]:
 
 
 @pytest.fixture
-async def stripe(bank: Bank) -> AsyncGenerator[Stripe]:
-    async with connected(bank.url) as stripe:
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def stripe(bank: Bank, clock: ManualClock) -> AsyncGenerator[Stripe]:
+    async with connected(bank.url, clock) as stripe:
         yield stripe
 
 
@@ -249,6 +260,21 @@ async def test_an_authorization_is_found_among_many(payments: Payments, stripe: 
     assert await stripe.find(wanted.model_copy(update={"id": "ord_unknown"})) is None
 
 
+async def test_an_authorization_is_found_before_the_search_knows_it(
+    payments: Payments, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = await authorize(payments)
+    await authorize(payments, order_id="other")
+
+    def finds_nothing(*_: object) -> list[PaymentIntent]:
+        return []
+
+    monkeypatch.setattr(Books, "intents_with", finds_nothing)
+    found = await stripe.find(wanted)
+    assert found is not None
+    assert found.id == wanted.intent_id
+
+
 async def test_failures_before_the_effect_end_with_one_charge(
     payments: Payments, bank: Bank
 ) -> None:
@@ -262,7 +288,7 @@ async def test_failures_before_the_effect_end_with_one_charge(
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_whatever_goes_wrong_the_books_are_right(
-    payments: Payments, bank: Bank, seed: int
+    payments: Payments, bank: Bank, clock: ManualClock, seed: int
 ) -> None:
     """Every request is likely to fail somehow; whoever tries on gets there, and pays once."""
     await bank.misbehave(
@@ -280,6 +306,7 @@ async def test_whatever_goes_wrong_the_books_are_right(
                 return result
             assert isinstance(result, ShopError)
             assert result.kind is Kind.UNAVAILABLE, result.code
+            clock.advance(result.retry_after_seconds or 0.0)
         raise AssertionError("it does not get there")
 
     await insist(lambda: authorize(payments))
@@ -313,6 +340,29 @@ async def test_a_wrong_key_is_our_fault_not_the_customers(store: PaymentStore, b
         error = await failure(authorize(Payments(store, stripe, Metrics())))
     assert error.kind is Kind.UNAVAILABLE
     assert "nonsense" not in error.detail
+
+
+async def test_an_outage_of_stripe_is_passed_on_at_once(
+    store: PaymentStore, clock: ManualClock, request_context: RequestContext
+) -> None:
+    async with connected(f"http://127.0.0.1:{free_port()}", clock) as stripe:
+        payments = Payments(store, stripe, Metrics())
+        errors = [await failure(authorize(payments)) for _ in range(6)]
+    assert {(error.kind, error.code) for error in errors} == {
+        (Kind.UNAVAILABLE, "stripe-unavailable")
+    }
+    statuses = [call.status for call in request_context.log.calls]
+    assert statuses == [*["unavailable"] * 5, "refused"]
+
+
+async def test_a_500_for_one_payment_stops_no_other(
+    payments: Payments, bank: Bank, stripe: Stripe
+) -> None:
+    await bank.misbehave(stored_failure_rate=1)
+    for _ in range(10):
+        assert isinstance(await failure(stripe.capture("pi_unknown")), StripeError)
+    await bank.misbehave()
+    assert (await authorize(payments)).state is State.AUTHORIZED
 
 
 async def test_calls_are_in_the_record(payments: Payments, request_context: RequestContext) -> None:

@@ -1,6 +1,5 @@
 """Product as its process runs it, with inventory next to it and without."""
 
-import socket
 from pathlib import Path
 
 from services.common.host import hosting
@@ -8,14 +7,8 @@ from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.inventory.main import wire as wire_inventory
 from services.product.main import wire as wire_product
+from tests.harness.ports import free_port
 from tests.unit.asgi import ask
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_the_catalogue_with_and_without_inventory(tmp_path: Path) -> None:

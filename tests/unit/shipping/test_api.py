@@ -18,6 +18,7 @@ from services.common.documents import Documents, open_store
 from services.common.errors import Kind, ShopError
 from services.common.grpc_client import GrpcEdge, open_channel
 from services.common.host import Host, Wire, hosting
+from services.common.metrics import Metrics
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.notification.main import wire as wire_notification
@@ -29,8 +30,9 @@ from services.shipping.model import SHIPMENTS, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
+from tests.harness.ports import free_port
 from tests.unit.asgi import Answer, ask
-from tests.unit.common.kit import call_tools, free_port, process_settings
+from tests.unit.common.kit import call_tools, process_settings
 from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER
 from tests.unit.tokens import headers_of, token_of, verifier
 
@@ -263,6 +265,7 @@ class Carrier:
             notifications,
             ShippingSettings(shipping_step_seconds=0.001),
             TracerProvider().get_tracer("test"),
+            Metrics(),
         )
 
     async def sweep(self) -> Shipment:

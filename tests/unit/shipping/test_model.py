@@ -90,6 +90,10 @@ class TestWay:
         assert model.advanced(shipment, NOW_MS + STEP_MS - 1, STEP_MS) is shipment
         assert model.advanced(shipment, NOW_MS + STEP_MS, STEP_MS) is not shipment
 
+    def test_waits_for_no_time_that_a_wrong_clock_has_set(self) -> None:
+        shipment = model.dispatched(a_shipment(), NOW_MS + 300_000, STEP_MS)
+        assert model.advanced(shipment, NOW_MS, STEP_MS).state is State.IN_TRANSIT
+
     @pytest.mark.parametrize("state", [State.PREPARED, State.DELIVERED])
     def test_begins_and_ends(self, state: State) -> None:
         shipment = moved_to(state)
@@ -115,11 +119,11 @@ class TestWay:
         assert prepared.due_ms is None
         assert dispatched.due_ms == NOW_MS + STEP_MS
         assert in_transit.due_ms == NOW_MS + STEP_MS, "it has an event to deliver at once"
-        told = model.delivered(in_transit, in_transit.events[0].id, NOW_MS)
+        told = model.delivered(in_transit, NOW_MS)
         assert told.due_ms == NOW_MS + 2 * STEP_MS
         done = moved_to(State.DELIVERED)
-        for event in done.events:
-            done = model.delivered(done, event.id, NOW_MS)
+        for _ in done.events:
+            done = model.delivered(done, NOW_MS)
         assert (done.events, done.due_ms) == ((), None)
 
     def test_has_a_tracking_number_of_the_orders_own(self) -> None:
@@ -127,6 +131,27 @@ class TestWay:
         assert len(numbers) == 100
         assert all(len(number) == 14 and number.startswith("MM") for number in numbers)
         assert a_shipment().tracking_number == moved_to(State.DELIVERED).tracking_number
+
+
+class TestEvents:
+    def test_wait_longer_and_longer_while_nobody_can_be_told(self) -> None:
+        shipment = moved_to(State.IN_TRANSIT)
+        pauses_ms: list[int] = []
+        for _ in range(30):
+            shipment = model.postponed(shipment, NOW_MS, jitter=0.0)
+            assert shipment.due_ms is not None
+            pauses_ms.append(shipment.due_ms - NOW_MS)
+        assert pauses_ms[:4] == [1000, 2000, 4000, 8000]
+        assert pauses_ms[-1] == model.LONGEST_PAUSE_MS
+        assert model.postponed(shipment, NOW_MS, jitter=1.0).due_ms == NOW_MS + 15_000
+        assert model.delivered(shipment, NOW_MS).failures == 0
+
+    def test_that_are_refused_are_kept_and_hold_up_nothing(self) -> None:
+        shipment = moved_to(State.DELIVERED)
+        refused, other = shipment.events
+        parked = model.undeliverable(shipment, NOW_MS)
+        assert (parked.undelivered, parked.events) == ((refused,), (other,))
+        assert parked.due_ms == NOW_MS
 
 
 class TestCancellation:

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from services.common.clock import now_ms
 from services.common.documents import Documents, SqliteStore, Stored, StoreUnavailable
 from services.common.errors import Kind, ShopError
+from services.common.metrics import Metrics
 from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Event, Shipment, State
 from services.shipping.service import Shipments
@@ -29,15 +30,19 @@ class Inbox(Notifications):
     """What the customers were told, by every process.
 
     :ivar unreachable: ids of orders whose customers cannot be told.
+    :ivar refused: kinds of events that are never taken.
     """
 
     def __init__(self) -> None:
         self.told: list[str] = []
         self.unreachable: set[str] = set()
+        self.refused: set[str] = set()
 
     async def deliver(self, shipment: Shipment, event: Event) -> None:
         if shipment.id in self.unreachable:
             raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")
+        if event.kind in self.refused:
+            raise ShopError(Kind.INVALID, "unknown-kind", "There is no such message.")
         self.told.append(event.id)
 
 
@@ -62,7 +67,9 @@ class Process:
     def __init__(self, store: FrailStore, inbox: Inbox) -> None:
         settings = ShippingSettings(shipping_step_seconds=20.0)
         self.store = store
-        self.shipments = Shipments(store, inbox, settings, TracerProvider().get_tracer("test"))
+        self.metrics = Metrics()
+        tracer = TracerProvider().get_tracer("test")
+        self.shipments = Shipments(store, inbox, settings, tracer, self.metrics)
 
     async def dispatched(self, *order_ids: str) -> None:
         """Prepares parcels and hands them to the carrier."""
@@ -78,7 +85,7 @@ class Process:
 
     async def make_due(self) -> None:
         """Lets the time of every parcel have come that waits for anything."""
-        for stored in await self.store.due(now_ms() + HOUR_MS, 100):
+        for stored in await self.store.due(now_ms() + HOUR_MS, HOUR_MS, 100):
             moves_ms = None if stored.value.moves_ms is None else now_ms()
             change = {"due_ms": now_ms(), "moves_ms": moves_ms}
             await self.store.save(stored, stored.value.model_copy(update=change))
@@ -179,3 +186,32 @@ async def test_a_customer_who_cannot_be_told_holds_up_nobody(world: World) -> No
     await process.shipments.move_on()
     assert world.inbox.told[2:] == ["ord_1:in-transit", "ord_1:delivered"], "nothing was lost"
     assert (await process.shipment("ord_1")).due_ms is None
+
+
+async def test_an_event_that_is_refused_is_parked_and_the_next_is_told(world: World) -> None:
+    process = await world.process()
+    await process.dispatched("ord_1")
+    world.inbox.refused = {"shipment-dispatched"}
+    for _ in range(4):
+        await process.make_due()
+        await process.shipments.move_on()
+    assert world.inbox.told == ["ord_1:delivered"]
+    shipment = await process.shipment("ord_1")
+    assert [event.id for event in shipment.undelivered] == ["ord_1:in-transit"]
+    assert (shipment.events, shipment.due_ms) == ((), None)
+    counted = 'meshmart_shipment_events_undelivered_total{kind="shipment-dispatched"} 1.0'
+    assert counted in process.metrics.exposition().decode()
+
+
+@pytest.mark.parametrize("minutes", [-5, 5])
+async def test_a_wrong_clock_holds_up_no_parcel(world: World, minutes: int) -> None:
+    """What a process with another clock has dispatched, the others move within a step."""
+    process = await world.process()
+    await process.dispatched("ord_1")
+    (stored,) = await process.store.due(now_ms() + HOUR_MS, HOUR_MS, 100)
+    assert stored.value.moves_ms is not None
+    skewed_ms = stored.value.moves_ms + minutes * 60_000
+    change = {"due_ms": skewed_ms, "moves_ms": skewed_ms}
+    await process.store.save(stored, stored.value.model_copy(update=change))
+    await process.shipments.move_on()
+    assert (await process.shipment("ord_1")).state is State.IN_TRANSIT

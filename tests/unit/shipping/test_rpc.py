@@ -12,6 +12,7 @@ from services.common import context
 from services.common.context import RequestContext
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
+from services.common.metrics import Metrics
 from services.pb import shared_pb2
 from services.pb import shipping_pb2 as pb
 from services.shipping.model import SHIPMENTS, Shipment
@@ -30,7 +31,7 @@ async def rpc(tmp_path: Path) -> AsyncGenerator[ShippingRpc]:
     try:
         store = ShipmentStore(await Documents.open(database, SHIPMENTS, Shipment))
         tracer = TracerProvider().get_tracer("test")
-        shipments = Shipments(store, FakeNotifications(), ShippingSettings(), tracer)
+        shipments = Shipments(store, FakeNotifications(), ShippingSettings(), tracer, Metrics())
         yield ShippingRpc(shipments, verifier())
     finally:
         await database.close()
@@ -94,3 +95,19 @@ async def test_only_the_owner_sees_a_shipment(rpc: ShippingRpc) -> None:
         ):
             await rpc.GetShipment(asked, None)
         assert refused.value.kind is kind
+
+
+@pytest.mark.parametrize("order_id", ["", "a.b", "$a", "x" * 65])
+async def test_an_order_id_has_the_form_that_all_services_know(
+    rpc: ShippingRpc, order_id: str
+) -> None:
+    request = creation()
+    request.order_id = order_id
+    for call in (
+        rpc.CreateShipment(request, None),
+        rpc.DispatchShipment(pb.DispatchShipmentRequest(order_id=order_id), None),
+        rpc.CancelShipment(pb.CancelShipmentRequest(order_id=order_id), None),
+    ):
+        with pytest.raises(ShopError) as refused:
+            await call
+        assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "invalid-order-id")

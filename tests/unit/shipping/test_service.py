@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from services.common.clock import now_ms
 from services.common.documents import Documents, RevisionConflict, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
+from services.common.metrics import Metrics
 from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Event, Shipment, State
 from services.shipping.service import Shipments
@@ -69,7 +70,7 @@ def shipments(store: ShyStore, notifications: FakeNotifications) -> Shipments:
 def service(store: ShipmentStore, notifications: Notifications, step_seconds: float) -> Shipments:
     tracer = TracerProvider().get_tracer("test")
     settings = ShippingSettings(shipping_step_seconds=step_seconds)
-    return Shipments(store, notifications, settings, tracer)
+    return Shipments(store, notifications, settings, tracer, Metrics())
 
 
 async def create(shipments: Shipments, order_id: str = ORDER, **changes: Any) -> Shipment:

@@ -1,15 +1,17 @@
 """Runs coroutines step by step, so that a test decides who goes next and who dies where.
 
-One step is one operation of the document store: whatever happens between two processes happens
-between two steps. A coroutine that is never resumed is a process that was killed there.
+One step is one operation of the document store, or one call that a fake answers: whatever happens
+between two processes happens between two steps. A coroutine that is never resumed is a process that
+was killed there.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from typing import Any
+import random
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +20,9 @@ from services.common.documents.api import Query, Record
 from services.common.documents.increment import Increment
 from services.common.documents.values import Body, lookup
 from services.common.errors import ShopError
+
+World = TypeVar("World")
+Job = Callable[[World], Coroutine[Any, Any, object]]
 
 
 class _Turn:
@@ -28,7 +33,7 @@ class _Turn:
 
 
 class SteppedStore:
-    """A DocumentStore in memory, as far as inventory uses it."""
+    """A DocumentStore in memory, as far as the services under test use it."""
 
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], Record] = {}
@@ -80,7 +85,7 @@ class SteppedStore:
         return changed
 
     async def delete(self, collection: Collection, document_id: str, revision: int) -> None:
-        raise NotImplementedError("inventory deletes nothing")
+        raise NotImplementedError("none of these services deletes anything")
 
     async def ping(self) -> None:
         await _Turn()
@@ -109,13 +114,19 @@ def _is_found(body: Body, query: Query) -> bool:
     if query.index.order is None:
         return True
     value = lookup(body, query.index.order)
-    return isinstance(value, int) and isinstance(query.below, int) and value < query.below
+    if not isinstance(value, int):
+        return False
+    assert not isinstance(query.at_least, str)
+    assert not isinstance(query.below, str)
+    return (query.at_least is None or value >= query.at_least) and (
+        query.below is None or value < query.below
+    )
 
 
 class Actor:
     """One process at work on one thing."""
 
-    def __init__(self, work: Coroutine[Any, Any, None]) -> None:
+    def __init__(self, work: Coroutine[Any, Any, object]) -> None:
         self._work = work
         self.done = False
         self.error: ShopError | None = None
@@ -156,7 +167,7 @@ class Actor:
             raise AssertionError("that the store is out was ignored")
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
+def run(work: Coroutine[Any, Any, object]) -> None:
     """Runs something to its end with nobody in between; raises what it raises."""
     error = Actor(work).finish()
     if error is not None:
@@ -190,6 +201,59 @@ def interleave_in_every_way(
                     break
             if first_was_done:
                 break
+
+
+def interleave_jobs(
+    new_world: Callable[[], World],
+    before: Iterable[Job[World]],
+    jobs: tuple[Job[World], Job[World]],
+    check: Callable[[World], None],
+) -> None:
+    """The same for two jobs, each time in a new world in which others were done before."""
+    world = new_world()
+
+    def prepare() -> tuple[Actor, Actor]:
+        nonlocal world
+        world = new_world()
+        for job in before:
+            run(job(world))
+        return Actor(jobs[0](world)), Actor(jobs[1](world))
+
+    interleave_in_every_way(prepare, lambda: check(world))
+
+
+def undo_in_every_order(
+    new_world: Callable[[], World],
+    request: Job[World],
+    undo: Job[World],
+    check: Callable[[World], None],
+    *,
+    closed: str,
+) -> None:
+    """Lets a request and its undo, twice each, come one after the other, in all orders.
+
+    :param check: looks at each world at its end. :param closed: what a request is told, by its
+        error's code, that comes after an undo; nothing else is to fail.
+    """
+    for order in itertools.permutations((request, request, undo, undo)):
+        world, is_undone = new_world(), False
+        for job in order:
+            error = Actor(job(world)).finish()
+            is_late = is_undone and job is request
+            assert (error and error.code) == (closed if is_late else None)
+            is_undone |= job is undo
+        check(world)
+
+
+def interleave_by_chance(actors: Sequence[Actor], seed: int) -> None:
+    """Lets any of them take the next step, until all are done."""
+    chance = random.Random(seed)
+    at_work = list(actors)
+    while at_work:
+        actor = chance.choice(at_work)
+        actor.step()
+        if actor.done:
+            at_work.remove(actor)
 
 
 def cut_everywhere(prepare: Callable[[], Actor]) -> Iterator[Actor]:

@@ -1,0 +1,214 @@
+"""Makes the incidents of a plan happen to a running shop, and heals it in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import psutil
+
+from tests.chaos.plan import Incident, Kind, Plan
+from tests.chaos.proxies import NO_FAULTS, Edge, Faults, Proxies
+from tests.harness.full_disk import full_disk
+from tests.harness.mongodb import MongoServer
+from tests.harness.shop import Process, Shop
+from tests.harness.waiting import eventually
+
+_HEAL_SECONDS = 60.0
+_PROBE_SECONDS = 2.0
+
+
+class Injector:
+    """Lets things go wrong as checkouts begin.
+
+    :param database: the MongoDB server when the shop runs on one.
+    :ivar counts: how many incidents of each kind have really happened.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        shop: Shop,
+        proxies: Proxies,
+        http: aiohttp.ClientSession,
+        database: MongoServer | None,
+    ) -> None:
+        self.counts = Counter[Kind]()
+        self._waiting = deque(plan.incidents)
+        self._shop = shop
+        self._proxies = proxies
+        self._http = http
+        self._database = database
+        self._begun: list[asyncio.Task[None]] = []
+        self._healing = asyncio.Event()
+        # Two incidents of one target take turns, or the end of one would end the other.
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._happen: Mapping[Kind, Callable[[Incident], Awaitable[None]]] = {
+            Kind.KILL: self._kill,
+            Kind.PAUSE: self._pause,
+            Kind.RESET: self._reset,
+            Kind.BLACK_HOLE: self._black_hole,
+            Kind.DELAY: self._befall_requests,
+            Kind.ERROR: self._befall_requests,
+            Kind.LOST_REPLY: self._befall_requests,
+            Kind.DUPLICATE: self._befall_requests,
+            Kind.LATE: self._befall_requests,
+            Kind.STRIPE: self._befall_stripe,
+            Kind.FULL_DISK: self._fill_disk,
+            Kind.DATABASE_KILL: self._kill_database,
+            Kind.DATABASE_PAUSE: self._pause_database,
+        }
+
+    def on_begin(self, checkout: int) -> None:
+        """Begins the incidents that are due when this checkout begins."""
+        while self._waiting and self._waiting[0].at_checkout <= checkout + 1:
+            self._begun.append(asyncio.create_task(self._let_happen(self._waiting.popleft())))
+
+    async def heal(self) -> None:
+        """Ends all that goes on, and waits until every process is ready.
+
+        :raises AssertionError: one does not get ready.
+        """
+        self._healing.set()
+        await asyncio.gather(*self._begun)  # raises what one of them has failed with
+        self._proxies.heal()
+        for process in self._shop.processes():
+            await eventually(lambda p=process: self._is_ready(p), process.instance, _HEAL_SECONDS)
+        await self._proxies.drained()
+
+    async def _let_happen(self, incident: Incident) -> None:
+        async with self._turns[incident.target]:
+            if not self._healing.is_set():
+                await self._happen[incident.kind](incident)
+
+    async def _last(self, incident: Incident) -> None:
+        try:
+            async with asyncio.timeout(incident.seconds):
+                await self._healing.wait()
+        except TimeoutError:
+            return
+
+    async def _kill(self, incident: Incident) -> None:
+        process = self._process_of(incident)
+        if process is not None:
+            process.kill()
+            self.counts[incident.kind] += 1
+
+    async def _pause(self, incident: Incident) -> None:
+        process = self._process_of(incident)
+        if process is None:
+            return
+        process.suspend()
+        self.counts[incident.kind] += 1
+        await self._last(incident)
+        with suppress(psutil.NoSuchProcess):  # it may have been killed meanwhile
+            process.resume()
+
+    async def _reset(self, incident: Incident) -> None:
+        async with self._edge_of(incident) as edge:
+            edge.tcp.resets_new = True
+            edge.tcp.reset_connections()
+            await self._last(incident)
+
+    async def _black_hole(self, incident: Incident) -> None:
+        async with self._edge_of(incident) as edge:
+            edge.tcp.black_hole = True
+            await self._last(incident)
+
+    async def _befall_requests(self, incident: Incident) -> None:
+        rate = incident.rate
+        async with self._edge_of(incident) as edge:
+            edge.faults = {
+                Kind.DELAY: Faults(delay=rate),
+                Kind.ERROR: Faults(error=rate),
+                Kind.LOST_REPLY: Faults(lost_reply=rate),
+                Kind.DUPLICATE: Faults(duplicate=rate),
+                Kind.LATE: Faults(late=rate),
+            }[incident.kind]
+            await self._last(incident)
+
+    async def _befall_stripe(self, incident: Incident) -> None:
+        rate = incident.rate / 4
+        faults = {
+            "delay_ms": 200,
+            "delay_jitter_ms": 200,
+            "rate_limit_rate": rate,
+            "failure_rate": rate,
+            "stored_failure_rate": rate,
+            "lost_reply_rate": rate,
+            "seed": incident.at_checkout,
+        }
+        if await self._set_stripe_faults(faults):
+            self.counts[incident.kind] += 1
+            await self._last(incident)
+        await eventually(lambda: self._set_stripe_faults({}), "the sandbox heals", _HEAL_SECONDS)
+
+    async def _fill_disk(self, incident: Incident) -> None:
+        process = self._process_of(incident)
+        if process is not None:
+            with full_disk(process.pid):
+                self.counts[incident.kind] += 1
+                await self._last(incident)
+
+    async def _kill_database(self, incident: Incident) -> None:
+        database = self._running_database()
+        await asyncio.to_thread(database.kill)
+        self.counts[incident.kind] += 1
+        await self._last(incident)
+        await asyncio.to_thread(database.start)
+
+    async def _pause_database(self, incident: Incident) -> None:
+        database = self._running_database()
+        database.pause()
+        self.counts[incident.kind] += 1
+        await self._last(incident)
+        database.resume()
+
+    def _running_database(self) -> MongoServer:
+        assert self._database is not None, "the plan is for a shop on MongoDB"
+        return self._database
+
+    def _process_of(self, incident: Incident) -> psutil.Process | None:
+        """The instance's process; None when it is dead just now."""
+        try:
+            process = psutil.Process(self._shop.process(incident.target).pid)
+            # A dead process's pid may have gone to anybody's.
+            return process if process.ppid() == self._shop.parent.pid else None
+        except psutil.NoSuchProcess:
+            return None
+
+    @asynccontextmanager
+    async def _edge_of(self, incident: Incident) -> AsyncGenerator[Edge]:
+        """The incident's edge, which is sound again afterwards."""
+        caller, callee = incident.target.split(" > ")
+        edge = self._proxies.edge(caller, callee)
+        self.counts[incident.kind] += 1
+        try:
+            yield edge
+        finally:
+            edge.tcp.heal()
+            edge.faults = NO_FAULTS
+
+    async def _set_stripe_faults(self, faults: Mapping[str, float]) -> bool:
+        url = f"{self._shop.sandbox_url}/sandbox/faults"
+        try:
+            async with (
+                asyncio.timeout(_PROBE_SECONDS),
+                self._http.post(url, json=faults) as answer,
+            ):
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def _is_ready(self, process: Process) -> bool:
+        try:
+            async with (
+                asyncio.timeout(_PROBE_SECONDS),
+                self._http.get(f"{process.url}/readyz") as answer,
+            ):
+                return answer.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False

@@ -1,0 +1,103 @@
+"""What the shop told its customers: every answer to every request of the crowd."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from services.order.model import order_id_for
+from tests.chaos.checkout import Checkout
+
+NO_ANSWER = 0
+"""The status of a request that broke off."""
+
+UNDECIDED = frozenset({NO_ANSWER, 401, 429, 500, 502, 503, 504})
+"""The shop, or a proxy on the way, could not say: the same request again makes sense."""
+
+
+class Asked(StrEnum):
+    """What a request was for."""
+
+    PLACE = "place"
+    PLACE_OTHER = "place-other"  # something else, under the same key
+    LOOK = "look"
+    CANCEL = "cancel"
+
+
+class Told(NamedTuple):
+    """One request and its answer. Times are seconds since the start of the run.
+
+    :ivar order_id: the order that the answer names, if it names one.
+    :ivar state: the order's, in an answer that shows it.
+    :ivar reason: why the order was cancelled, in an answer that shows it; else a problem's code, or
+        how the request broke off.
+    :ivar total_cents: what the order costs, in an answer that shows it.
+    """
+
+    asked: Asked
+    sent_seconds: float
+    answered_seconds: float
+    status: int
+    order_id: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    total_cents: int | None = None
+
+    def __str__(self) -> str:
+        facts = [self.state, self.reason, self.total_cents and f"{self.total_cents} cents"]
+        return (
+            f"{self.sent_seconds:9.3f} to {self.answered_seconds:9.3f} s  {self.asked}: "
+            f"{self.status or 'no answer'} {', '.join(str(fact) for fact in facts if fact)}"
+        )
+
+
+@dataclass(slots=True)
+class Entry:
+    """All that one customer was told about one checkout."""
+
+    number: int
+    user_id: str
+    order_id: str
+    answers: list[Told] = field(default_factory=list[Told])
+
+    @property
+    def asked_to_cancel(self) -> bool:
+        """Whether a cancellation was sent, whatever came of it."""
+        return any(told.asked is Asked.CANCEL for told in self.answers)
+
+
+class Journal:
+    """The entries of one run.
+
+    :param seed: what its checkouts are made of.
+    """
+
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
+        self.entries: dict[str, Entry] = {}
+        self._began = time.monotonic()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries.values())
+
+    def seconds(self) -> float:
+        """How long the run has lasted."""
+        return time.monotonic() - self._began
+
+    def begin(self, checkout: Checkout, user_id: str) -> Entry:
+        """A checkout that a customer is about to place: from now on there may be its order."""
+        order_id = order_id_for(user_id, checkout.key)
+        entry = self.entries[order_id] = Entry(checkout.number, user_id, order_id)
+        return entry
+
+    def checkout_of(self, entry: Entry) -> Checkout:
+        """What was asked for."""
+        return Checkout.of(self.seed, entry.number)
+
+    def statuses(self) -> Counter[int]:
+        """How often each status was answered."""
+        return Counter(told.status for entry in self for told in entry.answers)

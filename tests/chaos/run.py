@@ -1,0 +1,278 @@
+"""One chaos run: a shop of two processes per service with a fault proxy on every edge, a crowd that
+buys, a plan of what goes wrong meanwhile, and the verdict when all is healed and quiet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from services.common.topology import load_topology
+from services.local.child import SANDBOX
+from services.order.model import Order
+from tests.chaos.checkout import initial_stock
+from tests.chaos.crowd import Crowd
+from tests.chaos.injector import Injector
+from tests.chaos.journal import Journal
+from tests.chaos.mails import MailSink
+from tests.chaos.plan import Kind, Plan, Targets, make_plan
+from tests.chaos.proxies import FRONTEND, PEOPLE, STRIPE, Proxies
+from tests.chaos.verdict import Evidence, history_of, violations
+from tests.harness.books import open_books
+from tests.harness.invariants import Violation
+from tests.harness.mongodb import MongoServer
+from tests.harness.shop import Shop
+
+_PROCESSES = 2
+_CHECKOUTS_PER_LINE = 1000
+_MAX_HISTORIES = 10
+# Who calls whom for a checkout: people the gateway, it `order`, that all others, `payment` Stripe.
+_CHECKOUT_CALLERS = frozenset({PEOPLE, "order", "payment"})
+_TO_ORDER = (FRONTEND, "order")
+_ENVIRONMENT = {
+    # Outages of a plan last seconds: some orders are to be given up, and no customer waits long.
+    "ORDER_GIVE_UP_SECONDS": "2",
+    "ORDER_ANSWER_SECONDS": "3",
+    # Every parcel arrives before the verdict, so that the mails of its way are counted, too.
+    "SHIPPING_STEP_SECONDS": "2",
+    "LOG_LEVEL": "warning",
+    "TRACE_SAMPLING_RATIO": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is to be.
+
+    :param mongodb_server: the program of the MongoDB server to run on; None for SQLite.
+    :param mutation: the safeguard to switch off, by its name in :mod:`tests.chaos.mutations`.
+    :param rest_seconds: how long after the heal everything has to be at its end.
+    """
+
+    checkouts: int
+    clients: int = 16
+    seed: int = 1
+    checkouts_per_incident: float = 50.0
+    mongodb_server: Path | None = None
+    mutation: str | None = None
+    rest_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a run."""
+
+    options: Options
+    plan: Plan
+    seconds: float
+    rest_seconds: float
+    unrest: str | None
+    incidents: Mapping[Kind, int]
+    requests: Mapping[str, int]
+    ends: Mapping[str, int]
+    statuses: Mapping[int, int]
+    repeated_mails: int
+    violations: Sequence[Violation]
+    histories: Sequence[str]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the shop kept all its promises."""
+        return not self.violations and self.unrest is None
+
+    def __str__(self) -> str:
+        options = self.options
+        store = "MongoDB" if options.mongodb_server else "SQLite"
+        quiet = (
+            f"NOT QUIET after {self.rest_seconds:.1f} s: {self.unrest}"
+            if self.unrest
+            else f"quiet {self.rest_seconds:.1f} s after the heal"
+        )
+        lines = [
+            f"{options.checkouts} checkouts by {options.clients} clients on {store}, "
+            f"seed {options.seed}: {self.seconds:.0f} s, {quiet}",
+            _table("incidents", self.incidents),
+            _table("requests on the edges", self.requests),
+            _table("orders by end", self.ends),
+            _table("answers by status", self.statuses),
+            f"mails repeated: {self.repeated_mails}",
+            *self.histories,
+            *(str(violation) for violation in self.violations),
+            f"violations: {len(self.violations)}   seed: {options.seed}",
+        ]
+        return "\n".join(lines)
+
+
+def plan_of(options: Options) -> Plan:
+    """What is to go wrong in such a run."""
+    targets = targets_of(options)
+    return make_plan(options.seed, options.checkouts, options.checkouts_per_incident, targets)
+
+
+async def run(
+    options: Options, plan: Plan, folder: Path, announce: Callable[[str], None] = print
+) -> Report:
+    """Makes a run with all its data in a folder of its own.
+
+    :param announce: gets the plan before it begins, and how it goes.
+    """
+    announce("\n".join(["The plan:", *(f"  {incident}" for incident in plan.incidents)]))
+    announce(f"  clocks wrong by seconds: {json.dumps(plan.skews_seconds)}")
+    async with AsyncExitStack() as resources:
+        database = None
+        if options.mongodb_server is not None:
+            server = MongoServer(options.mongodb_server, folder / "mongodb")
+            database = resources.enter_context(server)
+        proxies = await resources.enter_async_context(
+            Proxies(load_topology(), seed=str(options.seed))
+        )
+        mails = await resources.enter_async_context(MailSink())
+        http = await resources.enter_async_context(aiohttp.ClientSession())
+        shop = _shop(options, plan, folder, proxies, mails, database)
+        resources.callback(shop.stop)
+        shop.launch()
+        await asyncio.to_thread(shop.wait_open)
+        proxies.point_at(shop.processes())
+        injector = Injector(plan, shop, proxies, http, database)
+        journal = Journal(str(options.seed))
+        progress = _Progress(options.checkouts, announce)
+
+        def on_begin(checkout: int) -> None:
+            progress.begun(checkout)
+            injector.on_begin(checkout)
+
+        began = time.monotonic()
+        await Crowd(
+            [proxies.url],
+            clients=options.clients,
+            checkouts=options.checkouts,
+            journal=journal,
+            on_begin=on_begin,
+        ).run()
+        seconds = time.monotonic() - began
+        await injector.heal()
+        healed = time.monotonic()
+        books = await resources.enter_async_context(open_books(shop))
+        unrest = await books.rest(options.rest_seconds)
+        rest_seconds = time.monotonic() - healed
+        evidence = Evidence(await books.read(), journal, books.initial_stock(), mails.mails())
+        found = tuple(violations(evidence))
+        subjects = dict.fromkeys(violation.subject for violation in found)
+        return Report(
+            options=options,
+            plan=plan,
+            seconds=seconds,
+            rest_seconds=rest_seconds,
+            unrest=unrest,
+            incidents=injector.counts,
+            requests=proxies.counts,
+            ends=Counter(_end(order) for order in evidence.snapshot.orders.values()),
+            statuses=journal.statuses(),
+            repeated_mails=mails.repeats,
+            violations=found,
+            histories=tuple(
+                history_of(evidence, subject) for subject in islice(subjects, _MAX_HISTORIES)
+            ),
+        )
+
+
+class _Progress:
+    """Says now and then how far a run is."""
+
+    def __init__(self, checkouts: int, announce: Callable[[str], None]) -> None:
+        self._checkouts = checkouts
+        self._announce = announce
+        self._began = time.monotonic()
+
+    def begun(self, checkout: int) -> None:
+        """A checkout has begun."""
+        if checkout and checkout % _CHECKOUTS_PER_LINE == 0:
+            seconds = time.monotonic() - self._began
+            self._announce(f"{checkout} of {self._checkouts} checkouts after {seconds:.0f} s")
+
+
+def _shop(
+    options: Options,
+    plan: Plan,
+    folder: Path,
+    proxies: Proxies,
+    mails: MailSink,
+    database: MongoServer | None,
+) -> Shop:
+    folder.mkdir(parents=True, exist_ok=True)
+    stock_file = folder / "stock.yaml"
+    stock_file.write_text(yaml.safe_dump(initial_stock(options.checkouts)))
+    for_all = {**_ENVIRONMENT, **mails.environment(), "STOCK_FILE": str(stock_file)}
+    if database is not None:
+        for_all["DATABASE_URL"] = database.url
+    environment = {
+        "*": for_all,
+        **proxies.environment(),
+        **{
+            instance: {"CLOCK_SKEW_SECONDS": str(seconds)}
+            for instance, seconds in plan.skews_seconds.items()
+        },
+    }
+    environment_file = folder / "environment.json"
+    environment_file.write_text(json.dumps(environment))
+    replicas = ",".join(f"{service}={_PROCESSES}" for service in load_topology().services)
+    program = ("-m", "services")
+    if options.mutation is not None:
+        program = ("-m", "tests.chaos.mutations", options.mutation)
+    return Shop(
+        folder / "shop",
+        "--replicas",
+        replicas,
+        "--environment",
+        str(environment_file),
+        environment=for_all,
+        program=program,
+    )
+
+
+def targets_of(options: Options) -> Targets:
+    """What can go wrong in such a run: every process, every declared edge."""
+    topology = load_topology()
+    processes = {
+        service: [f"{service}-{number}" for number in range(1, _PROCESSES + 1)]
+        for service in topology.services
+    }
+    edges = [*sorted(topology.edges), ("payment", STRIPE), (PEOPLE, FRONTEND)]
+    on_the_way = [
+        (caller, callee)
+        for caller, callee in edges
+        if (caller in _CHECKOUT_CALLERS and callee != "auth") or (caller, callee) == _TO_ORDER
+    ]
+    return Targets(
+        instances=[SANDBOX, *(name for names in processes.values() for name in names)],
+        edges=[f"{caller} > {callee}" for caller, callee in edges],
+        checkout_edges=[f"{caller} > {callee}" for caller, callee in on_the_way],
+        databases=[]
+        if options.mongodb_server
+        else [
+            name
+            for service, names in processes.items()
+            if topology.services[service].database
+            for name in names
+        ],
+    )
+
+
+def _end(order: Order) -> str:
+    return f"{order.state} ({order.reason.code})" if order.reason else order.state
+
+
+def _table(title: str, counts: Mapping[Any, int]) -> str:
+    rows = (f"  {count:>9}  {name}" for name, count in sorted(counts.items()))
+    return "\n".join([f"{title}:", *rows])

@@ -1,0 +1,67 @@
+"""Short chaos runs with fixed seeds, and that a run notices when a safeguard is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.mutations import MUTATIONS
+from tests.chaos.plan import Incident, Kind, Plan
+from tests.chaos.run import Options, plan_of, run
+from tests.harness.mongodb import mongodb_executable
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+
+_CHECKOUTS = 2000
+_CHECKOUTS_PER_INCIDENT = 20.0
+
+
+async def test_no_promise_is_broken_on_sqlite(tmp_path: Path) -> None:
+    options = Options(_CHECKOUTS, seed=1, checkouts_per_incident=_CHECKOUTS_PER_INCIDENT)
+    report = await run(options, plan_of(options), tmp_path)
+    print(report)
+    assert report.is_clean
+
+
+async def test_no_promise_is_broken_on_mongodb(tmp_path: Path) -> None:
+    options = Options(
+        _CHECKOUTS,
+        seed=2,
+        checkouts_per_incident=_CHECKOUTS_PER_INCIDENT,
+        mongodb_server=mongodb_executable(),
+    )
+    report = await run(options, plan_of(options), tmp_path)
+    print(report)
+    assert report.is_clean
+
+
+def _all_along(kind: Kind, target: str, rate: float) -> tuple[Incident, ...]:
+    return (Incident(at_checkout=0, kind=kind, target=target, seconds=600.0, rate=rate),)
+
+
+# What a safeguard is for, and nothing else, goes wrong: the less noise, the surer the finding.
+_INCIDENTS = {
+    "idempotency-key": _all_along(Kind.LOST_REPLY, "payment > stripe", rate=0.6),
+    "fence": _all_along(Kind.LATE, "order > inventory", rate=0.5),
+    "resume": tuple(
+        Incident(at_checkout=checkout, kind=Kind.KILL, target="order-1", seconds=0.0, rate=0.0)
+        for checkout in (20, 60, 100)
+    ),
+    "guard": (),
+}
+_FOUND = {
+    "idempotency-key": "authorized",
+    "fence": "its reservation is",
+    "resume": "ended working",
+    "guard": "less than nothing is there",
+}
+
+
+@pytest.mark.parametrize("safeguard", MUTATIONS)
+async def test_a_missing_safeguard_is_noticed(safeguard: str, tmp_path: Path) -> None:
+    options = Options(checkouts=150, mutation=safeguard, rest_seconds=10.0)
+    plan = Plan(options.seed, options.checkouts, _INCIDENTS[safeguard], skews_seconds={})
+    report = await run(options, plan, tmp_path)
+    print(report)
+    assert any(_FOUND[safeguard] in violation.what for violation in report.violations)

@@ -1,0 +1,33 @@
+"""What an outage does to its neighbours, and what it leaves behind, in short."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from tests.endurance import amplification, backlog
+from tests.endurance.traffic import plenty
+from tests.harness.shop import Shop
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+
+_ORDERS = 2000
+
+
+@pytest.mark.parametrize("way", backlog.WAYS)
+async def test_a_backlog_is_finished_within_a_minute(way: str, tmp_path: Path) -> None:
+    environment = {**backlog.ENVIRONMENT, **plenty(tmp_path)}
+    with Shop(tmp_path, "--replicas", "order=2", environment=environment) as shop:
+        seconds = await backlog.measure(shop, way, Namespace(orders=_ORDERS, away="payment"))
+    assert seconds <= backlog.MAX_SECONDS
+
+
+async def test_an_outage_does_not_spread(tmp_path: Path) -> None:
+    arguments = Namespace(
+        seconds=15.0, per_second=8.0, services="payment,stripe_sandbox", ways="hung,dead", seed=1
+    )
+    environment = {**amplification.ENVIRONMENT, **plenty(tmp_path)}
+    with Shop(tmp_path, environment=environment) as shop:
+        assert not await amplification.measure(shop, arguments)

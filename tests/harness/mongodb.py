@@ -1,0 +1,135 @@
+"""A MongoDB server of the tests' own, which they may kill and start again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote_plus
+
+import psutil
+import pytest
+
+from services.local.ports import LOOPBACK, Ports
+from tests.harness.waiting import wait_until
+
+MONGODB_SERVER = "MESHMART_TEST_MONGODB_SERVER"
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_USER, _PASSWORD = "root", "root's own"
+
+
+class MongoServer:
+    """A server on a port of its own, on which only known users may do anything.
+
+    :param executable: takes mongod's options ``--port``, ``--dbpath`` and ``--replSet``, writes
+        ``--portFile`` once it accepts connections, and makes the root user that the variables
+        ``MONGO_INITDB_ROOT_…`` tell.
+    :param folder: where its data and its log are.
+    """
+
+    def __init__(self, executable: Path, folder: Path, *options: str) -> None:
+        self._executable = executable
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ports = Ports({}, any_free=True)
+        self.port = self._ports.http("mongodb")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._ports.close()
+
+    @property
+    def url(self) -> str:
+        """A URL with the rights to do everything."""
+        return self.url_of(_USER, _PASSWORD)
+
+    def url_of(self, user: str, password: str) -> str:
+        """A URL with a user's rights."""
+        return f"mongodb://{quote_plus(user)}:{quote_plus(password)}@{LOOPBACK}:{self.port}"
+
+    def start(self) -> None:
+        """Starts it, again after it was killed, and waits until it accepts connections."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        port_file = self._folder / "port"
+        port_file.unlink(missing_ok=True)
+        log = self._folder / "log"
+        command = [self._executable, "--port", f"{self.port}", "--portFile", port_file]
+        with log.open("ab") as output:
+            self._process = process = subprocess.Popen(
+                [*command, "--dbpath", self._folder / "data", *self._options],
+                env={
+                    **os.environ,
+                    "MONGO_INITDB_ROOT_USERNAME": _USER,
+                    "MONGO_INITDB_ROOT_PASSWORD": _PASSWORD,
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+        def is_open() -> bool:
+            status = process.poll()
+            assert status is None, f"MongoDB ended with status {status}:\n{log.read_text()}"
+            return port_file.exists()
+
+        try:
+            wait_until(is_open, "MongoDB accepts connections", _START_SECONDS)
+        except BaseException:
+            self.kill()
+            raise
+
+    def is_running(self) -> bool:
+        """Whether it was started and neither killed nor stopped since."""
+        return self._process is not None
+
+    def pause(self) -> None:
+        """Lets it hang: it keeps its connections and answers nothing (SIGSTOP)."""
+        psutil.Process(self._running.pid).suspend()
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        psutil.Process(self._running.pid).resume()
+
+    def kill(self) -> None:
+        """Ends it as a crash would (SIGKILL)."""
+        process, self._process = self._running, None
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """Ends it in order, if it runs."""
+        if self._process is None:
+            return
+        process = self._process
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_STOP_SECONDS)
+        self.kill()
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the server does not run"
+        return self._process
+
+
+def mongodb_executable() -> Path:
+    """What starts a MongoDB server. On CI a skip is a failure (see tests/conftest.py)."""
+    executable = os.environ.get(MONGODB_SERVER)
+    if not executable:
+        pytest.skip(f"set {MONGODB_SERVER} to a program that starts a MongoDB server to try it")
+    return Path(executable)

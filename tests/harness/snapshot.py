@@ -1,0 +1,129 @@
+"""What the shop has written down at one moment: every service's documents, the sandbox's ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol, Self, TypeVar
+
+import orjson
+
+from services.common.documents import DocumentModel, Json
+from services.inventory.model import Reservation, Stock
+from services.notification.model import Message
+from services.order.model import Order
+from services.payment.model import Payment
+from services.shipping.model import Shipment
+
+
+class Readable(DocumentModel, Protocol):
+    """A pydantic ``BaseModel`` with an ``id: str``, as it is read from JSON."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray) -> Self: ...
+
+
+Model = TypeVar("Model", bound=Readable)
+
+
+class Shelf(Stock):
+    """A product's stock as it is stored, be it less than nothing."""
+
+    available: int
+    reserved: int = 0
+    sold: int = 0
+
+
+class Collected(Mapping[str, Model]):
+    """Documents by id. They are kept as JSON and read when they are looked at: as models, those of
+    100,000 orders would take gigabytes.
+    """
+
+    def __init__(self, model: type[Model]) -> None:
+        self._model = model
+        self._texts: dict[str, bytes] = {}
+
+    def add(self, document_id: str, body: Mapping[str, Json]) -> None:
+        """Takes a document as it is stored."""
+        self._texts[document_id] = orjson.dumps(body)
+
+    def __getitem__(self, document_id: str) -> Model:
+        return self._model.model_validate_json(self._texts[document_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+class Intent(NamedTuple):
+    """What the sandbox knows of a payment intent, as Stripe's API names it."""
+
+    id: str
+    status: str
+    amount: int
+    amount_capturable: int
+    amount_received: int
+
+
+class Refund(NamedTuple):
+    """Money that was paid back."""
+
+    id: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The sandbox's side: payment intents by order, refunds by payment intent."""
+
+    intents: Mapping[str, Sequence[Intent]]
+    refunds: Mapping[str, Sequence[Refund]]
+
+    def charges(self, order_id: str) -> list[int]:
+        """The amount of each charge of an order, in cents."""
+        return [
+            intent.amount_received
+            for intent in self.intents.get(order_id, ())
+            if intent.amount_received
+        ]
+
+    def refunds_of(self, order_id: str) -> list[Refund]:
+        """The refunds of an order's charges."""
+        return [
+            refund
+            for intent in self.intents.get(order_id, ())
+            for refund in self.refunds.get(intent.id, ())
+        ]
+
+    def refunded(self, order_id: str) -> int:
+        """What was paid back of an order's charges, in cents."""
+        return sum(refund.amount for refund in self.refunds_of(order_id))
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything at one moment, by id."""
+
+    orders: Mapping[str, Order]
+    stock: Mapping[str, Stock]
+    reservations: Mapping[str, Reservation]
+    payments: Mapping[str, Payment]
+    shipments: Mapping[str, Shipment]
+    messages: Mapping[str, Message]
+    ledger: Ledger
+
+    def messages_of(self, order_id: str) -> list[Message]:
+        """The messages about an order."""
+        return [self.messages[message_id] for message_id in self.message_ids.get(order_id, ())]
+
+    @cached_property
+    def message_ids(self) -> Mapping[str, Sequence[str]]:
+        """The ids of the messages by order."""
+        ids: defaultdict[str, list[str]] = defaultdict(list)
+        for message_id, message in self.messages.items():
+            ids[message.order_id].append(message_id)
+        return ids

@@ -1,0 +1,93 @@
+"""What each process is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
+
+import pytest
+
+from services.common.errors import ConfigurationError
+from services.common.topology import load_topology
+from services.local.plan import ExtraEnvironment, Options, plan_processes, read_environment
+from services.local.ports import Ports
+
+PlanWith = Callable[[ExtraEnvironment], Mapping[str, Mapping[str, str]]]
+
+
+@pytest.fixture
+def plan_with(tmp_path: Path) -> Generator[PlanWith]:
+    """The environment of each process, by instance, of a shop with two processes of `order`."""
+    ports = Ports({}, any_free=True)
+
+    def plan(extra: ExtraEnvironment) -> Mapping[str, Mapping[str, str]]:
+        options = Options(
+            data=tmp_path,
+            only=("inventory", "order", "payment"),
+            free_ports=True,
+            replicas={"order": 2},
+            environment=extra,
+        )
+        planned = plan_processes(load_topology(), options, ports, {})
+        return {process.instance: process.environment for process in planned}
+
+    yield plan
+    ports.close()
+
+
+def test_extra_environment_is_for_all_one_service_or_one_process(plan_with: PlanWith) -> None:
+    planned = plan_with(
+        {
+            "order-2": {"WHO": "instance"},
+            "order": {"WHO": "service"},
+            "*": {"WHO": "all", "LOG_LEVEL": "debug"},
+        }
+    )
+    assert {instance: environment["WHO"] for instance, environment in planned.items()} == {
+        "stripe_sandbox": "all",
+        "payment": "all",
+        "inventory": "all",
+        "order-1": "service",
+        "order-2": "instance",
+    }
+    assert planned["order-2"]["LOG_LEVEL"] == "debug"
+
+
+def test_it_wins_over_what_the_runner_sets(plan_with: PlanWith) -> None:
+    planned = plan_with({"payment": {"DATABASE_URL": "mongodb://127.0.0.1/"}})
+    assert planned["payment"]["DATABASE_URL"] == "mongodb://127.0.0.1/"
+    assert planned["inventory"]["DATABASE_URL"].startswith("sqlite:///")
+
+
+def test_a_service_that_does_not_run_now_may_be_named(plan_with: PlanWith) -> None:
+    planned = plan_with({"frontend": {"VARIANT": "stable"}})
+    assert all("VARIANT" not in environment for environment in planned.values())
+
+
+@pytest.mark.parametrize("name", ["orders", "order-3", "inventory-1"])
+def test_an_unknown_name_is_refused(plan_with: PlanWith, name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"names '{name}', .* order-1, order-2\.$"):
+        plan_with({name: {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is wrong at its beginning: invalid JSON"),
+        ("[]", "is wrong at its beginning: input should be an object."),
+        ('{"order": "fast"}', "is wrong at order: input should be an object."),
+        ('{"order": {"SIZE": 7}}', "is wrong at order.SIZE: input should be a valid string."),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "environment.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as refused:
+        read_environment(file)
+    assert str(refused.value).startswith(f"The file {file} of --environment {sentence}")
+    assert str(refused.value).endswith(".")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read: No such file or directory"):
+        read_environment(tmp_path / "nowhere.json")

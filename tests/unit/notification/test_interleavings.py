@@ -1,0 +1,153 @@
+"""One event told twice, and its mail sent by two processes: in whatever order, the customer gets it
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from services.common.documents import Documents
+from services.common.metrics import Metrics
+from services.notification.clients import Mailer
+from services.notification.model import MESSAGES, Message
+from services.notification.service import Messages
+from services.notification.settings import NotificationSettings
+from services.notification.store import MessageStore
+from tests.unit.interleaving import (
+    Actor,
+    SteppedStore,
+    cut_everywhere,
+    interleave_by_chance,
+    interleave_jobs,
+    run,
+)
+from tests.unit.notification.test_model import FACTS
+
+Job = Callable[["World"], Coroutine[Any, Any, object]]
+
+
+class FakeMailer(Mailer):
+    """Takes all mails."""
+
+    def __init__(self) -> None:
+        super().__init__(NotificationSettings(smtp_host="127.0.0.1"))
+        self.sent: list[str] = []
+
+    async def send(self, message: Message) -> None:
+        await asyncio.sleep(0)
+        self.sent.append(message.id)
+
+
+class World:
+    """One event; every process is as good as another."""
+
+    def __init__(self) -> None:
+        self.documents = SteppedStore()
+        self.mailer = FakeMailer()
+        self.now_seconds = 0.0
+        self.messages = Messages(
+            MessageStore(Documents(self.documents, MESSAGES, Message)),
+            self.mailer,
+            Metrics(),
+            clock=lambda: self.now_seconds,
+        )
+
+    @property
+    def message(self) -> Message:
+        """As it is stored."""
+        (body,) = self.documents.bodies(MESSAGES)
+        return Message.model_validate(body)
+
+    def settle(self) -> None:
+        """Lets leases lapse, and sends what is left."""
+        run(self.messages.send_mails())
+        self.now_seconds += 60
+        run(self.messages.send_mails())
+
+
+async def tell(world: World) -> None:
+    """Tells of the event."""
+    await world.messages.notify(
+        event_id="ord_1:confirmed",
+        user_id="usr_ada",
+        name="Ada",
+        email="ada@example.com",
+        kind="order-confirmed",
+        facts=FACTS,
+    )
+
+
+async def mail(world: World) -> None:
+    """Sends what is due."""
+    await world.messages.send_mails()
+
+
+async def tell_and_mail(world: World) -> None:
+    """Tells of the event and sends what is due."""
+    await tell(world)
+    await mail(world)
+
+
+@pytest.mark.parametrize(
+    ("before", "jobs"),
+    [
+        ((), (tell, tell)),
+        ((), (tell, mail)),
+        ((), (tell_and_mail, tell_and_mail)),
+        ((tell,), (mail, mail)),
+        ((tell_and_mail,), (tell_and_mail, mail)),
+    ],
+    ids=lambda jobs: " and ".join(job.__name__ for job in jobs) or "new",
+)
+def test_two_processes_send_one_mail(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
+    def check(world: World) -> None:
+        world.settle()
+        assert world.mailer.sent == ["ord_1:confirmed"]
+        assert world.message.due_ms is None
+
+    interleave_jobs(World, before, jobs, check)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_many_processes_send_one_mail(seed: int) -> None:
+    world = World()
+    interleave_by_chance([Actor(tell_and_mail(world)) for _ in range(4)], seed)
+    world.settle()
+    assert world.mailer.sent == ["ord_1:confirmed"]
+
+
+def test_a_process_that_dies_sending_leaves_its_mail_to_others() -> None:
+    """At least once: twice only when it died between sending and storing that."""
+    world = World()
+
+    def prepare() -> Actor:
+        nonlocal world
+        world = World()
+        run(tell(world))
+        return Actor(mail(world))
+
+    copies: list[int] = []
+    for actor in cut_everywhere(prepare):
+        actor.die()
+        world.settle()
+        assert world.message.mailed_ms is not None
+        copies.append(len(world.mailer.sent))
+    assert copies == [1] * (len(copies) - 1) + [2]
+
+
+def test_a_mail_of_a_process_that_lives_is_not_taken_over() -> None:
+    world = World()
+    run(tell(world))
+    sending = Actor(mail(world))
+    while not world.message.is_being_sent:
+        sending.step()
+    run(mail(world))
+    world.now_seconds += 29.0  # a lease is three times the mail server's 10 s
+    run(mail(world))
+    assert world.mailer.sent == []
+    sending.finish()
+    assert world.mailer.sent == ["ord_1:confirmed"]

@@ -1,0 +1,187 @@
+"""Requests for one payment in every order and at once: duplicates change nothing, and a
+cancellation is the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from services.common.documents import Documents
+from services.common.metrics import Metrics
+from services.payment.clients import IntentStatus
+from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled, State
+from services.payment.reconciliation import Reconciliation
+from services.payment.service import Payments
+from services.payment.store import PaymentStore, ReconciledStore
+from tests.unit.interleaving import (
+    Actor,
+    SteppedStore,
+    cut_everywhere,
+    interleave_by_chance,
+    interleave_jobs,
+    run,
+    undo_in_every_order,
+)
+from tests.unit.payment.fake_stripe import FakeStripe
+
+ORDER = "ord_1"
+
+Job = Callable[["World"], Coroutine[Any, Any, object]]
+
+
+class World:
+    """One payment, its store and Stripe; every process is as good as another."""
+
+    def __init__(self) -> None:
+        self.documents = SteppedStore()
+        self.stripe = FakeStripe()
+        self.now_seconds = 0.0
+        mark = Reconciled(id=Reconciled.ID, until_seconds=self.stripe.now_seconds)
+        self.documents.fill(RECONCILED, mark)
+        store = PaymentStore(Documents(self.documents, PAYMENTS, Payment))
+        self.payments = Payments(store, self.stripe, Metrics())
+        self.reconciliation = Reconciliation(
+            self.payments,
+            store,
+            ReconciledStore(Documents(self.documents, RECONCILED, Reconciled)),
+            self.stripe,
+            Metrics(),
+            clock=lambda: self.now_seconds,
+        )
+
+    @property
+    def state(self) -> State:
+        """Of the payment."""
+        (body,) = self.documents.bodies(PAYMENTS)
+        return Payment.model_validate(body).state
+
+    @property
+    def intents_with_money(self) -> int:
+        """How many intents hold money, or took it for good."""
+        return sum(
+            intent.status in {IntentStatus.AUTHORIZED, IntentStatus.CAPTURED}
+            and not intent.refunded
+            for intent in self.stripe.intents.values()
+        )
+
+    def settle(self) -> None:
+        """Lets time pass and reconciles, as happens when everything is quiet."""
+        run(reconcile(self))
+
+
+async def authorize(world: World) -> None:
+    """Asks for the payment."""
+    await world.payments.authorize(
+        order_id=ORDER,
+        user_id="usr_ada",
+        amount_cents=2500,
+        currency="EUR",
+        payment_method="pm_card_visa",
+    )
+
+
+async def capture(world: World) -> None:
+    """Charges it."""
+    await world.payments.capture(ORDER)
+
+
+async def cancel(world: World) -> None:
+    """Undoes it."""
+    await world.payments.cancel(ORDER)
+
+
+async def reconcile(world: World) -> None:
+    """Two rounds, between which all quiet times pass."""
+    await world.reconciliation.run()
+    world.now_seconds += 60
+    await world.reconciliation.run()
+
+
+async def pay(world: World) -> None:
+    """Asks for the payment and charges it."""
+    await authorize(world)
+    await capture(world)
+
+
+def check(world: World, jobs: tuple[Job, ...]) -> None:
+    """What holds once all jobs have ended."""
+    if cancel in jobs:
+        assert world.state in {State.VOIDED, State.REFUNDED}
+        assert world.intents_with_money == 0
+        return
+    assert world.intents_with_money == 1
+    assert world.state in {State.AUTHORIZED, State.CAPTURED}
+
+
+@pytest.mark.parametrize(
+    ("before", "jobs"),
+    [
+        ((), (authorize, authorize)),
+        ((), (authorize, cancel)),
+        ((), (cancel, cancel)),
+        ((), (pay, pay)),
+        ((), (pay, cancel)),
+        ((), (pay, reconcile)),
+        ((authorize,), (capture, capture)),
+        ((authorize,), (capture, cancel)),
+        ((authorize,), (cancel, cancel)),
+        ((authorize,), (cancel, reconcile)),
+        ((pay,), (authorize, cancel)),
+        ((pay,), (cancel, cancel)),
+        ((pay,), (cancel, reconcile)),
+    ],
+    ids=lambda jobs: " and ".join(job.__name__ for job in jobs) or "new",
+)
+def test_two_requests_at_once(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
+    interleave_jobs(World, before, jobs, lambda world: check(world, jobs))
+
+
+@pytest.mark.parametrize("request_", [authorize, pay])
+def test_requests_and_their_undo_in_every_order(request_: Job) -> None:
+    undo_in_every_order(
+        World,
+        request_,
+        cancel,
+        lambda world: check(world, (request_, cancel)),
+        closed="payment-closed",
+    )
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_requests_their_duplicates_and_their_undo_at_once(seed: int) -> None:
+    world = World()
+    jobs = (pay, pay, cancel, cancel, reconcile)
+    actors = [Actor(job(world)) for job in jobs]
+    interleave_by_chance(actors, seed)
+    assert {actor.error.code for actor in actors if actor.error} <= {
+        "payment-closed",
+        "payment-in-progress",
+        "not-authorized",
+    }
+    run(cancel(world))  # order insists
+    check(world, jobs)
+
+
+@pytest.mark.parametrize("interruption", [Actor.die, Actor.lose_the_store])
+@pytest.mark.parametrize("job", [authorize, pay])
+def test_an_order_that_never_asks_again_has_its_money_accounted_for(
+    job: Job, interruption: Callable[[Actor], None]
+) -> None:
+    """Whatever is held at Stripe when a process dies, its payment knows of after reconciling."""
+    world = World()
+
+    def prepare() -> Actor:
+        nonlocal world
+        world = World()
+        return Actor(job(world))
+
+    for actor in cut_everywhere(prepare):
+        interruption(actor)
+        world.settle()
+        if world.stripe.intents:
+            (body,) = world.documents.bodies(PAYMENTS)
+            assert body["intent_id"] == "pi_1"
+            assert world.state is not State.AUTHORIZING

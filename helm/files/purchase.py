@@ -1,0 +1,106 @@
+"""Buys something, as a customer of the public API does: ``python purchase.py BASE_URL [SECONDS]``.
+
+Tries until SECONDS are over (60) whether the shop is open, then buys once. Prints the order, and
+how long it took from the start; ends with status 1 and a sentence when there is no paid order.
+Needs nothing but Python: `helm test` runs it in the cluster, `make bench-install` outside of it.
+"""
+
+import http.client
+import json
+import secrets
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+ITEM = "oak-serving-board"
+_PAUSE_SECONDS = 0.2
+# Longer than the shop's own limit for one request.
+_TIMEOUT_SECONDS = 20.0
+
+
+class Refused(Exception):
+    """An answer that is none of the wanted ones."""
+
+
+def main() -> int:
+    """Gives the exit status."""
+    base_url = sys.argv[1].rstrip("/")
+    patience_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
+    began = time.monotonic()
+    try:
+        _wait_open(base_url, began + patience_seconds)
+        order = _buy(base_url)
+    except (OSError, http.client.HTTPException, Refused) as error:
+        print(f"No order at {base_url}: {error}", file=sys.stderr)
+        return 1
+    seconds = time.monotonic() - began
+    price = f"{order['total_cents'] / 100:.2f} {order['currency']}"
+    print(f"order {order['order_id']} {order['state']}: {price}, after {seconds:.1f} s")
+    return 0
+
+
+def _wait_open(base_url: str, until: float) -> None:
+    while True:
+        try:
+            _send(base_url, "GET", f"/api/products/{ITEM}")
+        except (OSError, http.client.HTTPException, Refused):
+            if time.monotonic() > until:
+                raise
+        else:
+            return
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _buy(base_url: str) -> Any:
+    person = {
+        "email": f"{secrets.token_hex(8)}@example.com",
+        "password": secrets.token_urlsafe(16),
+        "name": "Ada",
+    }
+    token = _send(base_url, "POST", "/api/auth/register", person)["access_token"]
+    headers = {"authorization": f"Bearer {token}", "idempotency-key": secrets.token_hex(16)}
+    wanted = {
+        "items": [{"product_id": ITEM, "quantity": 1}],
+        "address": {
+            "name": "Ada",
+            "street": "Keizersgracht 1",
+            "postal_code": "1015 CJ",
+            "city": "Amsterdam",
+            "country": "NL",
+        },
+        "payment_method": "pm_card_visa",
+    }
+    order = _send(base_url, "POST", "/api/orders", wanted, headers)
+    until = time.monotonic() + _TIMEOUT_SECONDS
+    while order["state"] == "working" and time.monotonic() < until:
+        time.sleep(_PAUSE_SECONDS)
+        order = _send(base_url, "GET", f"/api/orders/{order['order_id']}", None, headers)
+    if order["state"] != "confirmed":
+        raise Refused(f"the order ended {order['state']}: {order.get('reason')}")
+    return order
+
+
+def _send(
+    base_url: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+) -> Any:
+    request = urllib.request.Request(
+        base_url + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"content-type": "application/json", **(headers or {})},
+        method=method,
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise Refused(
+            f"{method} {path} is {error.code}: {error.read(500).decode(errors='replace')}"
+        ) from None
+    except json.JSONDecodeError as error:
+        raise Refused(f"{method} {path} is no JSON: {error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+{{/* What topology.yaml declares, as {namespace, services}. */}}
+{{- define "meshmart.topology" -}}
+{{- .Files.Get "topology.yaml" -}}
+{{- end -}}
+
+{{- define "meshmart.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
+{{/* Labels of everything: context {root, name}. */}}
+{{- define "meshmart.labels" -}}
+app.kubernetes.io/name: {{ .name }}
+app.kubernetes.io/part-of: meshmart
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{/* One service's settings: the defaults with the service's own over them. Context {root, name}. */}}
+{{- define "meshmart.settings" -}}
+{{- $own := get .root.Values.services .name | default dict -}}
+{{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $own) | toYaml -}}
+{{- end -}}
+
+{{- define "meshmart.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "meshmart.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities: {drop: [ALL]}
+readOnlyRootFilesystem: {{ not .Values.development }}
+{{- end -}}
+
+{{/* A secret's value as it is in the cluster, or a new one. Context {root, secret, key}. */}}
+{{- define "meshmart.keptSecret" -}}
+{{- $existing := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
+{{- if and $existing (hasKey ($existing.data | default dict) .key) -}}
+{{- get $existing.data .key | b64dec -}}
+{{- else -}}
+{{- randAlphaNum 40 -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "meshmart.stripeBase" -}}
+{{- if .Values.stripe.apiBase -}}{{ .Values.stripe.apiBase }}
+{{- else if not .Values.stripe.apiKey -}}http://stripe-sandbox.{{ .Values.stripe.sandbox.namespace }}:12111
+{{- end -}}
+{{- end -}}

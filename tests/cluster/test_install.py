@@ -1,0 +1,71 @@
+"""Installing and removing the shop."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.common.topology import load_topology
+from tests.cluster.release import Release
+from tests.harness.cluster import CommandFailed
+
+WORKLOADS = [service.workload for service in load_topology().services.values()]
+
+
+def test_every_pod_is_ready_and_none_had_to_start_twice(release: Release) -> None:
+    pods = [
+        pod
+        for pod in release.namespace.objects("pods")
+        if pod["metadata"]["labels"]["app.kubernetes.io/name"] != "mongodb-users"
+    ]
+    names = [pod["metadata"]["labels"]["app.kubernetes.io/name"] for pod in pods]
+    assert sorted(names) == sorted(["mongodb", *WORKLOADS, *WORKLOADS])
+    for pod in pods:
+        (status,) = pod["status"]["containerStatuses"]
+        assert (status["ready"], status["restartCount"]) == (True, 0), pod["metadata"]["name"]
+
+
+def test_helm_test_buys_something(release: Release) -> None:
+    assert "Succeeded" in release.namespace.helm("test", "shop", "--timeout", "120s")
+
+
+def test_a_pod_that_wants_more_than_restricted_is_refused(release: Release) -> None:
+    """The namespace enforces the standard, so all that runs in it meets the standard."""
+    with pytest.raises(CommandFailed, match='violates PodSecurity "restricted'):
+        release.namespace.kubectl(
+            *("run", "greedy", "--image=curlimages/curl:8.14.1", "--privileged", "--dry-run=server")
+        )
+
+
+def test_secrets_outlive_an_upgrade(release: Release) -> None:
+    names = [
+        secret["metadata"]["name"]
+        for secret in release.namespace.objects("secrets", "app.kubernetes.io/part-of=meshmart")
+    ]
+    assert len(names) == 11
+
+    def contents() -> dict[str, object]:
+        return {name: release.namespace.object("secret", name)["data"] for name in names}
+
+    before = contents()
+    release.upgrade("defaults.environment.LOG_LEVEL=info")
+    assert contents() == before
+
+
+def test_each_database_user_sees_its_own_database_only(release: Release) -> None:
+    script = (
+        "import asyncio, os, sys\n"
+        "from pymongo import AsyncMongoClient\n"
+        "from pymongo.errors import OperationFailure\n"
+        "async def main():\n"
+        "    client = AsyncMongoClient(os.environ['DATABASE_URL'])\n"
+        "    await client['order']['orders'].find_one()\n"
+        "    try:\n"
+        "        await client['payment']['payments'].find_one()\n"
+        "    except OperationFailure as error:\n"
+        "        print(error.code)\n"
+        "asyncio.run(main())\n"
+    )
+    output = release.namespace.kubectl(
+        "exec", "deployment/order-service", "--", "python", "-c", script
+    )
+    assert output.strip() == "13"  # Unauthorized

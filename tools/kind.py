@@ -1,0 +1,153 @@
+"""A kind cluster with the shop in it: ``python tools/kind.py up`` and ``down``.
+
+Runs the tools that people would run by hand, prints each command, and says what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMESPACE = "ecommerce"
+URL = "http://127.0.0.1:8080"
+# Of kind v0.32: https://github.com/kubernetes-sigs/kind/releases
+NODE_IMAGE = "kindest/node:v1.34.0"
+ISTIO_VERSION = "1.31.0"
+LINKERD_VERSION = "edge-26.6.3"
+GATEWAY_API = (
+    "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.5.1/standard-install.yaml"
+)
+
+TOOLS = {
+    "docker": "https://docs.docker.com/get-started/get-docker/",
+    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/#installation",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+    "helm": "https://helm.sh/docs/intro/install/",
+    "istioctl": f"https://istio.io/latest/docs/setup/additional-setup/download-istio-release/ "
+    f"(version {ISTIO_VERSION})",
+    "linkerd": f"https://linkerd.io/2/getting-started/ (version {LINKERD_VERSION})",
+}
+MESH_TOOLS = {"none": (), "istio": ("istioctl",), "linkerd": ("linkerd",)}
+# The port of the machine leads to the NodePort of the frontend.
+KIND_CONFIG = json.dumps(
+    {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "nodes": [
+            {
+                "role": "control-plane",
+                "extraPortMappings": [
+                    {"containerPort": 30080, "hostPort": 8080, "listenAddress": "127.0.0.1"}
+                ],
+            }
+        ],
+    }
+)
+
+
+def main() -> int:
+    """Gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("up", "down"))
+    parser.add_argument("--name", default="meshmart")
+    parser.add_argument("--image", default="meshmart:0.1.0")
+    parser.add_argument("--mesh", choices=tuple(MESH_TOOLS), default="none")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "down":
+            _need("docker", "kind")
+            _run("kind", "delete", "cluster", "--name", arguments.name)
+        else:
+            _up(arguments.name, arguments.image, arguments.mesh)
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    return 0
+
+
+def _up(name: str, image: str, mesh: str) -> None:
+    _need("docker", "kind", "kubectl", "helm", *MESH_TOOLS[mesh])
+    if mesh != "none":
+        _check_version(mesh)
+    if name not in _output("kind", "get", "clusters").split():
+        _run(
+            *("kind", "create", "cluster", "--name", name, "--image", NODE_IMAGE),
+            *("--wait", "120s", "--config", "-"),
+            given=KIND_CONFIG,
+        )
+    _run("docker", "build", "--tag", image, ".")
+    _run("kind", "load", "docker-image", image, "--name", name)
+    context = ("--context", f"kind-{name}")
+    _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_namespace(mesh))
+    if mesh != "none":
+        _install_mesh(mesh, context)
+    repository, _, tag = image.rpartition(":")
+    _run(
+        *("helm", "--kube-context", f"kind-{name}", "upgrade", "--install", "shop", "helm"),
+        *("--namespace", NAMESPACE, "--wait", "--timeout", "10m"),
+        *("--set", f"image.repository={repository},image.tag={tag},mesh={mesh}"),
+        *("--set", "frontend.service.type=NodePort,frontend.service.nodePort=30080"),
+    )
+    print(f"The shop is open: {URL}")
+
+
+def _namespace(mesh: str) -> str:
+    labels = {
+        # The meshes' init containers may set up a pod's network, which "restricted" forbids.
+        "none": {"pod-security.kubernetes.io/enforce": "restricted"},
+        "istio": {"istio-injection": "enabled"},
+        "linkerd": {},
+    }[mesh]
+    annotations = {"linkerd.io/inject": "enabled"} if mesh == "linkerd" else {}
+    metadata = {"name": NAMESPACE, "labels": labels, "annotations": annotations}
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+
+def _check_version(mesh: str) -> None:
+    tool, command, wanted = {
+        "istio": ("istioctl", ("version", "--remote=false", "--short"), ISTIO_VERSION),
+        "linkerd": ("linkerd", ("version", "--client", "--short"), LINKERD_VERSION),
+    }[mesh]
+    found = _output(tool, *command).strip()
+    if wanted not in found:
+        _give_up(f"{tool} is {found}; the shop is tried with {wanted}: {TOOLS[tool]}")
+
+
+def _install_mesh(mesh: str, context: tuple[str, str]) -> None:
+    """As the projects document it."""
+    _run("kubectl", *context, "apply", "--server-side", "-f", GATEWAY_API)
+    if mesh == "istio":
+        _run("istioctl", "install", "--skip-confirmation", *context)
+        return
+    for options in (("--crds",), ()):
+        manifests = _output("linkerd", *context, "install", *options)
+        _run("kubectl", *context, "apply", "-f", "-", given=manifests)
+    _run("linkerd", *context, "check")
+
+
+def _need(*tools: str) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            _give_up(f"{tool} is missing. How to install it: {TOOLS[tool]}")
+
+
+def _run(*command: str, given: str | None = None) -> None:
+    print("+", *command, flush=True)
+    subprocess.run(command, input=given, text=True, check=True, cwd=ROOT)
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout
+
+
+def _give_up(sentence: str) -> NoReturn:
+    sys.exit(sentence)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -10,10 +11,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from tests.harness.customer import Answer, Client, Customer
+from services.inventory.seed import read_stock_file
+from services.inventory.settings import InventorySettings
+from tests.harness.customer import Answer, Client, Customer, Items
 
-_ITEMS = {"oak-serving-board": 1}
-# More than a class has, fewer than there are boards.
 _BUYERS = 6
 _PAUSE_SECONDS = 0.3
 
@@ -30,18 +31,18 @@ class Purchases:
         return f"{len(self.confirmed)} purchases confirmed; failed: {failed}"
 
 
-Buy = Callable[[Customer], Awaitable[Answer]]
+Buy = Callable[[Customer, Items], Awaitable[Answer]]
 
 
-async def buy_once(customer: Customer) -> Answer:
+async def buy_once(customer: Customer, items: Items) -> Answer:
     """Looks at the first page, and sends one request for the order."""
     page = await customer.send("GET", "/")
-    return page if page.status != 200 else await customer.place(_ITEMS)
+    return page if page.status != 200 else await customer.place(items)
 
 
-async def buy_patiently(customer: Customer) -> Answer:
+async def buy_patiently(customer: Customer, items: Items) -> Answer:
     """Repeats the request under its Idempotency-Key until there is an answer."""
-    return await customer.insist(_ITEMS, uuid.uuid4().hex)
+    return await customer.insist(items, uuid.uuid4().hex)
 
 
 async def buying_during(
@@ -53,12 +54,14 @@ async def buying_during(
     """
     purchases = Purchases()
     is_over = asyncio.Event()
+    # Of everything in turn, so that nothing is sold out at the end of a long test.
+    wanted = itertools.cycle(read_stock_file(InventorySettings().stock_file))
     customers = [await Customer.register(client) for _ in range(_BUYERS)]
 
     async def keep_buying(customer: Customer) -> None:
         while not (is_over.is_set() and len(purchases.confirmed) >= at_least):
             try:
-                answer = await buy(customer)
+                answer = await buy(customer, {next(wanted): 1})
             except aiohttp.ClientError as error:
                 purchases.failures[repr(error)] += 1
             else:

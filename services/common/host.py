@@ -55,6 +55,7 @@ Wire = Callable[["Host"], Awaitable[None]]
 Announce = Callable[[], None]
 
 _KEEP_ALIVE_SECONDS = 75
+_LINGER_PAUSE_SECONDS = 0.05
 _JOB_GRACE_SECONDS = 2.0
 _DATABASE_PAUSE_SECONDS = 0.5
 
@@ -343,9 +344,10 @@ async def serve(
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             log.info("service.draining")
             await host.drain()
-            server.should_exit = True
             announcing.cancel()
             stopping.cancel()
+            await server.let_go(process.linger_seconds)
+            server.should_exit = True
             await serving
         log.info("service.stopped")
 
@@ -365,6 +367,19 @@ class _Server(uvicorn.Server):
                 f"The HTTP address {self.config.host}:{self.config.port} cannot be used: "
                 "choose another port or stop what listens there."
             ) from error
+
+    async def let_go(self, linger_seconds: float) -> None:
+        """Ends each connection with its next answer, and waits a while for those that are idle.
+
+        Clients that keep a connection open hear so before it is closed. Otherwise one whose request
+        meets the closing cannot know whether it was served (RFC 9112 §9.5, §9.6).
+        """
+        for headers in (self.config.encoded_headers, self.server_state.default_headers):
+            headers.append((b"connection", b"close"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(linger_seconds):
+                while self.server_state.connections:  # noqa: ASYNC110  uvicorn does not tell
+                    await asyncio.sleep(_LINGER_PAUSE_SECONDS)
 
     async def wait_started(self, serving: asyncio.Task[None]) -> None:
         while not self.started:

@@ -57,6 +57,13 @@ class ProcessSettings(Addresses):
         default=0.0,
         description="Added to the wall clock of documents: shows that a wrong clock does no harm.",
     )
+    linger_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=60,
+        description="How long an ending process leaves idle connections open, so that their "
+        "clients hear that it ends.",
+    )
     drain_seconds: float = Field(default=10.0, ge=0, le=120)
     request_timeout_seconds: float = Field(
         default=15.0, gt=0, le=120, description="The longest that one request may take in all."

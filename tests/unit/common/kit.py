@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
@@ -100,6 +100,7 @@ class Running:
 
     process: ProcessSettings
     host: Host
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -161,7 +162,7 @@ async def serving(wire: Wire, **settings: Any) -> AsyncGenerator[Running]:
     await ready.wait()
     if not service.done():
         try:
-            yield Running(process, hosts[0])
+            yield Running(process, hosts[0], stop)
         finally:
             stop.set()
             await service

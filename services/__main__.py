@@ -5,12 +5,14 @@ service.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from services.common.errors import ConfigurationError
+from services.common.topology import load_topology
 from services.local.child import EXIT_CONFIGURATION, run_service
 from services.local.plan import Options, read_environment
 from services.local.runner import default_start_method, run_shop
@@ -42,13 +44,11 @@ def main() -> int:
 
 
 def _run_one(service: str, *, reload: bool) -> int:
-    if not reload:
-        return run_service(service)
-    # Here, since only development needs it.
-    from services.local.reloading import run_reloading  # noqa: PLC0415
-
-    run_reloading(service)
-    return 0
+    if reload:
+        load_topology().service(service)  # refuses a name that it does not know
+        program = [sys.executable, "-m", "services.local.reloading", service]
+        os.execv(sys.executable, program)  # noqa: S606  the same Python
+    return run_service(service)
 
 
 def _parser() -> argparse.ArgumentParser:

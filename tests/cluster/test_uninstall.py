@@ -15,8 +15,13 @@ from tests.harness.cluster import CHART, ROOT, run
 from tests.harness.waiting import wait_until
 
 _ALL_KINDS = "--verbs=list"
-# What Kubernetes makes by itself in every namespace, and what tells of what happened.
-_ALWAYS = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+# What Kubernetes makes by itself in every namespace, and Istio, where the cluster has it.
+_ALWAYS = {
+    "configmap/kube-root-ca.crt",
+    "serviceaccount/default",
+    "configmap/istio-ca-crl",
+    "configmap/istio-ca-root-cert",
+}
 
 
 def _left_in(namespace: str) -> set[str]:

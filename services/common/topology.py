@@ -45,6 +45,7 @@ class PublicRoute(_Declared):
 
     path: PathTemplate
     methods: tuple[Method, ...] = Field(min_length=1)
+    user: bool = False
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Callable, Generator
 
 import uvicorn
@@ -36,20 +37,33 @@ async def running(settings: SandboxSettings) -> AsyncGenerator[str]:
     def make_app(drop: Drop) -> ASGIApp:
         return Api(sandbox, store, dice, drop=drop, allow_reset=settings.allow_reset).app()
 
-    with _listener(settings.host, settings.port) as listener:
+    async with contextlib.AsyncExitStack() as resources:
+        listener = resources.enter_context(_listener(settings.host, settings.port))
+        servers = [(_Server(make_app, settings), listener)]
+        if settings.tls_port is not None:
+            tls_listener = resources.enter_context(_listener(settings.host, settings.tls_port))
+            servers.append((_Server(make_app, settings, _tls(settings)), tls_listener))
         await store.open()
-        try:
-            async with _serving(_Server(make_app, settings.drain_seconds), listener):
-                host, port = listener.getsockname()[:2]
-                yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        finally:
-            await store.close()
+        resources.push_async_callback(store.close)
+        for server, its_listener in servers:
+            await resources.enter_async_context(_serving(server, its_listener))
+        host, port = listener.getsockname()[:2]
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
     """uvicorn that leaves signals to its owner, says when it is up, and can drop a client."""
 
-    def __init__(self, make_app: Callable[[Drop], ASGIApp], drain_seconds: int) -> None:
+    def __init__(
+        self,
+        make_app: Callable[[Drop], ASGIApp],
+        settings: SandboxSettings,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        def given(*_: object) -> ssl.SSLContext:
+            assert tls is not None
+            return tls
+
         super().__init__(
             uvicorn.Config(
                 make_app(self.drop),
@@ -62,7 +76,8 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=drain_seconds,
+                timeout_graceful_shutdown=settings.drain_seconds,
+                ssl_context_factory=None if tls is None else given,
             )
         )
         self.is_up = asyncio.Event()
@@ -90,6 +105,19 @@ async def _serving(server: _Server, listener: socket.socket) -> AsyncGenerator[N
     finally:
         server.should_exit = True
         await serving
+
+
+def _tls(settings: SandboxSettings) -> ssl.SSLContext:
+    if settings.tls_certificate is None:
+        raise ConfigurationError("SANDBOX_TLS_PORT needs a SANDBOX_TLS_CERTIFICATE.")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except OSError as error:  # SSLError is one, too
+        raise ConfigurationError(
+            f"The certificate {settings.tls_certificate} and its key cannot be used: {error}."
+        ) from error
+    return context
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -27,6 +27,18 @@ class SandboxSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=12111, ge=0, le=65535, description="0 lets the system choose.")
+    tls_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Another port, for HTTPS. Without it there is none.",
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="A PEM file: the certificate for HTTPS, with its chain."
+    )
+    tls_key: Path | None = Field(
+        default=None, description="A PEM file: its key, where the certificate's file lacks it."
+    )
     data_dir: Path | None = Field(
         default=None, description="Where the books are kept; without it they end with the process."
     )

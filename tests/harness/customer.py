@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import orjson
 
 from tests.harness.waiting import eventually
 
@@ -30,11 +30,12 @@ Items = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; `body` is its JSON, or None when it has none."""
+    """An HTTP answer; `body` is its JSON, or None when it has none, and `text` is all of it."""
 
     status: int
     body: Any
     headers: Mapping[str, str]
+    text: str
 
     @property
     def code(self) -> str:
@@ -69,11 +70,9 @@ class Client:
             headers=headers,
             allow_redirects=False,
         ) as response:
-            is_json = "json" in response.content_type
-            body: Any = await response.json(content_type=None) if is_json else None
-            if not is_json:
-                await response.read()
-            return Answer(response.status, body, response.headers)
+            text = await response.text(errors="replace")
+            body: Any = orjson.loads(text) if "json" in response.content_type and text else None
+            return Answer(response.status, body, response.headers, text)
 
     async def text(self, path: str) -> str:
         """What is at a path, as text."""
@@ -109,6 +108,13 @@ class Customer:
             return cls(client, answer.body, email)
 
         return await eventually(look, "somebody can register")
+
+    async def logged_in_again(self) -> Customer:
+        """The same person with a new token, which says what has changed meanwhile."""
+        body = {"email": self.email, "password": PASSWORD}
+        answer = await self.client.send("POST", "/api/auth/login", json=body)
+        assert answer.status == 200, answer
+        return Customer(self.client, answer.body, self.email)
 
     async def send(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
@@ -178,4 +184,4 @@ def order_body(items: Items, *, payment_method: str = "pm_card_visa") -> dict[st
 def claims_of(token: str) -> dict[str, Any]:
     """What a token says, not verified."""
     payload = token.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))

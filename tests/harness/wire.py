@@ -51,4 +51,5 @@ def _complete(received: bytes) -> Answer | None:
     }
     if len(body) < int(headers["content-length"]):
         return None
-    return Answer(int(status_line.split()[1]), orjson.loads(body) if body else None, headers)
+    status, parsed = int(status_line.split()[1]), orjson.loads(body) if body else None
+    return Answer(status, parsed, headers, body.decode())

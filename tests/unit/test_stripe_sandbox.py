@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -26,6 +27,8 @@ from services.stripe_sandbox.model import PaymentIntent, Status
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings, read_settings
 from services.stripe_sandbox.store import Books, Store, StoredAnswer
+from tests.harness.ports import free_port
+from tools.certificate import self_signed
 
 KEY = "sk_test_sandbox"
 COMMAND = (sys.executable, "-m", "services.stripe_sandbox")
@@ -736,6 +739,38 @@ class TestSettings:
             with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path))):
                 async with running(settings):
                     pass
+
+    async def test_https_has_a_port_of_its_own(self, certificate: Path) -> None:
+        port = free_port()
+        settings = SandboxSettings(port=0, tls_port=port, tls_certificate=certificate)
+        trust = ssl.create_default_context(cafile=certificate)
+        async with running(settings) as url, aiohttp.ClientSession() as http:
+            async with http.get(
+                f"https://127.0.0.1:{port}/livez", ssl=trust, server_hostname="api.stripe.com"
+            ) as reply:
+                assert reply.status == 200
+            async with http.get(f"{url}/livez") as reply:
+                assert reply.status == 200
+
+    @pytest.mark.parametrize("content", [None, "no certificate"])
+    async def test_https_without_a_usable_certificate_is_refused(
+        self, tmp_path: Path, content: str | None
+    ) -> None:
+        file = tmp_path / "certificate.pem" if content else None
+        if file is not None:
+            file.write_text(content or "", encoding="utf-8")
+        settings = SandboxSettings(port=0, tls_port=0, tls_certificate=file)
+        with pytest.raises(ConfigurationError, match=r"(?i)certificate"):
+            async with running(settings):
+                pass
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for api.stripe.com that vouches for itself, with its key, as one PEM file."""
+    file = tmp_path / "stripe.pem"
+    file.write_bytes(self_signed("api.stripe.com").certificate_and_key)
+    return file
 
 
 @asynccontextmanager

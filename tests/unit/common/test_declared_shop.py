@@ -98,6 +98,19 @@ async def test_every_declared_http_operation_is_offered(apps: Apps, name: str) -
     assert called | public <= offered
 
 
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "frontend"])
+async def test_a_route_wants_a_user_exactly_where_it_is_declared(apps: Apps, name: str) -> None:
+    paths = (await apps.get(name)).openapi()["paths"]
+    declared = {
+        (method, route.path): route.user
+        for route in TOPOLOGY.services[name].public
+        for method in route.methods
+    }
+    assert declared == {
+        (method, path): "security" in paths[path][method.lower()] for method, path in declared
+    }
+
+
 async def test_every_declared_page_exists(apps: Apps) -> None:
     app = await apps.get("frontend")
 

@@ -1,0 +1,78 @@
+"""A certificate for trying the shop over HTTPS: prints the Secret that Istio's gateway reads.
+
+``python tools/certificate.py | kubectl apply -f -``. It vouches for itself: browsers ask first.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOST = "ecommerce.example.com"
+_VALID = datetime.timedelta(days=90)
+
+
+class Certificate(NamedTuple):
+    """Both as PEM."""
+
+    certificate: bytes
+    key: bytes
+
+    @property
+    def certificate_and_key(self) -> bytes:
+        """One file with both."""
+        return self.certificate + self.key
+
+
+def self_signed(host: str) -> Certificate:
+    """A certificate for one host, which vouches for itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + _VALID)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return Certificate(
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+
+
+def secret(certificate: Certificate) -> str:
+    """The Secret that mesh/istio/base/gateway.yaml names."""
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": "shop-tls", "namespace": "istio-system"},
+            "data": {
+                "tls.crt": base64.b64encode(certificate.certificate).decode(),
+                "tls.key": base64.b64encode(certificate.key).decode(),
+            },
+        }
+    )
+
+
+if __name__ == "__main__":
+    print(secret(self_signed(HOST)))

@@ -42,8 +42,28 @@ readOnlyRootFilesystem: {{ not .Values.development }}
 {{- end -}}
 {{- end -}}
 
+{{/* What puts a pod into the mesh, with a proxy that fits a small node. */}}
+{{- define "meshmart.meshLabels" -}}
+{{- if eq .Values.mesh "istio" }}
+sidecar.istio.io/inject: "true"
+{{- end }}
+{{- end -}}
+
+{{- define "meshmart.meshAnnotations" -}}
+{{- if eq .Values.mesh "istio" }}
+sidecar.istio.io/proxyCPU: 10m
+sidecar.istio.io/proxyMemory: 64Mi
+sidecar.istio.io/proxyCPULimit: "1"
+sidecar.istio.io/proxyMemoryLimit: 256Mi
+{{- else if eq .Values.mesh "linkerd" }}
+linkerd.io/inject: enabled
+{{- end }}
+{{- end -}}
+
+{{/* In Istio the proxy makes HTTPS of it (mesh/istio/base/stripe.yaml), for Stripe itself and for the sandbox. */}}
 {{- define "meshmart.stripeBase" -}}
 {{- if .Values.stripe.apiBase -}}{{ .Values.stripe.apiBase }}
+{{- else if eq .Values.mesh "istio" -}}http://api.stripe.com
 {{- else if not .Values.stripe.apiKey -}}http://stripe-sandbox.{{ .Values.stripe.sandbox.namespace }}:12111
 {{- end -}}
 {{- end -}}

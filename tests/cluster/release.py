@@ -12,21 +12,21 @@ from tests.harness.books import Books, open_books_at
 from tests.harness.cluster import CHART, Namespace, run
 
 IMAGE = os.environ.get("MESHMART_CLUSTER_IMAGE", "meshmart:0.1.0")
-NODE_PORT = 30080
-
-_RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+_AT_NODE_PORT = ("--set", "frontend.service.type=NodePort,frontend.service.nodePort=30080")
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """An installed shop.
 
-    :ivar url: where its frontend is reached from here.
+    :ivar url: where its frontend is reached from here; empty when it has no port of the node.
+    :ivar enforced: the Pod Security Standard that its namespace enforces.
     """
 
     url: str
     namespace: Namespace = field(default_factory=lambda: Namespace("ecommerce"))
     stripe: Namespace = field(default_factory=lambda: Namespace("stripe"))
+    enforced: str = "restricted"
 
     def upgrade(self, *values: str) -> None:
         """Changes its values, and waits until all pods are as they say."""
@@ -63,11 +63,12 @@ def install(release: Release, *arguments: str) -> None:
     """Installs the shop as a user does, on an enforcing namespace, and does not wait."""
     repository, _, tag = IMAGE.rpartition(":")
     run("kubectl", "create", "namespace", release.namespace.name)
-    run("kubectl", "label", "namespace", release.namespace.name, _RESTRICTED)
+    enforce = f"pod-security.kubernetes.io/enforce={release.enforced}"
+    run("kubectl", "label", "namespace", release.namespace.name, enforce)
     release.namespace.helm(
         *("install", "shop", str(CHART)),
         *("--set", f"image.repository={repository},image.tag={tag}"),
-        *("--set", f"frontend.service.type=NodePort,frontend.service.nodePort={NODE_PORT}"),
+        *(_AT_NODE_PORT if release.url else ()),
         *arguments,
     )
 

@@ -102,7 +102,7 @@ def test_every_selector_finds_exactly_its_own_pods(case: str) -> None:
 
 
 def test_every_service_port_says_its_protocol(case: str) -> None:
-    protocols = {"http": "http", "grpc": "kubernetes.io/h2c", "tcp-mongo": "tcp"}
+    protocols = {"http": "http", "https": "https", "grpc": "kubernetes.io/h2c", "tcp-mongo": "tcp"}
     for manifest in manifests(case):
         if manifest["kind"] == "Service":
             for port in manifest["spec"]["ports"]:

@@ -42,7 +42,7 @@ def run(*command: str, given: str | None = None, within_seconds: float = _COMMAN
         check=False,
     )
     if done.returncode != 0:
-        raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+        raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()} {done.stdout.strip()}")
     return done.stdout
 
 

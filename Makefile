@@ -32,7 +32,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog \
-	up down image test-cluster goldens bench-install sbom audit check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down image test-cluster test-mesh certificate mesh goldens bench-install bench-mesh sbom audit check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -101,6 +101,7 @@ check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/diagram.py --check
+	$(BIN)/python -m tools.mesh --check
 	$(BIN)/pyright
 
 format: $(VENV)/.check  ## Format the code and mend what the linter can mend
@@ -109,11 +110,11 @@ format: $(VENV)/.check  ## Format the code and mend what the linter can mend
 
 ##@ On Kubernetes
 
-up: $(VENV)/.check  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh)
-	@$(BIN)/python tools/kind.py up --name $(KIND_CLUSTER) --image $(IMAGE) --mesh $(MESH)
+up: $(VENV)/.runtime  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh)
+	@$(BIN)/python -m tools.kind up --name $(KIND_CLUSTER) --image $(IMAGE) --mesh $(MESH)
 
-down: $(VENV)/.check  ## Remove that cluster
-	@$(BIN)/python tools/kind.py down --name $(KIND_CLUSTER)
+down: $(VENV)/.runtime  ## Remove that cluster
+	@$(BIN)/python -m tools.kind down --name $(KIND_CLUSTER)
 
 # The commands that need a cluster find it in $(cluster).
 ifdef CLUSTER_KIT
@@ -131,11 +132,23 @@ endif
 test-cluster: $(VENV)/.test image  ## The tests on the cluster that KUBECONFIG points at; they install the shop and remove it
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
+# Both meshes' tests also need the mesh.
+test-mesh: $(VENV)/.test image  ## The tests of mesh/istio on that cluster, with Istio in it
+	@$(cluster); $(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;) \
+		MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/mesh $(PYTEST_ARGS)
+
+certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster
+	@$(cluster); $(BIN)/python tools/certificate.py | kubectl apply -f -
+
 goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a change of the chart
 	@$(cluster); $(BIN)/python -m tests.cluster.test_goldens
 
 bench-install: $(VENV)/.test image  ## From `helm install` to a paid order: how long, and what the shop takes
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_install
+
+bench-mesh: $(VENV)/.test image  ## What the mesh costs: two shops side by side, one in Istio
+	@$(cluster); $(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;) \
+		MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_mesh
 
 ##@ What is generated
 
@@ -153,6 +166,9 @@ protoc = export PATH="$(CURDIR)/$(BIN):$$PATH" \
 	&& python -m grpc_tools.protoc -I. --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS) \
 	&& python -m grpc_tools.protoc -I. --grpc_python_out=$(1) --mypy_grpc_out=quiet,only_async:$(1) \
 		$$(grep -l '^service ' $(PROTOS))
+
+mesh: $(VENV)/.runtime  ## The manifests in mesh/ that follow from topology.yaml
+	@$(BIN)/python -m tools.mesh
 
 proto: $(VENV)/.check  ## The Python code of services/pb/*.proto
 	rm -f services/pb/*_pb2.py services/pb/*_pb2.pyi services/pb/*_pb2_grpc.py services/pb/*_pb2_grpc.pyi

@@ -1,4 +1,4 @@
-"""A kind cluster with the shop in it: ``python tools/kind.py up`` and ``down``.
+"""A kind cluster with the shop in it: ``python -m tools.kind up`` and ``down``.
 
 Runs the tools that people would run by hand, prints each command, and says what is missing.
 """
@@ -13,9 +13,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from tools.certificate import HOST, secret, self_signed
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = "ecommerce"
 URL = "http://127.0.0.1:8080"
+# Through Istio's gateway. The name must lead to this machine.
+MESH_URL = "https://ecommerce.example.com:8443 (with 127.0.0.1 ecommerce.example.com in /etc/hosts)"
 # Of kind v0.32: https://github.com/kubernetes-sigs/kind/releases
 NODE_IMAGE = "kindest/node:v1.34.0"
 ISTIO_VERSION = "1.31.0"
@@ -34,7 +38,7 @@ TOOLS = {
     "linkerd": f"https://linkerd.io/2/getting-started/ (version {LINKERD_VERSION})",
 }
 MESH_TOOLS = {"none": (), "istio": ("istioctl",), "linkerd": ("linkerd",)}
-# The port of the machine leads to the NodePort of the frontend.
+# Ports of the machine lead to the NodePorts of the frontend, and of Istio's gateway for https.
 KIND_CONFIG = json.dumps(
     {
         "kind": "Cluster",
@@ -43,12 +47,28 @@ KIND_CONFIG = json.dumps(
             {
                 "role": "control-plane",
                 "extraPortMappings": [
-                    {"containerPort": 30080, "hostPort": 8080, "listenAddress": "127.0.0.1"}
+                    {"containerPort": 30080, "hostPort": 8080, "listenAddress": "127.0.0.1"},
+                    {"containerPort": 30443, "hostPort": 8443, "listenAddress": "127.0.0.1"},
                 ],
             }
         ],
     }
 )
+
+
+GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}
+# What mesh/istio/README.md applies first.
+ENTRY = [
+    argument
+    for name in ("gateway", "edge", "routes", "stripe")
+    for argument in ("-f", f"mesh/istio/base/{name}.yaml")
+]
+_AT_NODE_PORT = "frontend.service.type=NodePort,frontend.service.nodePort=30080"
+WAY_IN = {
+    "none": _AT_NODE_PORT,
+    "istio": "frontend.servesApi=false,frontend.secureCookies=true",
+    "linkerd": _AT_NODE_PORT,
+}
 
 
 def main() -> int:
@@ -86,25 +106,25 @@ def _up(name: str, image: str, mesh: str) -> None:
     _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_namespace(mesh))
     if mesh != "none":
         _install_mesh(mesh, context)
+    if mesh == "istio":
+        _run("kubectl", *context, "apply", "-f", "-", given=secret(self_signed(HOST)))
+        _run("kubectl", *context, "apply", *ENTRY)
     repository, _, tag = image.rpartition(":")
     _run(
         *("helm", "--kube-context", f"kind-{name}", "upgrade", "--install", "shop", "helm"),
         *("--namespace", NAMESPACE, "--wait", "--timeout", "10m"),
         *("--set", f"image.repository={repository},image.tag={tag},mesh={mesh}"),
-        *("--set", "frontend.service.type=NodePort,frontend.service.nodePort=30080"),
+        *("--set", WAY_IN[mesh]),
     )
-    print(f"The shop is open: {URL}")
+    if mesh == "istio":
+        _run("kubectl", *context, "apply", "-k", "mesh/istio/base")
+    print(f"The shop is open: {MESH_URL if mesh == 'istio' else URL}")
 
 
 def _namespace(mesh: str) -> str:
-    labels = {
-        # The meshes' init containers may set up a pod's network, which "restricted" forbids.
-        "none": {"pod-security.kubernetes.io/enforce": "restricted"},
-        "istio": {"istio-injection": "enabled"},
-        "linkerd": {},
-    }[mesh]
-    annotations = {"linkerd.io/inject": "enabled"} if mesh == "linkerd" else {}
-    metadata = {"name": NAMESPACE, "labels": labels, "annotations": annotations}
+    # The meshes' init containers set up a pod's network, which "restricted" forbids.
+    standard = "restricted" if mesh == "none" else "privileged"
+    metadata = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": standard}}
     return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
@@ -122,7 +142,10 @@ def _install_mesh(mesh: str, context: tuple[str, str]) -> None:
     """As the projects document it."""
     _run("kubectl", *context, "apply", "--server-side", "-f", GATEWAY_API)
     if mesh == "istio":
-        _run("istioctl", "install", "--skip-confirmation", *context)
+        install = ("istioctl", "install", "--skip-confirmation", "-f", "mesh/istio/install.yaml")
+        _run(*install, *context)
+        gateway = ("-n", "istio-system", "patch", "service", "istio-ingressgateway")
+        _run("kubectl", *context, *gateway, "-p", json.dumps(GATEWAY_PORT))
         return
     for options in (("--crds",), ()):
         manifests = _output("linkerd", *context, "install", *options)

@@ -1,0 +1,36 @@
+"""istioctl finds nothing to complain about, in the base and in every scenario on top of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.cluster import CommandFailed, run
+from tests.mesh.meshed import BASE, SCENARIOS, Mesh
+
+# The first asks for the namespace's label; here the pods bear it (helm/templates/_helpers.tpl).
+# The second is said of every EnvoyFilter there is: that Envoy's own words may change.
+_SUPPRESSED = (
+    *("--suppress", "IST0102=Namespace ecommerce"),
+    *("--suppress", "IST0133=EnvoyFilter *"),
+)
+CASES = [BASE, *sorted(path.parent for path in SCENARIOS.rglob("kustomization.yaml"))]
+
+
+def analyzed(manifests: str, directory: Path) -> str:
+    """What istioctl says about the cluster as it would be with these manifests."""
+    file = directory / "changed.yaml"
+    file.write_text(manifests, encoding="utf-8")
+    return run("istioctl", "analyze", "-n", "ecommerce", *_SUPPRESSED, str(file)).strip()
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_there_is_nothing_to_complain_about(mesh: Mesh, folder: Path, tmp_path: Path) -> None:
+    assert analyzed(run("kubectl", "kustomize", str(folder)), tmp_path) == ""
+
+
+def test_a_route_to_nobody_would_be_noticed(mesh: Mesh, tmp_path: Path) -> None:
+    calls = (BASE / "calls.yaml").read_text(encoding="utf-8")
+    with pytest.raises(CommandFailed, match="IST0101"):
+        analyzed(calls.replace("{host: auth-service,", "{host: nobody,"), tmp_path)

@@ -1,0 +1,64 @@
+"""Time-outs and retries of the calls inside the shop are those of the topology."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from services.common.topology import GrpcCall, HttpCall
+from tests.harness.matrix import TOPOLOGY
+from tests.mesh.meshed import Mesh
+
+CALLERS = sorted({caller for caller, _ in TOPOLOGY.edges})
+
+
+def routes_of(mesh: Mesh, caller: str) -> list[Any]:
+    """The routes in a caller's Envoy, as it has them now."""
+    (pod,) = mesh.release.pods(TOPOLOGY.services[caller].workload)[:1]
+    dump = json.loads(mesh.proxy_admin(pod, "config_dump?resource=dynamic_route_configs"))
+    return [
+        {"port": config["route_config"]["name"], "host": host["name"], **route}
+        for config in dump["configs"]
+        for host in config["route_config"]["virtual_hosts"]
+        for route in host["routes"]
+    ]
+
+
+def found(routes: list[Any], callee: str, call: HttpCall | GrpcCall) -> Iterator[Any]:
+    """Those that the call takes."""
+    workload = TOPOLOGY.services[callee].workload
+    for route in routes:
+        if not route["host"].startswith(f"{workload}."):
+            continue
+        match = route["match"]
+        if isinstance(call, GrpcCall):
+            if match.get("path") == f"/{call.rpc}":
+                yield route
+            continue
+        methods = [
+            header["string_match"].get("exact")
+            for header in match.get("headers", ())
+            if header["name"] == ":method"
+        ]
+        path = match.get("path") or match.get("safe_regex", {}).get("regex", "")
+        if methods == [call.method] and path == _pattern(call.path):
+            yield route
+
+
+def _pattern(path: str) -> str:
+    return "/".join("[^/]+" if part.startswith("{") else part for part in path.split("/"))
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_envoy_has_what_the_topology_says(mesh: Mesh, caller: str) -> None:
+    routes = routes_of(mesh, caller)
+    for edge in TOPOLOGY.services[caller].calls:
+        for call in (*edge.http, *edge.grpc):
+            (route,) = found(routes, edge.callee, call)
+            action = route["route"]
+            assert float(action["timeout"].removesuffix("s")) < call.timeout_ms / 1000, route
+            retries = action.get("retry_policy", {}).get("num_retries", 0)
+            assert retries == (1 if call.idempotent else 0), route

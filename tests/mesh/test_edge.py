@@ -1,0 +1,77 @@
+"""Where people come in: HTTPS for one host, declared paths only, and nothing from outside is
+believed that only the mesh may say.
+"""
+
+from __future__ import annotations
+
+import json
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.cluster.crowd import buy_once
+from tests.harness.customer import Client, Customer
+from tests.mesh.meshed import HOST, Mesh, takes_effect
+
+
+async def test_http_is_sent_to_https(mesh: Mesh) -> None:
+    async with mesh.gateway(port="http") as people:
+        answer = await people.send("GET", "/products?q=oak")
+    assert answer.status == 301
+    location = URL(answer.headers["location"])  # with the port that was asked, which is not 80 here
+    assert (location.scheme, location.host, location.path_qs) == ("https", HOST, "/products?q=oak")
+
+
+async def test_another_host_is_not_answered(mesh: Mesh) -> None:
+    async with mesh.gateway(port="http", host="other.example.com") as people:
+        assert (await people.send("GET", "/")).status == 404
+    async with mesh.gateway(host="other.example.com") as people:
+        with pytest.raises(aiohttp.ClientError):
+            await people.send("GET", "/")
+
+
+async def test_a_purchase(client: Client) -> None:
+    customer = await Customer.register(client)
+    answer = await buy_once(customer, {"oak-serving-board": 1})
+    assert (answer.status, answer.body["state"]) == (201, "confirmed")
+    assert (await customer.order(answer.body["order_id"])).status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/payments/x", "/admin", "/metrics", "/readyz", "/api"])
+async def test_what_is_not_public_does_not_exist(client: Client, path: str) -> None:
+    assert (await client.send("GET", path)).status == 404
+
+
+async def test_a_declared_path_takes_declared_methods_only(client: Client) -> None:
+    assert (await client.send("DELETE", "/api/products")).status == 403
+
+
+# In the mesh's own words these mean something, or would if a service believed them.
+FORGED = {
+    "x-envoy-upstream-rq-timeout-ms": "1",
+    "x-envoy-retry-on": "5xx",
+    "x-envoy-max-retries": "9",
+    "x-envoy-force-trace": "1",
+    "l5d-dst-override": "payment-service.ecommerce.svc.cluster.local:3000",
+    "x-user-id": "somebody-else",
+    "x-user-roles": "admin",
+    "x-user-groups": "staff",
+    "user-id": "somebody-else",
+    "x-deadline-ms": "1",
+    "baggage": "user=somebody-else",
+}
+HARMLESS = {"x-user-group": "beta", "canary": "true", "accept-language": "nl"}
+
+
+async def test_forged_headers_end_at_the_edge(mesh: Mesh) -> None:
+    async with mesh.gateway(port="http", host="echo.example.com") as people:
+
+        async def is_there() -> bool:
+            return (await people.send("GET", "/")).status == 200
+
+        await takes_effect(is_there, "the echo answers behind the gateway")
+        answer = await people.send("GET", "/", headers={**FORGED, **HARMLESS})
+    reached = answer.body
+    assert FORGED.items() & reached.items() == set(), json.dumps(reached, indent=1)
+    assert HARMLESS.items() <= reached.items()

@@ -1,0 +1,65 @@
+"""The same ingress as Gateway API resources."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.cluster.crowd import buy_once
+from tests.harness.cluster import Namespace
+from tests.harness.customer import Client, Customer
+from tests.mesh.meshed import BASE, HOST, Mesh, Namespaced, takes_effect
+
+GATEWAY = Namespaced("shop-ingress", "shop-istio")
+OVERLAY = BASE.parent / "gateway-api"
+
+
+@pytest.fixture(scope="module")
+def with_gateway(mesh: Mesh) -> Mesh:
+    mesh.apply(OVERLAY)
+    namespace = Namespace(GATEWAY.namespace)
+    namespace.kubectl("wait", "gateway/shop", "--for=condition=Accepted", "--timeout=60s")
+    namespace.roll_out(f"deployment/{GATEWAY.name}")
+    return mesh
+
+
+@pytest.fixture
+async def people(with_gateway: Mesh) -> AsyncGenerator[Client]:
+    async with with_gateway.gateway(service=GATEWAY) as client:
+
+        async def is_open() -> bool:
+            try:
+                return (await client.send("GET", "/api/categories")).status == 200
+            except aiohttp.ClientError:
+                return False  # nobody listens there yet
+
+        await takes_effect(is_open, "the gateway leads to the shop")
+        yield client
+
+
+async def test_a_purchase(people: Client) -> None:
+    customer = await Customer.register(people)
+    answer = await buy_once(customer, {"oak-serving-board": 1})
+    assert (answer.status, answer.body["state"]) == (201, "confirmed")
+
+
+async def test_http_is_sent_to_https(people: Client, with_gateway: Mesh) -> None:
+    async with with_gateway.gateway(service=GATEWAY, port="http") as client:
+        answer = await client.send("GET", "/products?q=oak")
+    assert answer.status == 301
+    location = URL(answer.headers["location"])
+    assert (location.scheme, location.host, location.path_qs) == ("https", HOST, "/products?q=oak")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/orders/x/secrets", "/api/payments/x"])
+async def test_what_is_not_public_is_refused(people: Client, path: str) -> None:
+    assert (await people.send("GET", path)).status == 403
+
+
+async def test_it_can_be_taken_away(with_gateway: Mesh) -> None:
+    with_gateway.delete(OVERLAY)
+    async with with_gateway.gateway() as people:
+        assert (await people.send("GET", "/api/categories")).status == 200

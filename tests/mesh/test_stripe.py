@@ -1,0 +1,60 @@
+"""Stripe, and nothing else, outside of the mesh: HTTPS that the proxy makes and verifies."""
+
+from __future__ import annotations
+
+from tests.harness.customer import Client, Customer
+from tests.mesh.meshed import Mesh, takes_effect
+
+STRIPE = {"method": "GET", "url": "http://api.stripe.com/livez"}
+
+
+async def test_payment_reaches_it_over_tls(mesh: Mesh) -> None:
+    (answer,) = mesh.probe("deployment/payment-service", [STRIPE])
+    assert (answer.outcome, answer.detail) == ("answered", "200")
+    (pod,) = mesh.release.pods("payment-service")
+    hosts = mesh.upstream_hosts(pod, "api.stripe.com")
+    assert [host["address"]["socket_address"]["port_value"] for host in hosts] == [443], hosts
+
+
+async def test_nobody_else_does(mesh: Mesh) -> None:
+    for workload in ("order-service", "frontend"):
+        (answer,) = mesh.probe(f"deployment/{workload}", [STRIPE])
+        assert answer.outcome == "failed", (workload, answer)
+
+
+async def test_a_certificate_for_somebody_else_is_not_taken(mesh: Mesh, client: Client) -> None:
+    """The proxy verifies who answers: with another name expected, there is no payment."""
+    rule = mesh.namespace.object("destinationrule", "stripe")
+    expected = rule["spec"]["trafficPolicy"]["portLevelSettings"][0]["tls"]["subjectAltNames"]
+    assert expected == ["api.stripe.com"]
+    path = "/spec/trafficPolicy/portLevelSettings/0/tls/subjectAltNames"
+
+    def expect(name: str) -> None:
+        patch = f'[{{"op": "replace", "path": "{path}", "value": ["{name}"]}}]'
+        mesh.namespace.kubectl("patch", "destinationrule", "stripe", "--type=json", "-p", patch)
+
+    def reaches(outcome: str) -> bool:
+        return mesh.probe("deployment/payment-service", [STRIPE])[0].outcome == outcome
+
+    async def is_refused() -> bool:
+        return reaches("failed")
+
+    async def is_back() -> bool:
+        return reaches("answered")
+
+    expect("evil.example.com")
+    try:
+        await takes_effect(is_refused, "the proxy does not take the certificate")
+    finally:
+        expect("api.stripe.com")
+    await takes_effect(is_back, "the proxy takes the certificate again")
+    customer = await Customer.register(client)
+    assert (await customer.place({"oak-serving-board": 1})).status == 201
+
+
+async def test_an_unknown_address_is_not_reached(mesh: Mesh) -> None:
+    """REGISTRY_ONLY: the sandbox is there, and listens; only nobody has declared it."""
+    leak = {"method": "GET", "url": "http://stripe-sandbox.stripe:12111/livez"}
+    for workload in ("payment-service", "product-service"):
+        (answer,) = mesh.probe(f"deployment/{workload}", [leak])
+        assert answer.outcome == "failed", (workload, answer)

@@ -1,0 +1,55 @@
+"""One trace from the gateway to the last service, through every proxy on the way."""
+
+from __future__ import annotations
+
+import secrets
+
+from tests.harness.customer import Client, Customer, order_body
+from tests.harness.matrix import STRANGER, TOPOLOGY
+from tests.harness.waiting import eventually
+from tests.mesh.meshed import Mesh, takes_effect
+
+# Those that a purchase through the public API needs.
+SERVICES = ("order", "product", "inventory", "payment", "shipping", "notification", "user")
+
+
+async def test_a_purchase_is_one_trace(mesh: Mesh, client: Client) -> None:
+    customer = await Customer.register(client)
+    trace = secrets.token_hex(16)
+    answer = await customer.send(
+        "POST",
+        "/api/orders",
+        json=order_body({"oak-serving-board": 1}),
+        headers={
+            "idempotency-key": secrets.token_hex(8),
+            "traceparent": f"00-{trace}-{secrets.token_hex(8)}-01",
+        },
+    )
+    assert answer.status == 201, answer
+    workloads = {TOPOLOGY.services[name].workload for name in SERVICES}
+
+    async def whole() -> list[dict[str, str]] | None:
+        spans = [span for span in mesh.spans() if span["trace"] == trace]
+        missing = workloads - {span["service"] for span in spans if not span["by_proxy"]}
+        return None if missing else spans
+
+    spans = await eventually(whole, "all services' spans have arrived", 30)
+    ids = {span["span"]: span for span in spans}
+    orphans = [span for span in spans if span["parent"] not in ids]
+    assert len(orphans) == 1, orphans  # the gateway's, whose parent is the client
+    assert orphans[0]["service"].startswith("istio-ingressgateway"), orphans
+    by_proxies = {span["service"] for span in spans if span["by_proxy"]}
+    assert {f"{each}.ecommerce" for each in workloads} <= by_proxies, by_proxies
+
+
+async def test_who_was_refused_is_logged(mesh: Mesh) -> None:
+    path = f"/api/orders/{secrets.token_hex(8)}"
+    url = f"http://order-service.ecommerce:3000{path}"
+
+    async def is_logged() -> bool:
+        (answer,) = mesh.probe(STRANGER, [{"method": "GET", "url": url}])
+        assert answer.outcome == "denied", answer
+        log = mesh.namespace.kubectl("logs", "deployment/order-service", "-c", "istio-proxy")
+        return any(path in line and "rbac_access_denied" in line for line in log.splitlines())
+
+    await takes_effect(is_logged, "the refusal is in the access log")

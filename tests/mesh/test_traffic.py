@@ -1,0 +1,219 @@
+"""The scenarios that say which version, and which pod, answers: each with the traffic that shows
+its effect, and with the traffic that shows that it was not there before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from services.common import record
+from tests.harness.customer import Answer, Client
+from tests.mesh.meshed import Mesh, at_rest, takes_effect
+
+CATALOGUE = "/api/products?limit=1"
+CANARY = {"canary": "true"}
+COOKIE = {"cookie": "theme=dark; canary=true"}
+TELEPHONE = {"user-agent": "Mozilla/5.0 (Linux; Android 16) Mobile Safari/537.36"}
+BETA = {"x-user-group": "beta"}
+
+
+def served(answer: Answer) -> record.Served:
+    served = record.decode(answer.headers.get(record.HEADER))
+    assert served is not None, answer
+    return served
+
+
+async def versions(
+    client: Client, count: int, headers: Mapping[str, str] = {}, path: str = CATALOGUE
+) -> Counter[str]:
+    """Which versions answer so many requests."""
+    seen: Counter[str] = Counter()
+    for _ in range(count):
+        answer = await client.send("GET", path, headers=headers)
+        assert answer.status == 200, answer
+        seen[served(answer).version] += 1
+    return seen
+
+
+async def versions_behind_pages(
+    client: Client, count: int, headers: Mapping[str, str] = {}
+) -> Counter[str]:
+    """Which versions of the catalogue the frontend is answered by when it makes so many pages."""
+    seen: Counter[str] = Counter()
+    for _ in range(count):
+        answer = await client.send("GET", "/products", headers=headers)
+        assert answer.status == 200, answer
+        seen.update(call.version for call in served(answer).calls if call.callee == "product")
+    return seen
+
+
+def within_chance(found: int, count: int, share: float) -> bool:
+    """Whether so many of `count` draws are what a share of `share` gives but once in 30,000 times
+    (four standard deviations of the binomial distribution).
+    """
+    return abs(found - count * share) <= 4 * math.sqrt(count * share * (1 - share))
+
+
+async def everybody_sees(client: Client, *wanted: str, headers: Mapping[str, str] = {}) -> None:
+    async def look() -> bool:
+        return set(await versions(client, 24, headers)) == set(wanted)
+
+    await takes_effect(look, f"{wanted} and no other version answers")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "headers"),
+    [("01-canary-by-header", CANARY), ("02-canary-by-cookie", COOKIE)],
+    ids=["header", "cookie"],
+)
+async def test_canary_for_those_who_ask(
+    mesh: Mesh, client: Client, scenario: str, headers: Mapping[str, str]
+) -> None:
+    await everybody_sees(client, "v1", "v2", headers=headers)
+    with mesh.scenario(scenario):
+        await everybody_sees(client, "v1")
+        assert set(await versions(client, 40, headers)) == {"v2"}
+        assert set(await versions(client, 40)) == {"v1"}
+        assert set(await versions_behind_pages(client, 10, headers)) == {"v2"}
+        assert set(await versions_behind_pages(client, 10)) == {"v1"}
+    await everybody_sees(client, "v1", "v2", headers=headers)
+
+
+@pytest.mark.parametrize("percent", [10, 50, 100])
+async def test_canary_by_weight(mesh: Mesh, client: Client, percent: int) -> None:
+    count = 400
+    with mesh.scenario(f"03-canary-by-weight/{percent}"):
+
+        async def is_split() -> bool:
+            seen = await versions(client, 100)
+            return within_chance(seen["v2"], 100, percent / 100)
+
+        await takes_effect(is_split, f"about {percent} % see v2")
+        seen = await versions(client, count)
+        pages = await versions_behind_pages(client, 50)
+    print(
+        f"weight {percent}: {seen['v2']} of {count}, behind pages {pages['v2']} of {pages.total()}"
+    )
+    assert within_chance(seen["v2"], count, percent / 100), seen
+    assert within_chance(pages["v2"], pages.total(), percent / 100), pages
+    await everybody_sees(client, "v1", "v2")
+
+
+async def test_a_b_frontends(mesh: Mesh, client: Client) -> None:
+    looks = {"stable", "mobile-optimized", "beta-features"}
+
+    async def is_mixed() -> bool:
+        return set(await versions(client, 40, TELEPHONE, path="/about")) == looks
+
+    async def is_chosen() -> bool:
+        return set(await versions(client, 20, path="/about")) == {"stable"}
+
+    await takes_effect(is_mixed, "all frontends answer telephones")
+    with mesh.scenario("04-ab-frontends"):
+        await takes_effect(is_chosen, "the stable frontend alone answers")
+        assert set(await versions(client, 30, TELEPHONE, path="/about")) == {"mobile-optimized"}
+        assert set(await versions(client, 30, BETA, path="/about")) == {"beta-features"}
+        both = {**TELEPHONE, **BETA}
+        assert set(await versions(client, 10, both, path="/about")) == {"mobile-optimized"}
+        assert set(await versions(client, 30, path="/about")) == {"stable"}
+    await takes_effect(is_mixed, "all frontends answer telephones again")
+
+
+async def test_one_users_requests_reach_one_pod(mesh: Mesh) -> None:
+    stock = "/meshmart.inventory.v1.InventoryService/GetStock"
+    target = "inventory-service.ecommerce:9000"
+
+    def pods_of(user: str, count: int = 12) -> set[str]:
+        requests = [{"target": target, "rpc": stock, "headers": {"user-id": user}}] * count
+        answers = mesh.probe("deployment/product-service", requests)
+        assert all(answer.outcome == "answered" for answer in answers), answers
+        return {answer.pod for answer in answers}
+
+    users = [f"user-{number}" for number in range(12)]
+    mesh.namespace.kubectl("scale", "deployment/inventory-service", "--replicas=3")
+    mesh.namespace.roll_out("deployment/inventory-service")
+    try:
+
+        async def is_mixed() -> bool:
+            return len(pods_of("user-1", 30)) == 3
+
+        await takes_effect(is_mixed, "one user's requests reach all pods")
+        with mesh.scenario("10-consistent-hash"):
+
+            async def is_sticky() -> bool:
+                return len(pods_of("user-1")) == 1
+
+            await takes_effect(is_sticky, "one user's requests reach one pod")
+            found = {user: pods_of(user) for user in users}
+            assert all(len(pods) == 1 for pods in found.values()), found
+            assert len({pod for pods in found.values() for pod in pods}) > 1, (
+                "different users, different pods"
+            )
+        await takes_effect(is_mixed, "one user's requests reach all pods again")
+    finally:
+        mesh.namespace.kubectl("scale", "deployment/inventory-service", "--replicas=1")
+        mesh.namespace.roll_out("deployment/inventory-service")
+
+
+async def test_the_second_version_takes_over(mesh: Mesh, client: Client) -> None:
+    await everybody_sees(client, "v1", "v2")
+    with mesh.scenario("16-failover"):
+        await everybody_sees(client, "v1")
+        mesh.namespace.kubectl("scale", "deployment/product-service", "--replicas=0")
+        try:
+            await everybody_sees(client, "v2")
+        finally:
+            mesh.namespace.kubectl("scale", "deployment/product-service", "--replicas=1")
+            mesh.namespace.roll_out("deployment/product-service")
+        await everybody_sees(client, "v1")
+    await everybody_sees(client, "v1", "v2")
+
+
+async def test_split_by_gateway_api(mesh: Mesh, client: Client) -> None:
+    with mesh.scenario("17-split-by-gateway-api"):
+        mesh.namespace.kubectl("delete", "virtualservice", "product-service")
+
+        async def is_split() -> bool:
+            seen = await versions_behind_pages(client, 40)
+            return seen["v1"] > seen["v2"] and within_chance(seen["v2"], seen.total(), 0.1)
+
+        await takes_effect(is_split, "about 10 % of what pages ask for is answered by v2")
+        seen = await versions_behind_pages(client, 150)
+    print(f"Gateway API, weight 10: {seen['v2']} of {seen.total()}")
+    assert within_chance(seen["v2"], seen.total(), 0.1), seen
+
+
+async def test_a_copy_is_sent_and_its_answer_thrown_away(mesh: Mesh, client: Client) -> None:
+    (canary,) = [pod for pod in mesh.release.pods("product-service") if "-v2-" in pod]
+
+    def copies() -> int:
+        said = mesh.namespace.kubectl(
+            *("exec", canary, "-c", "product", "--", "python", "-c", _READ_METRICS)
+        )
+        return int(float(said))
+
+    with mesh.scenario("13-mirroring"):
+        await everybody_sees(client, "v1")
+        before = await at_rest(copies, 1.0)
+        assert set(await versions(client, 50)) == {"v1"}
+
+        async def all_copied() -> bool:
+            return copies() - before >= 50
+
+        await takes_effect(all_copied, "v2 got fifty copies")
+        assert copies() - before == 50
+    await everybody_sees(client, "v1", "v2")
+
+
+# How many requests a pod has answered on the catalogue's route.
+_READ_METRICS = """
+import urllib.request
+with urllib.request.urlopen("http://127.0.0.1:3000/metrics") as answer:
+    lines = answer.read().decode().splitlines()
+print(sum(float(line.rpartition(" ")[2]) for line in lines
+          if line.startswith("meshmart_request_seconds_count") and '/api/products"' in line))
+"""

@@ -1,0 +1,187 @@
+"""What the mesh costs: browsing and buying in two shops side by side in one cluster, one in Istio
+and one without, in turns. Needs the cluster of `make test-mesh`; removes both shops.
+
+Latency is what the client sees. CPU is what all pods of a shop have used, its proxies and the
+gateway included, istiod not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime
+import itertools
+import json
+import statistics
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from services.inventory.seed import read_stock_file
+from services.inventory.settings import InventorySettings
+from tests.cluster.conftest import BASE_URL
+from tests.cluster.release import Release, install, uninstall
+from tests.harness.cluster import Namespace, run
+from tests.harness.customer import Client, Customer
+from tests.harness.waiting import wait_until
+from tests.mesh.conftest import ENTRY, IN_ISTIO
+from tests.mesh.meshed import BASE, Mesh, install_certificate
+
+_CLIENTS = 4
+_SAMPLE_PATIENCE_SECONDS = 60.0
+
+Journey = Callable[[Customer, str], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class Cost:
+    """What requests have cost so far."""
+
+    seconds: list[float] = field(default_factory=list[float])
+    cpu_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        cuts = statistics.quantiles(self.seconds, n=100)
+        cpu = 1000 * self.cpu_seconds / len(self.seconds)
+        return f"p50 {1e3 * cuts[49]:6.1f} ms  p99 {1e3 * cuts[98]:7.1f} ms  CPU {cpu:6.2f} s/1,000"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two shops."""
+
+    name: str
+    client: Client
+    namespaces: tuple[str, ...]
+    gateway: bool
+    costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
+
+
+async def browse(customer: Customer, product: str) -> int:
+    """A page of the catalogue, or of one product."""
+    return (await customer.client.send("GET", f"/products/{product}")).status
+
+
+async def checkout(customer: Customer, product: str) -> int:
+    """An order, paid."""
+    return (await customer.place({product: 1})).status
+
+
+JOURNEYS: dict[str, tuple[Journey, int]] = {"browse": (browse, 200), "checkout": (checkout, 201)}
+
+
+def main() -> int:
+    """Gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--requests", type=int, default=400, help="of each journey in each round")
+    arguments = parser.parse_args()
+    plain = Release(BASE_URL, Namespace("plain"), Namespace("stripe-plain"), "restricted")
+    meshed = Release("", enforced="privileged")
+    try:
+        return asyncio.run(_measure(plain, meshed, arguments.rounds, arguments.requests))
+    finally:
+        uninstall(plain)
+        uninstall(meshed)
+
+
+async def _measure(plain: Release, meshed: Release, rounds: int, requests: int) -> int:
+    for release in (plain, meshed):
+        uninstall(release)
+    mesh = Mesh(meshed, install_certificate())
+    install(plain, "--set", f"stripe.sandbox.namespace={plain.stripe.name}")
+    install(meshed, *IN_ISTIO)
+    mesh.apply(*ENTRY)
+    plain.upgrade()
+    meshed.upgrade()
+    mesh.apply(BASE)
+    async with _plain_client(plain) as without, mesh.gateway() as within:
+        sides = (
+            Side("without", without, (plain.namespace.name,), gateway=False),
+            Side("in Istio", within, (meshed.namespace.name,), gateway=True),
+        )
+        for number in range(rounds + 1):
+            for side in sides if number % 2 else reversed(sides):
+                for name in JOURNEYS:
+                    await _round(side, name, requests if number else requests // 4)
+            if number == 0:  # so that nothing is measured that happens once
+                for side in sides:
+                    side.costs.clear()
+    for name in JOURNEYS:
+        for side in sides:
+            print(f"{name:<10}{side.name:<10}{side.costs[name]}")
+        without_it, with_it = (side.costs[name] for side in sides)
+        ratio = statistics.median(with_it.seconds) / statistics.median(without_it.seconds)
+        print(f"{name:<10}{'ratio':<10}p50 {ratio:.2f}  CPU {_ratio(with_it, without_it):.2f}")
+    return 0
+
+
+def _ratio(one: Cost, other: Cost) -> float:
+    return (one.cpu_seconds / len(one.seconds)) / (other.cpu_seconds / len(other.seconds))
+
+
+async def _round(side: Side, name: str, requests: int) -> None:
+    journey, expected = JOURNEYS[name]
+    cost = side.costs.setdefault(name, Cost())
+    products = itertools.cycle(read_stock_file(InventorySettings().stock_file))
+    customers = [await Customer.register(side.client) for _ in range(_CLIENTS)]
+    before = _cpu_seconds(side)
+
+    async def keep_asking(customer: Customer) -> None:
+        for _ in range(requests // _CLIENTS):
+            product = next(products)
+            began = time.monotonic()
+            status = await journey(customer, product)
+            cost.seconds.append(time.monotonic() - began)
+            if status != expected:
+                raise SystemExit(f"{side.name}, {name} {product}: {status}")
+
+    await asyncio.gather(*(keep_asking(customer) for customer in customers))
+    cost.cpu_seconds += _cpu_seconds(side) - before
+
+
+@asynccontextmanager
+async def _plain_client(release: Release) -> AsyncGenerator[Client]:
+    async with aiohttp.ClientSession() as session:
+        yield Client(session, release.url)
+
+
+def _cpu_seconds(side: Side) -> float:
+    """What the side's pods have used since they were started, by a look that begins now."""
+    asked = time.time()
+
+    def look() -> float | None:
+        total = 0.0
+        for pod in _pods():
+            namespace, name = pod["podRef"]["namespace"], pod["podRef"]["name"]
+            is_gateway = side.gateway and name.startswith("istio-ingressgateway")
+            if namespace not in side.namespaces and not is_gateway:
+                continue
+            if "usageCoreNanoSeconds" not in pod.get("cpu", {}):
+                continue  # it has ended
+            if _unix_time(pod["cpu"]["time"]) < asked:
+                return None
+            total += pod["cpu"]["usageCoreNanoSeconds"] / 1e9
+        return total
+
+    return wait_until(look, "the kubelet has looked at every pod", _SAMPLE_PATIENCE_SECONDS)
+
+
+def _pods() -> Iterator[Any]:
+    for node in json.loads(run("kubectl", "get", "nodes", "-o", "json"))["items"]:
+        path = f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary"
+        yield from json.loads(run("kubectl", "get", "--raw", path))["pods"]
+
+
+def _unix_time(text: str) -> float:
+    """``2026-11-27T01:02:03Z``."""
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,12 +57,9 @@ KIND_CONFIG = json.dumps(
 
 
 GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}
-# What mesh/istio/README.md applies first.
-ENTRY = [
-    argument
-    for name in ("gateway", "edge", "routes", "stripe")
-    for argument in ("-f", f"mesh/istio/base/{name}.yaml")
-]
+# What mesh/istio/README.md applies first: the way in, and the way to Stripe.
+ISTIO_BASE = "mesh/istio/base"
+ISTIO_ENTRY = ("gateway.yaml", "edge.yaml", "routes.yaml", "stripe.yaml")
 _AT_NODE_PORT = "frontend.service.type=NodePort,frontend.service.nodePort=30080"
 WAY_IN = {
     "none": _AT_NODE_PORT,
@@ -108,7 +105,8 @@ def _up(name: str, image: str, mesh: str) -> None:
         _install_mesh(mesh, context)
     if mesh == "istio":
         _run("kubectl", *context, "apply", "-f", "-", given=secret(self_signed(HOST)))
-        _run("kubectl", *context, "apply", *ENTRY)
+        entry = [part for name in ISTIO_ENTRY for part in ("-f", f"{ISTIO_BASE}/{name}")]
+        _run("kubectl", *context, "apply", *entry)
     repository, _, tag = image.rpartition(":")
     _run(
         *("helm", "--kube-context", f"kind-{name}", "upgrade", "--install", "shop", "helm"),
@@ -117,7 +115,7 @@ def _up(name: str, image: str, mesh: str) -> None:
         *("--set", WAY_IN[mesh]),
     )
     if mesh == "istio":
-        _run("kubectl", *context, "apply", "-k", "mesh/istio/base")
+        _run("kubectl", *context, "apply", "-k", ISTIO_BASE)
     print(f"The shop is open: {MESH_URL if mesh == 'istio' else URL}")
 
 

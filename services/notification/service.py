@@ -88,9 +88,14 @@ class Messages:
             if self._claims.has_lapsed(stored.value.id, stored.revision)
         }
         self._claims.forget_others([stored.value.id for stored in taken])
-        for stored in unsent:
-            if stored.value.is_being_sent and stored.value.id not in abandoned:
-                continue
+        free = [
+            stored
+            for stored in unsent
+            if not stored.value.is_being_sent or stored.value.id in abandoned
+        ]
+        # Processes that all went through them in one order would only race for each.
+        random.shuffle(free)
+        for stored in free:
             try:
                 await self._send(await self._store.save(stored, model.claimed(stored.value)))
             except RevisionConflict:

@@ -44,6 +44,8 @@ _ENVIRONMENT = {
     # Outages of a plan last seconds: some orders are to be given up, and no customer waits long.
     "ORDER_GIVE_UP_SECONDS": "2",
     "ORDER_ANSWER_SECONDS": "3",
+    # Every parcel arrives before the verdict, so that the mails of its way are counted, too.
+    "SHIPPING_STEP_SECONDS": "2",
     "LOG_LEVEL": "warning",
     "TRACE_SAMPLING_RATIO": "0",
 }
@@ -212,13 +214,8 @@ def _shop(
     stock_file = folder / "stock.yaml"
     stock_file.write_text(yaml.safe_dump(initial_stock(options.checkouts)))
     for_all = {**_ENVIRONMENT, **mails.environment(), "STOCK_FILE": str(stock_file)}
-    if database is None:
-        # Every parcel arrives before the verdict, so that the mails of its way are counted, too.
-        for_all["SHIPPING_STEP_SECONDS"] = "2"
-    else:
+    if database is not None:
         for_all["DATABASE_URL"] = database.url
-        # What stands in for MongoDB in tests is slow: there no parcel moves before the verdict.
-        for_all["SHIPPING_STEP_SECONDS"] = "3600"
     environment = {
         "*": for_all,
         **proxies.environment(),

@@ -17,12 +17,13 @@ from tests.mesh.meshed import (
     install_certificate,
     remove_bystanders,
 )
+from tools.kind import ISTIO_ENTRY, WAY_IN
 
-# What must be there before the proxies are: the way in, and the way to Stripe.
-ENTRY = tuple(BASE / name for name in ("gateway.yaml", "edge.yaml", "routes.yaml", "stripe.yaml"))
+# What must be there before the proxies are.
+ENTRY = tuple(BASE / name for name in ISTIO_ENTRY)
 
 # How the chart is installed for it.
-IN_ISTIO = ("--set", "mesh=istio,frontend.servesApi=false,frontend.secureCookies=true")
+IN_ISTIO = ("--set", f"mesh=istio,{WAY_IN['istio']}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

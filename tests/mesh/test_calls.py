@@ -1,4 +1,6 @@
-"""Time-outs and retries of the calls inside the shop are those of the topology."""
+"""Envoy has what the base says of each call: time-outs and retries, which are the topology's, and
+how requests are spread and bounded.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +64,24 @@ async def test_envoy_has_what_the_topology_says(mesh: Mesh, caller: str) -> None
             assert float(action["timeout"].removesuffix("s")) < call.timeout_ms / 1000, route
             retries = action.get("retry_policy", {}).get("num_retries", 0)
             assert retries == (1 if call.idempotent else 0), route
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_envoy_spreads_and_bounds_requests(mesh: Mesh, caller: str) -> None:
+    (pod,) = mesh.release.pods(TOPOLOGY.services[caller].workload)[:1]
+    dump = json.loads(mesh.proxy_admin(pod, "config_dump?resource=dynamic_active_clusters"))
+    clusters = {each["cluster"]["name"]: each["cluster"] for each in dump["configs"]}
+    for edge in TOPOLOGY.services[caller].calls:
+        callee = TOPOLOGY.services[edge.callee]
+        for port in (callee.http if edge.http else None, callee.grpc if edge.grpc else None):
+            if port is None:
+                continue
+            host = f"{callee.workload}.{TOPOLOGY.namespace}.svc.cluster.local"
+            cluster = clusters[f"outbound|{port.service_port}||{host}"]
+            assert cluster["lb_policy"] == "LEAST_REQUEST"
+            (bounds,) = cluster["circuit_breakers"]["thresholds"]
+            assert (bounds["max_connections"], bounds["max_pending_requests"]) == (200, 200)
+            assert bounds["retry_budget"]["budget_percent"]["value"] == 20
+            ejection = cluster["outlier_detection"]
+            assert ejection["consecutive_gateway_failure"] == 10
+            assert ejection["max_ejection_percent"] == 50

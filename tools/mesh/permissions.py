@@ -52,7 +52,7 @@ def permissions(topology: Topology) -> Iterator[Permission]:
             yield Permission(caller, callee, tuple(called))
 
 
-def route_of(service: Service, call: HttpCall) -> PublicRoute | None:
+def _route_of(service: Service, call: HttpCall) -> PublicRoute | None:
     """The public route that a service's callers inside the shop use as well."""
     for route in service.public:
         if route.path == call.path and call.method in route.methods:
@@ -65,6 +65,6 @@ def _public(service: Service, route: PublicRoute) -> Operation:
 
 
 def _called(service: Service, call: HttpCall) -> Operation:
-    route = route_of(service, call)
+    route = _route_of(service, call)
     needs_user = route is not None and route.user
     return Operation(service.http.port, (call.method,), call.path, needs_user)

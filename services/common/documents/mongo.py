@@ -6,6 +6,7 @@ A document is ``{_id, revision, body}``. Writes are acknowledged by a majority, 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
@@ -233,8 +234,21 @@ def _filter(query: Query) -> Fields:
             further += [{order: {operator: limit}} for operator, limit in limits.items()]
             further.append({"$or": [{order: {beyond: after.order}}, {"_id": {beyond: after.id}}]})
             limits = {f"{beyond}e": after.order}
-        conditions[order] = {**_SCALAR, **limits}  # the type leaves out missing and null
+        conditions[order] = _range(limits)
     return {**conditions, "$and": further} if further else conditions
+
+
+def _range(limits: Fields) -> Fields:
+    """All strings and numbers within the limits, which leaves out missing and null. A comparison
+    finds values of its own type only; that type's lowest value is said, too, since servers exist
+    that would walk through all that an index holds before it.
+    """
+    if not limits:
+        return _SCALAR
+    if limits.keys() & {"$gte", "$gt"}:
+        return limits
+    lowest = "" if any(isinstance(limit, str) for limit in limits.values()) else -math.inf
+    return {"$gte": lowest, **limits}
 
 
 def _guards(increment: Increment) -> Fields:

@@ -1,10 +1,12 @@
-"""Periodic background jobs that survive their own failures."""
+"""Periodic background jobs that survive their own failures, and work on many things at once."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from services.common import context
 from services.common.errors import ShopError
@@ -13,6 +15,7 @@ from services.common.metrics import Metrics
 
 log = get_logger(__name__)
 
+Item = TypeVar("Item")
 JobFunction = Callable[[], Awaitable[None]]
 
 _RUN_SECONDS = 60.0
@@ -81,3 +84,30 @@ class Job:
                 outcome = "crashed"
                 log.exception("job.crashed", job=self.name)
         self._metrics.job(self.name, outcome)
+
+
+async def for_each(
+    items: Iterable[Item], work: Callable[[Item], Awaitable[None]], at_once: int
+) -> None:
+    """Does the same for all items, so many at once.
+
+    After a failure no more are begun, and it is raised when those under way have ended.
+    """
+    left = deque(items)
+
+    async def lane() -> None:
+        while left:
+            try:
+                await work(left.popleft())
+            except BaseException:
+                left.clear()
+                raise
+
+    lanes = [lane() for _ in range(min(at_once, len(left)))]
+    if len(lanes) < 2:
+        for only in lanes:  # needs no task
+            await only
+        return
+    for outcome in await asyncio.gather(*lanes, return_exceptions=True):
+        if outcome is not None:
+            raise outcome

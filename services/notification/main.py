@@ -20,7 +20,12 @@ async def wire(host: Host) -> None:
     """Builds the service on its host."""
     store = MessageStore(await host.documents(MESSAGES, Message))
     messages = Messages(store, Mailer(host.settings(NotificationSettings)), host.metrics)
-    mail_job = host.every("send mails", SWEEP_SECONDS, messages.send_mails)
+
+    async def send_mails() -> None:
+        if await messages.send_mails():
+            mail_job.wake()
+
+    mail_job = host.every("send mails", SWEEP_SECONDS, send_mails)
     host.serve_http(api.router, messages)
     host.serve_grpc(
         add_NotificationServiceServicer_to_server,

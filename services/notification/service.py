@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 
+from services.common.background import for_each
 from services.common.clock import now_ms
 from services.common.documents import Page, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
@@ -20,6 +21,7 @@ from services.notification.store import MessageStore
 log = get_logger(__name__)
 
 _SWEEP_LIMIT = 100
+_MAILS_AT_ONCE = 4
 # How long nobody else takes up a mail that is being sent, in terms of the longest that takes.
 _LEASE_PER_TIMEOUT = 3
 
@@ -74,12 +76,13 @@ class Messages:
         """The user's messages, newest first."""
         return await self._store.of_user(user_id, limit, cursor)
 
-    async def send_mails(self) -> None:
-        """Sends the mails that are due. Safe in several processes at once: each takes a message for
-        itself first. A mail that stays taken is one of a process that died, and sent again.
+    async def send_mails(self) -> bool:
+        """Sends mails that are due; whether there may be more. Safe in several processes at once:
+        each takes a message for itself first. A mail that stays taken is one of a process that
+        died, and sent again.
         """
         if not self._mailer.is_configured:
-            return
+            return False
         unsent = await self._store.unsent(now_ms(), model.LONGEST_PAUSE_MS, _SWEEP_LIMIT)
         taken = [stored for stored in unsent if stored.value.is_being_sent]
         abandoned = {
@@ -95,11 +98,14 @@ class Messages:
         ]
         # Processes that all went through them in one order would only race for each.
         random.shuffle(free)
-        for stored in free:
-            try:
-                await self._send(await self._store.save(stored, model.claimed(stored.value)))
-            except RevisionConflict:
-                continue  # another process has it
+        await for_each(free, self._take_and_send, _MAILS_AT_ONCE)
+        return len(free) >= _SWEEP_LIMIT
+
+    async def _take_and_send(self, stored: Stored[Message]) -> None:
+        try:
+            await self._send(await self._store.save(stored, model.claimed(stored.value)))
+        except RevisionConflict:
+            return  # another process has it
 
     async def _send(self, stored: Stored[Message]) -> None:
         message = stored.value

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.common import context
-from services.common.background import Job
+from services.common.background import Job, for_each
 from services.common.errors import Kind, ShopError
 from services.common.metrics import Metrics
 from tests.unit.common.kit import until
@@ -149,3 +149,69 @@ async def test_a_job_that_never_began_can_be_stopped(sweep: Sweep, metrics: Metr
     assert job.is_alive
     await job.stop(grace_seconds=1.0)
     assert sweep.runs == 0
+
+
+class TestForEach:
+    async def test_does_so_many_at_once(self) -> None:
+        at_work: set[int] = set()
+        most = 0
+        done: list[int] = []
+
+        async def work(number: int) -> None:
+            nonlocal most
+            at_work.add(number)
+            most = max(most, len(at_work))
+            await asyncio.sleep(0)
+            at_work.remove(number)
+            done.append(number)
+
+        await for_each(range(20), work, at_once=3)
+        assert sorted(done) == list(range(20))
+        assert most == 3
+
+    @pytest.mark.parametrize("count", [0, 1])
+    async def test_few_are_enough(self, count: int) -> None:
+        done: list[int] = []
+
+        async def work(number: int) -> None:
+            done.append(number)
+
+        await for_each(range(count), work, at_once=3)
+        assert done == list(range(count))
+
+    async def test_after_a_failure_ends_what_is_begun_and_begins_no_more(self) -> None:
+        begun: list[int] = []
+        ended: list[int] = []
+
+        async def work(number: int) -> None:
+            begun.append(number)
+            await asyncio.sleep(0.01)
+            if number == 1:
+                raise ShopError(Kind.UNAVAILABLE, "away", "It is away.")
+            await asyncio.sleep(0.01)
+            ended.append(number)
+
+        with pytest.raises(ShopError, match="away"):
+            await for_each(range(20), work, at_once=3)
+        assert begun == [0, 1, 2]
+        assert ended == [0, 2]
+
+    async def test_is_cancelled_as_a_whole(self) -> None:
+        begun: list[int] = []
+        cancelled: list[int] = []
+
+        async def work(number: int) -> None:
+            begun.append(number)
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(number)
+                raise
+
+        task = asyncio.create_task(for_each(range(20), work, at_once=3))
+        await until(lambda: len(begun) == 3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sorted(cancelled) == [0, 1, 2]
+        assert begun == [0, 1, 2]

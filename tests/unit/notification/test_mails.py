@@ -128,6 +128,15 @@ class TestMail:
         await asyncio.gather(*(process.send_mails() for process in processes))
         assert len(server.mails) == 5
 
+    async def test_many_are_sent_a_hundred_in_a_run(
+        self, messages: Messages, server: MailServer
+    ) -> None:
+        for number in range(120):
+            await notify(messages, f"event:{number}")
+        assert await messages.send_mails()
+        assert not await messages.send_mails()
+        assert len(server.mails) == 120
+
     async def test_keeps_its_id_when_it_is_sent_again(self, server: MailServer) -> None:
         """After a crash between sending and storing that, the same mail comes twice."""
         for _ in range(2):

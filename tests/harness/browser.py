@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from playwright.async_api import Browser, async_playwright
 
@@ -42,8 +42,6 @@ _FLAGS = (
     "--disable-component-update",
     f"--disable-features={','.join(_WITHOUT)}",
     "--no-first-run",
-    # Whatever Chromium still wants from elsewhere is not to be found.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 
@@ -53,10 +51,20 @@ def chromium() -> str | None:
 
 
 @contextlib.asynccontextmanager
-async def open_browser(executable: str) -> AsyncGenerator[Browser]:
-    """A browser without windows, closed at the end."""
+async def open_browser(
+    executable: str, hosts: Mapping[str, str] | None = None
+) -> AsyncGenerator[Browser]:
+    """A browser without windows, closed at the end.
+
+    :param hosts: the addresses of further hosts. Whatever else Chromium wants from elsewhere is not
+        to be found.
+    """
+    rules = [f"MAP {host} {address}" for host, address in (hosts or {}).items()]
+    resolver = ", ".join([*rules, "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1"])
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=_FLAGS)
+        browser = await playwright.chromium.launch(
+            executable_path=executable, args=[*_FLAGS, f"--host-resolver-rules={resolver}"]
+        )
         try:
             yield browser
         finally:

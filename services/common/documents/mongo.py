@@ -176,8 +176,13 @@ class MongoStore:
         """
         task = asyncio.create_task(operation)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # else asyncio complains of it when its caller was cancelled
 
     @asynccontextmanager
     async def _call(self, collection: Collection) -> AsyncGenerator[AsyncCollection[Fields]]:

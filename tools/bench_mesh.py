@@ -79,7 +79,7 @@ def main() -> int:
     """Gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--requests", type=int, default=400, help="of each journey in each round")
+    parser.add_argument("--requests", type=int, default=200, help="of each journey in each round")
     arguments = parser.parse_args()
     plain = Release(BASE_URL, Namespace("plain"), Namespace("stripe-plain"), "restricted")
     meshed = Release("", enforced="privileged")
@@ -106,6 +106,7 @@ async def _measure(plain: Release, meshed: Release, rounds: int, requests: int) 
             Side("in Istio", within, (meshed.namespace.name,), gateway=True),
         )
         for number in range(rounds + 1):
+            print(f"round {number} of {rounds}", flush=True)
             for side in sides if number % 2 else reversed(sides):
                 for name in JOURNEYS:
                     await _round(side, name, requests if number else requests // 4)

@@ -21,12 +21,14 @@ _Request_contra = TypeVar("_Request_contra", bound=Message, contravariant=True)
 _Response_co = TypeVar("_Response_co", bound=Message, covariant=True)
 
 # A callee that comes back is found again within a second; round_robin spreads calls over its
-# instances.
+# instances. The "minimal reconnect backoff" is how long gRPC gives one attempt to connect
+# (https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md): a busy machine needs more
+# than the moment that it takes at rest.
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
     ("grpc.enable_retries", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 5_000),

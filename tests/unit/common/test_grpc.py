@@ -240,6 +240,30 @@ async def test_nobody_there_is_unavailable() -> None:
     assert (error.kind, error.code) == (Kind.UNAVAILABLE, "callee-unavailable")
 
 
+async def test_one_that_is_slow_to_connect_is_waited_for(running: Running) -> None:
+    """As on a busy machine: half a second until the connection says anything."""
+    host, _, port = running.grpc_address.rpartition(":")
+    lines: set[asyncio.Task[None]] = set()
+
+    async def lead_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+        callee_reader, callee_writer = await asyncio.open_connection(host, int(port))
+        for line in (lead_on(reader, callee_writer), lead_on(callee_reader, writer)):
+            lines.add(asyncio.create_task(line))
+
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as server:
+        _, slow_port = server.sockets[0].getsockname()
+        async with open_channel([f"127.0.0.1:{slow_port}"]) as channel:
+            await reserve(GrpcEdge(EDGE, channel, call_tools()))
+        await asyncio.gather(*lines)
+
+
 async def test_one_that_refuses_is_passed_over(callee: Callee, running: Running) -> None:
     addresses = [f"127.0.0.1:{free_port()}", running.grpc_address]
     async with open_channel(addresses) as channel:

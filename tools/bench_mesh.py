@@ -1,8 +1,8 @@
 """What the mesh costs: browsing and buying in two shops side by side in one cluster, one in Istio
 and one without, in turns. Needs the cluster of `make test-mesh`; removes both shops.
 
-Latency is what the client sees. CPU is what all pods of a shop have used, its proxies and the
-gateway included, istiod not.
+Latency is what the client sees. CPU and memory are those of all pods of a shop, its proxies and the
+gateway included, istiod and the sandbox not.
 """
 
 from __future__ import annotations
@@ -113,12 +113,15 @@ async def _measure(plain: Release, meshed: Release, rounds: int, requests: int) 
             if number == 0:  # so that nothing is measured that happens once
                 for side in sides:
                     side.costs.clear()
+        memory = {side.name: _memory_mib(side) for side in sides}
     for name in JOURNEYS:
         for side in sides:
             print(f"{name:<10}{side.name:<10}{side.costs[name]}")
         without_it, with_it = (side.costs[name] for side in sides)
         ratio = statistics.median(with_it.seconds) / statistics.median(without_it.seconds)
         print(f"{name:<10}{'ratio':<10}p50 {ratio:.2f}  CPU {_ratio(with_it, without_it):.2f}")
+    for side, mib in memory.items():
+        print(f"{'memory':<10}{side:<10}{mib:6.0f} MiB")
     return 0
 
 
@@ -157,20 +160,26 @@ def _cpu_seconds(side: Side) -> float:
     asked = time.time()
 
     def look() -> float | None:
-        total = 0.0
-        for pod in _pods():
-            namespace, name = pod["podRef"]["namespace"], pod["podRef"]["name"]
-            is_gateway = side.gateway and name.startswith("istio-ingressgateway")
-            if namespace not in side.namespaces and not is_gateway:
-                continue
-            if "usageCoreNanoSeconds" not in pod.get("cpu", {}):
-                continue  # it has ended
-            if _unix_time(pod["cpu"]["time"]) < asked:
-                return None
-            total += pod["cpu"]["usageCoreNanoSeconds"] / 1e9
-        return total
+        pods = list(_pods_of(side))
+        if any(_unix_time(pod["cpu"]["time"]) < asked for pod in pods):
+            return None
+        return sum(pod["cpu"]["usageCoreNanoSeconds"] for pod in pods) / 1e9
 
     return wait_until(look, "the kubelet has looked at every pod", _SAMPLE_PATIENCE_SECONDS)
+
+
+def _memory_mib(side: Side) -> float:
+    """The working set of the side's pods."""
+    return sum(pod["memory"]["workingSetBytes"] for pod in _pods_of(side)) / 2**20
+
+
+def _pods_of(side: Side) -> Iterator[Any]:
+    for pod in _pods():
+        namespace, name = pod["podRef"]["namespace"], pod["podRef"]["name"]
+        is_gateway = side.gateway and name.startswith("istio-ingressgateway")
+        has_ended = "usageCoreNanoSeconds" not in pod.get("cpu", {})
+        if (namespace in side.namespaces or is_gateway) and not has_ended:
+            yield pod
 
 
 def _pods() -> Iterator[Any]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import sqlite3
 import sys
 import tempfile
 import time
@@ -17,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import aiohttp
+import psutil
 
 from services.common.documents import Documents
 from services.order.model import Order
@@ -58,6 +61,38 @@ async def place_backlog(shop: Shop, session: aiohttp.ClientSession, count: int) 
         for begin in range(_CLIENTS):
             tasks.create_task(place(begin))
     assert answers.keys() <= {201, 202}, f"the answers to the orders placed are {dict(answers)}"
+
+
+async def hang_between_writes(shop: Shop, instance: str) -> None:
+    """Lets an order process hang where it does not hold SQLite's lock: with that it would keep the
+    other from writing, too, until it dies.
+    """
+    process = psutil.Process(shop.process(instance).pid)
+
+    async def look() -> bool:
+        shop.pause(instance)
+        await eventually(lambda: _is_stopped(process), f"{instance} hangs")
+        if await asyncio.to_thread(_can_write, shop.data / "order.db"):
+            return True
+        shop.resume(instance)
+        return False
+
+    await eventually(look, f"{instance} hangs between two writes")
+
+
+async def _is_stopped(process: psutil.Process) -> bool:
+    return process.status() == psutil.STATUS_STOPPED
+
+
+def _can_write(database: Path) -> bool:
+    """Whether whoever writes there lets others do so, too."""
+    with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.rollback()
+    return True
 
 
 async def finish(orders: Documents[Order]) -> float:
@@ -109,7 +144,7 @@ async def measure(shop: Shop, way: str, arguments: argparse.Namespace) -> float:
             for instance in _REPLICAS:
                 shop.kill(instance)
         elif way == "stopped":
-            shop.pause(_REPLICAS[-1])
+            await hang_between_writes(shop, _REPLICAS[-1])
         shop.resume(arguments.away)
         seconds = await finish(orders)
         # A process that wakes up from a long sleep must do no harm either.

@@ -57,7 +57,7 @@ class Side:
 
     name: str
     client: Client
-    namespaces: tuple[str, ...]
+    namespace: str
     gateway: bool
     costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
 
@@ -102,8 +102,8 @@ async def _measure(plain: Release, meshed: Release, rounds: int, requests: int) 
     mesh.apply(BASE)
     async with _plain_client(plain) as without, mesh.gateway() as within:
         sides = (
-            Side("without", without, (plain.namespace.name,), gateway=False),
-            Side("in Istio", within, (meshed.namespace.name,), gateway=True),
+            Side("without", without, plain.namespace.name, gateway=False),
+            Side("in Istio", within, meshed.namespace.name, gateway=True),
         )
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}", flush=True)
@@ -178,7 +178,7 @@ def _pods_of(side: Side) -> Iterator[Any]:
         namespace, name = pod["podRef"]["namespace"], pod["podRef"]["name"]
         is_gateway = side.gateway and name.startswith("istio-ingressgateway")
         has_ended = "usageCoreNanoSeconds" not in pod.get("cpu", {})
-        if (namespace in side.namespaces or is_gateway) and not has_ended:
+        if (namespace == side.namespace or is_gateway) and not has_ended:
             yield pod
 
 

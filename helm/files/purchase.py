@@ -1,8 +1,8 @@
 """Buys something, as a customer of the public API does: ``python purchase.py BASE_URL [SECONDS]``.
 
-Repeats what fails until SECONDS are over (60), since a shop may open one service after the other,
-and buys once. Prints the order, and how long it took from the start; ends with status 1 and a
-sentence when there is no paid order.
+Repeats what may succeed later until SECONDS are over (60), since a shop may open one service after
+the other, and buys once. Prints the order, and how long it took from the start; ends with status 1
+and a sentence when there is no paid order.
 Needs nothing but Python: `helm test` runs it in the cluster, `make bench-install` outside of it.
 """
 
@@ -23,7 +23,14 @@ _TIMEOUT_SECONDS = 20.0
 
 
 class Refused(Exception):
-    """An answer that is none of the wanted ones."""
+    """An answer that is none of the wanted ones.
+
+    :ivar is_final: whether asking again is of no use.
+    """
+
+    def __init__(self, what: str, *, is_final: bool = False) -> None:
+        super().__init__(what)
+        self.is_final = is_final
 
 
 def main() -> int:
@@ -80,10 +87,11 @@ def _patiently(until: float, step: Callable[[], Any]) -> Any:
     while True:
         try:
             return step()
-        except (OSError, http.client.HTTPException, Refused):
-            if time.monotonic() > until:
+        except (OSError, http.client.HTTPException, Refused) as error:
+            is_final = isinstance(error, Refused) and error.is_final
+            if is_final or time.monotonic() > until:
                 raise
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS)  # a shop that is not open cannot tell when it is
 
 
 def _send(
@@ -100,7 +108,9 @@ def _send(
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise Refused(
-            f"{method} {path} is {error.code}: {error.read(500).decode(errors='replace')}"
+            f"{method} {path} is {error.code}: {error.read(500).decode(errors='replace')}",
+            # A way in that does not know the shop yet says 404.
+            is_final=error.code < 500 and error.code != 404,
         ) from None
     except json.JSONDecodeError as error:
         raise Refused(f"{method} {path} is no JSON: {error}") from None

@@ -252,8 +252,8 @@ def _range(limits: Fields) -> Fields:
         return _SCALAR
     if limits.keys() & {"$gte", "$gt"}:
         return limits
-    lowest = "" if any(isinstance(limit, str) for limit in limits.values()) else -math.inf
-    return {"$gte": lowest, **limits}
+    (upper,) = limits.values()
+    return {"$gte": "" if isinstance(upper, str) else -math.inf, **limits}
 
 
 def _guards(increment: Increment) -> Fields:

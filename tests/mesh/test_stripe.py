@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from tests.harness.customer import Client, Customer
-from tests.mesh.meshed import Mesh, takes_effect
+from tests.mesh.meshed import BASE, Mesh, takes_effect
 
 STRIPE = {"method": "GET", "url": "http://api.stripe.com/livez"}
 
@@ -50,6 +53,49 @@ async def test_a_certificate_for_somebody_else_is_not_taken(mesh: Mesh, client: 
     await takes_effect(is_back, "the proxy takes the certificate again")
     customer = await Customer.register(client)
     assert (await customer.place({"oak-serving-board": 1})).status == 201
+
+
+async def test_with_a_key_stripe_itself_is_asked(mesh: Mesh) -> None:
+    """It is found by its name, and its certificate is judged by the world's authorities."""
+    (pod,) = mesh.release.pods("payment-service")
+
+    def way_to_stripe() -> Any:
+        dump = json.loads(mesh.proxy_admin(pod, "config_dump?resource=dynamic_active_clusters"))
+        clusters = [each["cluster"] for each in dump["configs"]]
+        (cluster,) = (each for each in clusters if "api.stripe.com" in each["name"])
+        return cluster
+
+    def judge() -> str:
+        tls = way_to_stripe()["transport_socket"]["typed_config"]["common_tls_context"]
+        judged = tls["combined_validation_context"]
+        assert _expected_names(judged) == ["api.stripe.com"]
+        return judged["validation_context_sds_secret_config"]["name"]
+
+    async def asks_the_sandbox() -> bool:
+        return judge() == "file-root:/etc/stripe-ca/ca.crt"
+
+    async def asks_stripe() -> bool:
+        return judge() == "file-root:system"
+
+    await takes_effect(asks_the_sandbox, "the sandbox's authority is trusted")
+    mesh.apply(BASE.parent / "stripe-key")
+    try:
+        await takes_effect(asks_stripe, "the system's authorities are trusted")
+        (endpoints,) = way_to_stripe()["load_assignment"]["endpoints"]
+        addresses = [
+            each["endpoint"]["address"]["socket_address"] for each in endpoints["lb_endpoints"]
+        ]
+        assert [(each["address"], each["port_value"]) for each in addresses] == [
+            ("api.stripe.com", 443)
+        ]
+    finally:
+        mesh.apply(BASE)
+    await takes_effect(asks_the_sandbox, "the sandbox's authority is trusted again")
+
+
+def _expected_names(judged: Any) -> list[str]:
+    names = judged["default_validation_context"]["match_typed_subject_alt_names"]
+    return sorted({name["matcher"]["exact"] for name in names})
 
 
 async def test_an_unknown_address_is_not_reached(mesh: Mesh) -> None:

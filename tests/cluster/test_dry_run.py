@@ -5,16 +5,18 @@ known and right.
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.test_goldens import CASES, HERE
-from tests.harness.cluster import CommandFailed, Namespace, run, run_chart
+from tests.harness.cluster import ROOT, CommandFailed, Namespace, run, run_chart
 
 # Where the manifests would go; nothing is made in it.
 _NAMESPACE = "dry-run"
 # Kinds that a plain cluster does not have, and what brings them.
-_FROM_ELSEWHERE = {"HTTPRoute": "the Gateway API"}
+_FROM_ELSEWHERE = {"HTTPRoute": "the Gateway API", "EgressNetwork": "Linkerd"}
+_LINKERD = sorted(path.parent for path in ROOT.glob("mesh/linkerd/**/kustomization.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +30,37 @@ def namespace() -> Generator[Namespace]:
     run("kubectl", "delete", "namespace", _NAMESPACE, "--wait")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_api_server_takes_it(case: str, namespace: Namespace) -> None:
-    manifests = run_chart("--values", str(HERE / "values" / f"{case}.yaml"))
+def dry_run(manifests: str, namespace: Namespace) -> str:
+    """What the API server says to manifests of the shop's namespace."""
     for kind, source in _FROM_ELSEWHERE.items():
         if f"kind: {kind}\n" in manifests and not _is_known(kind):
             pytest.skip(f"this cluster lacks {source}, so it cannot judge a {kind}")
-    # The sandbox goes into a namespace that the chart makes, which a dry run has not.
-    manifests = manifests.replace("namespace: stripe\n", f"namespace: {_NAMESPACE}\n")
-    said = namespace.kubectl(
+    return namespace.kubectl(
         *("apply", "--dry-run=server", "--validate=strict", "-f", "-"), given=manifests
     )
-    assert "created (server dry run)" in said
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_api_server_takes_it(case: str, namespace: Namespace) -> None:
+    manifests = run_chart("--values", str(HERE / "values" / f"{case}.yaml"))
+    # The sandbox goes into a namespace that the chart makes, which a dry run has not.
+    manifests = manifests.replace("namespace: stripe\n", f"namespace: {_NAMESPACE}\n")
+    assert "created (server dry run)" in dry_run(manifests, namespace)
+
+
+# Istio's are applied for real: tests/mesh.
+@pytest.mark.parametrize("folder", _LINKERD, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_the_api_server_takes_linkerds(folder: Path, namespace: Namespace) -> None:
+    manifests = run("kubectl", "kustomize", str(folder))
+    manifests = manifests.replace("namespace: ecommerce\n", f"namespace: {_NAMESPACE}\n")
+    assert "created (server dry run)" in dry_run(manifests, namespace)
 
 
 def test_a_field_that_does_not_exist_is_noticed(namespace: Namespace) -> None:
     manifests = run_chart().replace("automountServiceAccountToken: false", "autoMount: false")
     manifests = manifests.replace("namespace: stripe\n", f"namespace: {_NAMESPACE}\n")
     with pytest.raises(CommandFailed, match='unknown field "autoMount"'):
-        namespace.kubectl(
-            *("apply", "--dry-run=server", "--validate=strict", "-f", "-"), given=manifests
-        )
+        dry_run(manifests, namespace)
 
 
 def _is_known(kind: str) -> bool:

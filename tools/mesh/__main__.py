@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.common.settings import ProcessSettings
 from services.common.topology import PathTemplate, Service, Topology, load_topology
-from tools.mesh.calls import timed_calls
+from tools.mesh.calls import service_routes, timed_calls
+from tools.mesh.grants import Request, caller_groups, grants
 from tools.mesh.permissions import GATEWAY, Operation, permissions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -41,6 +43,30 @@ def uri_match(path: PathTemplate) -> dict[str, str]:
     return {"regex": "/".join("[^/]+" if p.startswith("{") else p for p in path.split("/"))}
 
 
+def http_match(method: str, path: PathTemplate) -> str:
+    """A request as an HTTPRoute matches it."""
+    match = {"type": "Exact", "value": path}
+    if path.endswith("/**"):  # not a PathPrefix, which fits without anything below, too
+        match = {"type": "RegularExpression", "value": path.removesuffix("**") + ".+"}
+    elif "{" in path:
+        match = {"type": "RegularExpression", "value": uri_match(path)["regex"]}
+    return flow({"method": method, "path": match})
+
+
+def grpc_match(path: str) -> str:
+    """``/package.Service/Method`` as a GRPCRoute matches it."""
+    service, _, method = path.removeprefix("/").partition("/")
+    return flow({"method": {"service": service, "method": method}})
+
+
+def probes(service: Service, port_name: str) -> list[Request]:
+    """What the kubelet asks a port, by the chart's probes."""
+    if port_name == "http":
+        return [Request("GET", "/livez"), Request("GET", "/readyz")]
+    # Of a service with public routes, HTTP has to be ready, too.
+    return [] if service.public else [Request("POST", "/grpc.health.v1.Health/Check")]
+
+
 def grouped(operations: Iterable[Operation]) -> list[tuple[Operation, list[str]]]:
     """Operations that differ in nothing but the path, as (one of them, their paths)."""
     groups: dict[tuple[int, tuple[str, ...], bool], tuple[Operation, list[str]]] = {}
@@ -50,14 +76,21 @@ def grouped(operations: Iterable[Operation]) -> list[tuple[Operation, list[str]]
     return list(groups.values())
 
 
-def flow(fields: Mapping[str, str]) -> str:
+def flow(fields: Mapping[str, Any]) -> str:
     """A mapping as YAML in one line."""
-    return yaml.safe_dump(dict(fields), default_flow_style=True, width=1000).strip()
+    return yaml.safe_dump(
+        dict(fields), default_flow_style=True, sort_keys=False, width=1000
+    ).strip()
 
 
 def duration(milliseconds: float) -> str:
     """``1500`` as ``1.5s``."""
     return f"{milliseconds / 1000:g}s"
+
+
+def milliseconds(time_ms: float) -> str:
+    """``1500`` as ``1500ms``: the Gateway API's durations have no fractions (GEP-2257)."""
+    return f"{time_ms:.0f}ms"
 
 
 def prefixes(service: Service) -> list[str]:
@@ -102,7 +135,14 @@ def rendered(topology: Topology) -> dict[Path, str]:
             uri_match=uri_match,
             duration=duration,
             flow=flow,
+            milliseconds=milliseconds,
             timed_calls=timed_calls,
+            service_routes=service_routes,
+            grants=grants,
+            caller_groups=caller_groups,
+            http_match=http_match,
+            grpc_match=grpc_match,
+            probes=probes,
             prefixes=prefixes,
             public_timeout=partial(public_timeout, topology),
         )

@@ -1,11 +1,16 @@
-"""How long each call inside the shop may take, worked out from topology.yaml."""
+"""How long each call inside the shop may take, and which may be repeated, worked out from
+topology.yaml.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.common.topology import GrpcCall, HttpCall, Topology
+
+# A mesh gives up a moment before the caller does, so that the caller hears why.
+_SHARE_OF_PATIENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,27 @@ class TimedCall:
     def is_grpc(self) -> bool:
         """Whether it is an RPC."""
         return isinstance(self.call, GrpcCall)
+
+    @property
+    def timeout_ms(self) -> float:
+        """How long the mesh waits for an answer, repetitions included."""
+        return self.call.timeout_ms * _SHARE_OF_PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRoute:
+    """Calls of one service that Linkerd treats alike: a GRPCRoute, or an HTTPRoute, each of whose
+    rules may have a time-out of its own.
+
+    :ivar calls: none for all that no other route fits.
+    :ivar timeout_ms: of every call, for gRPC.
+    """
+
+    name: str
+    is_grpc: bool
+    calls: Sequence[TimedCall] = ()
+    is_retried: bool = False
+    timeout_ms: float | None = None
 
 
 def timed_calls(topology: Topology, callee: str) -> Iterator[TimedCall]:
@@ -40,3 +66,26 @@ def timed_calls(topology: Topology, callee: str) -> Iterator[TimedCall]:
         else:
             for caller, call in made:
                 yield TimedCall(call, topology.services[caller].workload)
+
+
+def service_routes(topology: Topology, callee: str) -> Iterator[ServiceRoute]:
+    """The routes of a service. Where callers differ in their patience the most patient one's holds:
+    a route on a Service is the same for all callers of its namespace.
+    """
+    patient: dict[str, TimedCall] = {}
+    for timed in timed_calls(topology, callee):
+        known = patient.setdefault(timed.call.operation, timed)
+        if known.timeout_ms < timed.timeout_ms:
+            patient[timed.call.operation] = timed
+    groups: dict[tuple[bool, bool, float | None], list[TimedCall]] = {}
+    for timed in patient.values():
+        key = (timed.is_grpc, timed.call.idempotent, timed.timeout_ms if timed.is_grpc else None)
+        groups.setdefault(key, []).append(timed)
+    workload = topology.services[callee].workload
+    for (is_grpc, is_retried, timeout_ms), calls in groups.items():
+        name = f"{workload}-{'repeatable' if is_retried else 'once'}"
+        if timeout_ms is not None:
+            name += f"-{calls[0].call.timeout_ms}ms"
+        yield ServiceRoute(name, is_grpc, calls, is_retried, timeout_ms)
+    for is_grpc in sorted({is_grpc for is_grpc, _, _ in groups}):
+        yield ServiceRoute(f"{workload}-undeclared", is_grpc)

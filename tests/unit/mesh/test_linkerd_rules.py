@@ -1,0 +1,153 @@
+"""Linkerd's policies say what the topology says, by a small model of their meaning, and what they
+refer to exists.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from tests.harness.matrix import (
+    GATEWAY,
+    RPC,
+    STRANGER,
+    TOPOLOGY,
+    Operation,
+    is_declared,
+    operations,
+    sample,
+)
+from tests.unit.mesh import test_istio_rules as istio
+from tests.unit.mesh.linkerd_rules import KUBELET, LinkerdRules
+
+BASE = Path(__file__).parents[3] / "mesh/linkerd/base"
+RULES = LinkerdRules(*(path for path in BASE.glob("*.yaml") if path.stem != "kustomization"))
+CALLERS = [*TOPOLOGY.services, GATEWAY, STRANGER]
+# The kubelet asks them without a certificate, and so anybody may.
+PROBES = {("GET", "/livez"), ("GET", "/readyz")}
+
+
+def identity_of(caller: str) -> str:
+    if caller == GATEWAY:
+        return "shop-ingress/traefik"
+    workload = caller if caller == STRANGER else TOPOLOGY.services[caller].workload
+    return f"{TOPOLOGY.namespace}/{workload}"
+
+
+def passes(identity: str, operation: Operation) -> bool:
+    workload = TOPOLOGY.services[operation.callee].workload
+    if operation.verb == RPC:
+        return RULES.passes(identity, workload, "grpc", "POST", f"/{operation.path}")
+    return RULES.passes(identity, workload, "http", operation.verb, sample(operation.path))
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_the_base_allows_what_is_declared_and_nothing_else(caller: str) -> None:
+    for operation in operations():
+        if operation.callee != caller and (operation.verb, operation.path) not in PROBES:
+            expected = is_declared(caller, operation)
+            assert passes(identity_of(caller), operation) == expected, operation
+
+
+def test_both_meshes_allow_the_same() -> None:
+    asked = [
+        (caller, operation)
+        for caller, operation in product(CALLERS, operations())
+        if operation.callee != caller and (operation.verb, operation.path) not in PROBES
+    ]
+    different = [
+        (caller, operation)
+        for caller, operation in asked
+        if len(
+            {
+                istio.passes("base", caller, operation, user=True),
+                passes(identity_of(caller), operation),
+                is_declared(caller, operation),
+            }
+        )
+        != 1
+    ]
+    print(
+        f"Istio's manifests, Linkerd's and the topology: {len(CALLERS)} callers, {len(asked)} "
+        f"edges; differences: {len(different)}"
+    )
+    assert not different
+
+
+@pytest.mark.parametrize("name", TOPOLOGY.services)
+def test_the_kubelet_may_ask_how_a_pod_is_and_nothing_else(name: str) -> None:
+    service = TOPOLOGY.services[name]
+    for method, path in PROBES:
+        assert RULES.passes(KUBELET, service.workload, "http", method, path)
+    if service.grpc is not None:
+        health = "/grpc.health.v1.Health/Check"
+        is_asked = not service.public
+        assert RULES.passes(KUBELET, service.workload, "grpc", "POST", health) == is_asked
+    assert not any(
+        passes(KUBELET, operation)
+        for operation in operations()
+        if operation.callee == name and (operation.verb, operation.path) not in PROBES
+    )
+
+
+def test_no_probe_is_a_path_of_the_shop() -> None:
+    paths = {(method, path) for method, path in PROBES}
+    for service in TOPOLOGY.services.values():
+        assert not {(each.path) for each in service.public} & {path for _, path in paths}
+
+
+def test_the_database_takes_those_who_keep_one() -> None:
+    for name, service in TOPOLOGY.services.items():
+        assert RULES.passes(identity_of(name), "mongodb", "tcp-mongo") == service.database, name
+    assert not RULES.passes(KUBELET, "mongodb", "tcp-mongo")
+
+
+def test_every_reference_resolves() -> None:
+    there = {(each["kind"], each["metadata"]["name"]) for each in RULES.objects}
+    named = {
+        (each["kind"], each["name"])
+        for policy in RULES.of_kind("AuthorizationPolicy")
+        for each in (policy["spec"]["targetRef"], *policy["spec"]["requiredAuthenticationRefs"])
+    }
+    named |= {
+        (parent["kind"], parent["name"])
+        for route in RULES.of_kind("HTTPRoute", "GRPCRoute")
+        for parent in route["spec"]["parentRefs"]
+        if parent.get("kind", "Gateway") == "Server"
+    }
+    assert named - there == set()
+
+
+def test_every_server_is_a_port_that_pods_have() -> None:
+    ports = {("mongodb", "tcp-mongo")}
+    for service in TOPOLOGY.services.values():
+        ports.add((service.workload, "http"))
+        if service.grpc is not None:
+            ports.add((service.workload, "grpc"))
+    guarded = [
+        (
+            server["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
+            server["spec"]["port"],
+        )
+        for server in RULES.of_kind("Server")
+    ]
+    assert sorted(guarded) == sorted(ports)
+
+
+def test_every_route_on_a_service_names_a_port_of_it() -> None:
+    ports = {
+        (service.workload, port.service_port)
+        for service in TOPOLOGY.services.values()
+        for port in (service.http, service.grpc)
+        if port is not None
+    }
+    found = {
+        (parent["name"], parent["port"])
+        for route in RULES.of_kind("HTTPRoute", "GRPCRoute")
+        for parent in route["spec"]["parentRefs"]
+        if parent.get("kind") == "Service"
+    }
+    assert found
+    assert found <= ports

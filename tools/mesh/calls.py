@@ -69,17 +69,18 @@ def timed_calls(topology: Topology, callee: str) -> Iterator[TimedCall]:
 
 
 def service_routes(topology: Topology, callee: str) -> Iterator[ServiceRoute]:
-    """The routes of a service. Where callers differ in their patience the most patient one's holds:
-    a route on a Service is the same for all callers of its namespace.
+    """The routes of a service. A route on a Service is the same for all callers of its namespace:
+    where they differ the most patient one's time-out holds, and what one calls not idempotent is
+    not repeated for any.
     """
-    patient: dict[str, TimedCall] = {}
+    made: dict[str, list[TimedCall]] = {}
     for timed in timed_calls(topology, callee):
-        known = patient.setdefault(timed.call.operation, timed)
-        if known.timeout_ms < timed.timeout_ms:
-            patient[timed.call.operation] = timed
+        made.setdefault(timed.call.operation, []).append(timed)
     groups: dict[tuple[bool, bool, float | None], list[TimedCall]] = {}
-    for timed in patient.values():
-        key = (timed.is_grpc, timed.call.idempotent, timed.timeout_ms if timed.is_grpc else None)
+    for by_callers in made.values():
+        timed = max(by_callers, key=lambda each: each.timeout_ms)
+        is_retried = all(each.call.idempotent for each in by_callers)
+        key = (timed.is_grpc, is_retried, timed.timeout_ms if timed.is_grpc else None)
         groups.setdefault(key, []).append(timed)
     workload = topology.services[callee].workload
     for (is_grpc, is_retried, timeout_ms), calls in groups.items():

@@ -27,7 +27,7 @@ from services.inventory.settings import InventorySettings
 from tests.cluster.conftest import BASE_URL
 from tests.cluster.release import Release, install, uninstall
 from tests.harness.cluster import Namespace, run
-from tests.harness.customer import Client, Customer
+from tests.harness.customer import Answer, Client, Customer
 from tests.harness.waiting import wait_until
 from tests.mesh.conftest import ENTRY, IN_ISTIO
 from tests.mesh.meshed import BASE, Mesh, install_certificate
@@ -35,7 +35,7 @@ from tests.mesh.meshed import BASE, Mesh, install_certificate
 _CLIENTS = 4
 _SAMPLE_PATIENCE_SECONDS = 60.0
 
-Journey = Callable[[Customer, str], Awaitable[int]]
+Journey = Callable[[Customer, str], Awaitable[Answer]]
 
 
 @dataclass(slots=True)
@@ -62,14 +62,14 @@ class Side:
     costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
 
 
-async def browse(customer: Customer, product: str) -> int:
-    """A page of the catalogue, or of one product."""
-    return (await customer.client.send("GET", f"/products/{product}")).status
+async def browse(customer: Customer, product: str) -> Answer:
+    """The page of one product."""
+    return await customer.client.send("GET", f"/products/{product}")
 
 
-async def checkout(customer: Customer, product: str) -> int:
+async def checkout(customer: Customer, product: str) -> Answer:
     """An order, paid."""
-    return (await customer.place({product: 1})).status
+    return await customer.place({product: 1})
 
 
 JOURNEYS: dict[str, tuple[Journey, int]] = {"browse": (browse, 200), "checkout": (checkout, 201)}
@@ -140,10 +140,10 @@ async def _round(side: Side, name: str, requests: int) -> None:
         for _ in range(requests // _CLIENTS):
             product = next(products)
             began = time.monotonic()
-            status = await journey(customer, product)
+            answer = await journey(customer, product)
             cost.seconds.append(time.monotonic() - began)
-            if status != expected:
-                raise SystemExit(f"{side.name}, {name} {product}: {status}")
+            if answer.status != expected:
+                raise SystemExit(f"{side.name}, {name} {product}: {answer.status} {answer.text}")
 
     await asyncio.gather(*(keep_asking(customer) for customer in customers))
     cost.cpu_seconds += _cpu_seconds(side) - before

@@ -57,6 +57,18 @@ sidecar.istio.io/proxyCPULimit: "1"
 sidecar.istio.io/proxyMemoryLimit: 256Mi
 {{- else if eq .Values.mesh "linkerd" }}
 linkerd.io/inject: enabled
+config.linkerd.io/proxy-cpu-request: 10m
+config.linkerd.io/proxy-memory-request: 32Mi
+config.linkerd.io/proxy-cpu-limit: "1"
+config.linkerd.io/proxy-memory-limit: 128Mi
+{{- end }}
+{{- end -}}
+
+{{/* Of a Service in Linkerd: a pod that fails seven requests in a row is left alone, for a second at first, then for longer. */}}
+{{- define "meshmart.balancerAnnotations" -}}
+{{- if eq .Values.mesh "linkerd" }}
+annotations:
+  balancer.linkerd.io/failure-accrual: consecutive
 {{- end }}
 {{- end -}}
 

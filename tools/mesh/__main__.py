@@ -93,9 +93,13 @@ def milliseconds(time_ms: float) -> str:
     return f"{time_ms:.0f}ms"
 
 
-def prefixes(service: Service) -> list[str]:
-    """A service's public paths, each up to its first parameter."""
-    return list(dict.fromkeys(route.path.partition("/{")[0] for route in service.public))
+def public_matches(service: Service) -> list[str]:
+    """A service's public paths as the edge matches them, each up to its first parameter."""
+    beginnings = (route.path.partition("/{")[0].removesuffix("/**") for route in service.public)
+    return [
+        flow({"path": {"type": "PathPrefix" if value != "/" else "Exact", "value": value}})
+        for value in dict.fromkeys(beginnings)
+    ]
 
 
 def public_timeout(topology: Topology, service: Service) -> str:
@@ -143,7 +147,7 @@ def rendered(topology: Topology) -> dict[Path, str]:
             http_match=http_match,
             grpc_match=grpc_match,
             probes=probes,
-            prefixes=prefixes,
+            public_matches=public_matches,
             public_timeout=partial(public_timeout, topology),
         )
         for name in environment.list_templates(filter_func=lambda name: name.endswith(".yaml.j2"))

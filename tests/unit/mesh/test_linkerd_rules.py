@@ -133,6 +133,7 @@ def test_every_server_is_a_port_that_pods_have() -> None:
         for server in RULES.of_kind("Server")
     ]
     assert sorted(guarded) == sorted(ports)
+    assert {server["spec"]["accessPolicy"] for server in RULES.of_kind("Server")} == {"deny"}
 
 
 def test_every_route_on_a_service_names_a_port_of_it() -> None:

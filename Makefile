@@ -19,7 +19,7 @@ MESH ?= none
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard services/pb/*.proto))
-CODE := services tests tools loadtest helm
+CODE := services tests tools loadtest helm mesh
 
 # Pyright comes whole in its wheel: no look-up of newer releases, and the Node.js of the lock, not the machine's.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -132,13 +132,17 @@ endif
 test-cluster: $(VENV)/.test image  ## The tests on the cluster that KUBECONFIG points at; they install the shop and remove it
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
-# Both meshes' tests also need the mesh.
-test-mesh: $(VENV)/.test image  ## The tests of mesh/istio on that cluster, with Istio in it
-	@$(cluster); $(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;) \
-		MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/mesh $(PYTEST_ARGS)
+# What is about a mesh is about Istio unless another one is named.
+ITS_MESH := $(MESH:none=istio)
+# The kit has Istio; Linkerd is in the cluster or it is not.
+mesh_cluster = $(cluster); $(if $(filter istio,$(ITS_MESH)),$(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;))
 
-certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster
-	@$(cluster); $(BIN)/python tools/certificate.py | kubectl apply -f -
+test-mesh: $(VENV)/.test image  ## The tests of a mesh on that cluster, with the mesh in it (MESH=istio)
+	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
+		$(BIN)/python -m pytest -m cluster tests/mesh --mesh $(ITS_MESH) $(PYTEST_ARGS)
+
+certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster (MESH=istio)
+	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) | kubectl apply -f -
 
 goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a change of the chart
 	@$(cluster); $(BIN)/python -m tests.cluster.test_goldens
@@ -146,9 +150,8 @@ goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a chang
 bench-install: $(VENV)/.test image  ## From `helm install` to a paid order: how long, and what the shop takes
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_install
 
-bench-mesh: $(VENV)/.test image  ## What the mesh costs: two shops side by side, one in Istio
-	@$(cluster); $(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;) \
-		MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_mesh
+bench-mesh: $(VENV)/.test image  ## What a mesh costs: two shops side by side, one in the mesh (MESH=istio)
+	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_mesh --mesh $(ITS_MESH)
 
 ##@ What is generated
 

@@ -30,6 +30,15 @@ structlog.configure(
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--mesh",
+        choices=("istio", "linkerd", "none"),
+        default="istio",
+        help="which mesh tests/mesh is about",
+    )
+
+
 def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(SETTINGS_OF_OTHERS)]:
         del os.environ[name]

@@ -1,8 +1,8 @@
-"""What the mesh costs: browsing and buying in two shops side by side in one cluster, one in Istio
+"""What a mesh costs: browsing and buying in two shops side by side in one cluster, one in the mesh
 and one without, in turns. Needs the cluster of `make test-mesh`; removes both shops.
 
 Latency is what the client sees. CPU and memory are those of all pods of a shop, its proxies and the
-gateway included, istiod and the sandbox not.
+gateway included, the control plane and the sandbox not.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tests.cluster.release import Release, install, uninstall
 from tests.harness.cluster import Namespace, run
 from tests.harness.customer import Answer, Client, Customer
 from tests.harness.waiting import wait_until
-from tests.mesh.conftest import ENTRY, IN_ISTIO
-from tests.mesh.meshed import BASE, Mesh, install_certificate
+from tests.mesh.conftest import MESHES
+from tests.mesh.meshed import Mesh, Namespaced, install_certificate
 
 _CLIENTS = 4
 _SAMPLE_PATIENCE_SECONDS = 60.0
@@ -58,7 +58,7 @@ class Side:
     name: str
     client: Client
     namespace: str
-    gateway: bool
+    gateway: Namespaced | None
     costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
 
 
@@ -78,32 +78,33 @@ JOURNEYS: dict[str, tuple[Journey, int]] = {"browse": (browse, 200), "checkout":
 def main() -> int:
     """Gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mesh", choices=("istio", "linkerd"), default="istio")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--requests", type=int, default=200, help="of each journey in each round")
     arguments = parser.parse_args()
     plain = Release(BASE_URL, Namespace("plain"), Namespace("stripe-plain"), "restricted")
     meshed = Release("", enforced="privileged")
     try:
-        return asyncio.run(_measure(plain, meshed, arguments.rounds, arguments.requests))
+        mesh = MESHES[arguments.mesh](meshed, install_certificate(arguments.mesh))
+        return asyncio.run(_measure(plain, mesh, arguments.rounds, arguments.requests))
     finally:
         uninstall(plain)
         uninstall(meshed)
 
 
-async def _measure(plain: Release, meshed: Release, rounds: int, requests: int) -> int:
-    for release in (plain, meshed):
+async def _measure(plain: Release, mesh: Mesh, rounds: int, requests: int) -> int:
+    for release in (plain, mesh.release):
         uninstall(release)
-    mesh = Mesh(meshed, install_certificate())
     install(plain, "--set", f"stripe.sandbox.namespace={plain.stripe.name}")
-    install(meshed, *IN_ISTIO)
-    mesh.apply(*ENTRY)
+    install(mesh.release, *mesh.chart_values())
+    mesh.apply(*mesh.entry)
     plain.upgrade()
-    meshed.upgrade()
-    mesh.apply(BASE)
+    mesh.release.upgrade()
+    mesh.close()
     async with _plain_client(plain) as without, mesh.gateway() as within:
         sides = (
-            Side("without", without, plain.namespace.name, gateway=False),
-            Side("in Istio", within, meshed.namespace.name, gateway=True),
+            Side("without", without, plain.namespace.name, gateway=None),
+            Side(f"in {mesh.name}", within, mesh.namespace.name, gateway=mesh.way_in),
         )
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}", flush=True)
@@ -116,12 +117,12 @@ async def _measure(plain: Release, meshed: Release, rounds: int, requests: int) 
         memory = {side.name: _memory_mib(side) for side in sides}
     for name in JOURNEYS:
         for side in sides:
-            print(f"{name:<10}{side.name:<10}{side.costs[name]}")
+            print(f"{name:<10}{side.name:<11}{side.costs[name]}")
         without_it, with_it = (side.costs[name] for side in sides)
         ratio = statistics.median(with_it.seconds) / statistics.median(without_it.seconds)
-        print(f"{name:<10}{'ratio':<10}p50 {ratio:.2f}  CPU {_ratio(with_it, without_it):.2f}")
+        print(f"{name:<10}{'ratio':<11}p50 {ratio:.2f}  CPU {_ratio(with_it, without_it):.2f}")
     for side, mib in memory.items():
-        print(f"{'memory':<10}{side:<10}{mib:6.0f} MiB")
+        print(f"{'memory':<10}{side:<11}{mib:6.0f} MiB")
     return 0
 
 
@@ -176,7 +177,7 @@ def _memory_mib(side: Side) -> float:
 def _pods_of(side: Side) -> Iterator[Any]:
     for pod in _pods():
         namespace, name = pod["podRef"]["namespace"], pod["podRef"]["name"]
-        is_gateway = side.gateway and name.startswith("istio-ingressgateway")
+        is_gateway = side.gateway and Namespaced(namespace, name.rsplit("-", 2)[0]) == side.gateway
         has_ended = "usageCoreNanoSeconds" not in pod.get("cpu", {})
         if (namespace == side.namespace or is_gateway) and not has_ended:
             yield pod

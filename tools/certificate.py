@@ -1,6 +1,7 @@
-"""A certificate for trying the shop over HTTPS: prints the Secret that Istio's gateway reads.
+"""A certificate for trying the shop over HTTPS: prints the Secret that the gateway reads.
 
-``python tools/certificate.py | kubectl apply -f -``. It vouches for itself: browsers ask first.
+``python tools/certificate.py istio | kubectl apply -f -``. It vouches for itself: browsers ask
+first.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import sys
 from typing import NamedTuple
 
 from cryptography import x509
@@ -58,14 +60,18 @@ def self_signed(host: str) -> Certificate:
     )
 
 
-def secret(certificate: Certificate) -> str:
-    """The Secret that mesh/istio/base/gateway.yaml names."""
+# Where each mesh's gateway reads its certificate: base/gateway.yaml.
+SECRET_NAMESPACE = {"istio": "istio-system", "linkerd": "shop-ingress"}
+
+
+def secret(certificate: Certificate, namespace: str) -> str:
+    """The Secret that the gateway in a namespace reads."""
     return json.dumps(
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "kubernetes.io/tls",
-            "metadata": {"name": "shop-tls", "namespace": "istio-system"},
+            "metadata": {"name": "shop-tls", "namespace": namespace},
             "data": {
                 "tls.crt": base64.b64encode(certificate.certificate).decode(),
                 "tls.key": base64.b64encode(certificate.key).decode(),
@@ -75,4 +81,4 @@ def secret(certificate: Certificate) -> str:
 
 
 if __name__ == "__main__":
-    print(secret(self_signed(HOST)))
+    print(secret(self_signed(HOST), SECRET_NAMESPACE[sys.argv[1]]))

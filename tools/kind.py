@@ -13,17 +13,18 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from tools.certificate import HOST, secret, self_signed
+from tools.certificate import HOST, SECRET_NAMESPACE, secret, self_signed
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = "ecommerce"
 URL = "http://127.0.0.1:8080"
-# Through Istio's gateway. The name must lead to this machine.
+# Through a mesh's gateway. The name must lead to this machine.
 MESH_URL = "https://ecommerce.example.com:8443 (with 127.0.0.1 ecommerce.example.com in /etc/hosts)"
 # Of kind v0.32: https://github.com/kubernetes-sigs/kind/releases
 NODE_IMAGE = "kindest/node:v1.34.0"
 ISTIO_VERSION = "1.31.0"
-LINKERD_VERSION = "edge-26.6.3"
+LINKERD_VERSION = "edge-26.6.3"  # 2.20
+TRAEFIK_CHART = "41.3.0"
 GATEWAY_API = (
     "https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.5.1/standard-install.yaml"
 )
@@ -38,7 +39,7 @@ TOOLS = {
     "linkerd": f"https://linkerd.io/2/getting-started/ (version {LINKERD_VERSION})",
 }
 MESH_TOOLS = {"none": (), "istio": ("istioctl",), "linkerd": ("linkerd",)}
-# Ports of the machine lead to the NodePorts of the frontend, and of Istio's gateway for https.
+# Ports of the machine lead to the NodePorts of the frontend, and of a mesh's gateway for https.
 KIND_CONFIG = json.dumps(
     {
         "kind": "Cluster",
@@ -57,14 +58,19 @@ KIND_CONFIG = json.dumps(
 
 
 GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}
-# What mesh/istio/README.md applies first: the way in, and the way to Stripe.
-ISTIO_BASE = "mesh/istio/base"
+# What the meshes' README.md apply first: the way in, and in Istio the way to Stripe.
 ISTIO_ENTRY = ("gateway.yaml", "edge.yaml", "routes.yaml", "stripe.yaml")
-_AT_NODE_PORT = "frontend.service.type=NodePort,frontend.service.nodePort=30080"
+ENTRY = {
+    "none": (),
+    "istio": tuple(f"-f=mesh/istio/base/{name}" for name in ISTIO_ENTRY),
+    "linkerd": ("-f=mesh/linkerd/base/gateway.yaml", "-f=mesh/gateway-api/ingress/routes.yaml"),
+}
+ROUTE_IS_ACCEPTED = 'jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].status}=True'
+_BY_GATEWAY = "frontend.servesApi=false,frontend.secureCookies=true"
 WAY_IN = {
-    "none": _AT_NODE_PORT,
-    "istio": "frontend.servesApi=false,frontend.secureCookies=true",
-    "linkerd": _AT_NODE_PORT,
+    "none": "frontend.service.type=NodePort,frontend.service.nodePort=30080",
+    "istio": _BY_GATEWAY,
+    "linkerd": _BY_GATEWAY,
 }
 
 
@@ -103,20 +109,26 @@ def _up(name: str, image: str, mesh: str) -> None:
     _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_namespace(mesh))
     if mesh != "none":
         _install_mesh(mesh, context)
-    if mesh == "istio":
-        _run("kubectl", *context, "apply", "-f", "-", given=secret(self_signed(HOST)))
-        entry = [part for name in ISTIO_ENTRY for part in ("-f", f"{ISTIO_BASE}/{name}")]
-        _run("kubectl", *context, "apply", *entry)
+        certificate = secret(self_signed(HOST), SECRET_NAMESPACE[mesh])
+        _run("kubectl", *context, "apply", "-f", "-", given=certificate)
+        _run("kubectl", *context, "apply", *ENTRY[mesh])
     repository, _, tag = image.rpartition(":")
-    _run(
+    install = (
         *("helm", "--kube-context", f"kind-{name}", "upgrade", "--install", "shop", "helm"),
         *("--namespace", NAMESPACE, "--wait", "--timeout", "10m"),
         *("--set", f"image.repository={repository},image.tag={tag},mesh={mesh}"),
         *("--set", WAY_IN[mesh]),
     )
-    if mesh == "istio":
-        _run("kubectl", *context, "apply", "-k", ISTIO_BASE)
-    print(f"The shop is open: {MESH_URL if mesh == 'istio' else URL}")
+    _run(*install)
+    if mesh == "linkerd":
+        _run("kubectl", *context, "apply", "-k", "mesh/linkerd/audit")
+        routes = ("httproutes,grpcroutes", "--all", f"--for={ROUTE_IS_ACCEPTED}")
+        _run("kubectl", *context, "-n", NAMESPACE, "wait", *routes)
+    if mesh != "none":
+        _run("kubectl", *context, "apply", "-k", f"mesh/{mesh}/base")
+    if mesh == "linkerd":
+        _run(*install, "--set", "linkerd.defaultInboundPolicy=deny")
+    print(f"The shop is open: {URL if mesh == 'none' else MESH_URL}")
 
 
 def _namespace(mesh: str) -> str:
@@ -145,10 +157,18 @@ def _install_mesh(mesh: str, context: tuple[str, str]) -> None:
         gateway = ("-n", "istio-system", "patch", "service", "istio-ingressgateway")
         _run("kubectl", *context, *gateway, "-p", json.dumps(GATEWAY_PORT))
         return
-    for options in (("--crds",), ()):
+    for options in (("--crds",), ("--values", "mesh/linkerd/install.yaml")):
         manifests = _output("linkerd", *context, "install", *options)
         _run("kubectl", *context, "apply", "-f", "-", given=manifests)
     _run("linkerd", *context, "check")
+    _, cluster = context
+    _run(
+        *("helm", "--kube-context", cluster, "upgrade", "--install", "traefik", "traefik"),
+        *("--repo", "https://traefik.github.io/charts", "--version", TRAEFIK_CHART),
+        *("--namespace", "shop-ingress", "--create-namespace", "--wait"),
+        *("--values", "mesh/linkerd/traefik.yaml"),
+        *("--set", "service.spec.type=NodePort,ports.websecure.nodePort=30443"),
+    )
 
 
 def _need(*tools: str) -> None:

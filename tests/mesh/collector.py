@@ -28,8 +28,8 @@ class Printer(TraceServiceServicer):
                         "parent": base64.b16encode(span.parent_span_id).decode().lower(),
                         "service": resource.get("service.name", ""),
                         "name": span.name,
-                        "by_proxy": any(a.key == "istio.canonical_service" for a in span.attributes)
-                        or any(a.key == "component" for a in span.attributes),
+                        # The services are written in Python, and neither mesh's proxies are.
+                        "by_proxy": resource.get("telemetry.sdk.language") != "python",
                     }
                     # In one piece, since several threads write.
                     sys.stdout.write(json.dumps(line) + "\n")

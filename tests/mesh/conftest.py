@@ -1,68 +1,107 @@
-"""The shop in Istio, on the cluster that KUBECONFIG points at: the mesh is installed there, and the
-image is loaded. `make test-mesh` does both.
+"""The shop in a mesh, on the cluster that KUBECONFIG points at: the mesh is installed there, and
+the image is loaded. `make test-mesh` does both, or says that there is no such mesh.
+
+``--mesh istio``, ``linkerd`` or ``none``. The tests of a mesh's own are in the folder of its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
+from pathlib import Path
 
 import pytest
 
 from tests.cluster.release import Release, install, uninstall
 from tests.harness.customer import Client
-from tests.mesh.meshed import (
-    BASE,
-    Mesh,
-    install_bystanders,
-    install_certificate,
-    remove_bystanders,
-)
-from tools.kind import ISTIO_ENTRY, WAY_IN
+from tests.mesh.istio.mesh import IstioMesh
+from tests.mesh.linkerd.mesh import LinkerdMesh
+from tests.mesh.meshed import Mesh, install_bystanders, install_certificate, remove_bystanders
+from tests.mesh.none.mesh import NoMesh
 
-# What must be there before the proxies are.
-ENTRY = tuple(BASE / name for name in ISTIO_ENTRY)
-
-# How the chart is installed for it.
-IN_ISTIO = ("--set", f"mesh=istio,{WAY_IN['istio']}")
+HERE = Path(__file__).parent
+MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
+_ABSENT = pytest.StashKey[str]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "tests/mesh" in item.nodeid:
-            item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.timeout(600))
+def chosen(config: pytest.Config) -> type[Mesh]:
+    """The mesh of this run."""
+    return MESHES[config.option.mesh]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The folders of the other meshes."""
+    others = {HERE / name for name in MESHES} - {HERE / chosen(config).name}
+    return True if collection_path in others else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = [item for item in items if item.path.is_relative_to(HERE)]
+    for item in here:
+        item.add_marker(pytest.mark.cluster)
+        item.add_marker(pytest.mark.timeout(600))
+    if config.option.markexpr != "cluster" or config.option.collectonly or not here:
+        return
+    if not chosen(config).is_installed():
+        sends_traffic = [item for item in here if "mesh" in getattr(item, "fixturenames", ())]
+        config.stash[_ABSENT] = (
+            f"This cluster has no {chosen(config).name.capitalize()}: "
+            f"the {len(sends_traffic)} tests that send traffic through it are not run."
+        )
+        config.hook.pytest_deselected(items=sends_traffic)
+        items[:] = [item for item in items if item not in sends_traffic]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if absent := config.stash.get(_ABSENT, None):
+        terminalreporter.write_line(absent)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if _ABSENT in session.config.stash and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
 
 
 @pytest.fixture(scope="session")
-def proxied() -> Generator[Mesh]:
+def proxied(request: pytest.FixtureRequest) -> Generator[Mesh]:
     """The shop whose pods have proxies, reached through the gateway, before anything is refused."""
+    kind = chosen(request.config)
     release = Release("", enforced="privileged")
     uninstall(release)
     remove_bystanders()
-    mesh = Mesh(release, install_certificate())
+    mesh = kind(release, install_certificate(kind.name))
     install(
         release,
-        *IN_ISTIO,
+        *kind.chart_values(),
         *("--set", "services.product.variants.v2=1"),
         *("--set", "services.frontend.variants.mobile-optimized=1"),
         *("--set", "services.frontend.variants.beta-features=1"),
         *("--set", "observability.otlpEndpoint=http://jaeger.observability:4317"),
         *("--set-string", "services.shipping.environment.SHIPPING_STEP_SECONDS=3600"),
     )
-    mesh.apply(*ENTRY)
-    install_bystanders()
+    mesh.apply(*mesh.entry)
+    install_bystanders(kind.name)
     release.upgrade()
     yield mesh
-    mesh.delete(BASE)
+    mesh.remove()
     uninstall(release)
     remove_bystanders()
 
 
 @pytest.fixture(scope="session")
 def mesh(proxied: Mesh) -> Mesh:
-    """The same, with all of mesh/istio/base."""
-    proxied.apply(BASE)
+    """The same, with all of the mesh's base."""
+    proxied.close()
     return proxied
+
+
+@pytest.fixture
+def in_a_mesh(mesh: Mesh) -> Mesh:
+    """For what is said of meshes only."""
+    if mesh.name == "none":
+        pytest.skip("it is about a mesh, and here is none")
+    return mesh
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The shop in a mesh, and what can be asked of it from inside and outside."""
+"""The shop in a mesh, and what can be asked of it from inside and outside, whichever mesh it is."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import socket
 import ssl
 import string
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -22,17 +30,16 @@ from services.common import record
 from tests.cluster.release import IMAGE, Release
 from tests.harness.cluster import ROOT, Namespace, run
 from tests.harness.customer import Client
-from tests.harness.matrix import STRANGER, TOPOLOGY
+from tests.harness.matrix import STRANGER, TOPOLOGY, Operation
 from tests.harness.waiting import eventually
-from tools.certificate import HOST, Certificate, secret, self_signed
+from tools.certificate import HOST, SECRET_NAMESPACE, Certificate, secret, self_signed
+from tools.kind import WAY_IN
 
 HERE = Path(__file__).parent
-BASE = ROOT / "mesh/istio/base"
-SCENARIOS = ROOT / "mesh/istio/scenarios"
 
 # Where the nodes' ports are reached from here.
 NODE = os.environ.get("MESHMART_CLUSTER_NODE", "127.0.0.1")
-# istiod takes a moment to tell a change, and a proxy to take it.
+# A control plane takes a moment to tell a change, and a proxy to take it.
 SETTLE_SECONDS = 60.0
 
 OUTSIDER = "outsider"
@@ -44,8 +51,6 @@ class Namespaced(NamedTuple):
     namespace: str
     name: str
 
-
-INGRESS_GATEWAY = Namespaced("istio-system", "istio-ingressgateway")
 
 Outcome = Literal["answered", "denied", "refused", "failed"]
 
@@ -64,17 +69,117 @@ class Probed(NamedTuple):
         return served.instance if served else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Mesh:
-    """A shop whose pods have proxies, and Istio's ingress gateway in front of it."""
+class SickPod(Protocol):
+    """One of payment's pods, which fails."""
 
-    release: Release
-    certificate: Certificate
+    def is_left_alone(self) -> bool:
+        """Whether order's proxy does not ask it any more."""
+        ...
+
+    def recover(self) -> None:
+        """Makes it well."""
+        ...
+
+    def is_asked_again(self) -> bool:
+        """Whether it gets requests again, and answers them."""
+        ...
+
+
+class Mesh(ABC):
+    """A shop whose pods have proxies, and the way in to it. What differs between meshes is in their
+    own subclasses.
+
+    :cvar way_in: the Service of the gateway.
+    :cvar entry: what the way in needs, before the proxies are there.
+    :cvar verifies_users: whether the mesh looks at users' tokens.
+    :cvar spreads_evenly: whether pods get about as many requests each, also those that refuse them.
+    :cvar egress_is_by_workload: whether one service may be let out and another not.
+    :cvar catalogue_routes: those of the base for `product-service`.
+    :cvar partner: a request to the partner of scenario 14.
+    :cvar first_span: how the service is called at which a trace begins.
+    """
+
+    name: ClassVar[Literal["istio", "linkerd", "none"]]
+    proxy: ClassVar[str]
+    way_in: ClassVar[Namespaced]
+    entry: ClassVar[Sequence[Path]]
+    verifies_users: ClassVar[bool]
+    spreads_evenly: ClassVar[bool]
+    egress_is_by_workload: ClassVar[bool]
+    catalogue_routes: ClassVar[Sequence[str]]
+    partner: ClassVar[Mapping[str, Any]]
+    first_span: ClassVar[str]
+
+    def __init__(self, release: Release, certificate: Certificate) -> None:
+        self.release = release
+        self.certificate = certificate
+
+    @classmethod
+    @abstractmethod
+    def is_installed(cls) -> bool:
+        """Whether the cluster has this mesh."""
+
+    @classmethod
+    def chart_values(cls) -> Sequence[str]:
+        """How the chart is installed for it."""
+        return ("--set", f"mesh={cls.name},{WAY_IN[cls.name]}")
+
+    @classmethod
+    def base(cls) -> Path:
+        """The kustomization of the secure shop."""
+        return ROOT / "mesh" / cls.name / "base"
+
+    @classmethod
+    def scenarios(cls) -> Path:
+        """The folder of its scenarios."""
+        return ROOT / "mesh" / cls.name / "scenarios"
 
     @property
     def namespace(self) -> Namespace:
         """The shop's."""
         return self.release.namespace
+
+    @abstractmethod
+    def close(self) -> None:
+        """Refuses what nobody has declared: the last steps of the mesh's README.md."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Takes that back; the way in and the proxies stay."""
+
+    def remove(self) -> None:
+        """Takes all of the base away, the way in with it."""
+        self.delete(self.base())
+
+    @abstractmethod
+    def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
+        """Whether the base lets a caller's request through, with or without a user's token."""
+
+    @abstractmethod
+    def answer_to_outsiders(self, operation: Operation) -> Outcome:
+        """What comes of a request by somebody without a proxy."""
+
+    @abstractmethod
+    def callees_judge_alone(self) -> AbstractContextManager[None]:
+        """Takes away what the caller's own proxy would refuse."""
+
+    @abstractmethod
+    def sick_payment_pod(self) -> AbstractContextManager[SickPod]:
+        """A sick pod beside one that is well, within scenario 08."""
+
+    @abstractmethod
+    def lead_to_echo(self) -> None:
+        """Makes the way in lead echo.example.com to the echo, by way of what the shop's requests
+        go through.
+        """
+
+    @abstractmethod
+    def span_service(self, workload: str) -> str:
+        """What a workload's proxy calls itself in traces."""
+
+    @abstractmethod
+    def words_of_a_refusal(self, workload: str, path: str) -> Iterator[str]:
+        """What the proxy's log says when the stranger asks a workload for a path."""
 
     def apply(self, *paths: Path) -> None:
         """Applies files, or folders with a kustomization."""
@@ -90,17 +195,21 @@ class Mesh:
     @contextmanager
     def scenario(self, name: str) -> Generator[None]:
         """One of the scenarios on top of the base, taken back at the end as README.md says."""
-        self.apply(SCENARIOS / name)
+        self.apply(self.scenarios() / name)
         try:
+            for deployment in self.namespace.objects("deployments", "meshmart/scenario"):
+                self.namespace.roll_out(f"deployment/{deployment['metadata']['name']}")
             yield
         finally:
             self.take_back()
 
     def take_back(self) -> None:
-        """Leaves the base and nothing else, by the commands in the README of mesh/istio."""
-        text = (BASE.parent / "README.md").read_text(encoding="utf-8")
+        """Leaves the base and nothing else, by the commands in the mesh's README.md."""
+        text = (self.base().parent / "README.md").read_text(encoding="utf-8")
         (commands,) = re.findall(
-            r"^```sh\n(kubectl apply -k mesh/istio/base\n.*?)^```$", text, re.MULTILINE | re.DOTALL
+            rf"^```sh\n(kubectl apply -k mesh/{self.name}/base\n.*?)^```$",
+            text,
+            re.MULTILINE | re.DOTALL,
         )
         run("bash", "-euo", "pipefail", "-c", commands)
 
@@ -110,7 +219,7 @@ class Mesh:
         """
         namespace = Namespace("outside") if pod == OUTSIDER else self.namespace
         script = (HERE / "probe.py").read_text(encoding="utf-8")
-        container = [] if "/" not in pod else ["-c", _container(pod)]
+        container = ["-c", _container(pod)]
         answers = namespace.kubectl(
             *("exec", "-i", pod, *container, "--", "python", "-c", script),
             given=json.dumps(list(requests)),
@@ -119,10 +228,10 @@ class Mesh:
 
     @asynccontextmanager
     async def gateway(
-        self, *, port: str = "https", host: str = HOST, service: Namespaced = INGRESS_GATEWAY
+        self, *, port: str = "https", host: str = HOST, service: Namespaced | None = None
     ) -> AsyncGenerator[Client]:
         """A client of the ingress gateway, as people outside are."""
-        node_port = gateway_port(port, service)
+        node_port = gateway_port(port, service or self.way_in)
         connector = aiohttp.TCPConnector(limit=0, ssl=self.trust(), resolver=_Resolver())
         async with aiohttp.ClientSession(connector=connector) as session:
             yield Client(session, f"{port}://{host}:{node_port}")
@@ -133,44 +242,30 @@ class Mesh:
 
     def spans(self) -> list[dict[str, Any]]:
         """All spans that services and proxies have sent."""
-        read = ("exec", "-n", "observability", "jaeger", "--", "cat", "/spans/all")
+        read = ("exec", "-n", "observability", "jaeger", "-c", "jaeger", "--", "cat", "/spans/all")
         *whole, _ = run("kubectl", *read).split("\n")
         return [json.loads(line) for line in whole]
 
-    def upstream_hosts(self, pod: str, service: str) -> list[Any]:
-        """Whom a pod's Envoy sends requests for a service to, and how it finds them."""
-        clusters = json.loads(self.proxy_admin(pod, "clusters?format=json"))["cluster_statuses"]
-        return [
-            host
-            for cluster in clusters
-            if cluster["name"].startswith("outbound|") and service in cluster["name"]
-            for host in cluster.get("host_statuses", ())
-        ]
 
-    def proxy_admin(self, pod: str, path: str, *, method: str = "GET") -> str:
-        """What the admin interface of a pod's Envoy says."""
-        return self.namespace.kubectl(
-            *("exec", pod, "-c", "istio-proxy", "--", "pilot-agent", "request", method, path)
-        )
-
-
-def gateway_port(name: str, service: Namespaced = INGRESS_GATEWAY) -> int:
+def gateway_port(name: str, service: Namespaced) -> int:
     """The node's port for ``http`` or ``https`` of a gateway."""
     ports = Namespace(service.namespace).object("service", service.name)["spec"]["ports"]
     number = {"http": 80, "https": 443}[name]
     return next(port["nodePort"] for port in ports if port["port"] == number)
 
 
-def install_certificate() -> Certificate:
+def install_certificate(mesh: str) -> Certificate:
     """Makes the certificate that people see, as `make certificate` does."""
     certificate = self_signed(HOST)
-    run("kubectl", "apply", "-f", "-", given=secret(certificate))
+    if namespace := SECRET_NAMESPACE.get(mesh):
+        run("kubectl", "apply", "-f", "-", given=secret(certificate, namespace))
     return certificate
 
 
-def install_bystanders() -> None:
-    """The pods of manifests.yaml, ready."""
-    template = string.Template((HERE / "manifests.yaml").read_text(encoding="utf-8"))
+def install_bystanders(mesh: str) -> None:
+    """The pods of manifests.yaml, ready, and what is in them for one mesh."""
+    files = [HERE / "manifests.yaml", *(HERE / mesh).glob("manifests.yaml")]
+    template = string.Template("---\n".join(path.read_text(encoding="utf-8") for path in files))
     manifests = template.substitute(
         IMAGE=IMAGE,
         COLLECTOR=json.dumps((HERE / "collector.py").read_text(encoding="utf-8")),
@@ -212,8 +307,8 @@ async def at_rest(count: Callable[[], int], seconds: float) -> int:
 
 
 def _container(pod: str) -> str:
-    """The service's own container of a deployment's pod."""
-    workload = pod.partition("/")[2].removesuffix("-v2")
+    """The service's own container of a deployment's pod, or the only one of a bystander."""
+    workload = pod.rpartition("/")[2].removesuffix("-v2")
     for name, service in TOPOLOGY.services.items():
         if service.workload == workload:
             return name

@@ -3,7 +3,7 @@
 Needs nothing but what the shop's image holds. Prints a JSON list of [outcome, detail, who]:
 
     "answered"  by the service itself, whatever it said; the detail is the status
-    "denied"    by the mesh: 403 (HTTP) or PERMISSION_DENIED (gRPC) in Envoy's words
+    "denied"    by the mesh: 403 (HTTP) or PERMISSION_DENIED (gRPC), and no service has answered
     "refused"   401 by the mesh: the token is not good
     "failed"    no answer: connection refused or reset, or no route to it
 
@@ -20,7 +20,6 @@ import grpc.aio
 
 _TIMEOUT_SECONDS = 10.0
 _AT_ONCE = 8
-_BY_MESH = "RBAC: access denied"
 _RECORD = "x-served-by"
 
 
@@ -36,12 +35,12 @@ async def http(session: aiohttp.ClientSession, request: dict[str, Any]) -> list[
             text = await answer.text()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         return ["failed", repr(error), ""]
-    if answer.status == 403 and text == _BY_MESH:
-        return ["denied", "403", ""]
+    who = answer.headers.get(_RECORD, "")
+    if answer.status == 403 and not who:
+        return ["denied", f"403 {text}", ""]
     if answer.status == 401 and text.startswith("Jwt"):
         return ["refused", text, ""]
-    who = answer.headers.get(_RECORD, "")
-    if answer.status in {502, 503} and not who:
+    if answer.status in {502, 503, 504} and not who:
         return ["failed", f"{answer.status} {text}", ""]
     return ["answered", str(answer.status), who]
 
@@ -54,8 +53,8 @@ async def rpc(request: dict[str, Any]) -> list[str]:
         )
         status, details = await call.code(), await call.details()
         who = next((text for name, text in await call.trailing_metadata() if name == _RECORD), "")
-    if status is grpc.StatusCode.PERMISSION_DENIED and details == _BY_MESH:
-        return ["denied", status.name, ""]
+    if status is grpc.StatusCode.PERMISSION_DENIED and not who:
+        return ["denied", f"{status.name} {details}", ""]
     if status is grpc.StatusCode.UNAVAILABLE and not who:
         return ["failed", details, ""]
     return ["answered", status.name, who]

@@ -9,14 +9,15 @@ from tests.harness.shopper import Shopper
 from tests.mesh.meshed import HOST, NODE, Mesh, gateway_port
 
 
-async def test_a_purchase(mesh: Mesh) -> None:
+async def test_a_purchase(in_a_mesh: Mesh) -> None:
     executable = chromium()
     if executable is None:
         pytest.skip(MISSING)
     async with open_browser(executable, {HOST: NODE}) as browser:
         # The certificate is one of the shop's own making; test_edge.py verifies it.
         context = await browser.new_context(
-            base_url=f"https://{HOST}:{gateway_port('https')}", ignore_https_errors=True
+            base_url=f"https://{HOST}:{gateway_port('https', in_a_mesh.way_in)}",
+            ignore_https_errors=True,
         )
         shopper = Shopper(context, await context.new_page())
         await shopper.register()
@@ -28,5 +29,5 @@ async def test_a_purchase(mesh: Mesh) -> None:
         assert all(cookie.get("secure") for cookie in cookies), cookies
         await context.close()
         assert not shopper.complaints
-    async with mesh.release.books() as books:
+    async with in_a_mesh.release.books() as books:
         assert await books.order(order_id) is not None

@@ -15,18 +15,18 @@ from tests.harness.customer import Client, Customer
 from tests.mesh.meshed import HOST, Mesh, takes_effect
 
 
-async def test_http_is_sent_to_https(mesh: Mesh) -> None:
-    async with mesh.gateway(port="http") as people:
+async def test_http_is_sent_to_https(in_a_mesh: Mesh) -> None:
+    async with in_a_mesh.gateway(port="http") as people:
         answer = await people.send("GET", "/products?q=oak")
     assert answer.status == 301
     location = URL(answer.headers["location"])  # with the port that was asked, which is not 80 here
     assert (location.scheme, location.host, location.path_qs) == ("https", HOST, "/products?q=oak")
 
 
-async def test_another_host_is_not_answered(mesh: Mesh) -> None:
-    async with mesh.gateway(port="http", host="other.example.com") as people:
+async def test_another_host_is_not_answered(in_a_mesh: Mesh) -> None:
+    async with in_a_mesh.gateway(port="http", host="other.example.com") as people:
         assert (await people.send("GET", "/")).status == 404
-    async with mesh.gateway(host="other.example.com") as people:
+    async with in_a_mesh.gateway(host="other.example.com") as people:
         with pytest.raises(aiohttp.ClientError):
             await people.send("GET", "/")
 
@@ -39,11 +39,13 @@ async def test_a_purchase(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/payments/x", "/admin", "/metrics", "/readyz", "/api"])
-async def test_what_is_not_public_does_not_exist(client: Client, path: str) -> None:
+async def test_what_is_not_public_does_not_exist(
+    in_a_mesh: Mesh, client: Client, path: str
+) -> None:
     assert (await client.send("GET", path)).status == 404
 
 
-async def test_a_declared_path_takes_declared_methods_only(client: Client) -> None:
+async def test_a_declared_path_takes_declared_methods_only(in_a_mesh: Mesh, client: Client) -> None:
     assert (await client.send("DELETE", "/api/products")).status == 403
 
 
@@ -64,8 +66,9 @@ FORGED = {
 HARMLESS = {"x-user-group": "beta", "canary": "true", "accept-language": "nl"}
 
 
-async def test_forged_headers_end_at_the_edge(mesh: Mesh) -> None:
-    async with mesh.gateway(port="http", host="echo.example.com") as people:
+async def test_forged_headers_end_at_the_edge(in_a_mesh: Mesh) -> None:
+    in_a_mesh.lead_to_echo()
+    async with in_a_mesh.gateway(port="http", host="echo.example.com") as people:
 
         async def is_there() -> bool:
             return (await people.send("GET", "/")).status == 200

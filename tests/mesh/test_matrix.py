@@ -1,14 +1,11 @@
 """Every declared request is allowed, and every other one is denied: each caller against each
-operation of each service, sent from the caller's own pods.
+operation of each service, sent from the caller's own pods. Without a mesh nothing is denied.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
 from typing import Any
-
-import pytest
 
 from tests.harness.customer import Client, Customer
 from tests.harness.matrix import (
@@ -16,11 +13,10 @@ from tests.harness.matrix import (
     STRANGER,
     TOPOLOGY,
     Operation,
-    is_declared,
     operations,
     sample,
 )
-from tests.mesh.meshed import BASE, OUTSIDER, Mesh, takes_effect
+from tests.mesh.meshed import OUTSIDER, Mesh
 
 CALLERS = (*TOPOLOGY.services, STRANGER)
 
@@ -40,58 +36,40 @@ def request(operation: Operation, token: str | None) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-async def open_egress(mesh: Mesh) -> AsyncGenerator[Mesh]:
-    """The mesh in which every proxy knows everybody, so that it is the callee who judges."""
-    mesh.delete(BASE / "egress.yaml")
-    probe = request(Operation("payment", "GET", "/metrics"), None)
-
-    async def reaches_payment() -> bool:
-        (answer,) = mesh.probe("deployment/frontend", [probe])
-        return answer.outcome == "denied"
-
-    await takes_effect(reaches_payment, "frontend's proxy knows payment")
-    yield mesh
-    mesh.apply(BASE / "egress.yaml")
-
-
-async def test_every_caller_and_every_operation(open_egress: Mesh, client: Client) -> None:
+async def test_every_caller_and_every_operation(mesh: Mesh, client: Client) -> None:
     token = (await Customer.register(client)).token
-    asked = list(operations())
-    verdicts: Counter[str] = Counter()
-    wrong: list[str] = []
-    for caller in CALLERS:
-        pod = caller if caller == STRANGER else f"deployment/{TOPOLOGY.services[caller].workload}"
-        others = [each for each in asked if each.callee != caller]
-        for with_user in (True, False):
-            requests = [request(each, token if with_user else None) for each in others]
-            for each, answer in zip(others, open_egress.probe(pod, requests), strict=True):
-                allowed = is_declared(caller, each) and (with_user or not each.needs_user)
-                expected = "answered" if allowed else "denied"
-                verdicts[expected] += 1
-                if answer.outcome != expected:
-                    user = "a" if with_user else "no"
-                    wrong.append(f"{caller}, {user} user > {each}: {answer}, not {expected}")
+    with mesh.callees_judge_alone():
+        verdicts, wrong = judged(mesh, token)
     print(
-        f"matrix: {len(CALLERS)} callers x {len(asked)} operations, with and without a user: "
-        f"{verdicts.total()} requests; allowed {verdicts['answered']}, "
+        f"matrix in {mesh.name}: {len(CALLERS)} callers x {len(list(operations()))} operations, "
+        f"with and without a user: {verdicts.total()} requests; allowed {verdicts['answered']}, "
         f"denied {verdicts['denied']}, wrong {len(wrong)}"
     )
     assert not wrong, "\n".join(wrong)
     assert verdicts["answered"] > 50
 
 
-async def test_from_outside_of_the_mesh_nobody_is_answered(mesh: Mesh) -> None:
+def judged(mesh: Mesh, token: str) -> tuple[Counter[str], list[str]]:
+    """What was to be expected, and a sentence for each request of which something else came."""
+    verdicts: Counter[str] = Counter()
+    wrong: list[str] = []
+    for caller in CALLERS:
+        pod = caller if caller == STRANGER else f"deployment/{TOPOLOGY.services[caller].workload}"
+        others = [each for each in operations() if each.callee != caller]
+        for with_user in (True, False):
+            requests = [request(each, token if with_user else None) for each in others]
+            for each, answer in zip(others, mesh.probe(pod, requests), strict=True):
+                allowed = mesh.allows(caller, each, user=with_user)
+                expected = "answered" if allowed else "denied"
+                verdicts[expected] += 1
+                if answer.outcome != expected:
+                    user = "a" if with_user else "no"
+                    wrong.append(f"{caller}, {user} user > {each}: {answer}, not {expected}")
+    return verdicts, wrong
+
+
+async def test_who_has_no_proxy(mesh: Mesh) -> None:
     asked = list(operations())
     answers = mesh.probe(OUTSIDER, [request(each, None) for each in asked])
-    assert {answer.outcome for answer in answers} == {"failed"}, answers
-
-
-async def test_a_proxy_knows_only_whom_its_service_calls(mesh: Mesh) -> None:
-    stranger_to = {"method": "GET", "url": "http://payment-service.ecommerce:3000/metrics"}
-
-    async def is_cut_off() -> bool:
-        (answer,) = mesh.probe("deployment/frontend", [stranger_to])
-        return answer.outcome == "failed" and "502" in answer.detail
-
-    await takes_effect(is_cut_off, "frontend's proxy does not know payment")
+    for operation, answer in zip(asked, answers, strict=True):
+        assert answer.outcome == mesh.answer_to_outsiders(operation), (operation, answer)

@@ -1,4 +1,4 @@
-"""One trace from the gateway to the last service, through every proxy on the way."""
+"""One trace from the way in to the last service, through every proxy on the way."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ async def test_a_purchase_is_one_trace(mesh: Mesh, client: Client) -> None:
         seen = {(span["service"], span["by_proxy"]) for span in spans}
         missing = {
             *((workload, False) for workload in workloads),
-            *((f"{workload}.ecommerce", True) for workload in workloads),
+            *((mesh.span_service(workload), True) for workload in workloads if mesh.proxy),
         } - seen
         print(
             f"{len(spans)} spans; begins at {begins_at}; without (service, by its proxy) {missing}"
         )
         (first, *others) = begins_at or [""]
-        return first.startswith("istio-ingressgateway") and not others and not missing
+        return first.startswith(mesh.first_span) and not others and not missing
 
     # Proxies send theirs every five seconds, each for itself.
     await eventually(
@@ -54,14 +54,16 @@ async def test_a_purchase_is_one_trace(mesh: Mesh, client: Client) -> None:
     )
 
 
-async def test_who_was_refused_is_logged(mesh: Mesh) -> None:
+async def test_who_was_refused_is_logged(in_a_mesh: Mesh) -> None:
     path = f"/api/orders/{secrets.token_hex(8)}"
     url = f"http://order-service.ecommerce:3000{path}"
+    words = list(in_a_mesh.words_of_a_refusal("order-service", path))
 
     async def is_logged() -> bool:
-        (answer,) = mesh.probe(STRANGER, [{"method": "GET", "url": url}])
+        (answer,) = in_a_mesh.probe(STRANGER, [{"method": "GET", "url": url}])
         assert answer.outcome == "denied", answer
-        log = mesh.namespace.kubectl("logs", "deployment/order-service", "-c", "istio-proxy")
-        return any(path in line and "rbac_access_denied" in line for line in log.splitlines())
+        container = ("-c", in_a_mesh.proxy)
+        log = in_a_mesh.namespace.kubectl("logs", "deployment/order-service", *container)
+        return any(all(word in line for word in words) for line in log.splitlines())
 
-    await takes_effect(is_logged, "the refusal is in the access log")
+    await takes_effect(is_logged, "the refusal is in the proxy's log")

@@ -13,6 +13,7 @@ import pytest
 from services.common import record
 from tests.harness.customer import Answer, Client
 from tests.mesh.meshed import Mesh, at_rest, takes_effect
+from tests.mesh.scenarios import shows
 
 CATALOGUE = "/api/products?limit=1"
 CANARY = {"canary": "true"}
@@ -68,8 +69,9 @@ async def everybody_sees(client: Client, *wanted: str, headers: Mapping[str, str
 @pytest.mark.parametrize(
     ("scenario", "headers"),
     [("01-canary-by-header", CANARY), ("02-canary-by-cookie", COOKIE)],
-    ids=["header", "cookie"],
+    ids=["01-canary-by-header", "02-canary-by-cookie"],
 )
+@shows()
 async def test_canary_for_those_who_ask(
     mesh: Mesh, client: Client, scenario: str, headers: Mapping[str, str]
 ) -> None:
@@ -83,10 +85,12 @@ async def test_canary_for_those_who_ask(
     await everybody_sees(client, "v1", "v2", headers=headers)
 
 
-@pytest.mark.parametrize("percent", [10, 50, 100])
-async def test_canary_by_weight(mesh: Mesh, client: Client, percent: int) -> None:
+@pytest.mark.parametrize("scenario", [f"03-canary-by-weight/{n}" for n in (10, 50, 100)])
+@shows()
+async def test_canary_by_weight(mesh: Mesh, client: Client, scenario: str) -> None:
     count = 400
-    with mesh.scenario(f"03-canary-by-weight/{percent}"):
+    percent = int(scenario.rpartition("/")[2])
+    with mesh.scenario(scenario):
 
         async def is_split() -> bool:
             seen = await versions(client, 100)
@@ -103,7 +107,9 @@ async def test_canary_by_weight(mesh: Mesh, client: Client, percent: int) -> Non
     await everybody_sees(client, "v1", "v2")
 
 
-async def test_a_b_frontends(mesh: Mesh, client: Client) -> None:
+@pytest.mark.parametrize("scenario", ["04-ab-frontends"])
+@shows()
+async def test_a_b_frontends(mesh: Mesh, client: Client, scenario: str) -> None:
     looks = {"stable", "mobile-optimized", "beta-features"}
 
     async def is_mixed() -> bool:
@@ -113,7 +119,7 @@ async def test_a_b_frontends(mesh: Mesh, client: Client) -> None:
         return set(await versions(client, 20, path="/about")) == {"stable"}
 
     await takes_effect(is_mixed, "all frontends answer telephones")
-    with mesh.scenario("04-ab-frontends"):
+    with mesh.scenario(scenario):
         await takes_effect(is_chosen, "the stable frontend alone answers")
         assert set(await versions(client, 30, TELEPHONE, path="/about")) == {"mobile-optimized"}
         assert set(await versions(client, 30, BETA, path="/about")) == {"beta-features"}
@@ -123,7 +129,9 @@ async def test_a_b_frontends(mesh: Mesh, client: Client) -> None:
     await takes_effect(is_mixed, "all frontends answer telephones again")
 
 
-async def test_one_users_requests_reach_one_pod(mesh: Mesh) -> None:
+@pytest.mark.parametrize("scenario", ["10-consistent-hash"])
+@shows(no_equivalent_on=["linkerd"])
+async def test_one_users_requests_reach_one_pod(mesh: Mesh, scenario: str) -> None:
     stock = "/meshmart.inventory.v1.InventoryService/GetStock"
     target = "inventory-service.ecommerce:9000"
 
@@ -142,7 +150,7 @@ async def test_one_users_requests_reach_one_pod(mesh: Mesh) -> None:
             return len(pods_of("user-1", 30)) == 3
 
         await takes_effect(is_mixed, "one user's requests reach all pods")
-        with mesh.scenario("10-consistent-hash"):
+        with mesh.scenario(scenario):
 
             async def is_sticky() -> bool:
                 return len(pods_of("user-1")) == 1
@@ -159,9 +167,11 @@ async def test_one_users_requests_reach_one_pod(mesh: Mesh) -> None:
         mesh.namespace.roll_out("deployment/inventory-service")
 
 
-async def test_the_second_version_takes_over(mesh: Mesh, client: Client) -> None:
+@pytest.mark.parametrize("scenario", ["16-failover"])
+@shows(no_equivalent_on=["linkerd"])
+async def test_the_second_version_takes_over(mesh: Mesh, client: Client, scenario: str) -> None:
     await everybody_sees(client, "v1", "v2")
-    with mesh.scenario("16-failover"):
+    with mesh.scenario(scenario):
         await everybody_sees(client, "v1")
         mesh.namespace.kubectl("scale", "deployment/product-service", "--replicas=0")
         try:
@@ -173,9 +183,11 @@ async def test_the_second_version_takes_over(mesh: Mesh, client: Client) -> None
     await everybody_sees(client, "v1", "v2")
 
 
-async def test_split_by_gateway_api(mesh: Mesh, client: Client) -> None:
-    with mesh.scenario("17-split-by-gateway-api"):
-        mesh.namespace.kubectl("delete", "virtualservice", "product-service")
+@pytest.mark.parametrize("scenario", ["17-split-by-gateway-api"])
+@shows()
+async def test_split_by_gateway_api(mesh: Mesh, client: Client, scenario: str) -> None:
+    with mesh.scenario(scenario):
+        mesh.namespace.kubectl("delete", *mesh.catalogue_routes)
 
         async def is_split() -> bool:
             seen = await versions_behind_pages(client, 40)
@@ -187,7 +199,11 @@ async def test_split_by_gateway_api(mesh: Mesh, client: Client) -> None:
     assert within_chance(seen["v2"], seen.total(), 0.1), seen
 
 
-async def test_a_copy_is_sent_and_its_answer_thrown_away(mesh: Mesh, client: Client) -> None:
+@pytest.mark.parametrize("scenario", ["13-mirroring"])
+@shows(no_equivalent_on=["linkerd"])
+async def test_a_copy_is_sent_and_its_answer_thrown_away(
+    mesh: Mesh, client: Client, scenario: str
+) -> None:
     (canary,) = [pod for pod in mesh.release.pods("product-service") if "-v2-" in pod]
 
     def copies() -> int:
@@ -196,7 +212,7 @@ async def test_a_copy_is_sent_and_its_answer_thrown_away(mesh: Mesh, client: Cli
         )
         return int(float(said))
 
-    with mesh.scenario("13-mirroring"):
+    with mesh.scenario(scenario):
         await everybody_sees(client, "v1")
         before = await at_rest(copies, 1.0)
         assert set(await versions(client, 50)) == {"v1"}

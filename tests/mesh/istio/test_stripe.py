@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from tests.harness.customer import Client, Customer
-from tests.mesh.meshed import BASE, Mesh, takes_effect
+from tests.mesh.istio.mesh import BASE, IstioMesh
+from tests.mesh.meshed import takes_effect
 
 STRIPE = {"method": "GET", "url": "http://api.stripe.com/livez"}
 
 
-async def test_payment_reaches_it_over_tls(mesh: Mesh) -> None:
+async def test_payment_reaches_it_over_tls(mesh: IstioMesh) -> None:
     (answer,) = mesh.probe("deployment/payment-service", [STRIPE])
     assert (answer.outcome, answer.detail) == ("answered", "200")
     (pod,) = mesh.release.pods("payment-service")
@@ -19,13 +20,15 @@ async def test_payment_reaches_it_over_tls(mesh: Mesh) -> None:
     assert [host["address"]["socket_address"]["port_value"] for host in hosts] == [443], hosts
 
 
-async def test_nobody_else_does(mesh: Mesh) -> None:
+async def test_nobody_else_does(mesh: IstioMesh) -> None:
     for workload in ("order-service", "frontend"):
         (answer,) = mesh.probe(f"deployment/{workload}", [STRIPE])
         assert answer.outcome == "failed", (workload, answer)
 
 
-async def test_a_certificate_for_somebody_else_is_not_taken(mesh: Mesh, client: Client) -> None:
+async def test_a_certificate_for_somebody_else_is_not_taken(
+    mesh: IstioMesh, client: Client
+) -> None:
     """The proxy verifies who answers: with another name expected, there is no payment."""
     rule = mesh.namespace.object("destinationrule", "stripe")
     expected = rule["spec"]["trafficPolicy"]["portLevelSettings"][0]["tls"]["subjectAltNames"]
@@ -55,7 +58,7 @@ async def test_a_certificate_for_somebody_else_is_not_taken(mesh: Mesh, client: 
     assert (await customer.place({"oak-serving-board": 1})).status == 201
 
 
-async def test_with_a_key_stripe_itself_is_asked(mesh: Mesh) -> None:
+async def test_with_a_key_stripe_itself_is_asked(mesh: IstioMesh) -> None:
     """It is found by its name, and its certificate is judged by the world's authorities."""
     (pod,) = mesh.release.pods("payment-service")
 
@@ -94,7 +97,7 @@ async def test_with_a_key_stripe_itself_is_asked(mesh: Mesh) -> None:
     await takes_effect(asks_the_sandbox, "the sandbox's authority is trusted again")
 
 
-async def test_an_unknown_address_is_not_reached(mesh: Mesh) -> None:
+async def test_an_unknown_address_is_not_reached(mesh: IstioMesh) -> None:
     """REGISTRY_ONLY: the sandbox is there, and listens; only nobody has declared it."""
     leak = {"method": "GET", "url": "http://stripe-sandbox.stripe:12111/livez"}
     for workload in ("payment-service", "product-service"):

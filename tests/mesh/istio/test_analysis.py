@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.cluster import CommandFailed, run
-from tests.mesh.meshed import BASE, SCENARIOS, Mesh
+from tests.mesh.istio.mesh import BASE, IstioMesh
 
 # The first asks for the namespace's label; here the pods bear it (helm/templates/_helpers.tpl).
 # The second is said of every EnvoyFilter there is: that Envoy's own words may change.
@@ -18,7 +18,7 @@ _SUPPRESSED = (
 CASES = [
     BASE,
     BASE.parent / "stripe-key",
-    *sorted(path.parent for path in SCENARIOS.rglob("kustomization.yaml")),
+    *sorted(path.parent for path in IstioMesh.scenarios().rglob("kustomization.yaml")),
 ]
 
 
@@ -30,11 +30,11 @@ def analyzed(manifests: str, directory: Path) -> str:
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
-def test_there_is_nothing_to_complain_about(mesh: Mesh, folder: Path, tmp_path: Path) -> None:
+def test_there_is_nothing_to_complain_about(mesh: IstioMesh, folder: Path, tmp_path: Path) -> None:
     assert analyzed(run("kubectl", "kustomize", str(folder)), tmp_path) == ""
 
 
-def test_a_route_to_nobody_would_be_noticed(mesh: Mesh, tmp_path: Path) -> None:
+def test_a_route_to_nobody_would_be_noticed(mesh: IstioMesh, tmp_path: Path) -> None:
     calls = (BASE / "calls.yaml").read_text(encoding="utf-8")
     with pytest.raises(CommandFailed, match="IST0101"):
         analyzed(calls.replace("{host: auth-service,", "{host: nobody,"), tmp_path)

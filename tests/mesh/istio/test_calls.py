@@ -12,12 +12,12 @@ import pytest
 
 from services.common.topology import GrpcCall, HttpCall
 from tests.harness.matrix import TOPOLOGY
-from tests.mesh.meshed import Mesh
+from tests.mesh.istio.mesh import IstioMesh
 
 CALLERS = sorted({caller for caller, _ in TOPOLOGY.edges})
 
 
-def routes_of(mesh: Mesh, caller: str) -> list[Any]:
+def routes_of(mesh: IstioMesh, caller: str) -> list[Any]:
     """The routes in a caller's Envoy, as it has them now."""
     (pod,) = mesh.release.pods(TOPOLOGY.services[caller].workload)[:1]
     dump = json.loads(mesh.proxy_admin(pod, "config_dump?resource=dynamic_route_configs"))
@@ -55,7 +55,7 @@ def _pattern(path: str) -> str:
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_envoy_has_what_the_topology_says(mesh: Mesh, caller: str) -> None:
+async def test_envoy_has_what_the_topology_says(mesh: IstioMesh, caller: str) -> None:
     routes = routes_of(mesh, caller)
     for edge in TOPOLOGY.services[caller].calls:
         for call in (*edge.http, *edge.grpc):
@@ -67,7 +67,7 @@ async def test_envoy_has_what_the_topology_says(mesh: Mesh, caller: str) -> None
 
 
 @pytest.mark.parametrize("caller", CALLERS)
-async def test_envoy_spreads_and_bounds_requests(mesh: Mesh, caller: str) -> None:
+async def test_envoy_spreads_and_bounds_requests(mesh: IstioMesh, caller: str) -> None:
     (pod,) = mesh.release.pods(TOPOLOGY.services[caller].workload)[:1]
     dump = json.loads(mesh.proxy_admin(pod, "config_dump?resource=dynamic_active_clusters"))
     clusters = {each["cluster"]["name"]: each["cluster"] for each in dump["configs"]}

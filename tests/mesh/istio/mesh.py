@@ -1,0 +1,130 @@
+"""The shop in Istio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.harness.cluster import ROOT, run
+from tests.harness.matrix import Operation, is_declared
+from tests.harness.waiting import wait_until
+from tests.mesh.meshed import SETTLE_SECONDS, Mesh, Namespaced, Outcome, SickPod
+from tools.kind import ISTIO_ENTRY
+
+BASE = ROOT / "mesh/istio/base"
+_ENTRY = tuple(BASE / name for name in ISTIO_ENTRY)
+# authorization.yaml goes first: it needs what tokens.yaml says.
+_ON_TOP = (
+    BASE / "authorization.yaml",
+    *sorted(
+        {*BASE.glob("*.yaml")} - {*_ENTRY, BASE / "authorization.yaml", BASE / "kustomization.yaml"}
+    ),
+)
+
+
+class IstioMesh(Mesh):
+    """Sidecars of Envoy, and Istio's ingress gateway."""
+
+    name = "istio"
+    proxy = "istio-proxy"
+    way_in = Namespaced("istio-system", "istio-ingressgateway")
+    entry = _ENTRY
+    verifies_users = True
+    spreads_evenly = True
+    egress_is_by_workload = True
+    catalogue_routes = ("virtualservice/product-service",)
+    partner = {"method": "GET", "url": "http://carrier.example.com/livez"}  # noqa: RUF012  never changed
+    first_span = "istio-ingressgateway"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return "istiod" in run("kubectl", "get", "deployments", "-n", "istio-system", "-o", "name")
+
+    def close(self) -> None:
+        self.apply(BASE)
+
+    def open(self) -> None:
+        self.delete(*_ON_TOP)
+
+    def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
+        return is_declared(caller, operation) and (user or not operation.needs_user)
+
+    def answer_to_outsiders(self, operation: Operation) -> Outcome:
+        return "failed"  # without TLS nobody is listened to
+
+    @contextmanager
+    def callees_judge_alone(self) -> Generator[None]:
+        """Every proxy knows everybody."""
+        self.delete(BASE / "egress.yaml")
+        stranger_to = {"method": "GET", "url": "http://payment-service.ecommerce:3000/metrics"}
+
+        def reaches_payment() -> bool:
+            return self.probe("deployment/frontend", [stranger_to])[0].outcome == "denied"
+
+        wait_until(reaches_payment, "frontend's proxy knows payment", SETTLE_SECONDS)
+        yield
+        self.apply(BASE / "egress.yaml")
+
+    @contextmanager
+    def sick_payment_pod(self) -> Generator[SickPod]:
+        """A label makes it so: 08-circuit-breaking/sick.yaml."""
+        workload = "deployment/payment-service"
+        self.namespace.kubectl("scale", workload, "--replicas=2")
+        self.namespace.roll_out(workload)
+        (order_pod,) = self.release.pods("order-service")
+        sick = _LabelledPod(self, self.release.pods("payment-service")[0], order_pod)
+        assert not sick.is_left_alone()
+        self.namespace.kubectl("label", "pod", sick.name, "sick=true")
+        try:
+            yield sick
+        finally:
+            self.namespace.kubectl("scale", workload, "--replicas=1")
+            self.namespace.roll_out(workload)
+
+    def lead_to_echo(self) -> None:
+        """It does: manifests.yaml. What is dropped is dropped by the gateway itself."""
+
+    def span_service(self, workload: str) -> str:
+        return f"{workload}.{self.namespace.name}"
+
+    def words_of_a_refusal(self, workload: str, path: str) -> Iterator[str]:
+        yield from (path, "rbac_access_denied")
+
+    def upstream_hosts(self, pod: str, service: str) -> list[Any]:
+        """Whom a pod's Envoy sends requests for a service to, and how it finds them."""
+        clusters = json.loads(self.proxy_admin(pod, "clusters?format=json"))["cluster_statuses"]
+        return [
+            host
+            for cluster in clusters
+            if cluster["name"].startswith("outbound|") and service in cluster["name"]
+            for host in cluster.get("host_statuses", ())
+        ]
+
+    def proxy_admin(self, pod: str, path: str, *, method: str = "GET") -> str:
+        """What the admin interface of a pod's Envoy says."""
+        return self.namespace.kubectl(
+            *("exec", pod, "-c", self.proxy, "--", "pilot-agent", "request", method, path)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelledPod:
+    mesh: IstioMesh
+    name: str
+    order_pod: str
+
+    def is_left_alone(self) -> bool:
+        return self._ejected() == 1
+
+    def recover(self) -> None:
+        self.mesh.namespace.kubectl("label", "pod", self.name, "sick-")
+
+    def is_asked_again(self) -> bool:
+        return self._ejected() == 0
+
+    def _ejected(self) -> int:
+        hosts = self.mesh.upstream_hosts(self.order_pod, "9000||payment-service")
+        return sum(host["health_status"].get("failed_outlier_check", False) for host in hosts)

@@ -1,0 +1,135 @@
+"""The shop in Linkerd."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.harness.cluster import ROOT, run
+from tests.harness.matrix import Operation, is_declared
+from tests.mesh.meshed import Mesh, Namespaced, Outcome, SickPod
+from tools.kind import ROUTE_IS_ACCEPTED
+
+BASE = ROOT / "mesh/linkerd/base"
+_AUDIT = ROOT / "mesh/linkerd/audit"
+# Linkerd lets everybody ask a pod how it is: the kubelet has no certificate.
+PROBES = frozenset({("GET", "/livez"), ("GET", "/readyz")})
+_IN_A_ROW = 7  # failures, then a pod is left alone
+_FAILURE_ACCRUAL = "balancer.linkerd.io/failure-accrual"
+
+
+class LinkerdMesh(Mesh):
+    """Linkerd's own proxies, and Traefik with one of them."""
+
+    name = "linkerd"
+    proxy = "linkerd-proxy"
+    way_in = Namespaced("shop-ingress", "traefik")
+    entry = (BASE / "gateway.yaml", ROOT / "mesh/gateway-api/ingress")
+    verifies_users = False
+    spreads_evenly = False  # the faster pod gets more, and a refusal is fast
+    egress_is_by_workload = False
+    catalogue_routes = (
+        "httproute/product-service-repeatable",
+        "httproute/product-service-undeclared",
+        "grpcroute/product-service-repeatable-2000ms",
+        "grpcroute/product-service-undeclared",
+    )
+    partner = {  # noqa: RUF012  never changed
+        "method": "GET",
+        "url": "http://203.0.113.7/livez",  # of a network for documentation, RFC 5737
+        "headers": {"host": "carrier.example.com"},
+    }
+    first_span = "traefik"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        there = run("kubectl", "get", "deployments", "-A", "-o", "name").split()
+        return {"deployment.apps/linkerd-destination", "deployment.apps/traefik"} <= set(there)
+
+    def close(self) -> None:
+        self.apply(_AUDIT)
+        routes = ("httproutes,grpcroutes", "--all", "--timeout=60s")
+        self.namespace.kubectl("wait", *routes, f"--for={ROUTE_IS_ACCEPTED}")
+        self.apply(BASE)
+        self.release.upgrade("linkerd.defaultInboundPolicy=deny")
+
+    def open(self) -> None:
+        self.release.upgrade("linkerd.defaultInboundPolicy=all-unauthenticated")
+        self.apply(_AUDIT)
+        for name in ("servers", "authorization", "callers", "egress", "calls"):
+            self.delete(BASE / f"{name}.yaml")
+
+    def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
+        return is_declared(caller, operation) or (operation.verb, operation.path) in PROBES
+
+    def answer_to_outsiders(self, operation: Operation) -> Outcome:
+        return "answered" if (operation.verb, operation.path) in PROBES else "denied"
+
+    @contextmanager
+    def callees_judge_alone(self) -> Generator[None]:
+        """A proxy leaves a pod alone that has denied seven RPCs in a row; not now."""
+        annotate = ("annotate", "services", "--all", "--overwrite")
+        self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}-")
+        yield
+        for service in self.namespace.objects("services", "app.kubernetes.io/managed-by=Helm"):
+            name = service["metadata"]["name"]
+            if name != "mongodb":
+                accrual = f"{_FAILURE_ACCRUAL}=consecutive"
+                self.namespace.kubectl("annotate", "service", name, "--overwrite", accrual)
+
+    @contextmanager
+    def sick_payment_pod(self) -> Generator[SickPod]:
+        """The scenario's own: mesh/linkerd/faulty."""
+        yield _FaultyPod(self)
+
+    def lead_to_echo(self) -> None:
+        """By a route with the filters of the shop's own."""
+        (filters,) = {
+            json.dumps(rule["filters"])
+            for rule in self.namespace.object("httproute", "shop")["spec"]["rules"]
+        }
+        route = {
+            "apiVersion": "gateway.networking.k8s.io/v1",
+            "kind": "HTTPRoute",
+            "metadata": {"name": "echo", "namespace": self.namespace.name},
+            "spec": {
+                "parentRefs": [{"name": "echo"}],
+                "rules": [
+                    {
+                        "filters": json.loads(filters),
+                        "backendRefs": [{"name": "echo", "port": 8000}],
+                    }
+                ],
+            },
+        }
+        self.namespace.kubectl("apply", "-f", "-", given=json.dumps(route))
+
+    def span_service(self, workload: str) -> str:
+        return workload
+
+    def words_of_a_refusal(self, workload: str, path: str) -> Iterator[str]:
+        yield from ("Request denied", f"{workload}-http", f"default.{self.namespace.name}.")
+
+
+@dataclass(slots=True)
+class _FaultyPod:
+    mesh: LinkerdMesh
+    failed: list[int] = field(default_factory=lambda: [0])
+
+    def is_left_alone(self) -> bool:
+        """It has failed requests, and not one more since it was looked at."""
+        self.failed.append(self._count("failed"))
+        return self.failed[-1] >= _IN_A_ROW and self.failed[-1] == self.failed[-2]
+
+    def recover(self) -> None:
+        faulty = ("deployment/faulty", "-c", "faulty")
+        self.mesh.namespace.kubectl("exec", *faulty, "--", "touch", "/tmp/well")  # noqa: S108
+
+    def is_asked_again(self) -> bool:
+        return self._count("sent on") > 0
+
+    def _count(self, what: str) -> int:
+        log = self.mesh.namespace.kubectl("logs", "deployment/faulty", "-c", "faulty")
+        return sum(line.startswith(f"{what} /meshmart.payment") for line in log.splitlines())

@@ -1,0 +1,74 @@
+"""The shop without a mesh, for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import aiohttp
+
+from tests.cluster.conftest import BASE_URL
+from tests.harness.customer import Client
+from tests.harness.matrix import Operation
+from tests.mesh.meshed import Mesh, Namespaced, Outcome, SickPod
+
+_NO_MESH = "there is no mesh to ask this of"
+
+
+class NoMesh(Mesh):
+    """Everybody may ask everybody for everything."""
+
+    name = "none"
+    proxy = ""
+    way_in = Namespaced("ecommerce", "frontend")
+    entry = ()
+    verifies_users = False
+    spreads_evenly = False
+    egress_is_by_workload = False
+    catalogue_routes = ()
+    partner = {}  # noqa: RUF012  never changed
+    first_span = "order-service"
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Nothing can be."""
+
+    def open(self) -> None:
+        """It is."""
+
+    def remove(self) -> None:
+        """Nothing is there."""
+
+    def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
+        return True
+
+    def answer_to_outsiders(self, operation: Operation) -> Outcome:
+        return "answered"
+
+    @contextmanager
+    def callees_judge_alone(self) -> Generator[None]:
+        yield
+
+    @contextmanager
+    def sick_payment_pod(self) -> Generator[SickPod]:
+        raise NotImplementedError(_NO_MESH)
+
+    def lead_to_echo(self) -> None:
+        raise NotImplementedError(_NO_MESH)
+
+    def span_service(self, workload: str) -> str:
+        raise NotImplementedError(_NO_MESH)
+
+    def words_of_a_refusal(self, workload: str, path: str) -> Iterator[str]:
+        raise NotImplementedError(_NO_MESH)
+
+    @asynccontextmanager
+    async def gateway(
+        self, *, port: str = "https", host: str = "", service: Namespaced | None = None
+    ) -> AsyncGenerator[Client]:
+        """The frontend itself, in plain HTTP."""
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            yield Client(session, BASE_URL)

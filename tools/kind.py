@@ -121,9 +121,10 @@ def _up(name: str, image: str, mesh: str) -> None:
     )
     _run(*install)
     if mesh == "linkerd":
-        _run("kubectl", *context, "apply", "-k", "mesh/linkerd/audit")
-        routes = ("httproutes,grpcroutes", "--all", f"--for={ROUTE_IS_ACCEPTED}")
-        _run("kubectl", *context, "-n", NAMESPACE, "wait", *routes)
+        for part in (("--selector", "meshmart/step=servers"), ()):
+            _run("kubectl", *context, "apply", "-k", "mesh/linkerd/audit", *part)
+            routes = ("httproutes,grpcroutes", "--all", f"--for={ROUTE_IS_ACCEPTED}")
+            _run("kubectl", *context, "-n", NAMESPACE, "wait", *routes)
     if mesh != "none":
         _run("kubectl", *context, "apply", "-k", f"mesh/{mesh}/base")
     if mesh == "linkerd":

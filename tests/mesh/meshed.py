@@ -92,7 +92,6 @@ class Mesh(ABC):
     :cvar way_in: the Service of the gateway.
     :cvar entry: what the way in needs, before the proxies are there.
     :cvar verifies_users: whether the mesh looks at users' tokens.
-    :cvar spreads_evenly: whether pods get about as many requests each, also those that refuse them.
     :cvar egress_is_by_workload: whether one service may be let out and another not.
     :cvar catalogue_routes: those of the base for `product-service`.
     :cvar partner: a request to the partner of scenario 14.
@@ -104,7 +103,6 @@ class Mesh(ABC):
     way_in: ClassVar[Namespaced]
     entry: ClassVar[Sequence[Path]]
     verifies_users: ClassVar[bool]
-    spreads_evenly: ClassVar[bool]
     egress_is_by_workload: ClassVar[bool]
     catalogue_routes: ClassVar[Sequence[str]]
     partner: ClassVar[Mapping[str, Any]]

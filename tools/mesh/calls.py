@@ -83,10 +83,10 @@ def service_routes(topology: Topology, callee: str) -> Iterator[ServiceRoute]:
         key = (timed.is_grpc, is_retried, timed.timeout_ms if timed.is_grpc else None)
         groups.setdefault(key, []).append(timed)
     workload = topology.services[callee].workload
+    for is_grpc in sorted({is_grpc for is_grpc, _, _ in groups}):
+        yield ServiceRoute(f"{workload}-undeclared", is_grpc)
     for (is_grpc, is_retried, timeout_ms), calls in groups.items():
         name = f"{workload}-{'repeatable' if is_retried else 'once'}"
         if timeout_ms is not None:
             name += f"-{calls[0].call.timeout_ms}ms"
         yield ServiceRoute(name, is_grpc, calls, is_retried, timeout_ms)
-    for is_grpc in sorted({is_grpc for is_grpc, _, _ in groups}):
-        yield ServiceRoute(f"{workload}-undeclared", is_grpc)

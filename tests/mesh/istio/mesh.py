@@ -33,7 +33,6 @@ class IstioMesh(Mesh):
     way_in = Namespaced("istio-system", "istio-ingressgateway")
     entry = _ENTRY
     verifies_users = True
-    spreads_evenly = True
     egress_is_by_workload = True
     catalogue_routes = ("virtualservice/product-service",)
     partner = {"method": "GET", "url": "http://carrier.example.com/livez"}  # noqa: RUF012  never changed

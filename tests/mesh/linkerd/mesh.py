@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from tests.harness.cluster import ROOT, run
 from tests.harness.matrix import Operation, is_declared
-from tests.mesh.meshed import Mesh, Namespaced, Outcome, SickPod
+from tests.harness.waiting import wait_until
+from tests.mesh.meshed import SETTLE_SECONDS, Mesh, Namespaced, Outcome, SickPod
 from tools.kind import ROUTE_IS_ACCEPTED
 
 BASE = ROOT / "mesh/linkerd/base"
@@ -28,7 +29,6 @@ class LinkerdMesh(Mesh):
     way_in = Namespaced("shop-ingress", "traefik")
     entry = (BASE / "gateway.yaml", ROOT / "mesh/gateway-api/ingress")
     verifies_users = False
-    spreads_evenly = False  # the faster pod gets more, and a refusal is fast
     egress_is_by_workload = False
     catalogue_routes = (
         "httproute/product-service-repeatable",
@@ -49,17 +49,28 @@ class LinkerdMesh(Mesh):
         return {"deployment.apps/linkerd-destination", "deployment.apps/traefik"} <= set(there)
 
     def close(self) -> None:
-        self.apply(_AUDIT)
-        routes = ("httproutes,grpcroutes", "--all", "--timeout=60s")
-        self.namespace.kubectl("wait", *routes, f"--for={ROUTE_IS_ACCEPTED}")
+        for part in (("--selector", "meshmart/step=servers"), ()):
+            run("kubectl", "apply", "-k", str(_AUDIT), *part)
+            routes = ("httproutes,grpcroutes", "--all", "--timeout=60s")
+            self.namespace.kubectl("wait", *routes, f"--for={ROUTE_IS_ACCEPTED}")
         self.apply(BASE)
-        self.release.upgrade("linkerd.defaultInboundPolicy=deny")
+        self._start_anew("deny")
 
     def open(self) -> None:
-        self.release.upgrade("linkerd.defaultInboundPolicy=all-unauthenticated")
+        self._start_anew("all-unauthenticated")
         self.apply(_AUDIT)
-        for name in ("servers", "authorization", "callers", "egress", "calls"):
+        for name in ("servers", "authorization", "callers"):  # the others refuse nobody
             self.delete(BASE / f"{name}.yaml")
+
+    def _start_anew(self, policy: str) -> None:
+        """Makes the pods anew with a default policy, and waits until the old ones are gone."""
+        self.release.upgrade(f"linkerd.defaultInboundPolicy={policy}")
+
+        def nobody_leaves() -> bool:
+            pods = self.namespace.objects("pods", "app.kubernetes.io/part-of=meshmart")
+            return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+        wait_until(nobody_leaves, "the old pods are gone", SETTLE_SECONDS)
 
     def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
         return is_declared(caller, operation) or (operation.verb, operation.path) in PROBES

@@ -23,7 +23,6 @@ class NoMesh(Mesh):
     way_in = Namespaced("ecommerce", "frontend")
     entry = ()
     verifies_users = False
-    spreads_evenly = False
     egress_is_by_workload = False
     catalogue_routes = ()
     partner = {}  # noqa: RUF012  never changed

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.harness.cluster import ROOT, run
 from tests.harness.matrix import Operation, is_declared
@@ -35,7 +35,10 @@ class IstioMesh(Mesh):
     verifies_users = True
     egress_is_by_workload = True
     catalogue_routes = ("virtualservice/product-service",)
-    partner = {"method": "GET", "url": "http://carrier.example.com/livez"}  # noqa: RUF012  never changed
+    partner: ClassVar[Mapping[str, Any]] = {
+        "method": "GET",
+        "url": "http://carrier.example.com/livez",
+    }
     first_span = "istio-ingressgateway"
 
     @classmethod

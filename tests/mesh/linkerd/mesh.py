@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from tests.harness.cluster import ROOT, run
 from tests.harness.matrix import Operation, is_declared
@@ -36,7 +37,7 @@ class LinkerdMesh(Mesh):
         "grpcroute/product-service-repeatable-2000ms",
         "grpcroute/product-service-undeclared",
     )
-    partner = {  # noqa: RUF012  never changed
+    partner: ClassVar[Mapping[str, Any]] = {
         "method": "GET",
         "url": "http://203.0.113.7/livez",  # of a network for documentation, RFC 5737
         "headers": {"host": "carrier.example.com"},
@@ -136,7 +137,7 @@ class _FaultyPod:
 
     def recover(self) -> None:
         faulty = ("deployment/faulty", "-c", "faulty")
-        self.mesh.namespace.kubectl("exec", *faulty, "--", "touch", "/tmp/well")  # noqa: S108
+        self.mesh.namespace.kubectl("exec", *faulty, "--", "touch", "/tmp/well")  # noqa: S108  in its container
 
     def is_asked_again(self) -> bool:
         return self._count("sent on") > 0

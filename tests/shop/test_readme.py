@@ -32,18 +32,3 @@ def test_the_shell_example_buys_something(shop: Shop) -> None:
     order = json.loads(run.stdout[rest_at:])
     assert "oak-serving-board" in {item["id"] for item in catalogue["items"]}
     assert order["state"] == "confirmed"
-
-
-def test_every_make_target_it_names_exists() -> None:
-    text = README.read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.MULTILINE))
-    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z][a-z-]*)[a-z -]*:", makefile, re.MULTILINE))
-    assert named <= targets, f"not in the Makefile: {named - targets}"
-
-
-def test_every_picture_and_link_into_the_repository_exists() -> None:
-    text = README.read_text(encoding="utf-8")
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    missing = [link for link in links if not (README.parent / link).exists()]
-    assert not missing

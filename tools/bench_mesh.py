@@ -1,5 +1,6 @@
 """What a mesh costs: browsing and buying in two shops side by side in one cluster, one in the mesh
-and one without, in turns. Needs the cluster of `make test-mesh`; removes both shops.
+and one without, in turns. Needs the cluster of `make test-mesh`; removes both shops. A round's two
+halves follow each other closely, so that the ratios hold on a machine that is not always as fast.
 
 Latency is what the client sees. CPU and memory are those of all pods of a shop, its proxies and the
 gateway included, the control plane and the sandbox not.
@@ -15,7 +16,15 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,15 +49,33 @@ Journey = Callable[[Customer, str], Awaitable[Answer]]
 
 @dataclass(slots=True)
 class Cost:
-    """What requests have cost so far."""
+    """What requests have cost.
+
+    :ivar seconds: how long each took.
+    """
 
     seconds: list[float] = field(default_factory=list[float])
     cpu_seconds: float = 0.0
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.seconds + other.seconds, self.cpu_seconds + other.cpu_seconds)
+
     def __str__(self) -> str:
         cuts = statistics.quantiles(self.seconds, n=100)
-        cpu = 1000 * self.cpu_seconds / len(self.seconds)
-        return f"p50 {1e3 * cuts[49]:6.1f} ms  p99 {1e3 * cuts[98]:7.1f} ms  CPU {cpu:6.2f} s/1,000"
+        return (
+            f"p50 {1e3 * cuts[49]:6.1f} ms  p99 {1e3 * cuts[98]:7.1f} ms  "
+            f"CPU {1000 * self.cpu_per_request:6.2f} s/1,000"
+        )
+
+    @property
+    def cpu_per_request(self) -> float:
+        """In seconds."""
+        return self.cpu_seconds / len(self.seconds)
+
+    @property
+    def median(self) -> float:
+        """Of the seconds."""
+        return statistics.median(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +86,6 @@ class Side:
     client: Client
     namespace: str
     gateway: Namespaced | None
-    costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
 
 
 async def browse(customer: Customer, product: str) -> Answer:
@@ -79,7 +105,7 @@ def main() -> int:
     """Gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mesh", choices=("istio", "linkerd"), default="istio")
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--requests", type=int, default=200, help="of each journey in each round")
     arguments = parser.parse_args()
     plain = Release(BASE_URL, Namespace("plain"), Namespace("stripe-plain"), "restricted")
@@ -106,48 +132,64 @@ async def _measure(plain: Release, mesh: Mesh, rounds: int, requests: int) -> in
             Side("without", without, plain.namespace.name, gateway=None),
             Side(f"in {mesh.name}", within, mesh.namespace.name, gateway=mesh.way_in),
         )
+        costs: dict[str, list[Mapping[str, Cost]]] = {name: [] for name in JOURNEYS}
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}", flush=True)
-            for side in sides if number % 2 else reversed(sides):
-                for name in JOURNEYS:
-                    await _round(side, name, requests if number else requests // 4)
-            if number == 0:  # so that nothing is measured that happens once
-                for side in sides:
-                    side.costs.clear()
+            for name, kept in costs.items():
+                found = await _round(sides[:: -1 if number % 2 else 1], name, requests)
+                if number:  # in the first much is done once
+                    kept.append(found)
         memory = {side.name: _memory_mib(side) for side in sides}
-    for name in JOURNEYS:
+    for name, kept in costs.items():
         for side in sides:
-            print(f"{name:<10}{side.name:<11}{side.costs[name]}")
-        without_it, with_it = (side.costs[name] for side in sides)
-        ratio = statistics.median(with_it.seconds) / statistics.median(without_it.seconds)
-        print(f"{name:<10}{'ratio':<11}p50 {ratio:.2f}  CPU {_ratio(with_it, without_it):.2f}")
+            print(f"{name:<10}{side.name:<11}{sum((each[side.name] for each in kept), Cost())}")
+        pairs = [[each[side.name] for side in sides] for each in kept]
+        slower = _spread(within.median / without.median for without, within in pairs)
+        busier = _spread(
+            within.cpu_per_request / without.cpu_per_request for without, within in pairs
+        )
+        print(f"{name:<10}{'ratios':<11}p50 {slower}  CPU {busier}")
     for side, mib in memory.items():
         print(f"{'memory':<10}{side:<11}{mib:6.0f} MiB")
     return 0
 
 
-def _ratio(one: Cost, other: Cost) -> float:
-    return (one.cpu_seconds / len(one.seconds)) / (other.cpu_seconds / len(other.seconds))
+def _spread(ratios: Iterable[float]) -> str:
+    """The median round's, and the smallest and the greatest."""
+    ordered = sorted(ratios)
+    return f"{statistics.median(ordered):.2f} ({ordered[0]:.2f} to {ordered[-1]:.2f})"
 
 
-async def _round(side: Side, name: str, requests: int) -> None:
+async def _round(sides: Sequence[Side], name: str, requests: int) -> Mapping[str, Cost]:
+    """The same requests to each side, and what they have cost there."""
+    costs: dict[str, Cost] = {}
+    before = _cpu_seconds(sides)
+    for side in sides:
+        costs[side.name] = Cost(await _requests(side, name, requests))
+        after = _cpu_seconds(sides)
+        costs[side.name].cpu_seconds = after[side.name] - before[side.name]
+        before = after
+    return costs
+
+
+async def _requests(side: Side, name: str, requests: int) -> list[float]:
+    """How long each took, in seconds."""
     journey, expected = JOURNEYS[name]
-    cost = side.costs.setdefault(name, Cost())
     products = itertools.cycle(read_stock_file(InventorySettings().stock_file))
     customers = [await Customer.register(side.client) for _ in range(_CLIENTS)]
-    before = _cpu_seconds(side)
+    seconds: list[float] = []
 
     async def keep_asking(customer: Customer) -> None:
         for _ in range(requests // _CLIENTS):
             product = next(products)
             began = time.monotonic()
             answer = await journey(customer, product)
-            cost.seconds.append(time.monotonic() - began)
+            seconds.append(time.monotonic() - began)
             if answer.status != expected:
                 raise SystemExit(f"{side.name}, {name} {product}: {answer.status} {answer.text}")
 
     await asyncio.gather(*(keep_asking(customer) for customer in customers))
-    cost.cpu_seconds += _cpu_seconds(side) - before
+    return seconds
 
 
 @asynccontextmanager
@@ -156,15 +198,18 @@ async def _plain_client(release: Release) -> AsyncGenerator[Client]:
         yield Client(session, release.url)
 
 
-def _cpu_seconds(side: Side) -> float:
-    """What the side's pods have used since they were started, by a look that begins now."""
+def _cpu_seconds(sides: Iterable[Side]) -> Mapping[str, float]:
+    """What each side's pods have used since they were started, by a look that begins now."""
     asked = time.time()
 
-    def look() -> float | None:
-        pods = list(_pods_of(side))
-        if any(_unix_time(pod["cpu"]["time"]) < asked for pod in pods):
-            return None
-        return sum(pod["cpu"]["usageCoreNanoSeconds"] for pod in pods) / 1e9
+    def look() -> Mapping[str, float] | None:
+        used: dict[str, float] = {}
+        for side in sides:
+            pods = list(_pods_of(side))
+            if any(_unix_time(pod["cpu"]["time"]) < asked for pod in pods):
+                return None
+            used[side.name] = sum(pod["cpu"]["usageCoreNanoSeconds"] for pod in pods) / 1e9
+        return used
 
     return wait_until(look, "the kubelet has looked at every pod", _SAMPLE_PATIENCE_SECONDS)
 

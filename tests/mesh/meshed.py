@@ -166,6 +166,10 @@ class Mesh(ABC):
         """A sick pod beside one that is well, within scenario 08."""
 
     @abstractmethod
+    def counts_answers(self) -> bool:
+        """Whether its proxies make the metrics by which scenario 19 judges a version."""
+
+    @abstractmethod
     def lead_to_echo(self) -> None:
         """Makes the way in lead echo.example.com to the echo, by way of what the shop's requests
         go through.
@@ -202,13 +206,14 @@ class Mesh(ABC):
             self.take_back()
 
     def take_back(self) -> None:
-        """Leaves the base and nothing else, by the commands in the mesh's README.md."""
+        """Leaves the base and nothing else."""
+        self.run_steps(f"kubectl apply -k mesh/{self.name}/base")
+
+    def run_steps(self, first: str) -> None:
+        """The commands in the mesh's README.md of which that one is the first."""
         text = (self.base().parent / "README.md").read_text(encoding="utf-8")
-        (commands,) = re.findall(
-            rf"^```sh\n(kubectl apply -k mesh/{self.name}/base\n.*?)^```$",
-            text,
-            re.MULTILINE | re.DOTALL,
-        )
+        pattern = rf"^```sh\n({re.escape(first)}\n.*?)^```$"
+        (commands,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
         run("bash", "-euo", "pipefail", "-c", commands)
 
     def probe(self, pod: str, requests: Sequence[Mapping[str, Any]]) -> list[Probed]:

@@ -70,7 +70,7 @@ class Faulty(grpc.GenericRpcHandler):
 
 
 class FaultyPages:
-    """Every HTTP request, but the one about this pod itself."""
+    """Every HTTP request, but those about this pod itself."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
@@ -78,7 +78,7 @@ class FaultyPages:
 
     async def answer(self, request: web.Request) -> web.Response:
         """503, or the answer of the service itself."""
-        if request.path == "/readyz":
+        if request.path in {"/livez", "/readyz"}:
             return web.Response()
         if next(self._fails):
             print("failed", request.method, request.path, flush=True)

@@ -96,6 +96,9 @@ class LinkerdMesh(Mesh):
         """The scenario's own: mesh/linkerd/faulty."""
         yield _FaultyPod(self)
 
+    def counts_answers(self) -> bool:
+        return True
+
     def lead_to_echo(self) -> None:
         """By a route with the filters of the shop's own."""
         (filters,) = {

@@ -56,6 +56,9 @@ class NoMesh(Mesh):
     def sick_payment_pod(self) -> Generator[SickPod]:
         raise NotImplementedError(_NO_MESH)
 
+    def counts_answers(self) -> bool:
+        return False
+
     def lead_to_echo(self) -> None:
         raise NotImplementedError(_NO_MESH)
 

@@ -3,7 +3,8 @@ and one without, in turns. Needs the cluster of `make test-mesh`; removes both s
 halves follow each other closely, so that the ratios hold on a machine that is not always as fast.
 
 Latency is what the client sees. CPU and memory are those of all pods of a shop, its proxies and the
-gateway included, the control plane and the sandbox not.
+gateway included, the control plane and the sandbox not. The CPU is what requests need beyond what
+the same pods need at rest.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from tests.mesh.meshed import Mesh, Namespaced, install_certificate
 
 _CLIENTS = 4
 _SAMPLE_PATIENCE_SECONDS = 60.0
+_REST_SECONDS = 30.0
 
 Journey = Callable[[Customer, str], Awaitable[Answer]]
 
@@ -98,27 +100,30 @@ async def checkout(customer: Customer, product: str) -> Answer:
     return await customer.place({product: 1})
 
 
-JOURNEYS: dict[str, tuple[Journey, int]] = {"browse": (browse, 200), "checkout": (checkout, 201)}
+# What a journey's answer is, and how many there are in half a round: some fifteen seconds of them.
+JOURNEYS: dict[str, tuple[Journey, int, int]] = {
+    "browse": (browse, 200, 800),
+    "checkout": (checkout, 201, 100),
+}
 
 
 def main() -> int:
     """Gives the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mesh", choices=("istio", "linkerd"), default="istio")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--requests", type=int, default=200, help="of each journey in each round")
+    parser.add_argument("--rounds", type=int, default=6)
     arguments = parser.parse_args()
     plain = Release(BASE_URL, Namespace("plain"), Namespace("stripe-plain"), "restricted")
     meshed = Release("", enforced="privileged")
     try:
         mesh = MESHES[arguments.mesh](meshed, install_certificate(arguments.mesh))
-        return asyncio.run(_measure(plain, mesh, arguments.rounds, arguments.requests))
+        return asyncio.run(_measure(plain, mesh, arguments.rounds))
     finally:
         uninstall(plain)
         uninstall(meshed)
 
 
-async def _measure(plain: Release, mesh: Mesh, rounds: int, requests: int) -> int:
+async def _measure(plain: Release, mesh: Mesh, rounds: int) -> int:
     for release in (plain, mesh.release):
         uninstall(release)
     install(plain, "--set", f"stripe.sandbox.namespace={plain.stripe.name}")
@@ -132,11 +137,12 @@ async def _measure(plain: Release, mesh: Mesh, rounds: int, requests: int) -> in
             Side("without", without, plain.namespace.name, gateway=None),
             Side(f"in {mesh.name}", within, mesh.namespace.name, gateway=mesh.way_in),
         )
+        meter = await Meter.at_rest(sides)
         costs: dict[str, list[Mapping[str, Cost]]] = {name: [] for name in JOURNEYS}
         for number in range(rounds + 1):
             print(f"round {number} of {rounds}", flush=True)
             for name, kept in costs.items():
-                found = await _round(sides[:: -1 if number % 2 else 1], name, requests)
+                found = await _round(sides[:: -1 if number % 2 else 1], name, meter)
                 if number:  # in the first much is done once
                     kept.append(found)
         memory = {side.name: _memory_mib(side) for side in sides}
@@ -160,21 +166,18 @@ def _spread(ratios: Iterable[float]) -> str:
     return f"{statistics.median(ordered):.2f} ({ordered[0]:.2f} to {ordered[-1]:.2f})"
 
 
-async def _round(sides: Sequence[Side], name: str, requests: int) -> Mapping[str, Cost]:
+async def _round(sides: Sequence[Side], name: str, meter: Meter) -> Mapping[str, Cost]:
     """The same requests to each side, and what they have cost there."""
     costs: dict[str, Cost] = {}
-    before = _cpu_seconds(sides)
     for side in sides:
-        costs[side.name] = Cost(await _requests(side, name, requests))
-        after = _cpu_seconds(sides)
-        costs[side.name].cpu_seconds = after[side.name] - before[side.name]
-        before = after
+        seconds = await _requests(side, name)
+        costs[side.name] = Cost(seconds, meter.cpu_seconds()[side.name])
     return costs
 
 
-async def _requests(side: Side, name: str, requests: int) -> list[float]:
+async def _requests(side: Side, name: str) -> list[float]:
     """How long each took, in seconds."""
-    journey, expected = JOURNEYS[name]
+    journey, expected, requests = JOURNEYS[name]
     products = itertools.cycle(read_stock_file(InventorySettings().stock_file))
     customers = [await Customer.register(side.client) for _ in range(_CLIENTS)]
     seconds: list[float] = []
@@ -198,18 +201,63 @@ async def _plain_client(release: Release) -> AsyncGenerator[Client]:
         yield Client(session, release.url)
 
 
-def _cpu_seconds(sides: Iterable[Side]) -> Mapping[str, float]:
-    """What each side's pods have used since they were started, by a look that begins now."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a side's pods have used since they were started.
+
+    :ivar unix_time: when, on the average of the pods.
+    """
+
+    cpu_seconds: float
+    unix_time: float
+
+
+class Meter:
+    """What the pods of some sides use beyond what they use at rest."""
+
+    def __init__(self, sides: Sequence[Side], last: Mapping[str, Look]) -> None:
+        self._sides = sides
+        self._last = last
+        self._cpus_at_rest = dict.fromkeys(last, 0.0)
+
+    @classmethod
+    async def at_rest(cls, sides: Sequence[Side]) -> Meter:
+        """Looks on for a while, in which nobody may ask them anything."""
+        meter = cls(sides, _look(sides))
+        began = meter._last
+        await asyncio.sleep(_REST_SECONDS)
+        used = meter.cpu_seconds()
+        for name, look in meter._last.items():
+            elapsed_seconds = look.unix_time - began[name].unix_time
+            meter._cpus_at_rest[name] = used[name] / elapsed_seconds
+            print(f"{'at rest':<10}{name:<11}{1000 * meter._cpus_at_rest[name]:.0f} mCPU")
+        return meter
+
+    def cpu_seconds(self) -> Mapping[str, float]:
+        """Of each side, since this was asked last."""
+        last, self._last = self._last, _look(self._sides)
+        return {
+            name: look.cpu_seconds
+            - last[name].cpu_seconds
+            - self._cpus_at_rest[name] * (look.unix_time - last[name].unix_time)
+            for name, look in self._last.items()
+        }
+
+
+def _look(sides: Iterable[Side]) -> Mapping[str, Look]:
+    """A look at every side that begins now."""
     asked = time.time()
 
-    def look() -> Mapping[str, float] | None:
-        used: dict[str, float] = {}
+    def look() -> Mapping[str, Look] | None:
+        looks: dict[str, Look] = {}
         for side in sides:
-            pods = list(_pods_of(side))
-            if any(_unix_time(pod["cpu"]["time"]) < asked for pod in pods):
+            pods = [pod["cpu"] for pod in _pods_of(side)]
+            times = [_unix_time(cpu["time"]) for cpu in pods]
+            if min(times) < asked:
                 return None
-            used[side.name] = sum(pod["cpu"]["usageCoreNanoSeconds"] for pod in pods) / 1e9
-        return used
+            used = sum(cpu["usageCoreNanoSeconds"] for cpu in pods) / 1e9
+            looks[side.name] = Look(used, statistics.mean(times))
+        return looks
 
     return wait_until(look, "the kubelet has looked at every pod", _SAMPLE_PATIENCE_SECONDS)
 

@@ -58,11 +58,17 @@ class Rollout:
         """Waits until the new version has been judged so often, and well each time."""
 
         async def look() -> bool:
-            runs = self._namespace.objects("analysisruns")
-            (run,) = (each for each in runs if each["status"]["phase"] == "Running")
-            (metric,) = run["status"].get("metricResults", [{}])
-            phases = [each["phase"] for each in metric.get("measurements", ())]
-            assert set(phases) <= {"Successful"}, metric
+            statuses = [each.get("status", {}) for each in self._namespace.objects("analysisruns")]
+            metrics = [
+                metric
+                for status in statuses
+                if status.get("phase") == "Running"
+                for metric in status.get("metricResults", ())
+            ]
+            phases = [
+                each["phase"] for metric in metrics for each in metric.get("measurements", ())
+            ]
+            assert set(phases) <= {"Successful"}, metrics
             return len(phases) >= times
 
         await eventually(look, "the new version is found well", _PATIENCE_SECONDS)

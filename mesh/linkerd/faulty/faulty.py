@@ -49,7 +49,7 @@ class Faulty(grpc.GenericRpcHandler):
             print("sent on", rpc, flush=True)
             return await self._sent_on(rpc, request, context)
 
-        return grpc.unary_unary_rpc_method_handler(answer)  # pyright: ignore[reportUnknownVariableType]  untyped
+        return grpc.unary_unary_rpc_method_handler(answer)  # pyright: ignore[reportUnknownVariableType]  grpc is untyped
 
     async def _sent_on(self, rpc: str, request: bytes, context: Context) -> bytes:
         metadata = tuple(
@@ -57,7 +57,7 @@ class Faulty(grpc.GenericRpcHandler):
             for name, value in context.invocation_metadata() or ()
             if not name.startswith(("grpc-", ":")) and name not in {"user-agent", "te"}
         )
-        method: Any = self._service_itself.unary_unary(rpc)  # pyright: ignore[reportUnknownVariableType]  untyped
+        method: Any = self._service_itself.unary_unary(rpc)  # pyright: ignore[reportUnknownVariableType]  grpc is untyped
         call = method(request, metadata=metadata, timeout=context.time_remaining())
         try:
             reply: bytes = await call

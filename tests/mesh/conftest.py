@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.release import Release, install, uninstall
+from tests.harness.cluster import run
 from tests.harness.customer import Client
 from tests.mesh.istio.mesh import IstioMesh
 from tests.mesh.linkerd.mesh import LinkerdMesh
@@ -20,7 +21,7 @@ from tests.mesh.none.mesh import NoMesh
 
 HERE = Path(__file__).parent
 MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
-_ABSENT = pytest.StashKey[str]()
+_LEFT_OUT = pytest.StashKey[str]()
 
 
 def chosen(config: pytest.Config) -> type[Mesh]:
@@ -42,24 +43,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.option.markexpr != "cluster" or config.option.collectonly or not here:
         return
     if not chosen(config).is_installed():
-        sends_traffic = [item for item in here if "mesh" in getattr(item, "fixturenames", ())]
-        config.stash[_ABSENT] = (
-            f"This cluster has no {chosen(config).name.capitalize()}: "
-            f"the {len(sends_traffic)} tests that send traffic through it are not run."
-        )
-        config.hook.pytest_deselected(items=sends_traffic)
-        items[:] = [item for item in items if item not in sends_traffic]
+        lacking = chosen(config).name.capitalize()
+        need_it = [item for item in here if "mesh" in getattr(item, "fixturenames", ())]
+    elif "rollouts.argoproj.io" not in run("kubectl", "get", "crds", "-o", "name"):
+        lacking = "Argo Rollouts"
+        need_it = [item for item in here if item.get_closest_marker("argo_rollouts")]
+    else:
+        return
+    config.stash[_LEFT_OUT] = (
+        f"This cluster has no {lacking}; tests that need it, and are not run: {len(need_it)}"
+    )
+    config.hook.pytest_deselected(items=need_it)
+    items[:] = [item for item in items if item not in need_it]
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if absent := config.stash.get(_ABSENT, None):
-        terminalreporter.write_line(absent)
+    if line := config.stash.get(_LEFT_OUT, None):
+        terminalreporter.write_line(line)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if _ABSENT in session.config.stash and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+    if _LEFT_OUT in session.config.stash and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
 
 

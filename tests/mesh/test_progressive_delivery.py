@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.crowd import buy_once, buying_during
-from tests.harness.cluster import ROOT, Namespace, run
+from tests.harness.cluster import ROOT, Namespace
 from tests.harness.customer import Client
 from tests.harness.waiting import eventually
 from tests.mesh.meshed import Mesh, takes_effect
@@ -93,11 +93,10 @@ class Rollout:
         self._namespace.kubectl("patch", "rollout", "product-service", *patch)
 
 
+@pytest.mark.argo_rollouts
 @pytest.mark.parametrize("scenario", ["19-progressive-delivery"])
 @shows()
 async def test_a_version_goes_out_by_itself(mesh: Mesh, client: Client, scenario: str) -> None:
-    if "rollouts.argoproj.io" not in run("kubectl", "get", "crds", "-o", "name"):
-        pytest.skip("this cluster has no Argo Rollouts, which would move the weights")
     template = mesh.namespace.object("deployment", "product-service")["spec"]["template"]
 
     def give_back() -> None:

@@ -111,12 +111,16 @@ class End(asyncio.Protocol):
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._early: list[bytes | None] | None = []  # until this end is connected
         self._held: deque[bytes | None] = deque()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._gate.ends.add(self)
+        early, self._early = self._early or [], None
+        for data in early:
+            self.send(data)
 
     def data_received(self, data: bytes) -> None:
         self.peer.send(data)
@@ -129,6 +133,9 @@ class End(asyncio.Protocol):
 
     def send(self, data: bytes | None) -> None:
         """Sends data to this end, or closes it for None, when the gate lets it."""
+        if self._early is not None:
+            self._early.append(data)
+            return
         if self._transport is None:
             return
         if self._gate.is_open and not self._held:
@@ -187,9 +194,7 @@ class CallersEnd(End):
         if self._gate.resets_new:
             self.reset()
             return
-        assert self._transport is not None
-        self._transport.pause_reading()  # until there is somebody to send it to
-        self._opening = asyncio.create_task(self._open_peer(self._transport))
+        self._opening = asyncio.create_task(self._open_peer())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._opening is not None:
@@ -201,11 +206,9 @@ class CallersEnd(End):
         self._gate.counts[TcpFault.RESET] += 1
         super().reset()
 
-    async def _open_peer(self, transport: asyncio.Transport) -> None:
+    async def _open_peer(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: self.peer, LOOPBACK, self._to_port)
         except OSError:  # the proxy behind it is being closed
             self.abort()
-        else:
-            transport.resume_reading()

@@ -208,6 +208,10 @@ class Mesh(ABC):
     def take_back(self) -> None:
         """Leaves the base and nothing else."""
         self.run_steps(f"kubectl apply -k mesh/{self.name}/base")
+        kinds = run("kubectl", "api-resources", "--verbs=list,delete", "-o", "name").split()
+        labelled = ("--all-namespaces", "--selector", "meshmart/scenario", "-o", "name")
+        left = run("kubectl", "get", ",".join(kinds), *labelled)
+        assert not left, left
 
     def run_steps(self, first: str) -> None:
         """The commands in the mesh's README.md of which that one is the first."""

@@ -8,14 +8,18 @@ Needs nothing but what the shop's image holds. Prints a JSON list of [outcome, d
     "failed"    no answer: connection refused or reset, or no route to it
 
 `who` is the record of the service that has answered (services/common/record.py), or empty.
+
+A request has a `method` and a `url`, or a `target` and an `rpc`, or the `database` that is greeted.
 """
 
 import asyncio
 import json
+import struct
 import sys
 from typing import Any
 
 import aiohttp
+import bson
 import grpc.aio
 
 _TIMEOUT_SECONDS = 10.0
@@ -60,6 +64,28 @@ async def rpc(request: dict[str, Any]) -> list[str]:
     return ["answered", status.name, who]
 
 
+async def greet(database: str) -> list[str]:
+    """Says "hello", which MongoDB answers to whoever reaches it."""
+    host, _, port = database.rpartition(":")
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            try:
+                writer.write(_hello())
+                answer = await reader.read(16)
+            finally:
+                writer.close()
+    except (TimeoutError, OSError) as error:
+        return ["failed", repr(error), ""]
+    return ["answered", "", ""] if answer else ["failed", "closed", ""]
+
+
+def _hello() -> bytes:
+    """An OP_MSG of one section: MongoDB Wire Protocol."""
+    body = struct.pack("<ib", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
+    return struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
+
+
 async def main() -> None:
     requests: list[dict[str, Any]] = json.load(sys.stdin)
     limit = asyncio.Semaphore(_AT_ONCE)
@@ -68,6 +94,8 @@ async def main() -> None:
 
         async def send(request: dict[str, Any]) -> list[str]:
             async with limit:
+                if "database" in request:
+                    return await greet(request["database"])
                 return await (rpc(request) if "rpc" in request else http(session, request))
 
         print(json.dumps(await asyncio.gather(*(send(request) for request in requests))))

@@ -49,16 +49,34 @@ async def test_every_caller_and_every_operation(mesh: Mesh, client: Client) -> N
     assert verdicts["answered"] > 50
 
 
+async def test_who_reaches_the_database(in_a_mesh: Mesh) -> None:
+    mongodb = {"database": f"mongodb.{TOPOLOGY.namespace}:27017"}
+    owners = {name for name, service in TOPOLOGY.services.items() if service.database}
+    with in_a_mesh.callees_judge_alone():
+        answers = {
+            caller: in_a_mesh.probe(pod_of(caller), [mongodb])[0] for caller in (*CALLERS, OUTSIDER)
+        }
+    assert {caller for caller, answer in answers.items() if answer.outcome == "answered"} == owners
+    assert {answers[caller].outcome for caller in answers.keys() - owners} == {"failed"}
+
+
+def pod_of(caller: str) -> str:
+    """Where somebody's requests are sent from."""
+    if caller in {STRANGER, OUTSIDER}:
+        return caller
+    return f"deployment/{TOPOLOGY.services[caller].workload}"
+
+
 def judged(mesh: Mesh, token: str) -> tuple[Counter[str], list[str]]:
     """What was to be expected, and a sentence for each request of which something else came."""
     verdicts: Counter[str] = Counter()
     wrong: list[str] = []
     for caller in CALLERS:
-        pod = caller if caller == STRANGER else f"deployment/{TOPOLOGY.services[caller].workload}"
         others = [each for each in operations() if each.callee != caller]
         for with_user in (True, False):
             requests = [request(each, token if with_user else None) for each in others]
-            for each, answer in zip(others, mesh.probe(pod, requests), strict=True):
+            answers = mesh.probe(pod_of(caller), requests)
+            for each, answer in zip(others, answers, strict=True):
                 allowed = mesh.allows(caller, each, user=with_user)
                 expected = "answered" if allowed else "denied"
                 verdicts[expected] += 1

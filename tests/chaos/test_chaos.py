@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from services.order.model import State
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.plan import Incident, Kind, Plan
-from tests.chaos.run import Options, plan_of, run
+from tests.chaos.proxies import Fault, TcpFault
+from tests.chaos.run import Options, Report, plan_of, run
 from tests.harness.mongodb import mongodb_executable
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -17,11 +19,19 @@ _CHECKOUTS = 2000
 _CHECKOUTS_PER_INCIDENT = 20.0
 
 
+def _check(report: Report) -> None:
+    """No promise was broken, although all went wrong that was to, and most customers bought."""
+    print(report)
+    assert report.is_clean
+    assert report.ends[State.CONFIRMED] > report.options.checkouts / 2
+    assert {incident.kind for incident in report.plan.incidents} <= report.incidents.keys()
+    assert {*Fault, TcpFault.RESET, TcpFault.BLACK_HOLE} <= report.requests.keys()
+
+
 async def test_no_promise_is_broken_on_sqlite(tmp_path: Path) -> None:
     options = Options(_CHECKOUTS, seed=1, checkouts_per_incident=_CHECKOUTS_PER_INCIDENT)
     report = await run(options, plan_of(options), tmp_path)
-    print(report)
-    assert report.is_clean
+    _check(report)
 
 
 async def test_no_promise_is_broken_on_mongodb(tmp_path: Path) -> None:
@@ -32,8 +42,7 @@ async def test_no_promise_is_broken_on_mongodb(tmp_path: Path) -> None:
         mongodb_server=mongodb_executable(),
     )
     report = await run(options, plan_of(options), tmp_path)
-    print(report)
-    assert report.is_clean
+    _check(report)
 
 
 def _all_along(kind: Kind, target: str, rate: float) -> tuple[Incident, ...]:
@@ -51,7 +60,7 @@ _INCIDENTS = {
     "guard": (),
 }
 _FOUND = {
-    "idempotency-key": "authorized",
+    "idempotency-key": "authorized by",
     "fence": "its reservation is",
     "resume": "ended working",
     "guard": "less than nothing is there",

@@ -218,7 +218,8 @@ async def test_a_shop_without_faults_has_no_violations(
     journal = Journal("crowd")
     async with MailSink() as sink:
         environment = {"STOCK_FILE": str(stock_file), **sink.environment()}
-        with Shop(tmp_path, "--replicas", "order=2,inventory=2", environment=environment) as shop:
+        replicas = "order=2,inventory=2,notification=2"
+        with Shop(tmp_path, "--replicas", replicas, environment=environment) as shop:
             frontends = [process.url for process in shop.of_service("frontend")]
             numbers: list[int] = []
             await Crowd(

@@ -12,7 +12,7 @@ from services.order.model import Order
 from services.order.model import State as OrderState
 from services.payment.model import State as PaymentState
 from services.shipping.model import State as ShipmentState
-from tests.chaos.checkout import Behaviour
+from tests.chaos.checkout import SCARCE, Behaviour
 from tests.chaos.journal import Asked, Told
 from tests.chaos.made_up_run import World
 from tests.chaos.verdict import history_of, violations
@@ -247,6 +247,19 @@ def _cancelled_by_nobody(world: World) -> str:
     return order.id
 
 
+def _plenty_sold_out(world: World) -> str:
+    order = next(
+        order
+        for order in world.orders.values()
+        if order.reason is not None
+        and order.reason.code == "card-declined"
+        and not {line.product_id for line in order.lines} & set(SCARCE)
+    )
+    assert order.reason is not None
+    reason = order.reason.model_copy(update={"code": "out-of-stock"})
+    return _change(world, order, reason=reason)
+
+
 def _told_confirmed_but_declined(world: World) -> str:
     return _tell(world, world.order_that("card-declined"), state=OrderState.CONFIRMED)
 
@@ -356,6 +369,7 @@ def _mail_without_message(world: World) -> str:
         (_unknown_product_ordered, "a product that does not exist"),
         (_declined_card_paid, "which is always declined"),
         (_cancelled_by_nobody, "nothing explains why it was cancelled"),
+        (_plenty_sold_out, "nothing explains why it was cancelled"),
         (_told_confirmed_but_declined, "its customer was told"),
         (_told_another_reason, "its customer was told"),
         (_told_cancelled_but_confirmed, "its customer was told"),

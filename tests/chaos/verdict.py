@@ -13,15 +13,13 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from services.order.model import BY_CUSTOMER, Order, State
-from tests.chaos.checkout import Checkout
+from tests.chaos.checkout import SCARCE, Checkout
 from tests.chaos.journal import UNDECIDED, Asked, Entry, Journal, Told
 from tests.chaos.mails import Mail
 from tests.harness.customer import ADDRESS
 from tests.harness.invariants import Violation, violations_of, was_confirmed
 from tests.harness.snapshot import Snapshot
 
-# Why an order may be cancelled without anybody's fault.
-_NOBODYS_FAULT = frozenset({"out-of-stock", "checkout-unavailable"})
 _UNDER_WAY = "shipment-under-way"
 
 
@@ -149,7 +147,9 @@ def _unexplained_end(order: Order, entry: Entry, checkout: Checkout) -> Iterator
     if order.state is State.CONFIRMED and checkout.decline_code is not None:
         yield f"it is paid with {checkout.payment_method}, which is always declined"
     if order.state is State.CANCELLED:
-        explained = {*_NOBODYS_FAULT, checkout.decline_code}
+        explained = {"checkout-unavailable", checkout.decline_code}
+        if not checkout.items.keys().isdisjoint(SCARCE):
+            explained.add("out-of-stock")
         if entry.asked_to_cancel:
             explained.add(BY_CUSTOMER)
         if order.reason is None or order.reason.code not in explained:

@@ -15,7 +15,7 @@ import pytest
 from services.common.documents import Documents
 from tests.contract import writer
 from tests.contract.conftest import Database
-from tests.contract.writer import ENTRIES, GONE, REFUSED, THINGS, Entry, Thing, entry_in
+from tests.contract.writer import ENTRIES, GONE, REFUSED, THINGS, Entry, Thing, dies, entry_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,6 +95,7 @@ async def check(database: Database, told: Told) -> None:
         assert entry == entry_in(entry.state, entry.id)
         assert entry.state - told.states.get(entry.id, 0) in {0, 1}
     gone = told.states.keys() - stored.keys()
+    assert all(dies(entry_id) for entry_id in gone)
     assert {told.states[entry_id] for entry_id in gone} <= {GONE - 1, GONE}
     for state in range(1, GONE):
         tagged = await entries.find("tagged", contains=[f"state {state}"], limit=1_000_000)

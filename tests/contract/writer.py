@@ -55,6 +55,11 @@ def entry_in(state: int, entry_id: str) -> Entry:
     return Entry(id=entry_id, state=state, first=mark, filling=_FILLING, tags=[mark], last=mark)
 
 
+def dies(entry_id: str) -> bool:
+    """Whether the entry's writer deletes it in the end: every other one of each writer's."""
+    return int(entry_id.rpartition("-")[2]) % 2 == 0
+
+
 async def buy(url: str, database: str, buyer: str) -> None:
     store = open_store(url, database)
     things = await Documents.open(store, THINGS, Thing)
@@ -80,14 +85,14 @@ async def write(url: str, database: str) -> None:
     async def one_after_another(writer: int) -> None:
         for number in count():
             try:
-                await _live(entries, f"{writer}-{number}", dies=number % 2 == 0)
+                await _live(entries, f"{writer}-{number}")
             except StoreUnavailable:
                 _say(REFUSED)
 
     await asyncio.gather(*(one_after_another(writer) for writer in range(4)))
 
 
-async def _live(entries: Documents[Entry], entry_id: str, *, dies: bool) -> None:
+async def _live(entries: Documents[Entry], entry_id: str) -> None:
     stored = await entries.insert(entry_in(1, entry_id))
     _say(f"{entry_id} 1")
     await entries.replace(stored, entry_in(2, entry_id))
@@ -96,7 +101,7 @@ async def _live(entries: Documents[Entry], entry_id: str, *, dies: bool) -> None
     last = await entries.increment(entry_id, {"state": 1}, put=put)
     assert last is not None
     _say(f"{entry_id} 3")
-    if dies:
+    if dies(entry_id):
         await entries.delete(last)
         _say(f"{entry_id} {GONE}")
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -61,15 +62,21 @@ class Reloading:
 
 @pytest.fixture
 def reloading(tmp_path: Path) -> Generator[Reloading]:
-    ports = Ports({}, any_free=True)
-    reloading = Reloading(tmp_path, ports)
-    yield reloading
-    family = psutil.Process(reloading.process.pid).children(recursive=True)
-    reloading.process.send_signal(signal.SIGTERM)
-    reloading.process.wait(20)
-    _, alive = psutil.wait_procs(family, 5)
-    ports.close()
-    assert not alive, "it left processes behind"
+    with closing(Ports({}, any_free=True)) as ports:
+        reloading = Reloading(tmp_path, ports)
+        yield reloading
+        family = psutil.Process(reloading.process.pid).children(recursive=True)
+        try:
+            reloading.process.send_signal(signal.SIGTERM)
+            reloading.process.wait(20)
+            _, alive = psutil.wait_procs(family, 5)
+            assert not alive, "it left processes behind"
+        finally:
+            reloading.process.kill()
+            reloading.process.wait()
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def test_a_change_starts_it_again_and_a_mistake_waits_for_its_mending(

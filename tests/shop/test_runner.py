@@ -198,11 +198,8 @@ def test_ctrl_c_stops_even_what_hangs(launch_shop: LaunchShop) -> None:
     shop.wait_open()
     shop.pause("product")
 
-    began = time.monotonic()
-    status = shop.stop()
-
-    assert time.monotonic() - began < STOP_SECONDS
-    assert status == 0
+    assert shop.stop() == 0, "it ended by itself: one that hangs too would have been killed"
+    assert "does not stop; killing it" in shop.output
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])

@@ -70,8 +70,16 @@ class Client:
 
 
 @pytest.fixture
-def process(world: World) -> Process:
-    return world.process(order_answer_seconds=0.5)
+def answer_seconds() -> float:
+    return 5.0
+
+
+takes_long = pytest.mark.parametrize("answer_seconds", [0.5])
+
+
+@pytest.fixture
+def process(world: World, answer_seconds: float) -> Process:
+    return world.process(order_answer_seconds=answer_seconds)
 
 
 @pytest.fixture
@@ -135,6 +143,7 @@ async def test_a_refused_order_is_the_error_that_refused_it(
     assert shown.json()["reason"] == {"code": "the-reason", "detail": "As the test says."}
 
 
+@takes_long
 async def test_an_order_that_takes_long_is_accepted(
     client: Client, world: World, process: Process
 ) -> None:
@@ -211,8 +220,10 @@ async def test_an_order_is_cancelled(client: Client) -> None:
     assert (await client.place()).status == 201, "it was placed well under this key"
 
 
+@takes_long
 async def test_a_cancellation_that_takes_long_is_accepted(client: Client, world: World) -> None:
     order_id = (await client.place()).json()["order_id"]
+    await world.finished(order_id)
     held = world.around.hold(Step.REFUND)
     answer = await client.cancel(order_id)
     assert (answer.status, answer.json()["state"]) == (202, "cancelling")

@@ -129,6 +129,7 @@ class TestWaiting:
         world.around.hold(Step.CAPTURE)
         process = world.process()
         stored = await world.begin(process, placed_now())
+        await world.asked_for(Step.CAPTURE)
         order = await process.saga.settled(stored.value.id, 0.1)
         assert order is not None
         assert (order.state, order.step) == (State.WORKING, Step.CAPTURE)
@@ -297,12 +298,13 @@ class TestOutage:
         self, tmp_path: Path
     ) -> None:
         async with a_world(tmp_path, FlakyStore) as world:
-            assert isinstance(world.store, FlakyStore)
+            store = world.store
+            assert isinstance(store, FlakyStore)
             process = world.process("order-1")
             await process.saga.sweep()
-            world.store.fail_at = Step.CAPTURE
+            store.fail_at = Step.CAPTURE
             stored = await world.begin(process, placed_now())
-            await process.saga.settled(stored.value.id, 0.1)
+            await world.when(stored.value.id, lambda _: store.fail_at is None)
             await process.saga.sweep()
             assert (await world.finished(stored.value.id)).state is State.CONFIRMED
 
@@ -387,12 +389,13 @@ class FlakyStore(OrderStore):
 
 async def test_an_order_outlives_an_outage_of_the_database(tmp_path: Path) -> None:
     async with a_world(tmp_path, FlakyStore) as world:
-        assert isinstance(world.store, FlakyStore)
-        world.store.fail_at = Step.CAPTURE
+        store = world.store
+        assert isinstance(store, FlakyStore)
+        store.fail_at = Step.CAPTURE
         process = world.process()
         stored = await world.begin(process, placed_now())
-        order = await process.saga.settled(stored.value.id, 0.1)
-        assert order is not None
+        await world.when(stored.value.id, lambda _: store.fail_at is None)
+        order = await world.order(stored.value.id)
         assert order.step is Step.SHIP, "what happened after it could not be stored"
         await process.saga.sweep()
         assert (await world.finished(stored.value.id)).state is State.CONFIRMED

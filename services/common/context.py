@@ -7,6 +7,7 @@ it must.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Generator, Mapping
@@ -22,6 +23,7 @@ DEADLINE_HEADER = "x-deadline-ms"
 ROUTING_HEADERS = ("canary", "x-user-group", "user-id")
 
 _MAX_HEADER_LENGTH = 128
+_BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1
 
 
 @dataclass(slots=True)
@@ -122,13 +124,14 @@ def from_headers(headers: Mapping[str, str], limit_seconds: float) -> RequestCon
     }
     request_id = headers.get(REQUEST_ID_HEADER)
     authorization = headers.get("authorization", "")
-    scheme, _, token = authorization.partition(" ")
+    scheme, _, credentials = authorization.partition(" ")
+    token = credentials.strip()
     return RequestContext(
         deadline=time.monotonic()
         + min(limit_seconds, _seconds(headers.get(DEADLINE_HEADER), limit_seconds)),
         request_id=request_id if request_id and _is_clean(request_id) else uuid.uuid4().hex,
         routing=routing,
-        token=token.strip() if scheme.lower() == "bearer" and token.strip() else None,
+        token=token if scheme.lower() == "bearer" and _BEARER_TOKEN.fullmatch(token) else None,
     )
 
 

@@ -77,6 +77,10 @@ _KIND_BY_GRPC_STATUS: Mapping[grpc.StatusCode, Kind] = {
     grpc.StatusCode.ALREADY_EXISTS: Kind.CONFLICT,
 }
 
+# The shop's servers add details to every failure. Without any, these are of a connection that broke
+# or of a proxy: whether the call had its effect is not known, as in any outage.
+_OUTAGE_WITHOUT_DETAILS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+
 
 def kind_of_http_status(status: int) -> Kind:
     """The kind of an HTTP error status (400 and up)."""
@@ -87,6 +91,11 @@ def kind_of_http_status(status: int) -> Kind:
 def kind_of_grpc_status(status: grpc.StatusCode) -> Kind:
     """The kind of a gRPC status other than OK."""
     return _KIND_BY_GRPC_STATUS.get(status, Kind.INTERNAL)
+
+
+def kind_of_bare_grpc_status(status: grpc.StatusCode) -> Kind:
+    """The kind of a gRPC status other than OK that came without the shop's details."""
+    return Kind.UNAVAILABLE if status in _OUTAGE_WITHOUT_DETAILS else kind_of_grpc_status(status)
 
 
 class ShopError(Exception):

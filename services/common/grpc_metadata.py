@@ -15,7 +15,13 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from services.common.errors import GRPC_STATUS, Kind, ShopError, kind_of_grpc_status
+from services.common.errors import (
+    GRPC_STATUS,
+    Kind,
+    ShopError,
+    kind_of_bare_grpc_status,
+    kind_of_grpc_status,
+)
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "meshmart"
@@ -43,12 +49,12 @@ def error_from_status(
     code: grpc.StatusCode, message: str, trailing: Iterable[Metadatum], callee: str
 ) -> ShopError:
     """Rebuilds the error that a callee raised, or makes one of a bare status."""
-    kind = kind_of_grpc_status(code)
     for key, value in trailing:
         if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
-            error = _error_in(value, kind)
+            error = _error_in(value, kind_of_grpc_status(code))
             if error is not None:
                 return error
+    kind = kind_of_bare_grpc_status(code)
     if kind is Kind.UNAVAILABLE:  # gRPC's own words name addresses, and these reach customers
         return ShopError(
             kind, f"{callee}-{kind.value}", f"{callee} cannot be reached.", retry_after_seconds=1

@@ -35,10 +35,21 @@ JWKS_CACHE_SECONDS = 300.0
 # A token with an unknown key may be new or forged; forged ones must not become a flood of fetches.
 _REFETCH_SECONDS = 5.0
 _LEEWAY_SECONDS = 5
+# A token's `iat` tells its age, not when it begins to count (RFC 7519 §4.1.6), and a clock may be
+# minutes behind auth's.
+_ISSUED_AHEAD_SECONDS = 300
 
 FetchKeys = Callable[[], Awaitable[Any]]
 
-_CLAIMS = jwt.JWTClaimsRegistry(
+_ISSUED = jwt.JWTClaimsRegistry(leeway=_ISSUED_AHEAD_SECONDS)
+
+
+class _Claims(jwt.JWTClaimsRegistry):
+    def validate_iat(self, value: object) -> None:
+        _ISSUED.validate_iat(value)
+
+
+_CLAIMS = _Claims(
     leeway=_LEEWAY_SECONDS,
     iss={"essential": True, "value": ISSUER},
     aud={"essential": True, "value": AUDIENCE},

@@ -29,8 +29,9 @@ log = get_logger(__name__)
 
 # How long one attempt of a step may take; the edges' own time-outs in the topology are shorter.
 _ATTEMPT_SECONDS = 10.0
-# How long an outage is waited out with the order in hand. Then it is put down, so that it does not
-# keep others from being taken up. With one more pause and attempt this is less than a lease.
+# How long an outage is waited out with the order in hand, counted from the beginning of the first
+# attempt that failed. Then it is put down, so that it does not keep others from being taken up.
+# With one more pause and attempt this is less than a lease.
 _PATIENCE_SECONDS = 4.0
 # How many orders that it has taken up a process drives at once, beside those just placed.
 _MAX_TAKEN_UP = 64
@@ -56,7 +57,7 @@ class _Drive:
     :ivar settled: set once the order has an end state, or is no longer driven here.
     :ivar failures: how often the next thing to do has failed in a row; one more than that when a
         former drive may have tried it already.
-    :ivar outage_since: the monotonic time of the first of these failures.
+    :ivar outage_since: the monotonic time at which the first of these attempts began.
     """
 
     stored: Stored[Order]
@@ -254,13 +255,16 @@ class Saga:
         """Does the one next thing for an order and stores its outcome."""
         order = drive.stored.value
         pause_seconds = 0.0
+        began = time.monotonic()
         try:
             changed = await self._done(order)
         except ShopError as error:
             changed = self._refused(order, error, time.monotonic() - drive.known.since)
             pause_seconds = error.retry_after_seconds or 0.0
         if changed is order:
-            await self._wait_out(drive, pause_seconds)
+            if drive.outage_since is None:
+                drive.outage_since = began
+            await self._wait_out(drive, drive.outage_since, pause_seconds)
             return
         drive.stored = await self._store.save(drive.stored, changed)
         drive.failures, drive.outage_since = 0, None
@@ -293,12 +297,10 @@ class Saga:
         may_wait = known_seconds <= self._settings.order_give_up_seconds
         return model.failed(order, error, now_ms(), may_wait=may_wait)
 
-    async def _wait_out(self, drive: _Drive, pause_seconds: float) -> None:
+    async def _wait_out(self, drive: _Drive, since: float, pause_seconds: float) -> None:
         """Pauses before the next attempt, or puts the order down when the outage lasts."""
         now = time.monotonic()
-        if drive.outage_since is None:
-            drive.outage_since = now
-        if now - drive.outage_since > _PATIENCE_SECONDS:
+        if now - since > _PATIENCE_SECONDS:
             order = drive.stored.value
             drive.known.put_down_at = now
             drive.stored = await self._store.save(drive.stored, model.owned(order, ""))

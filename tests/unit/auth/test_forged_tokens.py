@@ -54,6 +54,13 @@ async def test_the_test_can_make_a_good_token(process: Process) -> None:
     assert (await process.verifier().verify(token)).user_id == "usr_ada"
 
 
+async def test_a_clock_that_is_minutes_behind_auths_does_no_harm(process: Process) -> None:
+    key = await private_key(process)
+    ahead = claims(iat=timedelta(minutes=4))
+    token = jwt.encode({"alg": ALGORITHM, "kid": key.kid}, ahead, key)
+    assert (await process.verifier().verify(token)).user_id == "usr_ada"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -142,8 +142,10 @@ def test_a_proxys_answer_becomes_a_kind(status: int, kind: Kind, body: bytes) ->
         (grpc.StatusCode.CANCELLED, Kind.TIMEOUT),
         (grpc.StatusCode.ALREADY_EXISTS, Kind.CONFLICT),
         (grpc.StatusCode.UNIMPLEMENTED, Kind.INTERNAL),
-        (grpc.StatusCode.UNKNOWN, Kind.INTERNAL),
         (grpc.StatusCode.DATA_LOSS, Kind.INTERNAL),
+        (grpc.StatusCode.PERMISSION_DENIED, Kind.DENIED),
+        (grpc.StatusCode.UNAUTHENTICATED, Kind.UNAUTHENTICATED),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, Kind.THROTTLED),
     ],
 )
 def test_a_bare_grpc_status_becomes_a_kind(code: grpc.StatusCode, kind: Kind) -> None:
@@ -151,12 +153,28 @@ def test_a_bare_grpc_status_becomes_a_kind(code: grpc.StatusCode, kind: Kind) ->
     assert (error.kind, error.code, error.detail) == (kind, f"stock-{kind.value}", "stock: gone.")
 
 
-def test_details_of_another_domain_are_not_ours() -> None:
+OUTAGES = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN]
+
+
+@pytest.mark.parametrize("code", OUTAGES)
+def test_a_connection_that_breaks_is_an_outage(code: grpc.StatusCode) -> None:
+    error = error_from_status(code, "RST_STREAM of 10.0.0.7", (), "stock")
+    assert facts(error) == (
+        Kind.UNAVAILABLE,
+        "stock-unavailable",
+        "stock cannot be reached.",
+        1,
+        {},
+    )
+
+
+@pytest.mark.parametrize("code", OUTAGES)
+def test_details_of_another_domain_are_not_ours(code: grpc.StatusCode) -> None:
     info = any_pb2.Any()
     info.Pack(ErrorInfo(reason="QUOTA", domain="example.com"))
     metadata = ((STATUS_DETAILS_KEY, Status(details=[info]).SerializeToString()),)
-    error = error_from_status(grpc.StatusCode.UNAVAILABLE, "", metadata, "stock")
-    assert error.code == "stock-unavailable"
+    error = error_from_status(code, "", metadata, "stock")
+    assert (error.kind, error.code) == (Kind.UNAVAILABLE, "stock-unavailable")
 
 
 @pytest.mark.parametrize("value", [b"\xff\xff\xff", b"nonsense", "text"])

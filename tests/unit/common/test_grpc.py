@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -271,6 +272,66 @@ async def test_one_that_refuses_is_passed_over(callee: Callee, running: Running)
         for _ in range(6):
             await reserve(edge)
     assert len(callee.seen) == 6
+
+
+class Stranger(grpc.GenericRpcHandler):
+    """Answers each call with a bare status, as a connection that breaks makes gRPC do."""
+
+    def __init__(self, code: grpc.StatusCode) -> None:
+        self.asked = 0
+        self._code = code
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        return grpc.unary_unary_rpc_method_handler(self._refuse)
+
+    async def _refuse(self, _: bytes, call: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        self.asked += 1
+        await call.abort(self._code, "Received RST_STREAM")
+
+
+@asynccontextmanager
+async def answered_by(stranger: Stranger) -> AsyncGenerator[GrpcEdge]:
+    """An edge that leads to a server which is none of the shop's."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((stranger,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with open_channel([f"127.0.0.1:{port}"]) as channel:
+            yield GrpcEdge(EDGE, channel, call_tools())
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+class TestABrokenConnection:
+    async def test_is_an_outage(self, code: grpc.StatusCode) -> None:
+        async with answered_by(Stranger(code)) as edge:
+            for _ in range(5):
+                error = await failure(reserve(edge))
+                assert (error.kind, error.code) == (Kind.UNAVAILABLE, "callee-unavailable")
+                assert error.retry_after_seconds == 1
+            assert not edge.tools.guard("callee").circuit.is_closed
+
+    async def test_is_met_with_the_declared_retries_only(self, code: grpc.StatusCode) -> None:
+        """The call may have had its effect."""
+        stranger = Stranger(code)
+        async with answered_by(stranger) as edge:
+            await failure(reserve(edge))
+            assert stranger.asked == 1
+            await failure(commit(edge))
+            assert stranger.asked == 1 + 3
+
+
+async def test_an_unexpected_error_is_no_outage(callee: Callee, edge: GrpcEdge) -> None:
+    callee.fails(RuntimeError(LEAK))
+    assert (await failure(reserve(edge))).kind is Kind.INTERNAL
+    for _ in range(4):
+        assert (await failure(commit(edge))).kind is Kind.INTERNAL
+    assert len(callee.seen) == 1 + 4, "it is not repeated"
+    assert edge.tools.guard("callee").circuit.is_closed
 
 
 class TestRetries:

@@ -128,12 +128,17 @@ async def test_claims_that_do_not_hold_are_refused(
 
 
 async def test_a_token_of_tomorrow_is_refused_today(verifier: TokenVerifier) -> None:
-    error = await refusal(verifier, token(expires_in=1200, nbf=in_seconds(600)))
-    assert (error.kind, error.code) == (Kind.UNAUTHENTICATED, "invalid-token")
+    for text in (
+        token(expires_in=7200, nbf=in_seconds(240)),
+        token(expires_in=7200, iat=in_seconds(3600)),
+    ):
+        error = await refusal(verifier, text)
+        assert (error.kind, error.code) == (Kind.UNAUTHENTICATED, "invalid-token")
 
 
 async def test_a_clock_that_is_a_little_off_does_no_harm(verifier: TokenVerifier) -> None:
     assert await verifier.verify(token(expires_in=-2))
+    assert await verifier.verify(token(expires_in=1200, iat=in_seconds(240)))
 
 
 def stolen() -> str:

@@ -14,13 +14,13 @@ A request has a `method` and a `url`, or a `target` and an `rpc`, or the `databa
 
 import asyncio
 import json
-import struct
 import sys
 from typing import Any
 
 import aiohttp
-import bson
 import grpc.aio
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
 
 _TIMEOUT_SECONDS = 10.0
 _AT_ONCE = 8
@@ -66,24 +66,16 @@ async def rpc(request: dict[str, Any]) -> list[str]:
 
 async def greet(database: str) -> list[str]:
     """Says "hello", which MongoDB answers to whoever reaches it."""
-    host, _, port = database.rpartition(":")
-    try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            reader, writer = await asyncio.open_connection(host, int(port))
-            try:
-                writer.write(_hello())
-                answer = await reader.read(16)
-            finally:
-                writer.close()
-    except (TimeoutError, OSError) as error:
-        return ["failed", repr(error), ""]
-    return ["answered", "", ""] if answer else ["failed", "closed", ""]
-
-
-def _hello() -> bytes:
-    """An OP_MSG of one section: MongoDB Wire Protocol."""
-    body = struct.pack("<ib", 0, 0) + bson.encode({"hello": 1, "$db": "admin"})
-    return struct.pack("<iiii", 16 + len(body), 1, 0, 2013) + body
+    url = f"mongodb://{database}/?directConnection=true"
+    patience_ms = int(1000 * _TIMEOUT_SECONDS)
+    async with AsyncMongoClient[dict[str, Any]](
+        url, serverSelectionTimeoutMS=patience_ms
+    ) as client:
+        try:
+            await client.admin.command("hello")
+        except PyMongoError as error:
+            return ["failed", repr(error), ""]
+    return ["answered", "", ""]
 
 
 async def main() -> None:

@@ -217,7 +217,11 @@ async def test_a_shop_without_faults_has_no_violations(
     stock_file.write_text(yaml.safe_dump(initial_stock(_CHECKOUTS)), encoding="utf-8")
     journal = Journal("crowd")
     async with MailSink() as sink:
-        environment = {"STOCK_FILE": str(stock_file), **sink.environment()}
+        environment = {
+            "STOCK_FILE": str(stock_file),
+            "SHIPPING_STEP_SECONDS": "1",
+            **sink.environment(),
+        }
         replicas = "order=2,inventory=2,notification=2"
         with Shop(tmp_path, "--replicas", replicas, environment=environment) as shop:
             frontends = [process.url for process in shop.of_service("frontend")]

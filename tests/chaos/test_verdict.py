@@ -163,6 +163,14 @@ def _shipped_although_cancelled(world: World) -> str:
     return order_id
 
 
+def _not_delivered(world: World) -> str:
+    order_id = world.order_that("confirmed").id
+    world.shipments[order_id] = world.shipments[order_id].model_copy(
+        update={"state": ShipmentState.OUT_FOR_DELIVERY}
+    )
+    return order_id
+
+
 def _message_missing(world: World) -> str:
     order_id = world.order_that("confirmed").id
     del world.messages[f"{order_id}:confirmed"]
@@ -357,6 +365,7 @@ def _mail_without_message(world: World) -> str:
         (_money_set_aside, "still holds 100 cents"),
         (_not_shipped, "its shipment is None"),
         (_shipped_although_cancelled, "its shipment is dispatched"),
+        (_not_delivered, "its parcel got no further than out-for-delivery"),
         (_message_missing, "its messages are"),
         (_message_twice, "its messages are"),
         (_delivery_not_told, "its messages are"),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from services.order.model import BY_CUSTOMER, Order, State
+from services.shipping.model import State as ShipmentState
 from tests.chaos.checkout import SCARCE, Checkout
 from tests.chaos.journal import UNDECIDED, Asked, Entry, Journal, Told
 from tests.chaos.mails import Mail
@@ -52,6 +53,9 @@ def violations(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(entry.order_id, what)
     for order_id in snapshot.orders.keys() - journal.entries.keys():
         yield Violation(order_id, "nobody has asked for this order")
+    for shipment in snapshot.shipments.values():
+        if shipment.state not in {ShipmentState.DELIVERED, ShipmentState.CANCELLED}:
+            yield Violation(shipment.id, f"its parcel got no further than {shipment.state}")
     if evidence.mails is not None:
         yield from _mail_violations(snapshot, evidence.mails)
 

@@ -389,7 +389,11 @@ class TestShop:
                 proxies.point_at(shop.processes())
                 customer = await Customer.register(Client(http, proxies.url))
                 await customer.bought({"oak-serving-board": 1})
-                assert await customer.inbox()
+
+                async def is_told() -> bool:
+                    return bool(await customer.inbox())
+
+                await eventually(is_told, "the customer is told")
             finally:
                 await asyncio.to_thread(shop.stop)
 

@@ -52,6 +52,11 @@ def _change_payment(world: World, order_id: str, state: PaymentState) -> str:
     return order_id
 
 
+def _change_shipment(world: World, order_id: str, state: ShipmentState) -> str:
+    world.shipments[order_id] = world.shipments[order_id].model_copy(update={"state": state})
+    return order_id
+
+
 def _tell(
     world: World,
     order: Order,
@@ -156,19 +161,12 @@ def _not_shipped(world: World) -> str:
 
 
 def _shipped_although_cancelled(world: World) -> str:
-    order_id = world.order_that(_BY_CUSTOMER).id
-    world.shipments[order_id] = world.shipments[order_id].model_copy(
-        update={"state": ShipmentState.DISPATCHED}
-    )
-    return order_id
+    return _change_shipment(world, world.order_that(_BY_CUSTOMER).id, ShipmentState.DISPATCHED)
 
 
 def _not_delivered(world: World) -> str:
     order_id = world.order_that("confirmed").id
-    world.shipments[order_id] = world.shipments[order_id].model_copy(
-        update={"state": ShipmentState.OUT_FOR_DELIVERY}
-    )
-    return order_id
+    return _change_shipment(world, order_id, ShipmentState.OUT_FOR_DELIVERY)
 
 
 def _message_missing(world: World) -> str:

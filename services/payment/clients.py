@@ -74,11 +74,17 @@ class IntentStatus(StrEnum):
     OTHER = "other"
 
 
+# What holds money of a customer's, or took it.
+HOLDS_MONEY = frozenset({IntentStatus.AUTHORIZED, IntentStatus.CAPTURED})
+
+
 class Intent(NamedTuple):
     """A payment intent as the shop needs it."""
 
     id: str
     status: IntentStatus
+    amount_cents: int = 0
+    currency: str = "EUR"
 
 
 class Sighting(NamedTuple):
@@ -154,30 +160,36 @@ class Stripe:
         )
         return _intent(answer)
 
-    async def find(self, payment: Payment) -> Intent | None:
-        """Looks for the intent of a payment whose answer was lost for good.
+    async def find(self, order_id: str) -> Intent | None:
+        """Returns the intent of an order, one that holds or took money before one that was voided.
 
-        One that is found too late, by a search that lags more than it should, is a stray: see
-        :mod:`.reconciliation`.
+        For a payment whose answer, or whose document, is lost. One that is found too late, by a
+        search that lags more than it should, is a stray: see :mod:`.reconciliation`.
         """
         intents = self._client.v1.payment_intents
-        query = f"metadata['order_id']:{json.dumps(payment.id)}"
+        query = f"metadata['order_id']:{json.dumps(order_id)}"
         known = await self._call(
             "GET /v1/payment_intents/search", intents.search_async({"query": query})
         )
+        voided: Intent | None = None
         for found in known.data:
             intent = await self.retrieve(found.id)  # the search may be behind here too
-            if intent.status is not IntentStatus.OTHER:  # one that was declined is none
+            if intent.status in HOLDS_MONEY:
                 return intent
+            if intent.status is IntentStatus.CANCELLED:
+                voided = intent
         newest_seconds = await self.newest_seconds()
         if newest_seconds is None:
-            return None
+            return voided
         async with aclosing(self.created(newest_seconds - _SEARCH_LAG_SECONDS)) as sightings:
             async for sighting in sightings:
-                intent = sighting.intent
-                if sighting.order_id == payment.id and intent.status is not IntentStatus.OTHER:
-                    return intent
-        return None
+                if sighting.order_id != order_id:
+                    continue
+                if sighting.intent.status in HOLDS_MONEY:
+                    return sighting.intent
+                if sighting.intent.status is IntentStatus.CANCELLED:
+                    voided = sighting.intent
+        return voided
 
     async def newest_seconds(self) -> int | None:
         """When the newest intent was created, by Stripe's clock."""
@@ -273,9 +285,8 @@ class Stripe:
 
 def _intent(intent: stripe.PaymentIntent) -> Intent:
     known = {status.value for status in IntentStatus}
-    return Intent(
-        intent.id, IntentStatus(intent.status) if intent.status in known else IntentStatus.OTHER
-    )
+    status = IntentStatus(intent.status) if intent.status in known else IntentStatus.OTHER
+    return Intent(intent.id, status, intent.amount, intent.currency.upper())
 
 
 def _translated(error: stripe.StripeError) -> ShopError:

@@ -113,3 +113,21 @@ def fence(order_id: str, created_ms: int) -> Payment:
         state=State.VOIDED,
         created_ms=created_ms,
     )
+
+
+def recovered(
+    order_id: str, intent_id: str, amount_cents: int, currency: str, created_ms: int
+) -> Payment:
+    """Returns the payment of an intent that Stripe has and the store does not know any more, since
+    it was restored from a copy that is older. Whose it is and how it was paid is not known.
+    """
+    return Payment(
+        id=order_id,
+        user_id="",
+        amount_cents=amount_cents,
+        currency=currency,
+        payment_method="",
+        state=State.AUTHORIZED,
+        created_ms=created_ms,
+        intent_id=intent_id,
+    )

@@ -25,7 +25,14 @@ from services.common.lease import LeaseWatch
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.payment import model
-from services.payment.clients import Intent, IntentStatus, Sighting, Stripe, StripeError
+from services.payment.clients import (
+    HOLDS_MONEY,
+    Intent,
+    IntentStatus,
+    Sighting,
+    Stripe,
+    StripeError,
+)
 from services.payment.model import Declined, Payment, State
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
@@ -45,8 +52,6 @@ _OVERLAP_SECONDS = 120
 # How long a request may reasonably be under way. Only politeness rests on it, no promise.
 _QUIET_SECONDS = 20.0
 _BATCH = 100
-
-_HOLDS_MONEY = frozenset({IntentStatus.AUTHORIZED, IntentStatus.CAPTURED})
 
 
 class Reconciliation:
@@ -125,7 +130,7 @@ class Reconciliation:
         async with aclosing(self._stripe.created(from_seconds, before_seconds)) as sightings:
             async for sighting in sightings:
                 intent = sighting.intent
-                if intent.status in _HOLDS_MONEY and intent.id not in self._settled:
+                if intent.status in HOLDS_MONEY and intent.id not in self._settled:
                     batch.append(sighting)
                 if len(batch) == _BATCH:
                     waiting += await self._settle(batch)
@@ -147,8 +152,7 @@ class Reconciliation:
     async def _settle_one(self, sighting: Sighting, stored: Stored[Payment] | None) -> bool:
         intent = sighting.intent
         if stored is None:
-            # Every payment is stored before its intent is asked for: somebody else's.
-            log.info("intent.foreign", intent_id=intent.id, order_id=sighting.order_id)
+            self._report_unknown(sighting)
             return True
         payment = stored.value
         if payment.intent_id == intent.id:
@@ -159,6 +163,19 @@ class Reconciliation:
         if payment.state is State.AUTHORIZING:
             return await self._adopt(stored, intent)
         return await self._give_back(payment, intent)
+
+    def _report_unknown(self, sighting: Sighting) -> None:
+        """Every payment is stored before its intent is asked for. So an intent without one is
+        somebody else's; or it is ours, and the store is a copy from before it. That cannot be told
+        apart here where two shops share a Stripe account, so the intent is left alone: the next
+        request of its order takes it on, if it is ours.
+        """
+        intent_id, order_id = sighting.intent.id, sighting.order_id
+        if order_id is None or not order_id.startswith("ord_"):
+            log.info("intent.foreign", intent_id=intent_id, order_id=order_id)
+            return
+        self._strays.labels("unknown").inc()
+        log.error("intent.unknown", intent_id=intent_id, order_id=order_id)
 
     async def _adopt(self, stored: Stored[Payment], intent: Intent) -> bool:
         try:

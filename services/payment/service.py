@@ -1,5 +1,11 @@
 """What the payment service does: authorize, capture, cancel. Each can be repeated, in any process,
 and changes nothing more.
+
+A payment that is not in the store may be at Stripe all the same: the store may be a copy from
+before it was made. So a capture or a cancellation of an unknown payment asks Stripe for an intent
+of that order first. An authorization need not: it is asked for under the key that the lost payment
+had, for which Stripe returns the same intent for at least 24 hours
+(https://docs.stripe.com/api/idempotent_requests), longer than an order waits for one.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ from services.common.errors import Kind, ShopError
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.payment import model
-from services.payment.clients import Intent, IntentStatus, Stripe, StripeError
+from services.payment.clients import HOLDS_MONEY, Intent, IntentStatus, Stripe, StripeError
 from services.payment.model import Declined, Payment, Refusal, State
 from services.payment.store import PaymentStore
 
@@ -29,6 +35,11 @@ class Payments:
         self._store = store
         self._stripe = stripe
         self._outcomes = metrics.counter("payments", "Payments that reached a state.", ("state",))
+        self._recovered = metrics.counter(
+            "payments_recovered",
+            "Payments that Stripe has and the store had lost, by the request that found them.",
+            ("request",),
+        )
 
     async def authorize(
         self, *, order_id: str, user_id: str, amount_cents: int, currency: str, payment_method: str
@@ -101,7 +112,9 @@ class Payments:
         return await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
 
     async def _capture(self, order_id: str) -> Payment:
-        stored = await self._existing(order_id)
+        stored = await self._store.get(order_id) or await self._recover(order_id, "capture")
+        if stored is None:
+            raise ShopError(Kind.CONFLICT, "not-authorized", "This order has no payment.")
         payment = stored.value
         if payment.state is State.CAPTURED:
             return payment
@@ -132,7 +145,7 @@ class Payments:
         )
 
     async def _cancel(self, order_id: str) -> Payment:
-        stored = await self._store.get(order_id)
+        stored = await self._store.get(order_id) or await self._recover(order_id, "cancel")
         if stored is None:
             stored = await self._store.add(model.fence(order_id, now_ms())) or await self._existing(
                 order_id
@@ -166,7 +179,7 @@ class Payments:
         except StripeError:
             # Stripe repeats this answer for this key. Either the intent exists all the same, or a
             # new key is due.
-            found = await self._stripe.find(payment)
+            found = await self._stripe.find(payment.id)
             if found is None:
                 await self._save(stored, {"attempt": payment.attempt + 1})
                 raise
@@ -176,6 +189,27 @@ class Payments:
         return await self._stripe.retrieve(
             intent.id
         )  # the answer may be a replay, older than the capture
+
+    async def _recover(self, order_id: str, request: str) -> Stored[Payment] | None:
+        """The payment of an order as Stripe knows it, stored again; None where Stripe has none
+        either.
+
+        :raises ShopError: UNAVAILABLE when Stripe cannot be asked. Nothing is concluded then.
+        """
+        intent = await self._stripe.find(order_id)
+        if intent is None or intent.status not in HOLDS_MONEY:
+            return None
+        payment = model.recovered(
+            order_id, intent.id, intent.amount_cents, intent.currency, now_ms()
+        )
+        stored = await self._store.add(payment)
+        if stored is None:
+            return await self._existing(order_id)
+        self._recovered.labels(request).inc()
+        log.error(
+            "payment.was_lost", order_id=order_id, intent_id=intent.id, status=intent.status.value
+        )
+        return stored
 
     async def _existing(self, order_id: str) -> Stored[Payment]:
         stored = await self._store.get(order_id)

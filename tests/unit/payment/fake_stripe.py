@@ -10,6 +10,8 @@ from services.common.errors import Kind, ShopError
 from services.payment.clients import Intent, IntentStatus, Sighting, Stripe, StripeError
 from services.payment.model import Declined, Payment, Refusal
 
+AMOUNT_CENTS = 2500
+
 
 def away() -> ShopError:
     """Stripe cannot be reached; whether the request had an effect is not known."""
@@ -113,11 +115,11 @@ class FakeStripe(Stripe):
             sighting = Intent(intent_id, intent.status)
             yield Sighting(sighting, intent.order_id, intent.created_seconds)
 
-    async def find(self, payment: Payment) -> Intent | None:
+    async def find(self, order_id: str) -> Intent | None:
         await self._begin("find")
         for intent_id, intent in self.intents.items():
-            if intent.order_id == payment.id:
-                return Intent(intent_id, intent.status)
+            if intent.order_id == order_id:
+                return Intent(intent_id, intent.status, AMOUNT_CENTS)
         return None
 
     async def retrieve(self, intent_id: str) -> Intent:

@@ -146,6 +146,15 @@ class TestOwnIntents:
         assert shop.statuses == [IntentStatus.AUTHORIZED] * 2
         assert shop.strays == {}
 
+    async def test_that_the_store_has_lost_are_counted_and_wait_for_their_order(
+        self, shop: Shop
+    ) -> None:
+        shop.stripe.put(ORDER, IntentStatus.CAPTURED)
+        await shop.rounds(3)
+        assert shop.statuses == [IntentStatus.CAPTURED]
+        assert shop.strays == {"unknown": 1}
+        assert (await shop.payments.cancel(ORDER)).state is State.REFUNDED
+
 
 class TestLostAnswers:
     async def test_are_taken_on(self, shop: Shop) -> None:

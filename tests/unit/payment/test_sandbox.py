@@ -254,10 +254,10 @@ async def test_an_authorization_is_found_among_many(payments: Payments, stripe: 
         await asyncio.gather(
             *(authorize(payments, order_id=f"other_{n}") for n in range(first, first + 20))
         )
-    found = await stripe.find(wanted)
+    found = await stripe.find(wanted.id)
     assert found is not None
     assert found.id == wanted.intent_id
-    assert await stripe.find(wanted.model_copy(update={"id": "ord_unknown"})) is None
+    assert await stripe.find("ord_unknown") is None
 
 
 async def test_an_authorization_is_found_before_the_search_knows_it(
@@ -270,7 +270,7 @@ async def test_an_authorization_is_found_before_the_search_knows_it(
         return []
 
     monkeypatch.setattr(Books, "intents_with", finds_nothing)
-    found = await stripe.find(wanted)
+    found = await stripe.find(wanted.id)
     assert found is not None
     assert found.id == wanted.intent_id
 

@@ -218,7 +218,7 @@ class TestCancel:
         for late in (authorize(payments), payments.capture(ORDER)):
             error = await failure(late)
             assert (error.kind, error.code) == (Kind.CONFLICT, "payment-closed")
-        assert stripe.asked == []
+        assert stripe.asked == ["find"]
 
     @pytest.mark.parametrize("end", [State.VOIDED, State.REFUNDED])
     async def test_closes_a_payment_for_good(self, payments: Payments, end: State) -> None:
@@ -313,6 +313,61 @@ class TestCancel:
         assert (await failure(payments.cancel(ORDER))).code == "resource-missing"
         assert await state(store) is State.CANCELLING
         assert (await payments.cancel(ORDER)).state is State.VOIDED
+
+
+class TestARestoredStore:
+    """The store is a copy from before the payment; Stripe is not."""
+
+    @pytest.fixture
+    def metrics(self) -> Metrics:
+        return Metrics()
+
+    @pytest.fixture
+    def payments(self, store: PaymentStore, stripe: FakeStripe, metrics: Metrics) -> Payments:
+        return Payments(store, stripe, metrics)
+
+    @pytest.mark.parametrize(
+        ("held", "end"),
+        [(IntentStatus.AUTHORIZED, State.VOIDED), (IntentStatus.CAPTURED, State.REFUNDED)],
+    )
+    async def test_gives_the_money_back_all_the_same(
+        self,
+        payments: Payments,
+        stripe: FakeStripe,
+        metrics: Metrics,
+        held: IntentStatus,
+        end: State,
+    ) -> None:
+        intent_id = stripe.put(ORDER, held)
+        payment = await payments.cancel(ORDER)
+        assert (payment.state, payment.intent_id, payment.amount_cents) == (end, intent_id, 2500)
+        intent = stripe.intents[intent_id]
+        assert intent.refunded or intent.status is IntentStatus.CANCELLED
+        assert 'payments_recovered_total{request="cancel"} 1.0' in metrics.exposition().decode()
+
+    async def test_concludes_nothing_while_stripe_is_away(
+        self, payments: Payments, stripe: FakeStripe, store: PaymentStore
+    ) -> None:
+        stripe.put(ORDER, IntentStatus.CAPTURED)
+        stripe.before["find"] = away()
+        assert (await failure(payments.cancel(ORDER))).kind is Kind.UNAVAILABLE
+        assert await store.get(ORDER) is None
+        assert (await payments.cancel(ORDER)).state is State.REFUNDED
+
+    @pytest.mark.parametrize("held", [IntentStatus.AUTHORIZED, IntentStatus.CAPTURED])
+    async def test_charges_what_was_authorized(
+        self, payments: Payments, stripe: FakeStripe, held: IntentStatus
+    ) -> None:
+        stripe.put(ORDER, held)
+        assert (await payments.capture(ORDER)).state is State.CAPTURED
+        assert statuses(stripe) == [IntentStatus.CAPTURED]
+
+    async def test_has_nothing_to_give_back_of_what_was_voided(
+        self, payments: Payments, stripe: FakeStripe
+    ) -> None:
+        stripe.put(ORDER, IntentStatus.CANCELLED)
+        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert stripe.asked == ["find"]
 
 
 async def test_a_payment_is_shown_to_its_owner_only(payments: Payments) -> None:

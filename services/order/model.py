@@ -64,6 +64,10 @@ _UNDO_FROM: Mapping[Step, Step] = {
     Step.CAPTURE: Step.RECALL,
 }
 
+# Where a paid order begins again when a later step is refused: with what makes that step possible.
+# Every effect is keyed, so what still stands is not done a second time.
+_BEGIN_AGAIN_FROM: Mapping[Step, Step] = {Step.COMMIT: Step.RESERVE, Step.DISPATCH: Step.SHIP}
+
 # Once the capture may have happened, an outage is waited out: the customer has paid.
 _MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 
@@ -126,6 +130,10 @@ class Order(_Document):
     `owner` names the process that drives the order; nobody does while it is empty. Every change of
     the document renews the owner's lease (see :mod:`services.common.lease`).
 
+    `begun_again` says that the order was captured and then met a final refusal, since a store was
+    restored from an older copy: it goes through earlier steps once more. A second refusal turns it
+    back, with everything to undo, the charge included.
+
     `open_since_ms` is absent once the order is settled and its customer told, so that the index on
     it holds just the unfinished ones. `undelivered` has the events that `notification` refused.
     """
@@ -145,6 +153,7 @@ class Order(_Document):
     step: Step | None = Step.RESERVE
     reason: Reason | None = None
     owner: str = ""
+    begun_again: bool = False
     open_since_ms: int | None = None
     events: tuple[Event, ...] = ()
     undelivered: tuple[Event, ...] = ()
@@ -220,7 +229,7 @@ def failed(order: Order, error: ShopError, now_ms: int, *, may_wait: bool) -> Or
             return _recall_refused(order, error, now_ms)
         return order
     if may_succeed_later(error):
-        if may_wait or order.step not in _MAY_GIVE_UP:
+        if may_wait or order.begun_again or order.step not in _MAY_GIVE_UP:
             return order
         gave_up = ShopError(
             Kind.UNAVAILABLE,
@@ -229,9 +238,20 @@ def failed(order: Order, error: ShopError, now_ms: int, *, may_wait: bool) -> Or
             "You were not charged.",
         )
         return _turned_back(order, gave_up, now_ms)
-    if order.step not in _UNDO_FROM:
-        return order  # paid: there is no way back that the customer did not ask for
+    if order.step in _BEGIN_AGAIN_FROM and not order.begun_again:
+        return _begun_again(order, error, now_ms)
     return _turned_back(order, error, now_ms)
+
+
+def is_alarming(order: Order, error: ShopError) -> bool:
+    """Whether a step was refused for good that should not be: one of a paid order, or an undo. Then
+    a store has lost what another one rests on, and a person must look.
+    """
+    if may_succeed_later(error) or order.step is None:
+        return False
+    if order.step is Step.RECALL and error.kind is Kind.CONFLICT:
+        return False  # the parcel is on its way
+    return order.begun_again or order.step in _BEGIN_AGAIN_FROM or order.step in BACKWARD
 
 
 def cancelled_by_customer(order: Order, now_ms: int) -> Order:
@@ -294,15 +314,28 @@ def _closed_if_done(order: Order) -> Order:
     return order
 
 
+def _begun_again(order: Order, error: ShopError, now_ms: int) -> Order:
+    assert order.step is not None
+    what = f"{order.step.value} refused: {error.code}; begun again"
+    return order.model_copy(
+        update={
+            "step": _BEGIN_AGAIN_FROM[order.step],
+            "begun_again": True,
+            "history": (*order.history, Moment(at_ms=now_ms, what=what)),
+        }
+    )
+
+
 def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
     assert order.step is not None
-    reason = Reason(
-        kind=error.kind, code=error.code, detail=error.detail, fields=dict(error.fields)
-    )
+    detail = error.detail
+    if order.begun_again:
+        detail += " You are not charged: your payment goes back to your card."
+    reason = Reason(kind=error.kind, code=error.code, detail=detail, fields=dict(error.fields))
     return order.model_copy(
         update={
             "state": State.CANCELLING,
-            "step": _UNDO_FROM[order.step],
+            "step": Step.RECALL if order.begun_again else _UNDO_FROM[order.step],
             "reason": reason,
             "history": (
                 *order.history,

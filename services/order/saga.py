@@ -101,6 +101,11 @@ class Saga:
         self._undelivered = metrics.counter(
             "order_events_undelivered", "Events that notification refused for good.", ("kind",)
         )
+        self._final_refusals = metrics.counter(
+            "order_final_refusals",
+            "Final refusals where there should be none: of a step of a paid order, or of an undo.",
+            ("step",),
+        )
         self._driven: dict[str, _Drive] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._drive_ended = asyncio.Event()
@@ -295,7 +300,17 @@ class Saga:
             log.error("order.event_undeliverable", event_id=event.id, reason=error.detail)
             return model.undeliverable(order)
         may_wait = known_seconds <= self._settings.order_give_up_seconds
-        return model.failed(order, error, now_ms(), may_wait=may_wait)
+        changed = model.failed(order, error, now_ms(), may_wait=may_wait)
+        if model.is_alarming(order, error):
+            self._final_refusals.labels(doing).inc()
+            log.error(
+                "order.refused_for_good",
+                order_id=order.id,
+                step=doing,
+                code=error.code,
+                goes_on_with=changed.step,
+            )
+        return changed
 
     async def _wait_out(self, drive: _Drive, since: float, pause_seconds: float) -> None:
         """Pauses before the next attempt, or puts the order down when the outage lasts."""

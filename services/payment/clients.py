@@ -63,6 +63,10 @@ _PLAIN_DECLINE = (
 )
 
 
+# https://docs.stripe.com/api/refunds/object#refund_object-status
+_FAILED_REFUNDS = frozenset({"failed", "canceled"})
+
+
 class IntentStatus(StrEnum):
     """What the shop tells apart of an intent's status
     (https://docs.stripe.com/payments/paymentintents/lifecycle).
@@ -96,6 +100,28 @@ class Sighting(NamedTuple):
     intent: Intent
     order_id: str | None
     created_seconds: int
+
+
+class GivenBack(StrEnum):
+    """How a give-back ended. The last two are final: asking Stripe again changes nothing.
+
+    DISPUTED: the customer's bank takes the charge back, so a refund would pay twice
+    (https://docs.stripe.com/disputes). FAILED: the card takes no refund, and the money is in the
+    shop's balance again (https://docs.stripe.com/refunds#failed-refunds): a person pays it back
+    another way.
+    """
+
+    VOIDED = "voided"
+    REFUNDED = "refunded"
+    DISPUTED = "disputed"
+    FAILED = "refund_failed"
+
+
+# Why Stripe refuses a refund for good (https://docs.stripe.com/error-codes).
+_ENDS_OF_A_REFUND: Mapping[str, GivenBack] = {
+    "charge-already-refunded": GivenBack.REFUNDED,
+    "charge-disputed": GivenBack.DISPUTED,
+}
 
 
 class StripeError(ShopError):
@@ -240,30 +266,33 @@ class Stripe:
         )
         return _intent(answer)
 
-    async def refund(self, intent_id: str) -> None:
-        """Pays the whole charge back. Declined when it was paid back already."""
-        await self._call(
+    async def refund(self, intent_id: str) -> GivenBack:
+        """Pays the whole charge back: REFUNDED, also while the bank is still at it, or FAILED.
+
+        :raises Declined: it was paid back already, or the charge is disputed.
+        """
+        answer = await self._call(
             "POST /v1/refunds",
             self._client.v1.refunds.create_async({"payment_intent": intent_id}),
         )
+        return GivenBack.FAILED if answer.status in _FAILED_REFUNDS else GivenBack.REFUNDED
 
-    async def give_back(self, intent: Intent) -> IntentStatus:
+    async def give_back(self, intent: Intent) -> GivenBack:
         """Voids what is set aside, or pays back what was charged, whichever is needed by then.
 
-        :returns: CANCELLED when it was voided, CAPTURED when it was paid back, now or before.
+        :returns: how it ended, now or before.
         :raises StripeError: it changed under our hands again and again.
         """
         for _ in range(_GIVE_BACK_ROUNDS):
             if intent.status is IntentStatus.CANCELLED:
-                return intent.status
+                return GivenBack.VOIDED
             try:
                 if intent.status is IntentStatus.CAPTURED:
-                    await self.refund(intent.id)
-                    return intent.status
+                    return await self.refund(intent.id)
                 intent = await self.void(intent.id)
             except Declined as refused:
-                if refused.code == "charge-already-refunded":
-                    return IntentStatus.CAPTURED
+                if refused.code in _ENDS_OF_A_REFUND:
+                    return _ENDS_OF_A_REFUND[refused.code]
                 intent = await self.retrieve(intent.id)  # a late capture, or somebody else's void
         raise StripeError
 

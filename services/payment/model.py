@@ -32,9 +32,15 @@ class State(StrEnum):
     CANCELLING = "cancelling"
     VOIDED = "voided"
     REFUNDED = "refunded"
+    # Ends as well. The bank takes the charge back, so that the shop must not; and the card takes no
+    # refund, so that a person pays the money back another way.
+    DISPUTED = "disputed"
+    REFUND_FAILED = "refund_failed"
 
 
-CLOSED = frozenset({State.CANCELLING, State.VOIDED, State.REFUNDED})
+# What a cancellation ends in.
+CANCELLED = frozenset({State.VOIDED, State.REFUNDED, State.DISPUTED, State.REFUND_FAILED})
+CLOSED = CANCELLED | {State.CANCELLING}
 # A request that learns the payment's intent may be under way.
 INTENT_OPEN = frozenset({State.AUTHORIZING, State.CANCELLING})
 
@@ -93,6 +99,13 @@ class Declined(ShopError):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.kind, refusal.code, refusal.detail)
         self.refusal = refusal
+
+
+def is_same(payment: Payment, wanted: Payment) -> bool:
+    """Whether a payment is the one that is asked for. How a recovered one was paid is not known."""
+    return (payment.amount_cents, payment.currency) == (wanted.amount_cents, wanted.currency) and (
+        payment.payment_method in {wanted.payment_method, ""}
+    )
 
 
 def closed() -> ShopError:

@@ -28,7 +28,6 @@ from services.payment import model
 from services.payment.clients import (
     HOLDS_MONEY,
     Intent,
-    IntentStatus,
     Sighting,
     Stripe,
     StripeError,
@@ -188,11 +187,10 @@ class Reconciliation:
 
     async def _give_back(self, payment: Payment, intent: Intent) -> bool:
         try:
-            given_back = await self._stripe.give_back(intent)
+            end = (await self._stripe.give_back(intent)).value
         except (Declined, StripeError):  # of this intent; others must not wait for it
             log.exception("intent.stays", order_id=payment.id, intent_id=intent.id)
             return False
-        end = "voided" if given_back is IntentStatus.CANCELLED else "refunded"
         self._strays.labels(end).inc()
         log.warning(
             "intent.stray", order_id=payment.id, state=payment.state, intent_id=intent.id, end=end

@@ -18,11 +18,25 @@ from services.common.errors import Kind, ShopError
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.payment import model
-from services.payment.clients import HOLDS_MONEY, Intent, IntentStatus, Stripe, StripeError
+from services.payment.clients import (
+    HOLDS_MONEY,
+    GivenBack,
+    Intent,
+    IntentStatus,
+    Stripe,
+    StripeError,
+)
 from services.payment.model import Declined, Payment, Refusal, State
 from services.payment.store import PaymentStore
 
 log = get_logger(__name__)
+
+_ENDS = {
+    GivenBack.VOIDED: State.VOIDED,
+    GivenBack.REFUNDED: State.REFUNDED,
+    GivenBack.DISPUTED: State.DISPUTED,
+    GivenBack.FAILED: State.REFUND_FAILED,
+}
 
 # How often a request begins again because another one for the same payment was quicker.
 _ROUNDS = 5
@@ -70,7 +84,11 @@ class Payments:
         return await _insisted(lambda: self._capture(order_id))
 
     async def cancel(self, order_id: str) -> Payment:
-        """Voids or refunds, whichever the payment needs, and closes it for whatever comes late."""
+        """Voids or refunds, whichever the payment needs, and closes it for whatever comes late.
+
+        A refund that Stripe refuses for good ends the payment, too: as DISPUTED or REFUND_FAILED.
+        `payments_total` counts these, and each is an error in the log, since a person must look.
+        """
         return await _insisted(lambda: self._cancel(order_id))
 
     async def adopt(self, stored: Stored[Payment], intent_id: str) -> None:
@@ -92,11 +110,7 @@ class Payments:
         payment = stored.value
         if payment.state in model.CLOSED:
             raise model.closed()
-        if (payment.amount_cents, payment.currency, payment.payment_method) != (
-            wanted.amount_cents,
-            wanted.currency,
-            wanted.payment_method,
-        ):
+        if not model.is_same(payment, wanted):
             raise ShopError(
                 Kind.INVALID, "payment-differs", "This order has another payment already."
             )
@@ -151,7 +165,7 @@ class Payments:
                 order_id
             )
         payment = stored.value
-        if payment.state in {State.VOIDED, State.REFUNDED}:
+        if payment.state in model.CANCELLED:
             return payment
         if payment.state is not State.CANCELLING:
             stored = await self._save(stored, {"state": State.CANCELLING})
@@ -163,9 +177,10 @@ class Payments:
             if payment.intent_id is not None:
                 raise  # Stripe does not know what it told us before: nothing to conclude from
             return await self._finish(stored, {"state": State.VOIDED})
-        given_back = await self._stripe.give_back(intent)
-        end = State.VOIDED if given_back is IntentStatus.CANCELLED else State.REFUNDED
-        return await self._finish(stored, {"state": end, "intent_id": intent.id})
+        end = await self._stripe.give_back(intent)
+        if end in {GivenBack.DISPUTED, GivenBack.FAILED}:
+            log.error("payment.not_given_back", order_id=order_id, intent_id=intent.id, end=end)
+        return await self._finish(stored, {"state": _ENDS[end], "intent_id": intent.id})
 
     async def _intent_of(self, stored: Stored[Payment]) -> Intent:
         """The payment's intent as it stands. Where its id was never stored, asking for it again

@@ -101,12 +101,48 @@ def test_a_refusal_leads_back(step: Step, kind: Kind, *, may_wait: bool) -> None
     assert [moment.what for moment in order.history] == [f"{step.value} refused: told-so"]
 
 
-@pytest.mark.parametrize("may_wait", [True, False])
-@pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("step", PAID)
-def test_what_is_paid_goes_forward_only(step: Step, kind: Kind, *, may_wait: bool) -> None:
-    before = at(step)
-    assert failed(before, kind, may_wait=may_wait) is before
+class TestARefusalOfAPaidOrder:
+    """A store was restored from an older copy: what was reserved or prepared is gone."""
+
+    @pytest.mark.parametrize("kind", REFUSALS)
+    @pytest.mark.parametrize(
+        ("step", "begins_again_at"), [(Step.COMMIT, Step.RESERVE), (Step.DISPATCH, Step.SHIP)]
+    )
+    def test_leads_to_what_the_step_rests_on(
+        self, step: Step, begins_again_at: Step, kind: Kind
+    ) -> None:
+        order = failed(at(step), kind, may_wait=False)
+        assert (order.step, order.state) == (begins_again_at, State.WORKING)
+        assert order.begun_again
+        assert [moment.what for moment in order.history] == [
+            f"{step.value} refused: told-so; begun again"
+        ]
+
+    @pytest.mark.parametrize("kind", REFUSALS)
+    @pytest.mark.parametrize("step", FORWARD)
+    def test_a_second_time_leads_all_the_way_back(self, step: Step, kind: Kind) -> None:
+        order = failed(at(step, begun_again=True), kind)
+        assert (order.step, order.state) == (Step.RECALL, State.CANCELLING)
+        assert order.reason is not None
+        assert "your payment goes back" in order.reason.detail
+
+    @pytest.mark.parametrize("kind", OUTAGES)
+    @pytest.mark.parametrize("step", FORWARD)
+    def test_is_not_an_outage_which_is_waited_out(self, step: Step, kind: Kind) -> None:
+        before = at(step, begun_again=True)
+        assert failed(before, kind, may_wait=False) is before
+
+    @pytest.mark.parametrize("step", FORWARD)
+    def test_is_alarming_where_it_should_not_be(self, step: Step) -> None:
+        refusal, outage = error(Kind.CONFLICT), error(Kind.UNAVAILABLE)
+        assert model.is_alarming(at(step), refusal) is (step in PAID)
+        assert model.is_alarming(at(step, begun_again=True), refusal)
+        assert not model.is_alarming(at(step, begun_again=True), outage)
+
+    def test_is_alarming_on_the_way_back_unless_the_parcel_is_under_way(self) -> None:
+        alarming = [step for step in BACKWARD if model.is_alarming(at(step), error(Kind.CONFLICT))]
+        assert alarming == [Step.REFUND, Step.RELEASE]
+        assert model.is_alarming(at(Step.RECALL), error(Kind.INVALID))
 
 
 @pytest.mark.parametrize("may_wait", [True, False])

@@ -16,6 +16,7 @@ from services.common.record import CallLog
 from services.order import model, saga
 from services.order.model import BACKWARD, FORWARD, Order, State, Step
 from services.order.store import OrderStore
+from tests.unit.common.kit import until
 from tests.unit.order.examples import an_order, error
 from tests.unit.order.world import NOTIFY, World, a_world
 
@@ -87,6 +88,40 @@ class TestOneProcess:
         stored = await world.begin(world.process(order_give_up_seconds=0.0), placed_now())
         assert (await world.finished(stored.value.id)).state is State.CONFIRMED
         assert not set(world.around.asked) & set(BACKWARD)
+
+    async def test_reserves_again_what_a_restored_store_has_forgotten(self, world: World) -> None:
+        world.around.fail(Step.COMMIT, error(Kind.NOT_FOUND, "unknown-reservation"))
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CONFIRMED
+        until_commit = FORWARD[: FORWARD.index(Step.COMMIT) + 1]
+        assert world.around.asked == [*until_commit, *until_commit, Step.DISPATCH, NOTIFY]
+        assert 'order_final_refusals_total{step="commit"} 1.0' in (
+            process.metrics.exposition().decode()
+        )
+
+    async def test_prepares_the_parcel_again_that_a_restored_store_has_forgotten(
+        self, world: World
+    ) -> None:
+        world.around.fail(Step.DISPATCH, error(Kind.NOT_FOUND, "unknown-shipment"))
+        stored = await world.begin(world.process(), placed_now())
+        assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+        from_ship = FORWARD[FORWARD.index(Step.SHIP) :]
+        assert world.around.asked == [*FORWARD, *from_ship, NOTIFY]
+
+    async def test_pays_back_when_what_is_paid_cannot_be_had_any_more(self, world: World) -> None:
+        world.around.fail(Step.COMMIT, error(Kind.NOT_FOUND, "unknown-reservation"))
+        answered = world.around.hold(Step.COMMIT)
+        stored = await world.begin(world.process(), placed_now())
+        await until(lambda: Step.COMMIT in world.around.asked)
+        world.around.fail(Step.RESERVE, REFUSAL)
+        answered.set()
+        order = await world.finished(stored.value.id)
+        assert order.state is State.CANCELLED
+        assert order.reason is not None
+        assert order.reason.code == "out-of-stock"
+        assert world.around.asked[-4:] == [*BACKWARD, NOTIFY]
 
     @pytest.mark.parametrize("step", BACKWARD)
     async def test_does_not_rest_until_all_is_undone(self, world: World, step: Step) -> None:

@@ -7,7 +7,14 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from services.common.errors import Kind, ShopError
-from services.payment.clients import Intent, IntentStatus, Sighting, Stripe, StripeError
+from services.payment.clients import (
+    GivenBack,
+    Intent,
+    IntentStatus,
+    Sighting,
+    Stripe,
+    StripeError,
+)
 from services.payment.model import Declined, Payment, Refusal
 
 AMOUNT_CENTS = 2500
@@ -41,6 +48,7 @@ class FakeStripe(Stripe):
         ``"late"`` with one that is made only when `land` is called.
     :ivar now_seconds: when intents are created, by Stripe's clock.
     :ivar late_capture: whether a capture from elsewhere is quicker than the next void.
+    :ivar refunds_fail: whether the cards take no refund.
     :ivar list_breaks_after: how many intents a list shows before its connection breaks.
     :ivar gates: operations that wait, with their effect done, until their event is set.
     """
@@ -54,6 +62,7 @@ class FakeStripe(Stripe):
         self.stored_500: str | None = None
         self.decline: Declined | None = None
         self.late_capture = False
+        self.refunds_fail = False
         self.list_breaks_after: int | None = None
         self.gates: dict[str, asyncio.Event] = {}
         self.now_seconds = 1_800_000_000
@@ -134,14 +143,17 @@ class FakeStripe(Stripe):
             self.intents[intent_id].status = IntentStatus.CAPTURED
         return await self._change("void", intent_id, IntentStatus.CANCELLED)
 
-    async def refund(self, intent_id: str) -> None:
+    async def refund(self, intent_id: str) -> GivenBack:
         await self._begin("refund")
         intent = self.intents[intent_id]
         if intent.refunded:
             raise refused("charge-already-refunded")
         assert intent.status is IntentStatus.CAPTURED
+        if self.refunds_fail:
+            return GivenBack.FAILED
         intent.refunded = True
         await self._end("refund")
+        return GivenBack.REFUNDED
 
     async def _change(self, operation: str, intent_id: str, status: IntentStatus) -> Intent:
         await self._begin(operation)

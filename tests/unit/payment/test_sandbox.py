@@ -336,7 +336,7 @@ async def test_no_stripe_is_an_outage(store: PaymentStore) -> None:
 
 
 async def test_a_wrong_key_is_our_fault_not_the_customers(store: PaymentStore, bank: Bank) -> None:
-    async with connected(bank.url, stripe_api_key=SecretStr("nonsense")) as stripe:
+    async with connected(bank.url, stripe_api_key=SecretStr("rk_test_nonsense")) as stripe:
         error = await failure(authorize(Payments(store, stripe, Metrics())))
     assert error.kind is Kind.UNAVAILABLE
     assert "nonsense" not in error.detail

@@ -315,6 +315,28 @@ class TestCancel:
         assert (await payments.cancel(ORDER)).state is State.VOIDED
 
 
+class TestARefundThatIsRefusedForGood:
+    async def test_because_of_a_dispute_ends_the_payment(
+        self, payments: Payments, stripe: FakeStripe
+    ) -> None:
+        await captured(payments)
+        stripe.before["refund"] = refused("charge-disputed")
+        first = await payments.cancel(ORDER)
+        assert first.state is State.DISPUTED
+        assert await payments.cancel(ORDER) == first
+        assert stripe.asked.count("refund") == 1
+
+    async def test_because_the_card_takes_none_is_no_refund(
+        self, payments: Payments, stripe: FakeStripe
+    ) -> None:
+        await captured(payments)
+        stripe.refunds_fail = True
+        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
+        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
+        assert stripe.asked.count("refund") == 1
+        assert (await failure(payments.capture(ORDER))).code == "payment-closed"
+
+
 class TestARestoredStore:
     """The store is a copy from before the payment; Stripe is not."""
 

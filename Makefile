@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BASE_URL ?= http://127.0.0.1:8080
 PYTEST_ARGS ?=
+ARGS ?=
 # How many processes run the tests. As these often wait for others, three are what keeps two processors busy.
 WORKERS ?= 3
 LOCUST_ARGS ?=
@@ -40,8 +41,8 @@ help:
 
 ##@ The shop
 
-run: $(VENV)/.runtime  ## The whole shop on this machine; Ctrl-C stops it. More options: .venv/bin/python -m services --help
-	@exec $(BIN)/python -m services
+run: $(VENV)/.runtime  ## The whole shop on this machine; Ctrl-C stops it. Options: make run ARGS=--help
+	@exec $(BIN)/python -m services $(ARGS)
 
 bench-start: $(VENV)/.test  ## How fast the shop starts and how much memory it holds
 	@$(BIN)/python tools/bench_start.py

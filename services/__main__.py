@@ -15,6 +15,7 @@ from services.common.errors import ConfigurationError
 from services.common.topology import load_topology
 from services.local.child import EXIT_CONFIGURATION, run_service
 from services.local.plan import Options, read_environment
+from services.local.ports import LOOPBACK
 from services.local.runner import default_start_method, run_shop
 
 Value = TypeVar("Value")
@@ -23,15 +24,17 @@ Value = TypeVar("Value")
 def main() -> int:
     """Reads the command line and runs what it asks for. Gives the exit status."""
     arguments = _parser().parse_args()
+    os.umask(0o077)  # whatever this process and its children store is for this user alone
     try:
         if arguments.service is not None:
             return _run_one(arguments.service, reload=arguments.reload)
-        free_ports = arguments.ports == "free"
+        ports = [port for port in arguments.ports.split(",") if port != "free"]
         options = Options(
             data=arguments.data,
             only=tuple(arguments.only.split(",")) if arguments.only else (),
-            ports={} if free_ports else _assignments("--ports", arguments.ports, int),
-            free_ports=free_ports,
+            ports=_assignments("--ports", ",".join(ports), int),
+            free_ports="free" in arguments.ports.split(","),
+            host=arguments.host,
             replicas=_assignments("--replicas", arguments.replicas, _count),
             versions=_assignments("--versions", arguments.versions, str),
             variants=_assignments("--variants", arguments.variants, str),
@@ -66,7 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         "--ports",
         default="",
         metavar="NAME=PORT,…",
-        help="HTTP ports to use, or `free` for any free ones",
+        help="ports to use: SERVICE=PORT for HTTP, SERVICE.grpc=PORT, `free` for any free ones",
+    )
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help="where the shop listens (%(default)s); 0.0.0.0 for a container or a LAN",
     )
     parser.add_argument(
         "--data", type=Path, default=Path(".data"), metavar="DIR", help="where data is kept (.data)"

@@ -27,6 +27,8 @@ _Response_co = TypeVar("_Response_co", bound=Message, covariant=True)
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
     ("grpc.enable_retries", 0),
+    # Services reach each other directly, whatever `http_proxy` and its kin say.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1000),

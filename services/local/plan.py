@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from services.common.errors import ConfigurationError
 from services.common.topology import Topology
 from services.local.child import SANDBOX
-from services.local.ports import LOOPBACK, Ports, usual_grpc, usual_http
+from services.local.data import kept_secret
+from services.local.ports import LOOPBACK, Ports, grpc_name, usual_grpc, usual_http
 
 _DRAIN_SECONDS = "2"
 _SANDBOX_KEY = "sk_test_meshmart_sandbox"
@@ -27,12 +27,17 @@ _EXTRA_ENVIRONMENT = TypeAdapter(dict[str, dict[str, str]])
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user asked for on the command line."""
+    """What the user asked for on the command line.
+
+    :ivar ports: HTTP ports by service, gRPC ports by ``SERVICE.grpc``.
+    :ivar host: the address of the frontend, which stands for the shop; all others stay on loopback.
+    """
 
     data: Path
     only: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     free_ports: bool = False
+    host: str = LOOPBACK
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     variants: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -81,7 +86,7 @@ def plan_processes(
                 for name, pairs in addresses.items()
             }
         ),
-        "FRONTEND_SECRET": _kept_secret(options.data),
+        "FRONTEND_SECRET": kept_secret(options.data),
         "SERVE_API": "true",
     }
     planned: list[Planned] = []
@@ -103,6 +108,8 @@ def plan_processes(
                 "HTTP_PORT": str(http_port),
                 "LOG_FILE": str(options.data.resolve() / "logs" / f"{instance}.log"),
             }
+            if name == "frontend":
+                environment["HOST"] = options.host
             if grpc_port is not None:
                 environment["GRPC_PORT"] = str(grpc_port)
             if name in options.versions:
@@ -158,7 +165,8 @@ def _addresses(
     has_grpc = topology.services[name].grpc is not None
     if ports is None:
         http_port = options.ports.get(name, usual_http(name, position))
-        return [(http_port, usual_grpc(position) if has_grpc else None)]
+        grpc_port = options.ports.get(grpc_name(name), usual_grpc(position))
+        return [(http_port, grpc_port if has_grpc else None)]
     return [
         (
             ports.http(name, position, replica),
@@ -168,10 +176,15 @@ def _addresses(
     ]
 
 
+def _known_ports(topology: Topology) -> frozenset[str]:
+    with_grpc = (name for name, service in topology.services.items() if service.grpc is not None)
+    return frozenset({SANDBOX, *topology.services, *map(grpc_name, with_grpc)})
+
+
 def _check_names(topology: Topology, options: Options) -> None:
     named: Sequence[tuple[str, Sequence[str]]] = (
         ("--only", options.only),
-        ("--ports", [name for name in options.ports if name != SANDBOX]),
+        ("--ports", [name for name in options.ports if name not in _known_ports(topology)]),
         ("--replicas", tuple(options.replicas)),
         ("--versions", tuple(options.versions)),
         ("--variants", tuple(options.variants)),
@@ -183,15 +196,3 @@ def _check_names(topology: Topology, options: Options) -> None:
                 raise ConfigurationError(
                     f"{option} names {name!r}, which is no service; there are {known}."
                 )
-
-
-def _kept_secret(data: Path) -> str:
-    """The key that the pages sign their cookies with, made once: carts outlive a restart."""
-    file = data / "frontend.secret"
-    try:
-        return file.read_text(encoding="ascii")
-    except FileNotFoundError:
-        secret = secrets.token_urlsafe(48)
-        file.touch(mode=0o600)
-        file.write_text(secret, encoding="ascii")
-        return secret

@@ -25,7 +25,7 @@ class Ports:
     giving it to somebody's outgoing connection, also while a process of ours is being restarted,
     and yet lets that process listen there (both set SO_REUSEADDR; see socket(7)).
 
-    :param asked: HTTP ports by service, as the user wants them.
+    :param asked: HTTP ports by service and gRPC ports by `grpc_name`, as the user wants them.
     :param any_free: whether all others may be any free ones.
     """
 
@@ -53,9 +53,12 @@ class Ports:
 
         :raises ConfigurationError: it cannot be had.
         """
-        return self._take(0 if self._any_free else usual_grpc(position, replica), service)
+        name = grpc_name(service)
+        if replica == 0 and name in self._asked:
+            return self._take(self._asked[name], name)
+        return self._take(0 if self._any_free else usual_grpc(position, replica), name)
 
-    def _take(self, wanted: int, service: str) -> int:
+    def _take(self, wanted: int, name: str) -> int:
         holder = socket.socket()
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -63,8 +66,9 @@ class Ports:
         except OSError as error:
             holder.close()
             raise ConfigurationError(
-                f"Port {wanted}, wanted for {service}, cannot be had ({error.strerror}): "
-                "stop what listens there, or choose others with --ports NAME=PORT or --ports free."
+                f"Port {wanted}, wanted for {name}, cannot be had ({error.strerror}): "
+                f"stop what listens there, or choose another with --ports {name}=PORT or "
+                f"--ports free (make run ARGS='--ports {name}=PORT')."
             ) from error
         port: int = holder.getsockname()[1]
         if sys.platform == "linux":
@@ -72,6 +76,11 @@ class Ports:
         else:
             holder.close()
         return port
+
+
+def grpc_name(service: str) -> str:
+    """What a service's gRPC port is called on the command line."""
+    return f"{service}.grpc"
 
 
 def usual_http(service: str, position: int = 0, replica: int = 0) -> int:

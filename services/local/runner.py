@@ -9,10 +9,8 @@ dies, however it dies, they see its end and stop.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import importlib
-import json
 import os
 import selectors
 import signal
@@ -26,17 +24,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, NoReturn
 
-from services.common.errors import ConfigurationError
 from services.common.host import Host
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
+from services.local import data
 from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
+from services.local.console import ERRORS, Console
 from services.local.plan import Options, Planned, plan_processes
-from services.local.ports import Ports
+from services.local.ports import LOOPBACK, Ports
 
-STATE_FILE = "shop.json"
-_LOCK_FILE = "shop.lock"
-_OWN_FILES = ("*.db", "*.db-wal", "*.db-shm", "frontend.secret", STATE_FILE, "logs/*.log*")
 _START_SECONDS = 60.0
 _STOP_SECONDS = 4.0
 _DEATHS_AT_START = 3
@@ -58,17 +54,20 @@ def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int
     :raises ConfigurationError: it cannot start as asked.
     """
     began = time.monotonic()
-    (options.data / "logs").mkdir(parents=True, exist_ok=True)
-    lock = _lock(options.data)
+    console = Console()
+    data.prepare(options.data, console.say)
+    lock = data.lock(options.data, console.say)
     if fresh:
-        _clear(options.data)
+        data.clear(options.data)
     ports = Ports(options.ports, any_free=options.free_ports)
     try:
         planned = plan_processes(load_topology(), options, ports, os.environ)
-        return _Runner(planned, start_method, options.data, began).run()
+        if options.host != LOOPBACK:
+            console.say(f"The shop listens on {options.host}: everybody who reaches it can use it.")
+        return _Runner(planned, start_method, options.data, began, console).run()
     finally:
         ports.close()
-        (options.data / STATE_FILE).unlink(missing_ok=True)
+        data.forget_state(options.data)
         os.close(lock)
 
 
@@ -84,12 +83,19 @@ class _Child:
 
 class _Runner:
     def __init__(
-        self, planned: Sequence[Planned], start_method: StartMethod, data: Path, began: float
+        self,
+        planned: Sequence[Planned],
+        start_method: StartMethod,
+        folder: Path,
+        began: float,
+        console: Console,
     ) -> None:
         self._children = [_Child(process) for process in planned]
         self._start_method = start_method
-        self._data = data
+        self._folder = folder
         self._began = began
+        self._console = console
+        self._is_state_written = True
         self._is_open = False
         self._is_stopping = False
         self._selector = selectors.DefaultSelector()
@@ -134,11 +140,13 @@ class _Runner:
             if not self._is_open and all(child.is_ready for child in self._children):
                 self._is_open = True
                 self._tell()
+            if not self._is_state_written:
+                self._write_state()
             if not self._is_open and time.monotonic() - self._began > _START_SECONDS:
                 late = ", ".join(c.planned.instance for c in self._children if not c.is_ready)
-                print(
-                    f"Not ready after {_START_SECONDS:.0f} s: {late}. See {self._data / 'logs'}.",
-                    file=sys.stderr,
+                self._console.say(
+                    f"Not ready after {_START_SECONDS:.0f} s: {late}. See {self._folder / 'logs'}.",
+                    ERRORS,
                 )
                 return 1
         return 0
@@ -153,7 +161,6 @@ class _Runner:
         handed_down = {READY_FD: str(ready_write), PARENT_FD: str(self._parent_read)}
         environment = {**os.environ, **child.planned.environment, **handed_down}
         if self._start_method == "fork":
-            sys.stdout.flush()
             # A signal for the child waits until it has let go of the parent's handlers, which would
             # swallow it.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -208,7 +215,7 @@ class _Runner:
         if said:
             child.is_ready = True
             if self._is_open:
-                print(f"{child.planned.instance} is back (pid {child.pid})", flush=True)
+                self._console.say(f"{child.planned.instance} is back (pid {child.pid})")
                 self._write_state()
 
     def _reap(self) -> int | None:
@@ -242,7 +249,7 @@ class _Runner:
         lived_seconds = time.monotonic() - child.started
         child.quick_deaths = 0 if lived_seconds > _LONG_ENOUGH_SECONDS else child.quick_deaths + 1
         pause_seconds = min(_MAX_RESTART_PAUSE_SECONDS, 0.1 * 2**child.quick_deaths)
-        print(f"{child.planned.instance} (pid {child.pid}) {how}; restarting", flush=True)
+        self._console.say(f"{child.planned.instance} (pid {child.pid}) {how}; restarting")
         child.pid = 0
         child.is_ready = False
         child.restart_at = time.monotonic() + pause_seconds
@@ -250,17 +257,17 @@ class _Runner:
     def _tell(self) -> None:
         for child in self._children:
             planned = child.planned
-            print(f"  {planned.instance:<16} {planned.url:<24} pid {child.pid}")
+            self._console.say(f"  {planned.instance:<16} {planned.url:<24} pid {child.pid}")
         seconds = time.monotonic() - self._began
         shop = next(
             (c.planned.url for c in self._children if c.planned.service == "frontend"), None
         )
         where = f"The shop is open: {shop}" if shop else "Ready"
-        print(f"{where}  (after {seconds:.1f} s; Ctrl-C stops it)", flush=True)
+        self._console.say(f"{where}  (after {seconds:.1f} s; Ctrl-C stops it)")
         self._write_state()
 
     def _write_state(self) -> None:
-        """Tells other programs where everything is: tests, the load test, scripts."""
+        """Writes where everything is. Where there is no room for it now, it is tried again."""
         state = {
             "parent_pid": os.getpid(),
             "processes": [
@@ -274,9 +281,18 @@ class _Runner:
                 for child in self._children
             ],
         }
-        temporary = self._data / f"{STATE_FILE}.new"
-        temporary.write_text(json.dumps(state, indent=2), encoding="utf-8")
-        temporary.replace(self._data / STATE_FILE)
+        try:
+            data.write_state(self._folder, state)
+        except OSError as error:
+            if self._is_state_written:
+                self._console.say(
+                    f"{self._folder / data.STATE_FILE} cannot be written ({error.strerror}); "
+                    "the shop goes on.",
+                    ERRORS,
+                )
+            self._is_state_written = False
+        else:
+            self._is_state_written = True
 
     def _stop_all(self) -> None:
         alive = {child.pid: child for child in self._children if child.pid}
@@ -289,8 +305,8 @@ class _Runner:
                 if _has_ended(pid):
                     del alive[pid]
         for pid, child in alive.items():
-            print(
-                f"{child.planned.instance} (pid {pid}) does not stop; killing it", file=sys.stderr
+            self._console.say(
+                f"{child.planned.instance} (pid {pid}) does not stop; killing it", ERRORS
             )
             _send(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -315,24 +331,6 @@ def _import_all(services: Sequence[str]) -> None:
         # interpreters do not count those references.
         sys._clear_type_cache()  # pyright: ignore[reportPrivateUsage]
     gc.freeze()
-
-
-def _lock(data: Path) -> int:
-    descriptor = os.open(data / _LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ConfigurationError(
-            f"Another shop runs on the data in {data}: stop it, or choose another --data folder."
-        ) from error
-    return descriptor
-
-
-def _clear(data: Path) -> None:
-    for pattern in _OWN_FILES:
-        for file in data.glob(pattern):
-            file.unlink()
 
 
 def _send(pid: int, number: int) -> None:

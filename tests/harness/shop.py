@@ -16,7 +16,7 @@ import psutil
 from pydantic import BaseModel
 
 from services.local.child import SANDBOX
-from services.local.runner import STATE_FILE
+from services.local.data import STATE_FILE
 from tests.harness.waiting import eventually, wait_until
 
 _START_SECONDS = 60.0

@@ -19,6 +19,7 @@ import pytest
 
 from services.common.record import HEADER, decode
 from services.local.child import EXIT_CONFIGURATION
+from services.local.data import STATE_FILE
 from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop
 from tests.harness.waiting import eventually, wait_until
@@ -70,7 +71,8 @@ def test_a_second_shop_on_the_same_data_is_refused(launch_shop: LaunchShop) -> N
     second = launch_shop(*SOME, name="second", data=first.data)
 
     assert second.wait_ended() == EXIT_CONFIGURATION
-    assert second.output.startswith("Another shop runs on the data in ")
+    pid = first.parent.pid
+    assert second.output.startswith(f"Another shop (pid {pid}) runs on the data in ")
     assert _is_one_sentence(second.output)
     assert len(first.alive()) == 2
 
@@ -230,6 +232,58 @@ def test_a_service_that_cannot_start_ends_the_shop(launch_shop: LaunchShop, tmp_
     sentence = "inventory: The database cannot be reached just now. (file is not a database)\n"
     assert shop.output.count(sentence) > 1
     assert "Traceback" not in shop.output
+
+
+def test_a_full_disk_does_not_end_the_parent(tmp_path: Path) -> None:
+    """Neither its output nor the file that says where everything is can be written."""
+    folder = tmp_path / "data"
+    command = [sys.executable, "-m", "services", "--data", str(folder), "--ports", "free"]
+    state_file = folder / STATE_FILE
+
+    def inventory_pid() -> int:
+        if not state_file.exists():
+            return 0
+        process: dict[str, int] = json.loads(state_file.read_bytes())["processes"][0]
+        return process["pid"]
+
+    with Path("/dev/full").open("wb") as full:
+        parent = subprocess.Popen(
+            [*command, "--only", "inventory"], stdout=full, stderr=subprocess.DEVNULL
+        )
+    try:
+        wait_until(lambda: bool(inventory_pid()), "the shop is open", 60.0)
+        first = inventory_pid()
+        in_the_way = folder / f"{STATE_FILE}.new"
+        in_the_way.mkdir()
+        os.kill(first, signal.SIGKILL)
+        wait_until(
+            lambda: any(child.pid != first for child in psutil.Process(parent.pid).children()),
+            "the process is started again",
+            30.0,
+        )
+        assert parent.poll() is None
+        in_the_way.rmdir()
+        wait_until(lambda: inventory_pid() != first, "the state is written", 30.0)
+    finally:
+        parent.terminate()
+        status = parent.wait(30.0)
+    assert status == 0
+
+
+async def test_services_reach_each_other_whatever_proxy_is_set(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    shop = launch_shop(
+        "--only",
+        "auth,user",
+        environment=dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), nowhere),
+    )
+    shop.wait_open()
+    url = next(process.url for process in shop.processes() if process.service == "auth")
+    registration = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
+    async with http.post(f"{url}/api/auth/register", json=registration) as reply:
+        assert reply.status == 201, await reply.text()
 
 
 def test_a_killed_shop_leaves_nothing_in_the_way_of_the_next(launch_shop: LaunchShop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from services.common.errors import ConfigurationError
 from services.common.topology import load_topology
 from services.local.plan import ExtraEnvironment, Options, plan_processes, read_environment
 from services.local.ports import Ports
+from tests.harness.ports import free_port
 
 PlanWith = Callable[[ExtraEnvironment], Mapping[str, Mapping[str, str]]]
 
@@ -91,3 +93,40 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str, sentence: str) -> No
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read: No such file or directory"):
         read_environment(tmp_path / "nowhere.json")
+
+
+class TestPorts:
+    def test_free_ones_and_chosen_ones_go_together(self, tmp_path: Path) -> None:
+        chosen = {"order": free_port(), "order.grpc": free_port(), "inventory.grpc": free_port()}
+        del chosen["order.grpc"]  # order offers no gRPC
+        ports = Ports(chosen, any_free=True)
+        options = Options(data=tmp_path, only=("inventory", "order"), ports=chosen, free_ports=True)
+        planned = {p.service: p for p in plan_processes(load_topology(), options, ports, {})}
+        ports.close()
+        assert planned["order"].http_port == chosen["order"]
+        assert planned["inventory"].grpc_port == chosen["inventory.grpc"]
+
+    def test_of_nobody_are_refused(self, tmp_path: Path) -> None:
+        options = Options(data=tmp_path, ports={"order.grpc": 1234})
+        with pytest.raises(ConfigurationError, match=r"names 'order\.grpc'"):
+            plan_processes(load_topology(), options, Ports({}, any_free=True), {})
+
+    def test_the_advice_for_a_taken_one_can_be_followed(self) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            taken = listener.getsockname()[1]
+            ports = Ports({"payment.grpc": taken}, any_free=True)
+            with pytest.raises(ConfigurationError, match=r"--ports payment\.grpc=PORT"):
+                ports.grpc("payment", 4)
+        ports.close()
+
+
+def test_only_the_frontend_listens_where_others_reach_it(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    options = Options(data=tmp_path, free_ports=True, host="0.0.0.0")  # noqa: S104  what is tested
+    planned = plan_processes(load_topology(), options, ports, {})
+    ports.close()
+    hosts = {p.service: p.environment["HOST"] for p in planned if "HOST" in p.environment}
+    assert hosts.pop("frontend") == "0.0.0.0"  # noqa: S104
+    assert set(hosts.values()) == {"127.0.0.1"}

@@ -1,0 +1,169 @@
+"""The shop's data folder on this machine: who may read it, and which shop runs on it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from services.common.errors import ConfigurationError
+
+STATE_FILE = "shop.json"
+_LOCK_FILE = "shop.lock"
+_COOKIE_KEY_FILE = "frontend.secret"
+_OWN_FILES = ("*.db", "*.db-wal", "*.db-shm", _COOKIE_KEY_FILE, STATE_FILE, "logs/*.log*")
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_SECRET_BYTES = 48
+# How long the processes of a shop whose parent was killed may take to end.
+_ORPHAN_SECONDS = 15.0
+_PAUSE_SECONDS = 0.1
+
+Say = Callable[[str], None]
+
+
+def prepare(data: Path, say: Say) -> None:
+    """Makes the folder, for nobody else to read: it holds signing keys and password hashes.
+
+    An older folder that others can read is closed to them, which is said.
+
+    :raises ConfigurationError: there can be no such folder, or it cannot be written.
+    """
+    was_ours = (data / _LOCK_FILE).exists()
+    try:
+        (data / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        if was_ours:
+            data.chmod(0o700)
+        own = (data / "logs", *(file for pattern in _OWN_FILES for file in data.glob(pattern)))
+        readable = [path for path in own if path.stat().st_mode & _OTHERS]
+        for path in readable:
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~_OTHERS)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {data} cannot be used ({error.strerror}: {error.filename}): "
+            "choose one that you can write, with --data DIR."
+        ) from error
+    if not os.access(data, os.W_OK | os.X_OK):
+        raise ConfigurationError(
+            f"The data folder {data} cannot be written: choose another with --data DIR."
+        )
+    if readable:
+        say(f"Others could read the shop's data in {data}; now only you can.")
+
+
+def lock(data: Path, say: Say) -> int:
+    """Takes the folder for this shop. Returns the descriptor that holds it until it is closed.
+
+    The processes of a shop whose parent was killed hold it until they have ended: they are waited
+    for.
+
+    :raises ConfigurationError: another shop runs there.
+    """
+    descriptor = os.open(data / _LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    until = time.monotonic() + _ORPHAN_SECONDS
+    has_said = False
+    while not _is_locked(descriptor):
+        holder = _holder(descriptor)
+        is_orphaned = holder is not None and not _is_alive(holder)
+        if not is_orphaned or time.monotonic() > until:
+            os.close(descriptor)
+            raise ConfigurationError(_taken(data, holder, is_orphaned=is_orphaned))
+        if not has_said:
+            say(f"Waiting for the processes of a shop that was killed (pid {holder}) to end ...")
+            has_said = True
+        time.sleep(_PAUSE_SECONDS)
+    os.ftruncate(descriptor, 0)
+    try:
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        say(f"{data / _LOCK_FILE} cannot be written ({error.strerror}); the shop starts without.")
+    return descriptor
+
+
+def clear(data: Path) -> None:
+    """Deletes the data of the shop, and nothing else that is in the folder."""
+    for pattern in _OWN_FILES:
+        for file in data.glob(pattern):
+            file.unlink()
+
+
+def kept_secret(data: Path) -> str:
+    """The key that the pages sign their cookies with, made once: carts outlive a restart.
+
+    :raises ConfigurationError: it can be neither read nor made.
+    """
+    file = data / _COOKIE_KEY_FILE
+    try:
+        found = file.read_text(encoding="ascii") if file.exists() else ""
+        if len(found) >= _SECRET_BYTES:
+            return found
+        # None yet, or one that a crash left unfinished: nothing was ever signed with that.
+        secret = secrets.token_urlsafe(_SECRET_BYTES)
+        write_whole(file, secret)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The file {file} cannot be used ({error}): make it readable and writable, "
+            "or delete it."
+        ) from error
+    return secret
+
+
+def write_state(data: Path, state: object) -> None:
+    """Says in a file where everything is, for other programs: tests, the load test, scripts."""
+    write_whole(data / STATE_FILE, json.dumps(state, indent=2))
+
+
+def forget_state(data: Path) -> None:
+    """Removes that file."""
+    (data / STATE_FILE).unlink(missing_ok=True)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file whole or not at all, for this user alone."""
+    temporary = file.with_name(f"{file.name}.new")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> int | None:
+    """The parent of the shop that has the folder, as far as it has said so."""
+    said = os.pread(descriptor, 20, 0)
+    return int(said) if said.isdigit() else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _taken(data: Path, holder: int | None, *, is_orphaned: bool) -> str:
+    if is_orphaned:
+        return (
+            f"Processes of a shop that was killed (pid {holder}) still use the data in {data}: "
+            "end them, or choose another --data folder."
+        )
+    which = "" if holder is None else f" (pid {holder})"
+    return (
+        f"Another shop{which} runs on the data in {data}: stop it, or choose another --data folder."
+    )

@@ -12,7 +12,7 @@ from services.auth.keyring import Keyring
 from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.auth.service import Auth, Tokens
 from services.common.errors import Kind
-from services.common.fields import Email, OneLine
+from services.common.fields import Email, NewName
 from services.common.identity import JWKS_CACHE_SECONDS, JWKS_PATH
 from services.common.problem import documented
 from services.common.provide import provided
@@ -42,7 +42,7 @@ class Registration(BaseModel):
         description="Any characters; only what is guessed first is refused.",
         examples=["correct horse battery"],
     )
-    name: Annotated[str, OneLine(100)] = Field(examples=["Ada Lovelace"])
+    name: NewName = Field(examples=["Ada Lovelace"])
 
 
 class LogIn(BaseModel):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
+from services.auth.model.password_rules import normalised
 from services.auth.settings import AuthSettings
 from services.common.errors import Kind, ShopError
 
@@ -59,7 +59,7 @@ class Passwords:
 
         :raises ShopError: THROTTLED, when too many are waiting.
         """
-        return await self._in_thread(partial(self._hasher.hash, _normalised(password)))
+        return await self._in_thread(partial(self._hasher.hash, normalised(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Whether this is the password that was hashed. With None it is not, after the same time.
@@ -67,7 +67,7 @@ class Passwords:
         :raises ShopError: THROTTLED, when too many are waiting.
         """
         attempt = partial(
-            self._hasher.verify, password_hash or self._nobodys_hash, _normalised(password)
+            self._hasher.verify, password_hash or self._nobodys_hash, normalised(password)
         )
         try:
             return await self._in_thread(attempt)
@@ -90,8 +90,3 @@ class Passwords:
             return await asyncio.wrap_future(job)
         finally:
             self._present -= 1
-
-
-def _normalised(password: str) -> str:
-    # NIST SP 800-63B §5.1.1.2: so that it does not matter which keyboard the text came from.
-    return unicodedata.normalize("NFKC", password)

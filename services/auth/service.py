@@ -9,7 +9,7 @@ from typing import NamedTuple
 from services.auth.clients import Users
 from services.auth.keyring import Keyring
 from services.auth.model.accounts import Account, Credentials
-from services.auth.model.password_rules import check_password
+from services.auth.model.password_rules import check_password, normalised
 from services.auth.passwords import Passwords
 from services.auth.sessions import Sessions
 from services.auth.throttle import LoginThrottle
@@ -57,7 +57,7 @@ class Auth:
             address that has an account.
         """
         with self._counted("register"):
-            check_password(password, email)
+            check_password(normalised(password), email)
             password_hash = await self._passwords.hash(password)
             account = await self._users.create(email=email, name=name, password_hash=password_hash)
             return await self._begun(account)

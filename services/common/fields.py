@@ -31,7 +31,16 @@ MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of th
 # The C0 and C1 control characters, and the two separators that also break a line.
 _BREAKING = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _ANY_BREAKING = re.compile(f"[{_BREAKING}]")
-_ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}][^{_BREAKING}]*$"
+# What nobody sees: zero-width spaces, and the characters that change the direction of the text
+# around them (Unicode Standard Annex #9), with which a name could reorder a page or a mail. Joiners
+# stay, since names are written with them.
+_UNSEEN = r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
+_ANY_UNSEEN = re.compile(f"[{_UNSEEN}]")
+_JOINERS = r"\u00ad\u200c\u200d"
+_ANY_SEEN = re.compile(rf"[^\s{_JOINERS}]")
+_ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}{_UNSEEN}{_JOINERS}][^{_BREAKING}]*$"
+# A name goes into mails: it is no place for an address that invites to be followed.
+_LINK = re.compile(r"://|\bwww\.|\S\.[a-z]{2,}/", re.IGNORECASE)
 
 # Order ids become ids of documents and names of fields in them: no dots, no dollar signs.
 _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -41,7 +50,8 @@ _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class OneLine:
     """Text on one line: ``name: Annotated[str, OneLine(100)]``.
 
-    Spaces around it are dropped; 1 to `max_length` characters are left, none a control character.
+    Spaces around it and characters that nobody sees are dropped; 1 to `max_length` characters are
+    left, none a control character and at least one to be seen.
     """
 
     max_length: int
@@ -94,6 +104,15 @@ def checked_order_id(order_id: str) -> str:
 def _without_breaks(text: str) -> str:
     if _ANY_BREAKING.search(text):
         raise PydanticCustomError("one_line", "Control characters and line breaks cannot be used")
+    seen = _ANY_UNSEEN.sub("", text).strip()
+    if not _ANY_SEEN.search(seen):
+        raise PydanticCustomError("one_line", "At least one character that can be seen is needed")
+    return seen
+
+
+def _without_links(text: str) -> str:
+    if _LINK.search(text):
+        raise PydanticCustomError("link", "A name holds no web address")
     return text
 
 
@@ -105,6 +124,9 @@ def _country_code(text: str) -> str:
         )
     return code.upper()
 
+
+NewName = Annotated[str, OneLine(100), AfterValidator(_without_links)]
+"""A person's name as it is given now. One that is stored already may be older than the rule."""
 
 Email = Annotated[
     str,

@@ -198,7 +198,7 @@ class OrderClient:
 
     async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> Order:
         """Places the order of a draft, once. DECLINED when the payment was, CONFLICT when something
-        is sold out.
+        is sold out, or dearer than the draft's page has shown.
         """
         reply = await self._place(
             json={
@@ -206,6 +206,7 @@ class OrderClient:
                 "address": draft.address.model_dump(),
                 "payment_method": payment_method,
                 "shipping": shipping,
+                "expected_total_cents": draft.shown_totals.get(shipping),
             },
             headers={"idempotency-key": draft.idempotency_key},
         )

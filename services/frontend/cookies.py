@@ -19,6 +19,7 @@ class Cookie(StrEnum):
     ACCESS = "access"
     REFRESH = "refresh"
     CART = "cart"
+    BOUGHT = "bought"
     NOTICE = "notice"
     SEEN = "seen"
     MADE = "made"
@@ -29,6 +30,7 @@ _LIFETIME_SECONDS: Mapping[Cookie, int | None] = {
     Cookie.ACCESS: None,
     Cookie.REFRESH: 30 * 24 * 3600,
     Cookie.CART: 90 * 24 * 3600,
+    Cookie.BOUGHT: 24 * 3600,
     Cookie.NOTICE: 120,
     Cookie.SEEN: 30 * 24 * 3600,
     Cookie.MADE: 60,

@@ -10,7 +10,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.common.fields import normalised_email
-from services.frontend.model import COUNTRIES, PRODUCT_ID, Address
+from services.frontend.model import (
+    COUNTRIES,
+    MAX_QUANTITY,
+    PRODUCT_ID,
+    Address,
+    CartLimitReached,
+)
 from services.frontend.security import check_form
 from services.frontend.visit import VisitDependency
 
@@ -71,10 +77,17 @@ class Form:
             self.errors[name] = f"Use at most {MAX_PASSWORD_LENGTH} characters."
         return value
 
-    def number(self, name: str, *, default: int) -> int:
-        """A whole number of up to three digits; the default when it is none."""
-        value = self.raw(name).strip()
-        return int(value) if re.fullmatch(r"[0-9]{1,3}", value) else default
+    def quantity(self) -> int:
+        """The field `quantity`, a whole number; 1 when the form has none.
+
+        :raises CartLimitReached: it is no such number.
+        """
+        value = self.values.get("quantity", "1").strip()
+        if not re.fullmatch(r"[0-9]{1,9}", value):
+            raise CartLimitReached(
+                f"A quantity is a whole number up to {MAX_QUANTITY}. Your cart is as it was."
+            )
+        return int(value)
 
     def product_id(self) -> str:
         """The field `product_id`; empty when it cannot be the id of a product."""

@@ -357,6 +357,17 @@ class Draft(BaseModel):
     user_id: str
     lines: tuple[DraftLine, ...]
     address: Address
+    shown_totals: dict[str, int] = {}
+
+    def showing(self, totals: dict[str, int]) -> Draft:
+        """This draft on a page that shows these totals, in cents by shipping service."""
+        return Draft(
+            idempotency_key=self.idempotency_key,
+            user_id=self.user_id,
+            lines=self.lines,
+            address=self.address,
+            shown_totals=totals,
+        )
 
     @property
     def cart(self) -> Cart:

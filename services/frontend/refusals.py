@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.frontend.model import money
 from services.frontend.service import is_away
 
 # By how their codes end, since those who pass them on put different words before them.
@@ -54,6 +55,16 @@ def explained(error: ShopError) -> Refusal:
             status,
             "You have sent this order before, with other details. Look at your orders first: if "
             "it is not there, send this one as a new order.",
+        )
+    if error.code == "total-changed":
+        was, now = (
+            money(int(error.fields[name]), error.fields["currency"])
+            for name in ("expected_total_cents", "total_cents")
+        )
+        return Refusal(
+            status,
+            f"A price has changed: the total was {was}, now it is {now}. Nothing was ordered yet. "
+            "Press the button again to order at the new price.",
         )
     if error.code == "out-of-stock":
         return Refusal(status, "Somebody was faster: not everything is left. You were not charged.")

@@ -124,6 +124,14 @@ class Payment:
     basket: Basket
     quotes: Sequence[Quote] | None
 
+    @property
+    def totals(self) -> dict[str, int]:
+        """What the order costs, in cents by shipping service; empty while shipping is away."""
+        return {
+            quote.service: self.basket.total_cents + quote.price_cents
+            for quote in self.quotes or ()
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Following:
@@ -229,6 +237,11 @@ class Storefront:
                 for line in cart.lines
             )
         )
+
+    async def available(self, product_id: str) -> int | None:
+        """How many of a product can be had; None while nobody knows."""
+        stock = await unless_away(self._inventory.stock([product_id]))
+        return None if stock is None else stock.get(product_id, 0)
 
     async def addresses(self) -> Sequence[SavedAddress] | None:
         """The customer's address book; None while it cannot be read."""

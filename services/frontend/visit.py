@@ -15,7 +15,7 @@ from services.common.identity import Caller
 from services.common.provide import provided
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
-from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category
+from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category, Draft
 from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
 from services.frontend.service import Departments
@@ -25,6 +25,9 @@ from services.frontend.waterfall import Waterfall, waterfall_from_cookie
 _NOTICE = "notice"
 _SEEN = "seen"
 _NOTICE_SECONDS = 120
+_BOUGHT = "bought"
+# More pages than anybody goes back through.
+_MAX_BOUGHT = 8
 
 Tone = Literal["good", "bad", "plain"]
 _TONES = frozenset({"good", "bad", "plain"})
@@ -88,6 +91,17 @@ class Visit:
         else:
             self.jar.drop(Cookie.CART)
         self.cart = cart
+
+    def take_out(self, draft: Draft) -> None:
+        """Takes out of the cart what a draft has bought, once: its page may be sent again when the
+        cart has been filled again.
+        """
+        bought = _texts(self.seal, self.jar, Cookie.BOUGHT, _BOUGHT)
+        if draft.idempotency_key in bought:
+            return
+        self.put_cart(self.cart.without_all_of(draft.cart))
+        kept = [draft.idempotency_key, *bought][:_MAX_BOUGHT]
+        self.jar.put(Cookie.BOUGHT, self.seal.close(_BOUGHT, kept))
 
     def tell(self, text: str, tone: Tone = "plain") -> None:
         """Says something on this page."""
@@ -195,6 +209,14 @@ class Visits:
     ) -> object:
         text = jar.get(cookie)
         return None if text is None else self._seal.open(purpose, text, max_age_seconds)
+
+
+def _texts(seal: Seal, jar: CookieJar, cookie: Cookie, purpose: str) -> list[str]:
+    text = jar.get(cookie)
+    value = None if text is None else seal.open(purpose, text)
+    if not isinstance(value, list):
+        return []
+    return [item for item in cast("list[object]", value) if isinstance(item, str)]
 
 
 def _product_ids(value: object) -> tuple[str, ...]:

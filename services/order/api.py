@@ -54,6 +54,13 @@ class NewOrder(BaseModel):
         examples=["pm_card_visa"],
     )
     shipping: Literal["standard", "express"] = "standard"
+    expected_total_cents: int | None = Field(
+        default=None,
+        ge=0,
+        strict=True,
+        description="What the customer was shown. A higher total is refused (total-changed).",
+        examples=[7485],
+    )
 
 
 class LineView(BaseModel):
@@ -131,11 +138,12 @@ async def place_order(
     order = await orders.place(
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
-        fingerprint=fingerprint_of(body),
+        fingerprint=fingerprint_of(body, without=frozenset({"expected_total_cents"})),
         quantities=_merged(body.items),
         address=body.address,
         shipping_service=body.shipping,
         payment_method=body.payment_method,
+        expected_total_cents=body.expected_total_cents,
     )
     _raise_if_refused(order)
     if not order.is_settled:

@@ -190,11 +190,32 @@ def order_id_for(user_id: str, idempotency_key: str) -> str:
     return "ord_" + base64.b32encode(digest[:15]).decode().lower()
 
 
-def fingerprint_of(body: BaseModel) -> str:
-    """Tells two request bodies under one key apart."""
-    return hashlib.sha256(
-        orjson.dumps(body.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    ).hexdigest()
+def fingerprint_of(body: BaseModel, *, without: frozenset[str] = frozenset()) -> str:
+    """Tells two request bodies under one key apart.
+
+    :param without: fields that say nothing of what is ordered.
+    """
+    ordered = body.model_dump(mode="json", exclude=set(without))
+    return hashlib.sha256(orjson.dumps(ordered, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def check_total(order: Order, expected_total_cents: int | None) -> None:
+    """Returns when the order costs no more than its customer was shown.
+
+    :raises ShopError: CONFLICT, with both totals.
+    """
+    if expected_total_cents is None or order.total_cents <= expected_total_cents:
+        return
+    raise ShopError(
+        Kind.CONFLICT,
+        "total-changed",
+        "The order costs more than you were shown. Nothing was ordered.",
+        fields={
+            "expected_total_cents": str(expected_total_cents),
+            "total_cents": str(order.total_cents),
+            "currency": order.currency,
+        },
+    )
 
 
 def owned(order: Order, owner: str) -> Order:

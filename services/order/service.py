@@ -52,12 +52,13 @@ class Orders:
         address: AddressFields,
         shipping_service: str,
         payment_method: str,
+        expected_total_cents: int | None = None,
     ) -> Order:
         """Places an order, or finds the one that this key already stands for, and waits a while for
         it to settle.
 
         :raises ShopError: INVALID when the key was used with another body, or for an unknown
-            product or shipping service.
+            product or shipping service; CONFLICT when it costs more than `expected_total_cents`.
         """
         order_id = model.order_id_for(user_id, idempotency_key)
         stored = await self._store.get(order_id)
@@ -71,6 +72,7 @@ class Orders:
                 shipping_service,
                 payment_method,
             )
+            model.check_total(order, expected_total_cents)
             stored = await self._store.add(order)
             if stored is not None:
                 self._saga.start(stored, context.current().log)

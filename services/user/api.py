@@ -9,11 +9,11 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import Kind
-from services.common.fields import AddressFields
+from services.common.fields import AddressFields, NewName
 from services.common.identity import CallerDependency
 from services.common.problem import documented
 from services.common.provide import provided
-from services.user.model import PersonName, SavedAddress, User
+from services.user.model import SavedAddress, User
 from services.user.service import OwnAccount
 
 _AddressId = Annotated[
@@ -36,7 +36,7 @@ class ProfileChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: PersonName | None = Field(default=None, examples=["Ada King"])
+    name: NewName | None = Field(default=None, examples=["Ada King"])
     beta: bool | None = Field(
         default=None, strict=True, description="Join or leave the beta group.", examples=[True]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from services.common.errors import Kind, ShopError
 
 MIN_PASSWORD_LENGTH = 10
@@ -47,11 +49,21 @@ _COMMON_PASSWORDS = frozenset(
 _MIN_DISTINCT_CHARACTERS = 3
 
 
+def normalised(password: str) -> str:
+    """The form in which a password is checked and hashed: NFKC, so that it does not matter which
+    keyboard the text came from (NIST SP 800-63B §5.1.1.2).
+    """
+    return unicodedata.normalize("NFKC", password)
+
+
 def check_password(password: str, email: str) -> None:
     """Refuses what is guessed first; no rules of composition beyond that (NIST SP 800-63B).
 
+    :param password: as :func:`normalised` returns it.
     :raises ShopError: INVALID.
     """
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise _weak(f"A password has at least {MIN_PASSWORD_LENGTH} characters.")
     folded = password.casefold().strip()
     if folded in _COMMON_PASSWORDS or len(set(folded)) < _MIN_DISTINCT_CHARACTERS:
         raise _weak("This password is one of the first that anybody would try.")

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from services.frontend.forms import Form, FormDependency
 from services.frontend.model import Cart, CartLimitReached
-from services.frontend.pages.site import SiteDependency
+from services.frontend.pages.site import Site, SiteDependency
 from services.frontend.security import local_path
 from services.frontend.visit import VisitDependency
 
@@ -25,7 +25,7 @@ async def change(visit: VisitDependency, site: SiteDependency, form: FormDepende
     product_id = form.product_id()
     if product_id:
         try:
-            cart, told = _changed(visit.cart, product_id, form)
+            cart, told = await _changed(site, visit.cart, product_id, form)
             visit.put_cart(cart)
             visit.tell_next(told, "good")
         except CartLimitReached as limit:
@@ -33,13 +33,29 @@ async def change(visit: VisitDependency, site: SiteDependency, form: FormDepende
     return site.renderer.redirect(visit, local_path(form.raw("next"), "/cart"))
 
 
-def _changed(cart: Cart, product_id: str, form: Form) -> tuple[Cart, str]:
-    match form.raw("action"):
-        case "remove":
-            return cart.without(product_id), "Removed from your cart."
-        case "update":
-            quantity = form.number("quantity", default=cart.quantity_of(product_id))
-            return cart.with_quantity(product_id, quantity), "Your cart is up to date."
-        case _:
-            quantity = max(1, form.number("quantity", default=1))
-            return cart.with_added(product_id, quantity), "Added to your cart."
+async def _changed(site: Site, cart: Cart, product_id: str, form: Form) -> tuple[Cart, str]:
+    """The cart after the form, and what to say.
+
+    :raises CartLimitReached: it cannot be so; the cart stays as it is.
+    """
+    if form.raw("action") == "remove":
+        return cart.without(product_id), "Removed from your cart."
+    quantity = form.quantity()
+    if form.raw("action") == "update":
+        changed, told = cart.with_quantity(product_id, quantity), "Your cart is up to date."
+    else:
+        if quantity == 0:
+            raise CartLimitReached("Choose how many you want: at least 1.")
+        changed, told = cart.with_added(product_id, quantity), "Added to your cart."
+    wanted = changed.quantity_of(product_id)
+    if wanted > cart.quantity_of(product_id):
+        available = await site.storefront.available(product_id)
+        if available is not None and wanted > available:
+            raise CartLimitReached(_too_few(available))
+    return changed, told
+
+
+def _too_few(available: int) -> str:
+    if available == 0:
+        return "This is sold out. Your cart is as it was."
+    return f"Only {available} of it are left. Your cart is as it was."

@@ -81,7 +81,7 @@ async def place(visit: VisitDependency, site: SiteDependency, form: FormDependen
         if error.kind is Kind.UNAUTHENTICATED:
             raise
         return await _refused(site, visit, draft, error, method=method, shipping=shipping)
-    visit.put_cart(visit.cart.without_all_of(draft.cart))
+    visit.take_out(draft)
     return site.renderer.redirect(visit, f"/orders/{order.order_id}")
 
 
@@ -148,7 +148,7 @@ async def _payment_page(
         "checkout_payment.html",
         status=status,
         view=view,
-        sealed=visit.seal.close(_DRAFT, draft.model_dump(mode="json")),
+        sealed=visit.seal.close(_DRAFT, draft.showing(view.totals).model_dump(mode="json")),
         errors=errors or {},
         problem=problem,
         shipping=shipping,

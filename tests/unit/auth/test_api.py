@@ -149,6 +149,7 @@ async def test_addresses_that_belong_to_nobody_are_welcome(http: Http, email: st
         (EMAIL, "abababababab"),
         (EMAIL, "Ada@example.com"),
         ("ada.lovelace@example.com", "Ada.Lovelace"),
+        (EMAIL, "".join(chr(ord(letter) + 0xFEE0) for letter in "password123")),  # full-width
     ],
 )
 async def test_a_password_that_is_guessed_first_is_refused(

@@ -14,12 +14,14 @@ from services.common.fields import (
     AddressFields,
     CountryCode,
     Email,
+    NewName,
     OneLine,
     checked_order_id,
     normalised_email,
 )
 
 FIVE: TypeAdapter[str] = TypeAdapter(Annotated[str, OneLine(5)])
+NAME: TypeAdapter[str] = TypeAdapter(NewName)
 EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 COUNTRY: TypeAdapter[str] = TypeAdapter(CountryCode)
 
@@ -41,6 +43,31 @@ def test_a_line_is_kept_but_for_the_space_around_it(typed: str, kept: str) -> No
 @pytest.mark.parametrize("value", ["", "  ", "\u00a0", "abcdef", 5, None, "\ud800"])
 def test_what_is_no_such_line_is_refused(value: object) -> None:
     assert message(FIVE, value).startswith(("String should have", "Input should be"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("Ada\u200b", "Ada"), ("\u202eAda\u202c", "Ada"), ("\u2066A\u2069 ", "A")],
+)
+def test_what_nobody_sees_is_dropped(typed: str, kept: str) -> None:
+    assert FIVE.validate_python(typed) == kept
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060\ufeff", "\u202e", "\u200d", "\u00ad \u200c"])
+def test_a_line_of_what_nobody_sees_is_none(unseen: str) -> None:
+    assert "can be seen" in message(FIVE, unseen)
+
+
+@pytest.mark.parametrize(
+    "name", ["You won! Claim at https://x.example", "www.example.com", "see example.com/win"]
+)
+def test_a_name_holds_no_link(name: str) -> None:
+    assert "no web address" in message(NAME, name)
+
+
+@pytest.mark.parametrize("name", ["J.R.R. Tolkien", "Dr. Who", "Mary-Jane O'Neill / Smith"])
+def test_a_name_may_have_dots_and_strokes(name: str) -> None:
+    assert NAME.validate_python(name) == name
 
 
 @pytest.mark.parametrize("breaking", ["\0", "\n", "\r", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"])

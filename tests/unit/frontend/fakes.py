@@ -78,6 +78,7 @@ class Backends:
     signing_key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", auto_kid=True))
     products: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     categories: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    expected_totals: list[int | None] = field(default_factory=list[int | None])
     stock: dict[str, int] = field(default_factory=dict[str, int])
     profile: dict[str, Any] = field(default_factory=dict[str, Any])
     addresses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -99,7 +100,7 @@ class Backends:
         self.stock = dict.fromkeys(names, 40)
         self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
         self.addresses, self.orders, self.messages = [], {}, []
-        self.refresh_tokens = set()
+        self.refresh_tokens, self.expected_totals = set(), []
         self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
         self.down, self.distrustful, self.seen = set(), set(), []
 
@@ -328,6 +329,7 @@ def _order(backends: Backends) -> Wire:
 
     @routes.post("/api/orders", status_code=201)
     async def place(body: dict[str, Any], idempotency_key: Annotated[str, Header()]) -> Any:
+        backends.expected_totals.append(body.pop("expected_total_cents"))
         if backends.order_refusal is not None:
             raise backends.order_refusal
         for order in backends.orders.values():

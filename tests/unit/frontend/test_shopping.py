@@ -87,6 +87,48 @@ async def test_nobody_gets_more_than_twenty_of_one(browser: Browser) -> None:
     assert "€ 374.25" in page.text
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("1000", "at most 20"),
+        ("abc", "whole number"),
+        ("", "whole number"),
+        ("-1", "whole number"),
+        ("41", "at most 20"),
+    ],
+)
+async def test_a_quantity_that_cannot_be_is_said_and_changes_nothing(
+    browser: Browser, typed: str, told: str
+) -> None:
+    page = await browser.add_to_cart("oak-board", 2)
+    page = await browser.send(page.form("/cart", action="update"), quantity=typed)
+    assert told in page.text
+    assert "up to date" not in page.text
+    assert "€ 49.90" in page.text
+
+
+async def test_adding_none_adds_none(browser: Browser) -> None:
+    page = await browser.add_to_cart("oak-board", 0)
+    assert "at least 1" in page.text
+    assert "It is still empty" in (await browser.get("/cart")).text
+
+
+async def test_more_than_there_is_is_said_and_changes_nothing(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.stock["oak-board"] = 3
+    page = await browser.add_to_cart("oak-board", 2)
+    page = await browser.send(page.form("/cart", action="update"), quantity="4")
+    assert "Only 3 of it are left" in page.text
+    assert "up to date" not in page.text
+    page = await browser.add_to_cart("oak-board", 2)
+    assert "Only 3 of it are left" in page.text
+    assert "€ 49.90" in page.text
+    backends.stock["oak-board"] = 1  # less than is in the cart: taking fewer goes all the same
+    page = await browser.send(page.form("/cart", action="update"), quantity="1")
+    assert "up to date" in page.text
+
+
 async def test_a_product_that_is_gone_can_only_be_removed(
     browser: Browser, backends: Backends
 ) -> None:
@@ -226,6 +268,43 @@ async def test_what_was_shown_is_what_is_ordered(browser: Browser, backends: Bac
     (order,) = backends.orders.values()
     assert [line["quantity"] for line in order["lines"]] == [2]
     assert "€ 74.85" in (await browser.get("/cart")).text
+
+
+async def test_a_page_that_is_sent_again_leaves_the_new_cart_alone(browser: Browser) -> None:
+    page = await at_payment(browser, quantity=2)
+    first = await pay(browser, page)
+    await browser.add_to_cart("oak-board", 3)
+    assert (await pay(browser, page)).path == first.path
+    assert "€ 74.85" in (await browser.get("/cart")).text
+
+
+async def test_a_dearer_total_is_shown_before_it_is_charged(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await at_payment(browser, quantity=2)
+    refusal = ShopError(
+        Kind.CONFLICT,
+        "total-changed",
+        "Dearer.",
+        fields={"expected_total_cents": "5485", "total_cents": "10025", "currency": "EUR"},
+    )
+    backends.order_refusal = refusal
+    page = await pay(browser, page)
+    assert page.status == 409
+    assert "the total was € 54.85, now it is € 100.25" in page.text.replace("\xa0", " ")
+    backends.order_refusal = None
+    page = await pay(browser, page)
+    assert "Thank you" in page.text
+
+
+async def test_the_total_that_was_shown_goes_with_the_order(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await at_payment(browser, quantity=2)
+    assert "€ 61.85" in page.text  # with express delivery
+    await pay(browser, page, shipping="express")
+    (asked,) = backends.expected_totals
+    assert asked == 6185
 
 
 @pytest.mark.parametrize("change", ["x", "", "eyJhIjoxfQ.aaaa.bbbb"])

@@ -66,6 +66,22 @@ class TestPlacing:
         assert order.contact.email == "usr_ada@example.com"
         assert order.history[0].what == "placed"
 
+    async def test_for_more_than_was_shown_is_refused_and_leaves_the_key_free(
+        self, world: World, process: Process
+    ) -> None:
+        with pytest.raises(ShopError) as refused:
+            await place(process, expected_total_cents=8684)
+        assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "total-changed")
+        assert refused.value.fields == {
+            "expected_total_cents": "8684",
+            "total_cents": "8685",
+            "currency": "EUR",
+        }
+        assert world.around.asked == []
+        assert (await place(process, expected_total_cents=8685)).state is State.CONFIRMED
+        # Repeated, it is that order, whatever things cost now.
+        assert (await place(process, expected_total_cents=1)).state is State.CONFIRMED
+
     async def test_gives_a_refused_order_too(self, world: World, process: Process) -> None:
         world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "insufficient-funds"))
         order = await place(process)

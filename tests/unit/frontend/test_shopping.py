@@ -43,6 +43,36 @@ async def test_search_keeps_what_was_asked_for(browser: Browser, backends: Backe
     assert ("option", {"value": "-price", "selected": None}) in page.tags
 
 
+async def test_a_typing_error_is_named_with_what_was_meant(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.corrections = {"lmap": "lamp"}
+    page = await browser.get("/products?q=lmap&in_stock=yes")
+    assert "Nothing matches “lmap” exactly. Did you mean lamp" in page.text
+    assert "Red Lamp" in page.text
+    assert ("a", {"href": "/products?q=lamp&in_stock=yes"}) in page.tags
+    assert "Did you mean" not in (await browser.get("/products?q=lamp")).text
+
+
+async def test_filters_reach_the_catalogue_in_cents(browser: Browser, backends: Backends) -> None:
+    backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
+    page = await browser.get("/products?min_price=12,50&max_price=%E2%82%AC+40&in_stock=yes")
+    asked = backends.queries[-1]
+    assert (asked["min_price_cents"], asked["max_price_cents"]) == ("1250", "4000")
+    assert asked["in_stock"] == "true"
+    [more] = [given["href"] for tag, given in page.tags if given.get("rel") == "next"]
+    assert more is not None
+    assert "min_price=12%2C50" in more
+    assert "in_stock=yes" in more
+
+
+@pytest.mark.parametrize("text", ["cheap", "-1", "1.234", "1e3", "١٢"])
+async def test_what_is_no_price_is_said(browser: Browser, backends: Backends, text: str) -> None:
+    page = await browser.get(f"/products?min_price={text}")
+    assert f"“{text}” is not a price." in page.text
+    assert "min_price_cents" not in backends.queries[-1]
+
+
 async def test_a_long_catalogue_goes_on_behind_a_link(browser: Browser, backends: Backends) -> None:
     backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
     page = await browser.get("/products?q=thing")

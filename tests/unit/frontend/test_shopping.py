@@ -60,7 +60,7 @@ async def test_filters_reach_the_catalogue_in_cents(browser: Browser, backends: 
     asked = backends.queries[-1]
     assert (asked["min_price_cents"], asked["max_price_cents"]) == ("1250", "4000")
     assert asked["in_stock"] == "true"
-    [more] = [given["href"] for tag, given in page.tags if given.get("rel") == "next"]
+    [more] = [given["href"] for _, given in page.tags if given.get("rel") == "next"]
     assert more is not None
     assert "min_price=12%2C50" in more
     assert "in_stock=yes" in more
@@ -293,6 +293,17 @@ async def test_somebody_elses_order_is_not_there(browser: Browser) -> None:
     await browser.log_in()
     for path in ("/orders/ord_of_bob", "/orders/ord_of_bob/status", "/orders/..%2f..%2fx"):
         assert (await browser.get(path)).status == 404
+
+
+async def test_a_postal_code_of_another_form_is_asked_for_again(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    page = await browser.send(form, **address_fields(postal_code="99999999"))
+    assert "In this country a postal code looks like 1015 CJ." in page.text
+    assert not backends.addresses
 
 
 async def test_an_address_that_lacks_something_is_asked_for_again(browser: Browser) -> None:

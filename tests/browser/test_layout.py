@@ -1,13 +1,20 @@
-"""Nothing lies on top of something else or is cut off, from the smallest phone to a desk."""
+"""Nothing lies on top of something else or is cut off, from the smallest phone to a desk; times are
+the reader's own.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import NewShopper
 from tests.browser.pages import BOARD
 from tests.harness.customer import Customer
+from tests.harness.shop import Shop
+from tests.harness.shopper import Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -90,3 +97,17 @@ async def test_the_graph_is_whole_on_a_tablet(new_shopper: NewShopper, width: in
     if width >= 768:
         hidden = "frame => frame.scrollWidth - frame.clientWidth"
         assert await shopper.page.locator(".graph-frame").evaluate(hidden) <= 0
+
+
+async def test_times_are_the_readers_own(browser: Browser, shop: Shop, customer: Customer) -> None:
+    order_id = await customer.bought({BOARD: 1})
+    context = await browser.new_context(base_url=shop.url, timezone_id="Asia/Tokyo")
+    shopper = Shopper(context, await context.new_page())
+    await shopper.log_in(customer.email)
+    await shopper.open(f"/orders/{order_id}")
+    time = shopper.main.locator("dd time")
+    at = datetime.fromisoformat(await time.get_attribute("datetime") or "")
+    local = at.astimezone(ZoneInfo("Asia/Tokyo"))
+    await expect(time).to_have_text(f"{local.day} {local:%B %Y, %H:%M} GMT+9")
+    assert shopper.complaints == []
+    await context.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -41,6 +42,66 @@ async def test_search_keeps_what_was_asked_for(browser: Browser, backends: Backe
     assert "Tin Kettle" in page.text
     assert "Red Lamp" not in page.text
     assert ("option", {"value": "-price", "selected": None}) in page.tags
+
+
+def attributes(page: Page, tag: str, **given: str) -> list[dict[str, Any]]:
+    return [
+        dict(found) for name, found in page.tags if name == tag and given.items() <= found.items()
+    ]
+
+
+async def test_a_page_says_what_it_is_to_search_engines(browser: Browser) -> None:
+    titles: set[str] = set()
+    descriptions: set[str] = set()
+    canonical = {
+        "/": "/",
+        "/products?sort=price&min_price=1": "/products",
+        "/products?category=kitchen&sort=name": "/products?category=kitchen",
+        "/products/oak-board": "/products/oak-board",
+        "/about": "/about",
+        "/mesh": "/mesh",
+    }
+    for path, known_as in canonical.items():
+        page = await browser.get(path)
+        [link] = attributes(page, "link", rel="canonical")
+        assert link["href"] == known_as
+        [title] = attributes(page, "meta", property="og:title")
+        [description] = attributes(page, "meta", name="description")
+        titles.add(title["content"])
+        descriptions.add(description["content"])
+    assert len(titles) == len(descriptions) == len(canonical)
+    for path in ("/cart", "/login", "/products?q=lamp", "/no-such-page"):
+        page = await browser.get(path)
+        assert attributes(page, "meta", name="robots", content="noindex"), path
+        assert not attributes(page, "link", rel="canonical"), path
+
+
+async def test_a_product_is_linked_data_and_no_script(browser: Browser, backends: Backends) -> None:
+    backends.products["oak-board"] = product(
+        "oak-board", name="</script><script>alert(1)", price_cents=2405, available=0
+    )
+    html = (await browser.get("/products/oak-board")).html
+    start = '<script type="application/ld+json">'
+    text = html[html.index(start) + len(start) :].partition("</script>")[0]
+    found = json.loads(text)
+    assert found["name"] == "</script><script>alert(1)"
+    assert found["offers"]["price"] == "24.05"
+    assert found["offers"]["availability"] == "https://schema.org/OutOfStock"
+
+
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [
+        ("/products", "/products"),
+        ("/products?category=kitchen&sort=name", "/products?category=kitchen"),
+        ("/cart", "/cart"),
+        ("/mesh", "/mesh"),
+    ],
+)
+async def test_the_navigation_marks_where_one_is(browser: Browser, path: str, link: str) -> None:
+    page = await browser.get(path)
+    marked = [found.get("href") for found in attributes(page, "a") if "aria-current" in found]
+    assert marked == [link]
 
 
 async def test_a_typing_error_is_named_with_what_was_meant(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import (
@@ -20,11 +20,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     WithJsonSchema,
+    model_validator,
 )
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from services.common.errors import Kind, ShopError
+from services.common.places import COUNTRY_CODES, expected_postal_code
 
 MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them its angle brackets
 
@@ -128,6 +131,19 @@ def _country_code(text: str) -> str:
 NewName = Annotated[str, OneLine(100), AfterValidator(_without_links)]
 """A person's name as it is given now. One that is stored already may be older than the rule."""
 
+
+def existing_country(code: str) -> str:
+    """The country code itself, when ISO 3166-1 has assigned it.
+
+    :raises ValueError: it has not.
+    """
+    if code not in COUNTRY_CODES:
+        raise PydanticCustomError(
+            "country", "No country has this ISO 3166-1 code; the Netherlands have NL"
+        )
+    return code
+
+
 Email = Annotated[
     str,
     Field(max_length=MAX_EMAIL_LENGTH, examples=["ada@example.com"]),
@@ -143,6 +159,9 @@ CountryCode = Annotated[
 ]
 
 
+ExistingCountry = Annotated[CountryCode, AfterValidator(existing_country)]
+
+
 class AddressFields(BaseModel):
     """Where a parcel goes."""
 
@@ -153,3 +172,30 @@ class AddressFields(BaseModel):
     postal_code: Annotated[str, OneLine(20)] = Field(examples=["1015 CJ"])
     city: Annotated[str, OneLine(100)] = Field(examples=["Amsterdam"])
     country: CountryCode
+
+
+class NewAddress(AddressFields):
+    """An address that somebody types in: its country exists, and its postal code looks like one.
+
+    Addresses that are stored already are `AddressFields`: those from before these rules stay
+    readable.
+    """
+
+    country: ExistingCountry
+
+    @model_validator(mode="after")
+    def _has_postal_code(self) -> Self:
+        example = expected_postal_code(self.country, self.postal_code)
+        if example is None:
+            return self
+        error = PydanticCustomError(
+            "postal_code",
+            "A postal code in {country} looks like {example}",
+            {"country": self.country, "example": example},
+        )
+        details = InitErrorDetails(type=error, loc=("postal_code",), input=self.postal_code)
+        raise ValidationError.from_exception_data(type(self).__name__, [details])
+
+    def to_fields(self) -> AddressFields:
+        """The address as it is stored."""
+        return AddressFields(**self.model_dump())

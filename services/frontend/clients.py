@@ -13,10 +13,12 @@ from services.common.errors import Kind, ShopError
 from services.common.grpc_client import GrpcEdge
 from services.common.http_client import HttpEdge, HttpReply
 from services.frontend.model import (
+    NO_FILTERS,
     Address,
     Article,
     Category,
     Draft,
+    Filters,
     MessagePage,
     Order,
     OrderPage,
@@ -127,12 +129,19 @@ class ProductClient:
         query: str = "",
         category: str = "",
         sort: str = "",
+        filters: Filters = NO_FILTERS,
         limit: int,
         cursor: str = "",
     ) -> ProductPage:
         """Some products. INVALID for a cursor or a sort order that the catalogue does not know."""
         wanted = {"q": query, "category": category, "sort": sort, "cursor": cursor}
         chosen: dict[str, str | int] = {name: value for name, value in wanted.items() if value}
+        if filters.min_price_cents is not None:
+            chosen["min_price_cents"] = filters.min_price_cents
+        if filters.max_price_cents is not None:
+            chosen["max_price_cents"] = filters.max_price_cents
+        if filters.in_stock:
+            chosen["in_stock"] = "true"
         return _read(ProductPage, await self._page(query={**chosen, "limit": limit}))
 
     async def product(self, product_id: str) -> Product:

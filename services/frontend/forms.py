@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.common.fields import normalised_email
+from services.common.places import expected_postal_code
 from services.frontend.model import (
     COUNTRIES,
     MAX_QUANTITY,
@@ -99,10 +100,14 @@ class Form:
         country = self.raw("country")
         if country not in COUNTRIES:
             self.errors["country"] = "Choose a country from the list."
+        postal_code = self.text("postal_code", "the postal code", 20)
+        example = expected_postal_code(country, postal_code)
+        if example is not None and "postal_code" not in self.errors:
+            self.errors["postal_code"] = f"In this country a postal code looks like {example}."
         return Address(
             name=self.text("name", "the recipient's name", 100),
             street=self.text("street", "the street and house number", 200),
-            postal_code=self.text("postal_code", "the postal code", 20),
+            postal_code=postal_code,
             city=self.text("city", "the city", 100),
             country=country,
         )

@@ -115,6 +115,7 @@ class ProductPage(_Answer):
 
     items: tuple[Product, ...]
     next_cursor: str | None = None
+    suggestion: str | None = None
 
 
 class Category(_Answer):
@@ -427,6 +428,30 @@ COUNTRIES = {
     "PT": "Portugal",
     "SE": "Sweden",
 }
+
+# What a price on a page may look like: euros, with or without cents.
+_EUROS = re.compile(r"([0-9]{1,5})(?:[.,]([0-9]{1,2}))?")
+
+
+def cents_of(euros: str) -> int | None:
+    """An amount in euros as people type it, in cents: ``12,50`` is 1250; None when it is none."""
+    found = _EUROS.fullmatch(euros.strip().removeprefix("€").strip())
+    if found is None:
+        return None
+    whole, cents = found.groups(default="")
+    return 100 * int(whole) + int(cents.ljust(2, "0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What narrows a list of products."""
+
+    min_price_cents: int | None = None
+    max_price_cents: int | None = None
+    in_stock: bool = False
+
+
+NO_FILTERS = Filters()
 
 SORTS = {
     "": "Best match",

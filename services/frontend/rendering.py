@@ -18,7 +18,7 @@ from starlette.types import Scope
 from services.common import context
 from services.common.telemetry import trace_id
 from services.frontend.cookies import Cookie
-from services.frontend.model import COUNTRIES, MAX_QUANTITY, money
+from services.frontend.model import COUNTRIES, MAX_QUANTITY, Product, money
 from services.frontend.visit import Visit
 from services.frontend.waterfall import Waterfall, waterfall
 
@@ -82,6 +82,7 @@ class Renderer:
         known: dict[str, Any] = {
             "asset": assets.url,
             "picture": picture_url,
+            "linked_data": linked_data,
             "variant": variant,
             "is_mobile": variant == MOBILE,
             "is_beta": variant == BETA,
@@ -133,6 +134,29 @@ class Renderer:
 def picture_url(product_id: str, version: str = "v1") -> str:
     """Where a product's picture is; the version lets browsers keep it."""
     return f"/pictures/{product_id}.svg?v={version}"
+
+
+def linked_data(product: Product) -> dict[str, Any]:
+    """A product for search engines: https://schema.org/Product, as JSON-LD."""
+    offer: dict[str, Any] = {
+        "@type": "Offer",
+        "url": f"/products/{product.id}",
+        "price": f"{product.price_cents // 100}.{product.price_cents % 100:02}",
+        "priceCurrency": product.currency,
+    }
+    if product.available is not None:
+        state = "InStock" if product.available else "OutOfStock"
+        offer["availability"] = f"https://schema.org/{state}"
+    return {
+        "@context": "https://schema.org",
+        "@type": "Product",
+        "sku": product.id,
+        "name": product.name,
+        "description": product.blurb,
+        "image": picture_url(product.id, product.version),
+        "brand": {"@type": "Brand", "name": product.brand},
+        "offers": offer,
+    }
 
 
 def _made(visit: Visit) -> Waterfall:

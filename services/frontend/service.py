@@ -31,6 +31,7 @@ from services.frontend.model import (
     Category,
     Draft,
     DraftLine,
+    Filters,
     MessagePage,
     Order,
     OrderPage,
@@ -193,11 +194,11 @@ class Storefront:
         )
 
     async def browse(
-        self, *, query: str, category: str, sort: str, cursor: str, limit: int
+        self, *, query: str, category: str, sort: str, filters: Filters, cursor: str, limit: int
     ) -> ProductPage:
         """Some of the catalogue."""
         return await self._products.page(
-            query=query, category=category, sort=sort, cursor=cursor, limit=limit
+            query=query, category=category, sort=sort, filters=filters, cursor=cursor, limit=limit
         )
 
     async def show(self, product_id: str) -> Showing:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import Kind, ShopError
-from services.common.fields import AddressFields
+from services.common.fields import AddressFields, NewAddress
 from services.common.identity import CallerDependency
 from services.common.problem import documented
 from services.common.provide import provided
@@ -47,7 +47,7 @@ class NewOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     items: list[Item] = Field(min_length=1, max_length=50)
-    address: AddressFields
+    address: NewAddress
     payment_method: str = Field(
         pattern=r"^pm_[A-Za-z0-9_]{1,60}$",
         description="A Stripe payment method; in test mode one such as `pm_card_visa`.",
@@ -140,7 +140,7 @@ async def place_order(
         idempotency_key=idempotency_key,
         fingerprint=fingerprint_of(body, without=frozenset({"expected_total_cents"})),
         quantities=_merged(body.items),
-        address=body.address,
+        address=body.address.to_fields(),
         shipping_service=body.shipping,
         payment_method=body.payment_method,
         expected_total_cents=body.expected_total_cents,

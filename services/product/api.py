@@ -72,6 +72,12 @@ class ProductPage(BaseModel):
     next_cursor: str | None = Field(
         description="Continues behind this page; null at the end.", examples=[None]
     )
+    suggestion: str | None = Field(
+        default=None,
+        description="The query that these products answer, when nothing fits the one asked for and"
+        " it looks like a typing error.",
+        examples=[None],
+    )
     version: str = Field(description="Which version of the service answered.", examples=["v1"])
 
 
@@ -132,17 +138,20 @@ async def search_products(
     sort: Sort | None = None,
     min_price_cents: PriceLimit = None,
     max_price_cents: PriceLimit = None,
+    in_stock: Annotated[
+        bool, Query(description="Leave out what is sold out; unknown stock stays in.")
+    ] = False,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
     cursor: Annotated[
         str | None, Query(max_length=400, description="The page before's `next_cursor`.")
     ] = None,
 ) -> ProductPage:
-    """Price limits need one of the sorts by price."""
-    search = Search(q, category, sort, min_price_cents, max_price_cents)
+    search = Search(q, category, sort, min_price_cents, max_price_cents, in_stock)
     page = await service.search(search, limit=limit, cursor=cursor)
     return ProductPage(
         items=[ProductItem(**_item(offer, process.version)) for offer in page.offers],
         next_cursor=page.next_cursor,
+        suggestion=page.suggestion,
         version=process.version,
     )
 

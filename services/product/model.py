@@ -123,6 +123,7 @@ class UnknownProduct(ShopError):
 #   "ket*"                       the beginning of a word
 
 ALL = ":all"
+_WORD = re.compile(r"[0-9]+[.,][0-9]+|[^\W_]+")
 
 
 def category_term(category_id: str) -> str:
@@ -137,11 +138,22 @@ def query_terms(query: str, category_id: str | None) -> list[str] | None:
     All words must occur; the last one may be only begun, as it is while somebody is typing.
     """
     terms = [category_term(category_id) if category_id else ALL]
-    words = [word[:MAX_WORD_LENGTH] for word in _words(query)][:MAX_QUERY_WORDS]
-    if not words:
+    asked = query_words(query)
+    if not asked:
         return None if query.strip() else terms
-    *whole, last = words
+    *whole, last = asked
     return [*dict.fromkeys([*whole, f"{last}*"]), *terms]
+
+
+def query_words(query: str) -> list[str]:
+    """The words of a query that are looked for, as they are compared."""
+    return [word[:MAX_WORD_LENGTH] for word in words(query)][:MAX_QUERY_WORDS]
+
+
+def word_forms(word: str) -> tuple[str, ...]:
+    """A word, its singular and its plural."""
+    one = singular(word)
+    return word, one, plural(one)
 
 
 def fold(text: str) -> str:
@@ -153,21 +165,22 @@ def fold(text: str) -> str:
 def _product_terms(entry: CatalogueEntry, category: Category) -> Iterator[str]:
     texts = (entry.name, entry.brand, *entry.tags, category.name, entry.blurb)
     terms = {ALL, category_term(category.id)}
-    for word in _words(" ".join(texts)):
-        singular = _singular(word)
-        for form in (word, singular, _plural(singular)):
+    for word in words(" ".join(texts)):
+        for form in word_forms(word):
             whole = form[:MAX_WORD_LENGTH]
             terms.add(whole)
             terms.update(f"{whole[:end]}*" for end in range(MIN_WORD_LENGTH, len(whole) + 1))
     yield from sorted(terms)
 
 
-def _words(text: str) -> Iterator[str]:
-    return (word for word in re.findall(r"[^\W_]+", fold(text)) if len(word) >= MIN_WORD_LENGTH)
+def words(text: str) -> Iterator[str]:
+    """The words of a text; a number with decimals is one word: ``1.8`` and ``1,8`` are the same."""
+    found = (word.replace(",", ".") for word in _WORD.findall(fold(text)))
+    return (word for word in found if len(word) >= MIN_WORD_LENGTH)
 
 
-def _singular(word: str) -> str:
-    """A plural's singular; near enough for a search, as `_plural` is."""
+def singular(word: str) -> str:
+    """A plural's singular; near enough for a search, as `plural` is."""
     if len(word) <= MIN_WORD_LENGTH or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return word
     if word.endswith("ies"):
@@ -177,7 +190,7 @@ def _singular(word: str) -> str:
     return word[:-1]
 
 
-def _plural(word: str) -> str:
+def plural(word: str) -> str:
     if word.endswith("y") and not word.endswith(("ay", "ey", "oy", "uy")):
         return f"{word[:-1]}ies"
     return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"

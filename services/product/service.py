@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from services.product.model import (
     UnknownProduct,
     badges,
     newest_of,
-    query_terms,
     sustainability,
 )
+from services.product.search import SearchIndex, behind, cursor_behind, cursor_key
 from services.product.store import ProductStore
 
 log = get_logger(__name__)
@@ -50,10 +51,15 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class OfferPage:
-    """Some offers, and where the next ones are."""
+    """Some offers, and where the next ones are.
+
+    :ivar suggestion: the query that was answered, when it is not the one that was asked: nothing
+        had all words of that one, and this one differs by typing errors.
+    """
 
     offers: list[Offer]
     next_cursor: str | None
+    suggestion: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,17 @@ class Search:
     sort: Sort | None = None
     min_price_cents: int | None = None
     max_price_cents: int | None = None
+    in_stock: bool = False
+
+    def takes_price(self, price_cents: int) -> bool:
+        """Whether a price is within the limits, which are inclusive."""
+        return (self.min_price_cents is None or price_cents >= self.min_price_cents) and (
+            self.max_price_cents is None or price_cents <= self.max_price_cents
+        )
 
 
 class ProductService:
-    """The catalogue. Products come from the store; categories and pictures from the files."""
+    """The catalogue. Single products come from the store; searches run in memory."""
 
     def __init__(
         self, store: ProductStore, catalogue: Catalogue, stock: StockLookup, edition: Edition
@@ -76,6 +89,7 @@ class ProductService:
         self._store = store
         self._stock = stock
         self._edition = edition
+        self._index = SearchIndex(catalogue.products)
         self._pictures = catalogue.pictures
         self._newest = newest_of(catalogue.products)
         counts = Counter(product.category for product in catalogue.products)
@@ -84,29 +98,27 @@ class ProductService:
     async def search(self, search: Search, *, limit: int, cursor: str | None) -> OfferPage:
         """One page of what fits, with one look at the stock for all of it.
 
-        :raises ShopError: INVALID, for price limits under another sort, or a cursor of another
-            search.
+        With `in_stock`, what is known to be sold out is left out. What inventory does not answer
+        for stays: a catalogue without figures is better than none.
+
+        :raises ShopError: INVALID, for a cursor of another search.
         """
         sort = search.sort or self._edition.default_sort(search.query)
-        by_price = sort in {Sort.PRICE, Sort.PRICE_DESCENDING}
-        if not by_price and (search.min_price_cents, search.max_price_cents) != (None, None):
-            raise ShopError(
-                Kind.INVALID,
-                "price-limits-need-price-sort",
-                "Price limits need sort=price or sort=-price.",
-            )
-        terms = query_terms(search.query, search.category)
-        if terms is None:
-            return OfferPage([], None)
-        page = await self._store.find(
-            terms,
-            sort,
-            limit=limit,
-            cursor=cursor,
-            min_price_cents=search.min_price_cents,
-            max_price_cents=search.max_price_cents,
+        found = self._index.find(search.query, search.category, sort)
+        key = cursor_key(search.query, search.category, sort)
+        rest = behind(found.products, key, cursor)
+        fitting = [product for product in rest if search.takes_price(product.price_cents)]
+        if search.in_stock:
+            available = await self._available([product.id for product in fitting])
+            fitting = [product for product in fitting if available.get(product.id) != 0]
+        else:
+            available = await self._available([product.id for product in fitting[:limit]])
+        shown = fitting[:limit]
+        return OfferPage(
+            [self._offer(product, available.get(product.id)) for product in shown],
+            cursor_behind(shown[-1], key) if len(fitting) > limit else None,
+            found.suggestion,
         )
-        return OfferPage(await self._offers(page.products), page.next_cursor)
 
     async def offer(self, product_id: str) -> Offer:
         """One product.
@@ -155,8 +167,10 @@ class ProductService:
         """
         if not product_ids:
             return {}
+        parts = [product_ids[n : n + MAX_IDS] for n in range(0, len(product_ids), MAX_IDS)]
         try:
-            return await self._stock.available(product_ids)
+            answers = await asyncio.gather(*(self._stock.available(part) for part in parts))
+            return {name: count for answer in answers for name, count in answer.items()}
         except ShopError as error:
             log.warning("stock.unknown", kind=error.kind.value, reason=error.detail)
             return {}

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from services.common.errors import Kind
+from services.common.fields import existing_country
 from services.common.identity import CallerDependency
 from services.common.problem import documented
 from services.common.provide import provided
@@ -65,7 +66,9 @@ router = APIRouter(prefix="/api/shipping", tags=["shipping"])
 )
 async def get_quotes(
     country: Annotated[
-        str, Query(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["NL"])
+        str,
+        Query(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["NL"]),
+        AfterValidator(existing_country),
     ],
     weight_grams: Annotated[int, Query(ge=1, le=model.MAX_WEIGHT_GRAMS, examples=[1200])],
 ) -> Quotes:

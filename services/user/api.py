@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import Kind
-from services.common.fields import AddressFields, NewName
+from services.common.fields import NewAddress, NewName
 from services.common.identity import CallerDependency
 from services.common.problem import documented
 from services.common.provide import provided
@@ -95,9 +95,9 @@ async def list_addresses(caller: CallerDependency, account: _Account) -> Address
     responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
 )
 async def add_address(
-    body: AddressFields, caller: CallerDependency, account: _Account
+    body: NewAddress, caller: CallerDependency, account: _Account
 ) -> SavedAddress:
-    return await account.add_address(caller.user_id, body)
+    return await account.add_address(caller.user_id, body.to_fields())
 
 
 @router.delete(

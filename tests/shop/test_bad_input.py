@@ -106,7 +106,9 @@ NO_ORDERS: Mapping[str, dict[str, Any]] = {
     "a control character in a street": _with_address(street="Keizersgracht\u0000"),
     "spaces for a city": _with_address(city="   "),
     "a long postal code": _with_address(postal_code="1" * 21),
+    "a Dutch postal code that is none": _with_address(postal_code="99999999"),
     "a country that is none": _with_address(country="Netherlands"),
+    "a country code that no country has": _with_address(country="ZZ"),
     "a way of shipping that is none": {**ORDER, "shipping": "teleport"},
 }
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from services.common.errors import Kind, ShopError
 from services.common.provide import provided
 from services.frontend.clients import ProductClient
-from services.frontend.model import PRODUCT_ID, SORTS, Article
+from services.frontend.model import PRODUCT_ID, SORTS, Article, Filters, cents_of
 from services.frontend.pages.site import Site, SiteDependency
 from services.frontend.rendering import BETA
 from services.frontend.security import PICTURE_POLICY
@@ -45,23 +45,40 @@ async def browse(
     q: str = "",
     category: str = "",
     sort: str = "",
+    min_price: str = "",
+    max_price: str = "",
+    in_stock: str = "",
     cursor: Annotated[str, Query(max_length=_MAX_CURSOR_LENGTH)] = "",
 ) -> Response:
     query = q.strip()[:_MAX_QUERY_LENGTH]
+    filters = Filters(cents_of(min_price), cents_of(max_price), in_stock == "yes")
     chosen = {
         "q": query,
         "category": category if PRODUCT_ID.fullmatch(category) else "",
         "sort": sort if sort in SORTS else "",
+        "min_price": min_price if filters.min_price_cents is not None else "",
+        "max_price": max_price if filters.max_price_cents is not None else "",
+        "in_stock": "yes" if filters.in_stock else "",
     }
+    wrong_prices = [
+        text[:20] for text in (min_price, max_price) if text.strip() and cents_of(text) is None
+    ]
     page = await site.storefront.browse(
         query=query,
         category=chosen["category"],
         sort=chosen["sort"],
+        filters=filters,
         cursor=cursor,
         limit=site.page_size(_PAGE_LIMIT),
     )
     return site.renderer.page(
-        visit, "products.html", page=page, chosen=chosen, sorts=SORTS, is_first=not cursor
+        visit,
+        "products.html",
+        page=page,
+        chosen=chosen,
+        sorts=SORTS,
+        is_first=not cursor,
+        wrong_prices=wrong_prices,
     )
 
 

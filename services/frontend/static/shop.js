@@ -16,6 +16,18 @@ for (const form of document.querySelectorAll("form[data-submit-on-change]")) {
 
 document.querySelector("[data-focus]")?.focus();
 
+// Times come in UTC; here they are the reader's own.
+function localise(part) {
+  const day = { day: "numeric", month: "long", year: "numeric" };
+  const moment = { ...day, hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+  for (const time of part.querySelectorAll("time[datetime]")) {
+    const format = time.textContent.endsWith("UTC") ? moment : day;
+    const text = new Intl.DateTimeFormat("en-GB", format).format(new Date(time.dateTime));
+    time.textContent = text.replace(" at ", ", ");
+  }
+}
+localise(document);
+
 async function fetchDocument(path) {
   const answer = await fetch(path, { headers: { accept: "text/html" }, redirect: "error" });
   if (!answer.ok) throw new Error(`${answer.status} for ${path}`);
@@ -30,6 +42,7 @@ if (status) {
   const look = async () => {
     try {
       const fresh = (await fetchDocument(status.dataset.poll)).querySelector("section");
+      localise(fresh);
       const shown = status.querySelector("section");
       const same = fresh.textContent === shown.textContent;
       if (!same) shown.replaceWith(document.adoptNode(fresh));

@@ -14,6 +14,7 @@ from services.common.fields import (
     AddressFields,
     CountryCode,
     Email,
+    NewAddress,
     NewName,
     OneLine,
     checked_order_id,
@@ -143,6 +144,58 @@ def test_an_address_takes_nothing_but_its_fields() -> None:
     assert AddressFields.model_validate(address.model_dump()) == address
     with pytest.raises(ValidationError):
         AddressFields.model_validate({**address.model_dump(), "id": "adr_x"})
+
+
+@pytest.mark.parametrize(
+    ("country", "postal_code"),
+    [
+        *(("NL", code) for code in ("1015 CJ", "1015CJ", "1015 cj")),
+        *(("BE", "1000"), ("DE", "70173"), ("LU", "1111"), ("LU", "L-1111"), ("FR", "75001")),
+        *(("PT", "1100-148"), ("SE", "111 29"), ("SE", "11129"), ("US", "10001-1234")),
+        *(("IE", "D02 X285"), ("GB", "SW1A 1AA"), ("NZ", "5010"), ("nl", "1015 CJ")),
+    ],
+)
+def test_a_postal_code_of_its_country_is_taken(country: str, postal_code: str) -> None:
+    address = NewAddress(
+        name="Ada", street="Street 1", postal_code=postal_code, city="A", country=country
+    )
+    assert address.to_fields().postal_code == postal_code
+
+
+@pytest.mark.parametrize(
+    ("country", "postal_code", "example"),
+    [
+        ("NL", "99999999", "1015 CJ"),
+        ("NL", "1015", "1015 CJ"),
+        ("NL", "0015 CJ", "1015 CJ"),
+        ("NL", "\u0661\u0660\u0661\u0665 CJ", "1015 CJ"),
+        ("NL", "1015 CJ1", "1015 CJ"),
+        ("BE", "10000", "1000"),
+        ("DE", "7017", "10115"),
+        ("LU", "75001", "1111"),
+        ("FR", "75 001", "75001"),
+        ("PT", "1100148", "1100-148"),
+    ],
+)
+def test_another_postal_code_is_refused_with_an_example(
+    country: str, postal_code: str, example: str
+) -> None:
+    with pytest.raises(ValidationError) as raised:
+        NewAddress(name="Ada", street="S 1", postal_code=postal_code, city="A", country=country)
+    [error] = raised.value.errors()
+    assert error["loc"] == ("postal_code",)
+    assert error["msg"] == f"A postal code in {country} looks like {example}"
+    # One that is stored already stays readable.
+    AddressFields(name="Ada", street="S 1", postal_code=postal_code, city="A", country=country)
+
+
+@pytest.mark.parametrize("country", ["ZZ", "XX", "AA", "EU", "UK", "zz"])
+def test_a_country_must_exist(country: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        NewAddress(name="Ada", street="S 1", postal_code="1", city="A", country=country)
+    [error] = raised.value.errors()
+    assert error["loc"] == ("country",)
+    assert "ISO 3166-1" in error["msg"]
 
 
 @pytest.mark.parametrize("order_id", ["", "a.b", "$where", "a b", "ä", "x" * 65, "a\n", "a\0"])

@@ -79,6 +79,8 @@ class Backends:
     products: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     categories: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     expected_totals: list[int | None] = field(default_factory=list[int | None])
+    queries: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    corrections: dict[str, str] = field(default_factory=dict[str, str])
     stock: dict[str, int] = field(default_factory=dict[str, int])
     profile: dict[str, Any] = field(default_factory=dict[str, Any])
     addresses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -97,6 +99,7 @@ class Backends:
         names = ("oak-board", "tin-kettle", "red-lamp")
         self.products = {name: product(name) for name in names}
         self.categories = [{"id": "kitchen", "name": "Kitchen", "blurb": "For cooks."}]
+        self.corrections, self.queries = {}, []
         self.stock = dict.fromkeys(names, 40)
         self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
         self.addresses, self.orders, self.messages = [], {}, []
@@ -290,13 +293,16 @@ def _product(backends: Backends) -> Wire:
     routes = _router(backends, "product")
 
     @routes.get("/api/products")
-    async def page(limit: int, q: str = "", cursor: str = "") -> Any:
+    async def page(request: Request, limit: int, q: str = "", cursor: str = "") -> Any:
+        backends.queries.append(dict(request.query_params))
         if cursor == "broken":
             raise ShopError(Kind.INVALID, "invalid-cursor", "This cursor is not one of ours.")
-        found = [one for one in backends.products.values() if q.lower() in one["name"].lower()]
+        wanted = backends.corrections.get(q, q)
+        found = [one for one in backends.products.values() if wanted.lower() in one["name"].lower()]
         return {
             "items": found[:limit],
             "next_cursor": "more" if len(found) > limit else None,
+            "suggestion": backends.corrections.get(q),
         }
 
     @routes.get("/api/products/{product_id}")

@@ -46,6 +46,8 @@ async def test_pages_are_made_of_nothing_that_the_policy_forbids(browser: Browse
             assert "style" not in given, (path, tag)
             assert tag != "style", path
             assert not any(name.startswith("on") for name in given), (path, tag)
+            if given.get("type") == "application/ld+json":
+                continue  # data, which no browser runs
             assert tag != "script" or (given["src"] or "").startswith("/static/"), path
 
 
@@ -127,7 +129,9 @@ async def test_script_is_text_everywhere(browser: Browser, backends: Backends) -
     await browser.log_in()
     await browser.add_to_cart("oak-board")
     page = await browser.get("/checkout")
-    address = address_fields(name=SCRIPT, street=SCRIPT, city=SCRIPT, postal_code="<b>1</b>")
+    address = address_fields(
+        name=SCRIPT, street=SCRIPT, city=SCRIPT, postal_code="<b>1</b>", country="IE"
+    )
     paying = await browser.send(page.form("/checkout/address"), **address)
     order = await browser.send(paying.form("/checkout"), payment_method="pm_card_visa")
     pages = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -41,6 +42,96 @@ async def test_search_keeps_what_was_asked_for(browser: Browser, backends: Backe
     assert "Tin Kettle" in page.text
     assert "Red Lamp" not in page.text
     assert ("option", {"value": "-price", "selected": None}) in page.tags
+
+
+def attributes(page: Page, tag: str, **given: str) -> list[dict[str, Any]]:
+    return [
+        dict(found) for name, found in page.tags if name == tag and given.items() <= found.items()
+    ]
+
+
+async def test_a_page_says_what_it_is_to_search_engines(browser: Browser) -> None:
+    titles: set[str] = set()
+    descriptions: set[str] = set()
+    canonical = {
+        "/": "/",
+        "/products?sort=price&min_price=1": "/products",
+        "/products?category=kitchen&sort=name": "/products?category=kitchen",
+        "/products/oak-board": "/products/oak-board",
+        "/about": "/about",
+        "/mesh": "/mesh",
+    }
+    for path, known_as in canonical.items():
+        page = await browser.get(path)
+        [link] = attributes(page, "link", rel="canonical")
+        assert link["href"] == known_as
+        [title] = attributes(page, "meta", property="og:title")
+        [description] = attributes(page, "meta", name="description")
+        titles.add(title["content"])
+        descriptions.add(description["content"])
+    assert len(titles) == len(descriptions) == len(canonical)
+    for path in ("/cart", "/login", "/products?q=lamp", "/no-such-page"):
+        page = await browser.get(path)
+        assert attributes(page, "meta", name="robots", content="noindex"), path
+        assert not attributes(page, "link", rel="canonical"), path
+
+
+async def test_a_product_is_linked_data_and_no_script(browser: Browser, backends: Backends) -> None:
+    backends.products["oak-board"] = product(
+        "oak-board", name="</script><script>alert(1)", price_cents=2405, available=0
+    )
+    html = (await browser.get("/products/oak-board")).html
+    start = '<script type="application/ld+json">'
+    text = html[html.index(start) + len(start) :].partition("</script>")[0]
+    found = json.loads(text)
+    assert found["name"] == "</script><script>alert(1)"
+    assert found["offers"]["price"] == "24.05"
+    assert found["offers"]["availability"] == "https://schema.org/OutOfStock"
+
+
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [
+        ("/products", "/products"),
+        ("/products?category=kitchen&sort=name", "/products?category=kitchen"),
+        ("/cart", "/cart"),
+        ("/mesh", "/mesh"),
+    ],
+)
+async def test_the_navigation_marks_where_one_is(browser: Browser, path: str, link: str) -> None:
+    page = await browser.get(path)
+    marked = [found.get("href") for found in attributes(page, "a") if "aria-current" in found]
+    assert marked == [link]
+
+
+async def test_a_typing_error_is_named_with_what_was_meant(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.corrections = {"lmap": "lamp"}
+    page = await browser.get("/products?q=lmap&in_stock=yes")
+    assert "Nothing matches “lmap” exactly. Did you mean lamp" in page.text
+    assert "Red Lamp" in page.text
+    assert ("a", {"href": "/products?q=lamp&in_stock=yes"}) in page.tags
+    assert "Did you mean" not in (await browser.get("/products?q=lamp")).text
+
+
+async def test_filters_reach_the_catalogue_in_cents(browser: Browser, backends: Backends) -> None:
+    backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
+    page = await browser.get("/products?min_price=12,50&max_price=%E2%82%AC+40&in_stock=yes")
+    asked = backends.queries[-1]
+    assert (asked["min_price_cents"], asked["max_price_cents"]) == ("1250", "4000")
+    assert asked["in_stock"] == "true"
+    [more] = [given["href"] for _, given in page.tags if given.get("rel") == "next"]
+    assert more is not None
+    assert "min_price=12%2C50" in more
+    assert "in_stock=yes" in more
+
+
+@pytest.mark.parametrize("text", ["cheap", "-1", "1.234", "1e3", "١٢"])
+async def test_what_is_no_price_is_said(browser: Browser, backends: Backends, text: str) -> None:
+    page = await browser.get(f"/products?min_price={text}")
+    assert f"“{text}” is not a price." in page.text
+    assert "min_price_cents" not in backends.queries[-1]
 
 
 async def test_a_long_catalogue_goes_on_behind_a_link(browser: Browser, backends: Backends) -> None:
@@ -342,6 +433,17 @@ async def test_somebody_elses_order_is_not_there(browser: Browser) -> None:
     await browser.log_in()
     for path in ("/orders/ord_of_bob", "/orders/ord_of_bob/status", "/orders/..%2f..%2fx"):
         assert (await browser.get(path)).status == 404
+
+
+async def test_a_postal_code_of_another_form_is_asked_for_again(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    page = await browser.send(form, **address_fields(postal_code="99999999"))
+    assert "In this country a postal code looks like 1015 CJ." in page.text
+    assert not backends.addresses
 
 
 async def test_an_address_that_lacks_something_is_asked_for_again(browser: Browser) -> None:

@@ -187,6 +187,8 @@ def changed(**changes: object) -> dict[str, object]:
         changed(payment_method="pm_card_visa\n"),
         changed(shipping="teleport"),
         changed(address={**ADDRESS.model_dump(), "country": "Netherlands"}),
+        changed(address={**ADDRESS.model_dump(), "country": "ZZ"}),
+        changed(address={**ADDRESS.model_dump(), "postal_code": "99999999"}),
         changed(address={**ADDRESS.model_dump(), "street": "a\nb"}),
         changed(total_cents=1),
         {},

@@ -8,6 +8,7 @@ import pytest
 
 from services.common.errors import Kind, ShopError
 from services.product.model import Sort, fold, query_terms
+from services.product.search import is_one_edit_away
 from services.product.service import Search
 from tests.unit.product.shop import ENTRIES, Shop, entry, open_shop
 
@@ -90,10 +91,89 @@ async def test_price_limits_are_inclusive(shop: Shop) -> None:
         assert set(await ids(shop, search)) == {"mugs", "lamp", "oak-board"}
 
 
-async def test_price_limits_need_a_sort_by_price(shop: Shop) -> None:
+async def test_price_limits_go_with_every_sort(shop: Shop) -> None:
+    for sort in Sort:
+        search = Search(sort=sort, min_price_cents=3200, max_price_cents=4900)
+        assert set(await ids(shop, search)) == {"mugs", "lamp", "oak-board"}
+
+
+async def test_what_is_sold_out_can_be_left_out(shop: Shop) -> None:
+    in_stock = Search(in_stock=True, sort=Sort.PRICE)
+    assert await ids(shop, in_stock) == ["crema-set", "mugs"]
+    page = await shop.service.search(in_stock, limit=1, cursor=None)
+    page = await shop.service.search(in_stock, limit=1, cursor=page.next_cursor)
+    assert [offer.product.id for offer in page.offers] == ["mugs"]
+    assert page.next_cursor is None
+    shop.stock.out = True  # what is not known is not called sold out
+    assert len(await ids(shop, in_stock)) == len(ENTRIES)
+
+
+@pytest.mark.parametrize("query", ["1.8 L", "1,8 l", "1.8L", "kettle 1.8 L", "1.8"])
+async def test_a_number_with_decimals_is_a_word(tmp_path: Path, query: str) -> None:
+    entries = [entry("kettle", name="Kettle 1.8 L"), entry("pot", name="Pot 1.5 L")]
+    async with open_shop(tmp_path, entries=entries) as shop:
+        assert await ids(shop, Search(query=query)) == ["kettle"]
+
+
+@pytest.mark.parametrize(
+    ("query", "corrected", "found"),
+    [
+        ("lmap", "lamp", ["lamp"]),  # two letters swapped
+        ("lapm", "lamp", ["lamp"]),
+        ("lampp", "lamp", ["lamp"]),
+        ("lanp", "lamp", ["lamp"]),
+        ("stonware mugs", "stoneware mugs", ["mugs"]),
+        ("stoneware mgus", "stoneware mugs", ["mugs"]),
+        ("blankte wool", "blanket wool", ["blanket"]),
+        ("lamp", None, ["lamp"]),
+        ("lxxp", None, []),
+        ("mgs", None, []),  # too short
+        ("oak zebra", None, []),
+    ],
+)
+async def test_one_typing_error_is_forgiven_and_said(
+    shop: Shop, query: str, corrected: str | None, found: list[str]
+) -> None:
+    page = await shop.service.search(Search(query=query), limit=60, cursor=None)
+    assert page.suggestion == corrected
+    assert [offer.product.id for offer in page.offers] == found
+
+
+@pytest.mark.parametrize(
+    ("word", "other", "is_near"),
+    [
+        ("lmap", "lamp", True),
+        ("lam", "lamp", True),
+        ("lamps", "lamp", True),
+        ("camp", "lamp", True),
+        ("lamp", "lamp", False),
+        ("palm", "lamp", False),
+        ("pmal", "lamp", False),
+    ],
+)
+def test_one_edit(word: str, other: str, is_near: bool) -> None:
+    assert is_one_edit_away(word, other) is is_near
+    assert is_one_edit_away(other, word) is is_near
+
+
+async def test_a_word_of_the_name_comes_before_a_begun_one_a_tag_and_the_text(
+    tmp_path: Path,
+) -> None:
+    entries = [
+        entry("text", name="Shade", blurb="Fits every lamp.", reviews=900, rating=5.0),
+        entry("tag", name="Lantern", tags=["lamp"], reviews=900, rating=5.0),
+        entry("begun", name="Lampshade", reviews=900, rating=5.0),
+        entry("named", name="Desk Lamp", reviews=1, rating=2.0),
+    ]
+    async with open_shop(tmp_path, entries=entries) as shop:
+        assert await ids(shop, Search(query="lamp")) == ["named", "begun", "tag", "text"]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "=", "ä", "bm9uc2Vuc2U", "_" * 400])
+async def test_what_is_no_cursor_is_invalid(shop: Shop, cursor: str) -> None:
     with pytest.raises(ShopError) as raised:
-        await ids(shop, Search(sort=Sort.NAME, min_price_cents=1))
-    assert (raised.value.kind, raised.value.code) == (Kind.INVALID, "price-limits-need-price-sort")
+        await shop.service.search(Search(), limit=2, cursor=cursor)
+    assert raised.value.code == "invalid-cursor"
 
 
 @pytest.mark.parametrize("sort", list(Sort))

@@ -175,6 +175,7 @@ class TestQuotes:
             "country=NL",
             "weight_grams=1",
             "country=nl&weight_grams=1",
+            "country=ZZ&weight_grams=1",
             "country=NLD&weight_grams=1",
             "country=NL%0A&weight_grams=1",
             "country=NL&weight_grams=0",

@@ -134,6 +134,8 @@ async def test_addresses_come_and_go(service: Instance, ada: str) -> None:
         {"country": "Netherlands"},
         {"country": "1A"},
         {"country": "ß"},
+        {"country": "ZZ"},
+        {"postal_code": "99999999"},
         {"street": ""},
         {"street": "x" * 201},
         {"postal_code": "x" * 21},

@@ -16,6 +16,10 @@ class _HeadTooLarge(Exception):
     """Stops the parser."""
 
 
+class _NotOneHost(Exception):
+    """Stops the parser: a request has exactly one Host (RFC 9112 §3.2)."""
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Answers 431 (RFC 6585 §5) to oversized headers and closes on clients that never finish
     sending them (408).
@@ -52,6 +56,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.url) + fields_bytes > MAX_HEAD_BYTES:
             self._refuse_large_head()
             raise _HeadTooLarge
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+            raise _NotOneHost
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's own sentence

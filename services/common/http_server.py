@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 from fastapi import FastAPI
@@ -136,6 +137,9 @@ class RequestMiddleware:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            # Answered as GET, whose body the server leaves out (RFC 9110 §9.3.2).
+            scope = {**scope, "method": "GET"}
         if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
             await self._app(scope, receive, send)
             return
@@ -152,6 +156,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._stamp(message, request, started)
+                _make_relative(message, headers.get("host", ""))
             await send(message)
 
         with context.serving(request):
@@ -166,6 +171,10 @@ class RequestMiddleware:
                 answer = http_exception_response(refused)
             except ClientDisconnect:
                 log.info("http.client_gone", path=scope["path"])
+            except asyncio.CancelledError:
+                # The process ends and has waited long enough. The server would answer 500.
+                log.warning("http.cut_off", method=scope["method"], path=scope["path"])
+                answer = stopping_response()
             except ShopError as error:
                 answer = shop_error_response(error)
             except Exception:
@@ -201,6 +210,32 @@ class RequestMiddleware:
             status=status,
             ms=round(seconds * 1000, 1),
         )
+
+
+def stopping_response() -> Response:
+    """What a request is answered that its process, which ends, can no longer finish. Whether it had
+    an effect is not known; a keyed request can be repeated.
+    """
+    return problem_response(
+        503,
+        "stopping",
+        "This part of the shop is being stopped. Please try again in a moment.",
+        retry_after_seconds=1,
+        headers={"connection": "close"},
+    )
+
+
+def _make_relative(message: Message, host: str) -> None:
+    """Shortens a redirect to this very host to its path: behind a proxy that ends TLS, the scheme
+    that is seen here is not the client's (RFC 9110 §10.2.2).
+    """
+    for position, (name, value) in enumerate(message["headers"]):
+        if name.lower() != b"location":
+            continue
+        target = urlsplit(value.decode("latin-1"))
+        if target.netloc and target.netloc == host:
+            path = urlunsplit(("", "", target.path or "/", target.query, target.fragment))
+            message["headers"][position] = (name, path.encode("latin-1"))
 
 
 class _BoundedBody:

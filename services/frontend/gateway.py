@@ -22,6 +22,7 @@ from yarl import URL
 
 from services.common import context, record
 from services.common.errors import Kind, ShopError
+from services.common.http_server import stopping_response
 from services.common.logs import get_logger
 from services.common.problem import problem_response, shop_error_response
 from services.common.telemetry import extract_trace, inject_trace
@@ -126,6 +127,10 @@ class Gateway:
                 response = await self._answer(scope, receive, headers)
             except ShopError as error:
                 response = shop_error_response(error)
+                if error.kind is Kind.TOO_LARGE:  # the rest of the body stays unread
+                    response.headers["connection"] = "close"
+            except asyncio.CancelledError:  # the process ends and has waited long enough
+                response = stopping_response()
             if response.status_code >= 500:
                 span.set_status(Status(StatusCode.ERROR))
             span.set_attribute("http.response.status_code", response.status_code)
@@ -142,7 +147,9 @@ class Gateway:
             await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, headers: Mapping[str, str]) -> Response:
-        method, path = scope["method"], scope["path"]
+        # HEAD is answered as GET, whose body the server leaves out (RFC 9110 §9.3.2).
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        path = scope["path"]
         if {".", ".."} & set(path.split("/")):
             return _nothing_here()
         callee = self._topology.public_service(method, path)
@@ -161,7 +168,7 @@ class Gateway:
         sent = {name: value for name, value in headers.items() if name in _PASSED_ON}
         if wants_canary(scope):
             sent["canary"] = "true"
-        return await self._proxied(callee, scope, sent, body)
+        return await self._proxied(callee, method, scope, sent, body)
 
     def _unknown(self, path: str) -> Response:
         methods = {
@@ -205,7 +212,7 @@ class Gateway:
         )
 
     async def _proxied(
-        self, callee: str, scope: Scope, headers: dict[str, str], body: bytes
+        self, callee: str, method: str, scope: Scope, headers: dict[str, str], body: bytes
     ) -> Response:
         request = context.current()
         headers[context.REQUEST_ID_HEADER] = request.request_id
@@ -217,7 +224,7 @@ class Gateway:
         status, served = "unavailable", None
         try:
             async with asyncio.timeout(request.seconds_left):
-                response = await self._sent(callee, scope["method"], target, headers, body)
+                response = await self._sent(callee, method, target, headers, body)
         except TimeoutError:
             status = "timeout"
             return problem_response(504, f"{callee}-timeout", f"{callee} did not answer in time.")
@@ -239,7 +246,7 @@ class Gateway:
                 [
                     record.Call(
                         callee=callee,
-                        operation=f"{scope['method']} {_first_segments(scope['path'])}",
+                        operation=f"{method} {_first_segments(scope['path'])}",
                         version=served.version if served else "",
                         instance=served.instance if served else "",
                         milliseconds=1000 * (time.perf_counter() - started),

@@ -41,6 +41,9 @@ _MAX_PATH_LENGTH = 512
 _RENDER_SECONDS = 0.5
 
 
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
 class SafeAnswers:
     """ASGI middleware: adds security headers to answers, and forgets what browsers claim to be.
 
@@ -103,12 +106,26 @@ def check_form(
     if headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise _foreign_form()
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if origin is not None and not _is_own(origin, headers.get("host", "")):
         raise _foreign_form()
     if visit_id is None or token is None:
         raise _foreign_form()
     if not hmac.compare_digest(form_token(seal, visit_id).encode(), token.encode()):
         raise _foreign_form()
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether an Origin names the host that was asked. A default port may be written on either side
+    (RFC 6454 §6.2 leaves it out, some proxies add it to Host).
+    """
+    scheme, authority = urlsplit(origin)[:2]
+    port = _DEFAULT_PORTS.get(scheme)
+    return _without_port(authority, port) == _without_port(host, port)
+
+
+def _without_port(authority: str, port: str | None) -> str:
+    lower = authority.lower()
+    return lower if port is None else lower.removesuffix(f":{port}")
 
 
 def local_path(wanted: str | None, otherwise: str = "/") -> str:

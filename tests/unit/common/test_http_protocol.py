@@ -105,6 +105,16 @@ async def test_large_headers_are_served(connection: Connection) -> None:
     assert (await connection.answer())[0] == 200
 
 
+@pytest.mark.parametrize(
+    "hosts", [b"", b"host: a.example\r\nhost: b.example\r\n"], ids=["none", "two"]
+)
+async def test_a_request_without_one_host_is_refused(connection: Connection, hosts: bytes) -> None:
+    await connection.send(b"GET /hello HTTP/1.1\r\n" + hosts + b"\r\n")
+    status, body = await connection.answer()
+    assert (status, problem_code(body)) == (400, "bad-request")
+    assert await connection.is_closed()
+
+
 @pytest.mark.parametrize("ending", [b"", b"\r\n\r\n"], ids=["unfinished", "finished"])
 @pytest.mark.parametrize(
     "header", [b"x-long: " + b"x" * 70_000, b"x: y\r\n" * 20_000], ids=["long", "many"]

@@ -37,6 +37,14 @@ async def test_public_routes_are_answered_by_their_service(browser: Browser) -> 
     assert (await browser.get("/api/shipping/quotes?country=NL")).status == 200
 
 
+async def test_head_is_answered_wherever_get_is(browser: Browser) -> None:
+    for path in ("/api/products?limit=2", "/", "/products/oak-board"):
+        async with browser.session.head(browser.base_url + path) as answer:
+            assert answer.status == 200
+            assert int(answer.headers["content-length"]) > 0
+            assert await answer.read() == b""
+
+
 async def test_pictures_cannot_run_anything(browser: Browser) -> None:
     page = await browser.get("/api/products/oak-board/picture")
     assert page.html.encode() == SVG
@@ -142,6 +150,7 @@ async def test_bodies_get_through_whole_or_not_at_all(browser: Browser, backends
         browser.base_url + "/api/auth/login", data=b"x" * 300_000
     ) as answer:
         assert answer.status == 413
+        assert answer.headers["connection"] == "close"
     assert len(backends.calls_of("POST /api/auth/login")) == 1
 
 

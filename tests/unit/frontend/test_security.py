@@ -83,6 +83,36 @@ async def test_a_form_from_elsewhere_is_refused_in_spite_of_its_token(
     assert page.status == 403
 
 
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://shop.example", "shop.example:443"),
+        ("https://shop.example:443", "shop.example"),
+        ("http://Shop.example", "shop.example:80"),
+        ("http://shop.example:8080", "shop.example:8080"),
+    ],
+)
+async def test_a_default_port_makes_no_other_origin(
+    browser: Browser, origin: str, host: str
+) -> None:
+    form = (await browser.get("/products/oak-board")).form("/cart")
+    page = await browser.post("/cart", form.fields, {"origin": origin, "host": host})
+    assert page.status != 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("https://shop.example", "shop.example:80"),
+        ("http://shop.example:8080", "shop.example"),
+    ],
+)
+async def test_another_port_is_another_origin(browser: Browser, origin: str, host: str) -> None:
+    form = (await browser.get("/products/oak-board")).form("/cart")
+    page = await browser.post("/cart", form.fields, {"origin": origin, "host": host})
+    assert page.status == 403
+
+
 async def test_the_token_of_one_visitor_is_none_for_another(
     browser: Browser, new_browser: Callable[[str], Browser]
 ) -> None:

@@ -57,7 +57,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse_large_head()
             raise _HeadTooLarge
         hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
+        is_old = self.parser is not None and self.parser.get_http_version() == "1.0"
+        if hosts > 1 or (hosts == 0 and not is_old):
             raise _NotOneHost
         super().on_headers_complete()
 

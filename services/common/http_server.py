@@ -229,13 +229,14 @@ def _make_relative(message: Message, host: str) -> None:
     """Shortens a redirect to this very host to its path: behind a proxy that ends TLS, the scheme
     that is seen here is not the client's (RFC 9110 §10.2.2).
     """
-    for position, (name, value) in enumerate(message["headers"]):
+    headers: list[tuple[bytes, bytes]] = message["headers"]
+    for position, (name, value) in enumerate(headers):
         if name.lower() != b"location":
             continue
         target = urlsplit(value.decode("latin-1"))
         if target.netloc and target.netloc == host:
             path = urlunsplit(("", "", target.path or "/", target.query, target.fragment))
-            message["headers"][position] = (name, path.encode("latin-1"))
+            headers[position] = (name, path.encode("latin-1"))
 
 
 class _BoundedBody:

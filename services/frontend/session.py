@@ -77,6 +77,7 @@ class Sessions:
         jar.drop(Cookie.ACCESS)
         jar.drop(Cookie.REFRESH)
         if refresh_token is not None:
+            self._forget_session(refresh_token)
             await self._auth.log_out(refresh_token)
 
     async def _renewed(self, jar: CookieJar) -> Session | None:
@@ -107,6 +108,20 @@ class Sessions:
             self._renewals.pop(refresh_token, None)
             raise
 
+    def _forget_session(self, refresh_token: str) -> None:
+        """Forgets the renewals that led to a token: none of its session's is good any more."""
+        token: str | None = refresh_token
+        while token is not None:
+            self._renewals.pop(token, None)
+            token = next(
+                (
+                    earlier
+                    for earlier, (_, renewal) in self._renewals.items()
+                    if _successor(renewal) == token
+                ),
+                None,
+            )
+
     def _forget_old(self) -> None:
         outdated = time.monotonic() - _REMEMBER_SECONDS
         while self._renewals:
@@ -114,3 +129,10 @@ class Sessions:
             if began_at >= outdated and len(self._renewals) < _MAX_REMEMBERED:
                 return
             self._renewals.popitem(last=False)
+
+
+def _successor(renewal: asyncio.Task[Tokens]) -> str | None:
+    """The refresh token that a renewal has brought, as far as it has."""
+    if not renewal.done() or renewal.cancelled() or renewal.exception() is not None:
+        return None
+    return renewal.result().refresh_token

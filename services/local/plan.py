@@ -18,6 +18,13 @@ from services.local.ports import LOOPBACK, Ports, grpc_name, usual_grpc, usual_h
 _DRAIN_SECONDS = "2"
 _SANDBOX_KEY = "sk_test_meshmart_sandbox"
 
+# Secrets in the environment of whoever starts the shop, and the one service that each is for.
+_SECRETS = {
+    "FRONTEND_SECRET": "frontend",
+    "SMTP_PASSWORD": "notification",
+    "STRIPE_API_KEY": "payment",
+}
+
 EVERYONE = "*"
 
 # Environment variables by EVERYONE, a service's name or an instance's name.
@@ -86,13 +93,16 @@ def plan_processes(
                 for name, pairs in addresses.items()
             }
         ),
-        "FRONTEND_SECRET": kept_secret(options.data),
         "SERVE_API": "true",
+    }
+    own: dict[str, dict[str, str]] = {
+        "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host}
     }
     planned: list[Planned] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
         port = ports.http(SANDBOX)
-        shared |= {"STRIPE_API_KEY": _SANDBOX_KEY, "STRIPE_API_BASE": f"http://{LOOPBACK}:{port}"}
+        stripe = {"STRIPE_API_KEY": _SANDBOX_KEY, "STRIPE_API_BASE": f"http://{LOOPBACK}:{port}"}
+        own["payment"] = stripe
         sandbox_settings = {
             "SANDBOX_HOST": LOOPBACK,
             "SANDBOX_PORT": str(port),
@@ -104,12 +114,11 @@ def plan_processes(
             instance = name if len(addresses[name]) == 1 else f"{name}-{replica}"
             environment = {
                 **shared,
+                **own.get(name, {}),
                 "INSTANCE": instance,
                 "HTTP_PORT": str(http_port),
                 "LOG_FILE": str(options.data.resolve() / "logs" / f"{instance}.log"),
             }
-            if name == "frontend":
-                environment["HOST"] = options.host
             if grpc_port is not None:
                 environment["GRPC_PORT"] = str(grpc_port)
             if name in options.versions:
@@ -118,6 +127,13 @@ def plan_processes(
                 environment["VARIANT"] = options.variants[name]
             planned.append(Planned(name, instance, http_port, grpc_port, environment))
     return tuple(_with_extra(planned, options.environment, topology))
+
+
+def inherited_by(service: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The parent's environment without the secrets of other services."""
+    return {
+        name: value for name, value in environment.items() if _SECRETS.get(name, service) == service
+    }
 
 
 def read_environment(file: Path) -> ExtraEnvironment:

@@ -30,7 +30,7 @@ from services.common.topology import load_topology
 from services.local import data
 from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
 from services.local.console import ERRORS, Console
-from services.local.plan import Options, Planned, plan_processes
+from services.local.plan import Options, Planned, inherited_by, plan_processes
 from services.local.ports import LOOPBACK, Ports
 
 _START_SECONDS = 60.0
@@ -159,7 +159,8 @@ class _Runner:
         ready_read, ready_write = os.pipe()
         os.set_inheritable(ready_write, True)
         handed_down = {READY_FD: str(ready_write), PARENT_FD: str(self._parent_read)}
-        environment = {**os.environ, **child.planned.environment, **handed_down}
+        inherited = inherited_by(child.planned.service, os.environ)
+        environment = {**inherited, **child.planned.environment, **handed_down}
         if self._start_method == "fork":
             # A signal for the child waits until it has let go of the parent's handlers, which would
             # swallow it.

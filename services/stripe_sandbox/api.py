@@ -105,7 +105,13 @@ class Api:
         return JSONResponse(self._dice.faults.model_dump())
 
     async def set_faults(self, request: Request) -> Response:
-        """Replaces all faults: what the body does not name is off."""
+        """Replaces all faults: what the body does not name is off.
+
+        Only as JSON: a browser sends that for no other site's page without asking first (a request
+        that is not "simple", https://fetch.spec.whatwg.org/#http-cors-protocol).
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return _refused(415, "Send the faults as application/json.")
         try:
             self._dice.load(Faults.model_validate_json(await _body(request)))
         except ValidationError as error:

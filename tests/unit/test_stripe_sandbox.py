@@ -665,9 +665,20 @@ class TestFaults:
         "faults", ['{"failure_rate": 2}', '{"colour": 1}', "nonsense", '{"delay_ms": -1}']
     )
     async def test_wrong_ones_are_refused(self, shop: Shop, faults: str) -> None:
-        async with shop.http.post(f"{shop.url}/sandbox/faults", data=faults) as reply:
+        as_json = {"content-type": "application/json"}
+        url = f"{shop.url}/sandbox/faults"
+        async with shop.http.post(url, data=faults, headers=as_json) as reply:
             assert reply.status == 400
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
+            assert await reply.json() == Faults().model_dump()
+
+    @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+    async def test_what_any_website_can_send_is_refused(self, shop: Shop, kind: str) -> None:
+        url = f"{shop.url}/sandbox/faults"
+        headers = {"content-type": kind}
+        async with shop.http.post(url, data='{"failure_rate": 1}', headers=headers) as reply:
+            assert reply.status == 415
+        async with shop.http.get(url) as reply:
             assert await reply.json() == Faults().model_dump()
 
 

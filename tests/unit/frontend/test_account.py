@@ -156,6 +156,20 @@ async def test_logging_out_ends_the_session_everywhere(
     assert (await browser.get("/profile")).path == "/login?next=/profile"
 
 
+async def test_a_token_from_before_a_renewal_is_worth_nothing_after_the_log_out(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    first = browser.cookie(REFRESH)
+    assert first is not None
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    page = await browser.get("/profile")
+    assert browser.cookie(REFRESH) != first
+    await browser.send(page.form("/logout"))
+    browser.set_cookie(REFRESH, first)
+    assert (await browser.get("/profile")).path == "/login?next=/profile"
+
+
 async def test_logging_out_works_while_auth_is_away(browser: Browser, backends: Backends) -> None:
     await browser.log_in()
     page = await browser.get("/profile")

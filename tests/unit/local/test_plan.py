@@ -10,7 +10,13 @@ import pytest
 
 from services.common.errors import ConfigurationError
 from services.common.topology import load_topology
-from services.local.plan import ExtraEnvironment, Options, plan_processes, read_environment
+from services.local.plan import (
+    ExtraEnvironment,
+    Options,
+    inherited_by,
+    plan_processes,
+    read_environment,
+)
 from services.local.ports import Ports
 from tests.harness.ports import free_port
 
@@ -130,3 +136,22 @@ def test_only_the_frontend_listens_where_others_reach_it(tmp_path: Path) -> None
     hosts = {p.service: p.environment["HOST"] for p in planned if "HOST" in p.environment}
     assert hosts.pop("frontend") == "0.0.0.0"  # noqa: S104
     assert set(hosts.values()) == {"127.0.0.1"}
+
+
+def test_each_secret_is_in_the_environment_of_its_own_service_alone(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    planned = plan_processes(load_topology(), Options(data=tmp_path, free_ports=True), ports, {})
+    ports.close()
+    given = {"STRIPE_API_KEY": "sk_test_mine", "SMTP_PASSWORD": "x", "PATH": "/bin"}
+    holders: dict[str, set[str]] = {}
+    for process in planned:
+        environment = {**inherited_by(process.service, given), **process.environment}
+        assert environment["PATH"] == "/bin"
+        for name in ("STRIPE_API_KEY", "SMTP_PASSWORD", "FRONTEND_SECRET"):
+            if name in environment:
+                holders.setdefault(name, set()).add(process.service)
+    assert holders == {
+        "STRIPE_API_KEY": {"payment"},
+        "SMTP_PASSWORD": {"notification"},
+        "FRONTEND_SECRET": {"frontend"},
+    }

@@ -23,6 +23,8 @@ from services.frontend.pages.site import Site, SiteDependency, require_session
 from services.frontend.refusals import explained
 from services.frontend.visit import Visit, VisitDependency
 
+# What shipping answers where no carrier takes the parcel.
+_TOO_HEAVY = "weight-out-of-range"
 _DRAFT = "draft"
 _DRAFT_SECONDS = 2 * 3600
 _SHIPPING = ("standard", "express")
@@ -140,7 +142,13 @@ async def _payment_page(
     shipping: str = _SHIPPING[0],
     method: str = "",
 ) -> Response:
-    view = await site.storefront.payment(draft)
+    try:
+        view = await site.storefront.payment(draft)
+    except ShopError as error:
+        if error.code != _TOO_HEAVY:
+            raise
+        visit.tell_next(f"{error.detail} Your cart is heavier: please take something out.", "bad")
+        return site.renderer.redirect(visit, "/cart")
     if not view.basket.is_orderable and status == 200:
         return site.renderer.redirect(visit, "/cart")
     return site.renderer.page(

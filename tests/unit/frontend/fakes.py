@@ -81,6 +81,7 @@ class Backends:
     expected_totals: list[int | None] = field(default_factory=list[int | None])
     queries: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     corrections: dict[str, str] = field(default_factory=dict[str, str])
+    is_too_heavy: bool = False
     stock: dict[str, int] = field(default_factory=dict[str, int])
     profile: dict[str, Any] = field(default_factory=dict[str, Any])
     addresses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -104,6 +105,7 @@ class Backends:
         self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
         self.addresses, self.orders, self.messages = [], {}, []
         self.refresh_tokens, self.expected_totals = set(), []
+        self.is_too_heavy = False
         self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
         self.down, self.distrustful, self.seen = set(), set(), []
 
@@ -426,6 +428,8 @@ class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> shipping_pb2.GetQuotesResponse:
         self._backends.note_rpc("shipping", "GetQuotes", context)
+        if self._backends.is_too_heavy:
+            raise ShopError(Kind.INVALID, "weight-out-of-range", "We ship parcels of up to 30 kg.")
         prices = {"standard": 495, "express": 1195}
         return shipping_pb2.GetQuotesResponse(
             quotes=[

@@ -361,6 +361,18 @@ async def test_what_was_shown_is_what_is_ordered(browser: Browser, backends: Bac
     assert "€ 74.85" in (await browser.get("/cart")).text
 
 
+async def test_a_parcel_that_is_too_heavy_is_said_where_it_can_be_made_lighter(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await at_payment(browser)
+    backends.is_too_heavy = True
+    for sent in (await pay(browser, page, "no-such-method"), await browser.get("/checkout")):
+        assert (sent.status, sent.path) == (200, "/cart")
+        assert "up to 30 kg" in sent.text
+        assert "take something out" in sent.text
+    assert not backends.orders
+
+
 async def test_a_page_that_is_sent_again_leaves_the_new_cart_alone(browser: Browser) -> None:
     page = await at_payment(browser, quantity=2)
     first = await pay(browser, page)

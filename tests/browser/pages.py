@@ -97,8 +97,14 @@ async def _cart(shopper: Shopper, people: People) -> None:
 
 
 async def _cart_with_too_many(shopper: Shopper, people: People) -> None:
-    await shopper.put_into_cart(ROCKING_HORSE, 10)
-    await shopper.put_into_cart(ROCKING_HORSE, 10)
+    """All that there are, of which then somebody else buys one."""
+    product = await people.regular.send("GET", f"/api/products/{ROCKING_HORSE}")
+    left: int = product.body["available"]
+    while left > 0:
+        await shopper.put_into_cart(ROCKING_HORSE, min(left, 10))
+        left -= 10
+    await people.regular.bought({ROCKING_HORSE: 1})
+    await shopper.open("/cart")
     await expect(shopper.main).to_contain_text("please take fewer")
 
 

@@ -50,7 +50,8 @@ class Mailer:
                     password=settings.smtp_password.get_secret_value()
                     if settings.smtp_password
                     else None,
-                    start_tls=settings.smtp_starttls,
+                    use_tls=settings.smtp_implicit_tls,
+                    start_tls=settings.smtp_starttls and not settings.smtp_implicit_tls,
                     timeout=self.timeout_seconds,
                 )
         except aiosmtplib.SMTPRecipientsRefused as error:

@@ -16,6 +16,10 @@ class NotificationSettings(Settings):
     smtp_host: str | None = None
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_starttls: bool = True
+    smtp_implicit_tls: bool = Field(
+        default=False,
+        description="TLS from the first byte, as on port 465 (RFC 8314 §3.3), instead of STARTTLS.",
+    )
     smtp_username: str | None = None
     smtp_password: SecretStr | None = None
     smtp_sender: str = Field(default="Meshmart <shop@meshmart.example>", max_length=200)

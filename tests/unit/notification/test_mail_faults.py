@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from services.notification.store import MessageStore
 from tests.harness.ports import free_port
 from tests.unit.notification.mail_server import MailServer, mail_server
 from tests.unit.notification.test_model import FACTS
+from tools.certificate import self_signed
 
 HEADERS = [
     "Subject",
@@ -255,6 +257,29 @@ async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(world: World) ->
         await messages.send_mails()
     assert (asked, server.mails) == ([], [])
     assert (await world.message()).due_ms is not None
+
+
+async def test_tls_may_begin_with_the_first_byte(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = tmp_path / "localhost.pem"
+    certificate.write_bytes(self_signed("localhost").certificate_and_key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    kept = MailServer()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(kept, loop=loop), "127.0.0.1", 0, ssl=tls)
+    async with server:
+        messages = await world.process(
+            server.sockets[0].getsockname()[1],
+            smtp_host="localhost",
+            smtp_starttls=True,
+            smtp_implicit_tls=True,
+        )
+        await notify(messages)
+        await messages.send_mails()
+    assert len(kept.mails) == 1
 
 
 class TestSeveralProcesses:

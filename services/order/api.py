@@ -125,6 +125,7 @@ router = APIRouter(prefix="/api/orders", tags=["orders"])
     response_model=OrderView,
     responses={
         **documented(Kind.UNAUTHENTICATED, Kind.DECLINED, Kind.CONFLICT),
+        200: {"model": OrderView, "description": "The order of this key, cancelled since"},
         202: {"model": OrderView, "description": "Accepted; it is still being worked on"},
     },
 )
@@ -148,6 +149,8 @@ async def place_order(
     _raise_if_refused(order)
     if not order.is_settled:
         response.status_code = 202
+    elif order.state is State.CANCELLED:
+        response.status_code = 200
     return _view(order)
 
 

@@ -219,10 +219,18 @@ async def test_an_order_is_cancelled(client: Client) -> None:
     answer = await client.cancel(order_id)
     assert (answer.status, answer.json()["state"]) == (200, "cancelled")
     assert answer.json()["reason"]["code"] == "cancelled-by-customer"
-    assert (await client.place()).status == 201, "it was placed well under this key"
 
 
 @takes_long
+async def test_the_key_of_an_order_that_was_cancelled_creates_nothing(client: Client) -> None:
+    placed = await client.place()
+    order_id = placed.json()["order_id"]
+    await client.cancel(order_id)
+    repeated = await client.place()
+    assert (placed.status, repeated.status) == (201, 200)
+    assert (repeated.json()["order_id"], repeated.json()["state"]) == (order_id, "cancelled")
+
+
 async def test_a_cancellation_that_takes_long_is_accepted(client: Client, world: World) -> None:
     order_id = (await client.place()).json()["order_id"]
     await world.finished(order_id)

@@ -285,7 +285,8 @@ def install_bystanders(mesh: str) -> None:
         ("ecommerce", "echo"),
         ("observability", "jaeger"),
     ):
-        run("kubectl", "wait", "-n", namespace, f"pod/{pod}", "--for=condition=Ready")
+        ready = ("--for=condition=Ready", "--timeout=120s")  # a node's first proxies start slowly
+        run("kubectl", "wait", "-n", namespace, f"pod/{pod}", *ready)
 
 
 def remove_bystanders() -> None:

@@ -32,7 +32,7 @@ def main() -> int:
         options = Options(
             data=arguments.data,
             only=tuple(arguments.only.split(",")) if arguments.only else (),
-            ports=_assignments("--ports", ",".join(ports), int),
+            ports=_assignments("--ports", ",".join(ports), _port),
             free_ports="free" in arguments.ports.split(","),
             host=arguments.host,
             replicas=_assignments("--replicas", arguments.replicas, _count),
@@ -118,6 +118,13 @@ def _assignments(option: str, text: str, convert: Callable[[str], Value]) -> dic
                 f"{option} takes NAME=VALUE,…, and {part!r} is none."
             ) from None
     return values
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise ValueError
+    return port
 
 
 def _count(text: str) -> int:

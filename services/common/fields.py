@@ -9,6 +9,7 @@ show them beside the field.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -39,11 +40,12 @@ _ANY_BREAKING = re.compile(f"[{_BREAKING}]")
 # stay, since names are written with them.
 _UNSEEN = r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
 _ANY_UNSEEN = re.compile(f"[{_UNSEEN}]")
-_JOINERS = r"\u00ad\u200c\u200d"
-_ANY_SEEN = re.compile(rf"[^\s{_JOINERS}]")
-_ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}{_UNSEEN}{_JOINERS}][^{_BREAKING}]*$"
-# A name goes into mails: it is no place for an address that invites to be followed.
-_LINK = re.compile(r"://|\bwww\.|\S\.[a-z]{2,}/", re.IGNORECASE)
+# Letters and symbols that are drawn as nothing: Hangul fillers, and the empty Braille cell.
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}][^{_BREAKING}]*$"
+# What a reader of mail makes a link of: a scheme, or a dot with a top-level domain behind it. Names
+# go into mails, and are no place for an address that invites to be followed.
+_LINK = re.compile(r"://|\bmailto:|\bwww\.|[^\W_]\.[^\W\d_]{2,}", re.IGNORECASE)
 
 # Order ids become ids of documents and names of fields in them: no dots, no dollar signs.
 _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -53,8 +55,9 @@ _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class OneLine:
     """Text on one line: ``name: Annotated[str, OneLine(100)]``.
 
-    Spaces around it and characters that nobody sees are dropped; 1 to `max_length` characters are
-    left, none a control character and at least one to be seen.
+    Spaces around it and characters that nobody sees are dropped, as long as something is left; none
+    is a control character. Of what people type now, something must be seen as well: `NewName`,
+    `NewAddress`.
     """
 
     max_length: int
@@ -107,15 +110,23 @@ def checked_order_id(order_id: str) -> str:
 def _without_breaks(text: str) -> str:
     if _ANY_BREAKING.search(text):
         raise PydanticCustomError("one_line", "Control characters and line breaks cannot be used")
-    seen = _ANY_UNSEEN.sub("", text).strip()
-    if not _ANY_SEEN.search(seen):
+    return _ANY_UNSEEN.sub("", text).strip() or text
+
+
+def _with_something_seen(text: str) -> str:
+    """The text itself, when it has a letter, a digit, a sign or a symbol that is drawn."""
+    if not any(unicodedata.category(one)[0] in "LNPS" and one not in _BLANKS for one in text):
         raise PydanticCustomError("one_line", "At least one character that can be seen is needed")
-    return seen
+    return text
 
 
 def _without_links(text: str) -> str:
-    if _LINK.search(text):
-        raise PydanticCustomError("link", "A name holds no web address")
+    # As it looks, so that full-width letters and other full stops are no way around.
+    as_seen = unicodedata.normalize("NFKC", text).replace("\u3002", ".")
+    if _LINK.search(as_seen):
+        raise PydanticCustomError(
+            "link", "A name holds no web address: put a space after a full stop"
+        )
     return text
 
 
@@ -128,7 +139,9 @@ def _country_code(text: str) -> str:
     return code.upper()
 
 
-NewName = Annotated[str, OneLine(100), AfterValidator(_without_links)]
+NewName = Annotated[
+    str, OneLine(100), AfterValidator(_with_something_seen), AfterValidator(_without_links)
+]
 """A person's name as it is given now. One that is stored already may be older than the rule."""
 
 
@@ -175,12 +188,23 @@ class AddressFields(BaseModel):
 
 
 class NewAddress(AddressFields):
-    """An address that somebody types in: its country exists, and its postal code looks like one.
+    """An address that somebody types in: each line can be seen, the name is no web address, the
+    country exists, and the postal code looks like one.
 
     Addresses that are stored already are `AddressFields`: those from before these rules stay
     readable.
     """
 
+    name: NewName = Field(examples=["Ada Lovelace"])
+    street: Annotated[str, OneLine(200), AfterValidator(_with_something_seen)] = Field(
+        examples=["Keizersgracht 123"]
+    )
+    postal_code: Annotated[str, OneLine(20), AfterValidator(_with_something_seen)] = Field(
+        examples=["1015 CJ"]
+    )
+    city: Annotated[str, OneLine(100), AfterValidator(_with_something_seen)] = Field(
+        examples=["Amsterdam"]
+    )
     country: ExistingCountry
 
     @model_validator(mode="after")

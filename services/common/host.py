@@ -250,7 +250,8 @@ class Host:
         """Serves gRPC and runs the jobs; on the way out lets both finish what they are doing."""
         if self._grpc is not None and self._declared.grpc is not None:
             port = self.process.grpc_port or self._declared.grpc.port
-            await self._grpc.start(f"{self.process.host}:{port}")
+            host = self.process.host
+            await self._grpc.start(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         for job in self._jobs:
             job.start()
         try:

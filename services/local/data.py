@@ -63,7 +63,14 @@ def lock(data: Path, say: Say) -> int:
 
     :raises ConfigurationError: another shop runs there.
     """
-    descriptor = os.open(data / _LOCK_FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    file = data / _LOCK_FILE
+    try:
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The file {file} cannot be opened ({error.strerror}): "
+            "make it writable, or delete it while no shop runs there."
+        ) from error
     until = time.monotonic() + _ORPHAN_SECONDS
     has_said = False
     while not _is_locked(descriptor):
@@ -80,7 +87,7 @@ def lock(data: Path, say: Say) -> int:
     try:
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     except OSError as error:
-        say(f"{data / _LOCK_FILE} cannot be written ({error.strerror}); the shop starts without.")
+        say(f"{file} cannot be written ({error.strerror}); the shop starts without.")
     return descriptor
 
 

@@ -117,11 +117,15 @@ class GivenBack(StrEnum):
     FAILED = "refund_failed"
 
 
-# Why Stripe refuses a refund for good (https://docs.stripe.com/error-codes).
+# Why Stripe refuses a refund (https://docs.stripe.com/error-codes); any other reason is FAILED.
 _ENDS_OF_A_REFUND: Mapping[str, GivenBack] = {
     "charge-already-refunded": GivenBack.REFUNDED,
     "charge-disputed": GivenBack.DISPUTED,
 }
+
+
+# Ends that a person must look at.
+NOT_GIVEN_BACK = frozenset({GivenBack.DISPUTED, GivenBack.FAILED})
 
 
 class StripeError(ShopError):
@@ -267,15 +271,25 @@ class Stripe:
         return _intent(answer)
 
     async def refund(self, intent_id: str) -> GivenBack:
-        """Pays the whole charge back: REFUNDED, also while the bank is still at it, or FAILED.
-
-        :raises Declined: it was paid back already, or the charge is disputed.
+        """Pays the whole charge back: REFUNDED, now, before, or while the bank is still at it;
+        DISPUTED or FAILED where it is refused for good.
         """
-        answer = await self._call(
-            "POST /v1/refunds",
-            self._client.v1.refunds.create_async({"payment_intent": intent_id}),
-        )
+        try:
+            answer = await self._call(
+                "POST /v1/refunds",
+                self._client.v1.refunds.create_async({"payment_intent": intent_id}),
+            )
+        except Declined as refused:
+            return await self._end_of_refund(intent_id, refused)
         return GivenBack.FAILED if answer.status in _FAILED_REFUNDS else GivenBack.REFUNDED
+
+    async def _end_of_refund(self, intent_id: str, refused: Declined) -> GivenBack:
+        if refused.code in _ENDS_OF_A_REFUND:
+            return _ENDS_OF_A_REFUND[refused.code]
+        if (await self.retrieve(intent_id)).status is not IntentStatus.CAPTURED:
+            raise refused
+        log.error("stripe.refuses_refund", intent_id=intent_id, code=refused.code)
+        return GivenBack.FAILED
 
     async def give_back(self, intent: Intent) -> GivenBack:
         """Voids what is set aside, or pays back what was charged, whichever is needed by then.
@@ -290,9 +304,7 @@ class Stripe:
                 if intent.status is IntentStatus.CAPTURED:
                     return await self.refund(intent.id)
                 intent = await self.void(intent.id)
-            except Declined as refused:
-                if refused.code in _ENDS_OF_A_REFUND:
-                    return _ENDS_OF_A_REFUND[refused.code]
+            except Declined:
                 intent = await self.retrieve(intent.id)  # a late capture, or somebody else's void
         raise StripeError
 

@@ -27,6 +27,7 @@ from services.common.metrics import Metrics
 from services.payment import model
 from services.payment.clients import (
     HOLDS_MONEY,
+    NOT_GIVEN_BACK,
     Intent,
     Sighting,
     Stripe,
@@ -187,12 +188,13 @@ class Reconciliation:
 
     async def _give_back(self, payment: Payment, intent: Intent) -> bool:
         try:
-            end = (await self._stripe.give_back(intent)).value
+            end = await self._stripe.give_back(intent)
         except (Declined, StripeError):  # of this intent; others must not wait for it
             log.exception("intent.stays", order_id=payment.id, intent_id=intent.id)
             return False
-        self._strays.labels(end).inc()
-        log.warning(
+        self._strays.labels(end.value).inc()
+        report = log.error if end in NOT_GIVEN_BACK else log.warning
+        report(
             "intent.stray", order_id=payment.id, state=payment.state, intent_id=intent.id, end=end
         )
         return True

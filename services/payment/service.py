@@ -20,6 +20,7 @@ from services.common.metrics import Metrics
 from services.payment import model
 from services.payment.clients import (
     HOLDS_MONEY,
+    NOT_GIVEN_BACK,
     GivenBack,
     Intent,
     IntentStatus,
@@ -178,7 +179,7 @@ class Payments:
                 raise  # Stripe does not know what it told us before: nothing to conclude from
             return await self._finish(stored, {"state": State.VOIDED})
         end = await self._stripe.give_back(intent)
-        if end in {GivenBack.DISPUTED, GivenBack.FAILED}:
+        if end in NOT_GIVEN_BACK:
             log.error("payment.not_given_back", order_id=order_id, intent_id=intent.id, end=end)
         return await self._finish(stored, {"state": _ENDS[end], "intent_id": intent.id})
 

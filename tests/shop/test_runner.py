@@ -64,6 +64,15 @@ def test_a_taken_port_is_named(launch_shop: LaunchShop, taken_port: int) -> None
     assert _is_one_sentence(shop.output)
 
 
+@pytest.mark.parametrize("port", ["99999", "0", "-1", "http"])
+def test_a_port_that_is_none_is_named(launch_shop: LaunchShop, port: str) -> None:
+    shop = launch_shop("--only", "product", "--ports", f"product={port}")
+
+    assert shop.wait_ended() == EXIT_CONFIGURATION
+    assert f"'product={port}'" in shop.output
+    assert _is_one_sentence(shop.output)
+
+
 def test_a_second_shop_on_the_same_data_is_refused(launch_shop: LaunchShop) -> None:
     first = launch_shop(*SOME)
     first.wait_open()

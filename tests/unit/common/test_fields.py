@@ -27,6 +27,15 @@ EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 COUNTRY: TypeAdapter[str] = TypeAdapter(CountryCode)
 
 
+ADDRESS = {
+    "name": "Ada Lovelace",
+    "street": "Keizersgracht 123",
+    "postal_code": "1015 CJ",
+    "city": "Amsterdam",
+    "country": "NL",
+}
+
+
 def message(adapter: TypeAdapter[str], value: Any) -> str:
     with pytest.raises(ValidationError) as refused:
         adapter.validate_python(value)
@@ -54,16 +63,54 @@ def test_what_nobody_sees_is_dropped(typed: str, kept: str) -> None:
     assert FIVE.validate_python(typed) == kept
 
 
-@pytest.mark.parametrize("unseen", ["\u200b", "\u2060\ufeff", "\u202e", "\u200d", "\u00ad \u200c"])
-def test_a_line_of_what_nobody_sees_is_none(unseen: str) -> None:
-    assert "can be seen" in message(FIVE, unseen)
+UNSEEN = [
+    "\u200b",
+    "\u2060\ufeff",
+    "\u202e",
+    "\u200d",
+    "\u00ad \u200c",
+    "\u3164",
+    "\u115f",
+    "\u2800",
+    "\ufe0f",
+    "\U000e0041",
+]
+
+
+@pytest.mark.parametrize("unseen", UNSEEN)
+def test_a_new_line_of_what_nobody_sees_is_none(unseen: str) -> None:
+    assert "can be seen" in message(NAME, unseen)
+    for line in ("name", "street", "city"):
+        with pytest.raises(ValidationError, match="can be seen"):
+            NewAddress.model_validate({**ADDRESS, line: unseen})
+
+
+@pytest.mark.parametrize("unseen", UNSEEN)
+def test_one_that_is_stored_already_can_still_be_read(unseen: str) -> None:
+    stored = AddressFields.model_validate({**ADDRESS, "street": unseen})
+    assert AddressFields.model_validate(stored.model_dump()) == stored
 
 
 @pytest.mark.parametrize(
-    "name", ["You won! Claim at https://x.example", "www.example.com", "see example.com/win"]
+    "name",
+    [
+        "You won! Claim at https://x.example",
+        "www.example.com",
+        "see example.com/win",
+        "evil.com",
+        "evil.com:8080",
+        "evil.com?x=1",
+        "mailto:eve",
+        "http\uff1a//evil",
+        "evil\uff0ecom",
+        "evil\u3002com",
+        "\u043f\u0440\u0438\u0437.\u0440\u0444",
+    ],
 )
 def test_a_name_holds_no_link(name: str) -> None:
     assert "no web address" in message(NAME, name)
+    with pytest.raises(ValidationError, match="no web address"):
+        NewAddress.model_validate({**ADDRESS, "name": name})
 
 
 @pytest.mark.parametrize("name", ["J.R.R. Tolkien", "Dr. Who", "Mary-Jane O'Neill / Smith"])

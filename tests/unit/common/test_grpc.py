@@ -424,6 +424,20 @@ class TestServer:
                 raise AssertionError("it cannot have started")
 
 
+async def test_an_ipv6_address_is_listened_on(callee: Callee) -> None:
+    async def wire(host: Host) -> None:
+        host.serve_grpc(
+            inventory_pb2_grpc.add_InventoryServiceServicer_to_server, callee, FULL_NAME
+        )
+
+    async with (
+        serving_grpc(wire, host="::1") as running,
+        open_channel([f"[::1]:{running.process.grpc_port}"]) as channel,
+    ):
+        await reserve(GrpcEdge(EDGE, channel, call_tools()))
+    assert len(callee.seen) == 1
+
+
 async def test_an_undeclared_rpc_stops_the_start() -> None:
     async with open_channel(["127.0.0.1:1"]) as channel:
         edge = GrpcEdge(EDGE, channel, call_tools())

@@ -77,6 +77,11 @@ class TestLock:
         os.close(held)
         os.close(data.lock(tmp_path, print))
 
+    def test_that_cannot_be_opened_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "shop.lock").mkdir()
+        with pytest.raises(ConfigurationError, match=r"shop\.lock cannot be opened"):
+            data.lock(tmp_path, print)
+
     def test_waits_for_the_processes_of_a_killed_shop(self, tmp_path: Path) -> None:
         """The child holds the lock of its parent, which is dead, until its input ends."""
         script = (

@@ -144,6 +144,12 @@ class FakeStripe(Stripe):
         return await self._change("void", intent_id, IntentStatus.CANCELLED)
 
     async def refund(self, intent_id: str) -> GivenBack:
+        try:
+            return await self._refunded(intent_id)
+        except Declined as refusal:
+            return await self._end_of_refund(intent_id, refusal)
+
+    async def _refunded(self, intent_id: str) -> GivenBack:
         await self._begin("refund")
         intent = self.intents[intent_id]
         if intent.refunded:

@@ -21,7 +21,7 @@ from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore
-from services.stripe_sandbox.model import PaymentIntent
+from services.stripe_sandbox.model import PaymentIntent, Refund
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings
 from services.stripe_sandbox.store import Books
@@ -237,6 +237,29 @@ async def test_a_lost_refund_is_found(payments: Payments, bank: Bank) -> None:
     await bank.misbehave()
     assert (await payments.cancel(ORDER)).state is State.REFUNDED
     assert (await bank.totals())["refunded_cents"] == 2500
+
+
+@pytest.mark.parametrize(
+    ("status", "end"),
+    [
+        ("succeeded", State.REFUNDED),
+        ("pending", State.REFUNDED),
+        ("failed", State.REFUND_FAILED),
+        ("canceled", State.REFUND_FAILED),
+    ],
+)
+async def test_a_refund_counts_by_its_status(
+    payments: Payments, monkeypatch: pytest.MonkeyPatch, status: str, end: State
+) -> None:
+    as_sandbox = Refund.json
+
+    def with_status(refund: Refund) -> dict[str, Any]:
+        return {**as_sandbox(refund), "status": status}
+
+    monkeypatch.setattr(Refund, "json", with_status)
+    await authorize(payments)
+    await payments.capture(ORDER)
+    assert (await payments.cancel(ORDER)).state is end
 
 
 async def test_an_authorization_behind_a_500_is_found(payments: Payments, bank: Bank) -> None:

@@ -316,6 +316,15 @@ class TestCancel:
 
 
 class TestARefundThatIsRefusedForGood:
+    async def test_for_any_other_reason_ends_the_payment_too(
+        self, payments: Payments, stripe: FakeStripe
+    ) -> None:
+        await captured(payments)
+        stripe.before["refund"] = refused("charge-not-refundable")
+        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
+        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
+        assert stripe.asked.count("refund") == 1
+
     async def test_because_of_a_dispute_ends_the_payment(
         self, payments: Payments, stripe: FakeStripe
     ) -> None:

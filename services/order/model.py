@@ -72,6 +72,7 @@ _BEGIN_AGAIN_FROM: Mapping[Step, Step] = {Step.COMMIT: Step.RESERVE, Step.DISPAT
 _MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 
 BY_CUSTOMER = "cancelled-by-customer"
+NOT_COMPLETED = "order-not-completed"
 
 
 class _Document(BaseModel):
@@ -271,7 +272,9 @@ def is_alarming(order: Order, error: ShopError) -> bool:
     if may_succeed_later(error) or order.step is None:
         return False
     if order.step is Step.RECALL and error.kind is Kind.CONFLICT:
-        return False  # the parcel is on its way
+        return not _is_customers_wish(order)  # else the parcel is on its way, as it may be
+    if order.step is Step.CAPTURE and error.kind is not Kind.DECLINED:
+        return True  # it was authorized
     return order.begun_again or order.step in _BEGIN_AGAIN_FROM or order.step in BACKWARD
 
 
@@ -329,6 +332,14 @@ def retry_delay_seconds(failures: int) -> float:
     return min(2.0, 0.05 * 2 ** min(failures, 10))
 
 
+def rest_seconds(rounds: int) -> float:
+    """How long an order rests whose step is refused for good: doubling from 4 seconds to 5 minutes.
+
+    :param rounds: how often it was put down for that in a row, at least once.
+    """
+    return min(300.0, 2.0 * 2 ** min(rounds, 10))
+
+
 def _closed_if_done(order: Order) -> Order:
     if order.is_settled and not order.events:
         return order.model_copy(update={"open_since_ms": None})
@@ -349,15 +360,11 @@ def _begun_again(order: Order, error: ShopError, now_ms: int) -> Order:
 
 def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
     assert order.step is not None
-    detail = error.detail
-    if order.begun_again:
-        detail += " You are not charged: your payment goes back to your card."
-    reason = Reason(kind=error.kind, code=error.code, detail=detail, fields=dict(error.fields))
     return order.model_copy(
         update={
             "state": State.CANCELLING,
             "step": Step.RECALL if order.begun_again else _UNDO_FROM[order.step],
-            "reason": reason,
+            "reason": _reason(order, error),
             "history": (
                 *order.history,
                 Moment(at_ms=now_ms, what=f"{order.step.value} refused: {error.code}"),
@@ -366,18 +373,34 @@ def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
     )
 
 
-def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
-    moment = Moment(at_ms=now_ms, what=f"recall refused: {error.code}")
-    return _closed_if_done(
-        order.model_copy(
-            update={
-                "state": State.CONFIRMED,
-                "step": None,
-                "reason": None,
-                "history": (*order.history, moment),
-            }
+def _reason(order: Order, error: ShopError) -> Reason:
+    """What to tell the customer. Why a paid order cannot be completed is the shop's own matter; its
+    history says it.
+    """
+    if not is_alarming(order, error):
+        return Reason(
+            kind=error.kind, code=error.code, detail=error.detail, fields=dict(error.fields)
         )
+    return Reason(
+        kind=Kind.CONFLICT,
+        code=NOT_COMPLETED,
+        detail="We could not complete your order. Whatever was charged for it is paid back.",
     )
+
+
+def _is_customers_wish(order: Order) -> bool:
+    return order.reason is not None and order.reason.code == BY_CUSTOMER
+
+
+def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
+    """The parcel is on its way, so the order stands. One that had not been confirmed is now, and
+    its customer is told so.
+    """
+    moment = Moment(at_ms=now_ms, what=f"recall refused: {error.code}")
+    stands = order.model_copy(update={"reason": None, "history": (*order.history, moment)})
+    if not _is_customers_wish(order):
+        return _settled(stands, State.CONFIRMED, now_ms)
+    return _closed_if_done(stands.model_copy(update={"state": State.CONFIRMED, "step": None}))
 
 
 def _settled(order: Order, state: State, now_ms: int) -> Order:

@@ -43,10 +43,16 @@ Effect = Callable[[Order], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Known:
-    """What this process remembers of an unfinished order, in monotonic seconds."""
+    """What this process remembers of an unfinished order, in monotonic seconds.
+
+    :ivar refused_rounds: how often in a row it was put down because a step was refused for good.
+    :ivar not_before: when this process may take it up again.
+    """
 
     since: float
     put_down_at: float = 0.0
+    refused_rounds: int = 0
+    not_before: float = 0.0
 
 
 @dataclass(slots=True)
@@ -210,7 +216,7 @@ class Saga:
 
     def _is_abandoned(self, stored: Stored[Order]) -> bool:
         order = stored.value
-        if order.id in self._driven:
+        if order.id in self._driven or time.monotonic() < self._know(order.id).not_before:
             return False
         if not order.owner or (order.owner == self._owner and order.id in self._interrupted):
             return True
@@ -260,17 +266,20 @@ class Saga:
         """Does the one next thing for an order and stores its outcome."""
         order = drive.stored.value
         pause_seconds = 0.0
+        is_final = False
         began = time.monotonic()
         try:
             changed = await self._done(order)
         except ShopError as error:
             changed = self._refused(order, error, time.monotonic() - drive.known.since)
             pause_seconds = error.retry_after_seconds or 0.0
+            is_final = not may_succeed_later(error)
         if changed is order:
             if drive.outage_since is None:
                 drive.outage_since = began
-            await self._wait_out(drive, drive.outage_since, pause_seconds)
+            await self._wait_out(drive, drive.outage_since, pause_seconds, is_final=is_final)
             return
+        drive.known.refused_rounds = 0
         drive.stored = await self._store.save(drive.stored, changed)
         drive.failures, drive.outage_since = 0, None
         if changed.is_settled and not order.is_settled:
@@ -312,12 +321,19 @@ class Saga:
             )
         return changed
 
-    async def _wait_out(self, drive: _Drive, since: float, pause_seconds: float) -> None:
-        """Pauses before the next attempt, or puts the order down when the outage lasts."""
+    async def _wait_out(
+        self, drive: _Drive, since: float, pause_seconds: float, *, is_final: bool
+    ) -> None:
+        """Pauses before the next attempt, or puts the order down when the outage lasts. One that
+        waits for a person, since its step is refused for good, rests longer each time.
+        """
         now = time.monotonic()
         if now - since > _PATIENCE_SECONDS:
             order = drive.stored.value
             drive.known.put_down_at = now
+            if is_final:
+                drive.known.refused_rounds += 1
+                drive.known.not_before = now + model.rest_seconds(drive.known.refused_rounds)
             drive.stored = await self._store.save(drive.stored, model.owned(order, ""))
             return
         drive.failures += 1

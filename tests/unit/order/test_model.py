@@ -90,7 +90,7 @@ def test_an_outage_ends_an_order_only_as_long_as_it_is_not_paid(step: Step, kind
 
 @pytest.mark.parametrize("may_wait", [True, False])
 @pytest.mark.parametrize("kind", REFUSALS)
-@pytest.mark.parametrize("step", UNDO)
+@pytest.mark.parametrize("step", [step for step in UNDO if step is not Step.CAPTURE])
 def test_a_refusal_leads_back(step: Step, kind: Kind, *, may_wait: bool) -> None:
     order = failed(at(step), kind, may_wait=may_wait)
     assert (order.step, order.state) == (UNDO[step], State.CANCELLING)
@@ -99,6 +99,18 @@ def test_a_refusal_leads_back(step: Step, kind: Kind, *, may_wait: bool) -> None
     assert order.reason.detail == "As the test says."
     assert order.reason.fields == {"product_id": "bowl"}
     assert [moment.what for moment in order.history] == [f"{step.value} refused: told-so"]
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_a_refused_capture_leads_back_and_only_a_decline_is_the_customers_matter(
+    kind: Kind,
+) -> None:
+    order = failed(at(Step.CAPTURE), kind)
+    assert (order.step, order.state) == (Step.RECALL, State.CANCELLING)
+    assert order.reason is not None
+    told = "told-so" if kind is Kind.DECLINED else model.NOT_COMPLETED
+    assert order.reason.code == told
+    assert [moment.what for moment in order.history] == ["capture refused: told-so"]
 
 
 class TestARefusalOfAPaidOrder:
@@ -124,7 +136,9 @@ class TestARefusalOfAPaidOrder:
         order = failed(at(step, begun_again=True), kind)
         assert (order.step, order.state) == (Step.RECALL, State.CANCELLING)
         assert order.reason is not None
-        assert "your payment goes back" in order.reason.detail
+        assert (order.reason.kind, order.reason.code) == (Kind.CONFLICT, model.NOT_COMPLETED)
+        assert "paid back" in order.reason.detail
+        assert order.history[-1].what == f"{step.value} refused: told-so"
 
     @pytest.mark.parametrize("kind", OUTAGES)
     @pytest.mark.parametrize("step", FORWARD)
@@ -135,14 +149,22 @@ class TestARefusalOfAPaidOrder:
     @pytest.mark.parametrize("step", FORWARD)
     def test_is_alarming_where_it_should_not_be(self, step: Step) -> None:
         refusal, outage = error(Kind.CONFLICT), error(Kind.UNAVAILABLE)
-        assert model.is_alarming(at(step), refusal) is (step in PAID)
+        assert model.is_alarming(at(step), refusal) is (step in (Step.CAPTURE, *PAID))
+        assert model.is_alarming(at(step), error(Kind.DECLINED)) is (step in PAID)
         assert model.is_alarming(at(step, begun_again=True), refusal)
         assert not model.is_alarming(at(step, begun_again=True), outage)
 
     def test_is_alarming_on_the_way_back_unless_the_parcel_is_under_way(self) -> None:
-        alarming = [step for step in BACKWARD if model.is_alarming(at(step), error(Kind.CONFLICT))]
-        assert alarming == [Step.REFUND, Step.RELEASE]
-        assert model.is_alarming(at(Step.RECALL), error(Kind.INVALID))
+        asked = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
+        assert not model.is_alarming(asked, error(Kind.CONFLICT))
+        assert model.is_alarming(asked, error(Kind.INVALID))
+        assert all(model.is_alarming(at(step), error(Kind.CONFLICT)) for step in BACKWARD)
+
+    def test_whose_parcel_is_under_way_all_the_same_is_confirmed_and_told(self) -> None:
+        back = failed(at(Step.RESERVE, begun_again=True), Kind.CONFLICT, code="out-of-stock")
+        order = failed(back, Kind.CONFLICT, code="shipment-under-way")
+        assert (order.state, order.step, order.reason) == (State.CONFIRMED, None, None)
+        assert [event.kind for event in order.events] == ["order-confirmed"]
 
 
 @pytest.mark.parametrize("may_wait", [True, False])
@@ -231,6 +253,10 @@ def test_a_confirmed_order_is_open_again_when_it_is_cancelled() -> None:
     done = model.delivered(model.succeeded(at(Step.DISPATCH), PLACED_MS))
     assert done.open_since_ms is None
     assert model.cancelled_by_customer(done, SOON_MS).open_since_ms == SOON_MS
+
+
+def test_an_order_that_waits_for_a_person_rests_longer_each_time() -> None:
+    assert [model.rest_seconds(rounds) for rounds in (1, 2, 3, 100)] == [4.0, 8.0, 16.0, 300.0]
 
 
 def test_pauses_double_up_to_two_seconds() -> None:

@@ -64,7 +64,8 @@ class TestOneProcess:
         order = await world.finished(stored.value.id)
         assert order.state is State.CANCELLED
         assert order.reason is not None
-        assert order.reason.code == "out-of-stock"
+        code = model.NOT_COMPLETED if step is Step.CAPTURE else "out-of-stock"
+        assert order.reason.code == code
         done = FORWARD[: FORWARD.index(step) + 1]
         assert world.around.asked == [*done, *UNDONE_AFTER[step], NOTIFY]
         assert [event.kind for event in world.around.told] == ["order-cancelled"]
@@ -120,7 +121,7 @@ class TestOneProcess:
         order = await world.finished(stored.value.id)
         assert order.state is State.CANCELLED
         assert order.reason is not None
-        assert order.reason.code == "out-of-stock"
+        assert order.reason.code == model.NOT_COMPLETED
         assert world.around.asked[-4:] == [*BACKWARD, NOTIFY]
 
     @pytest.mark.parametrize("step", BACKWARD)
@@ -207,7 +208,7 @@ class TestResume:
         order = await world.finished(stored.value.id)
         assert order.state is State.CANCELLED
         assert order.reason is not None
-        assert order.reason.code == "out-of-stock"
+        assert order.reason.code == model.NOT_COMPLETED
 
     async def test_leaves_others_their_leases(self, world: World) -> None:
         hold = world.around.hold(Step.RESERVE)
@@ -295,6 +296,20 @@ class TestOutage:
         world.around.failures.clear()
         await world.process("order-2").saga.sweep()
         assert (await world.finished(stored.value.id)).owner == "order-2"
+
+    async def test_a_step_refused_for_good_rests_before_it_is_tried_again(
+        self, world: World
+    ) -> None:
+        world.around.fail(Step.CAPTURE, REFUSAL)
+        world.around.fail(Step.REFUND, *[error(Kind.INVALID)] * 50)
+        process = world.process("order-1")
+        stored = await world.begin(process, placed_now())
+        await world.when(stored.value.id, lambda order: not order.owner)
+        tried = world.around.counts()[Step.REFUND]
+        for _ in range(5):
+            await process.saga.sweep()
+        assert world.around.counts()[Step.REFUND] == tried
+        assert (await world.order(stored.value.id)).owner == ""
 
     async def test_orders_take_turns(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """One that was put down waits until the others have been tried too."""

@@ -395,7 +395,9 @@ class TestHttpCallee:
             route = edge.route("POST", "/things")  # declared with 200 ms
             with context.background(0.1):
                 hurried = await asyncio.gather(*(failure(route()) for _ in range(2 * OUTAGES)))
-            assert {error.code for error in hurried} == {"callee-timeout"}
+            # On a busy machine some of them begin when their time has passed already.
+            codes = {error.code for error in hurried} - {"deadline-passed"}
+            assert codes == {"callee-timeout"}
             assert tools.guard("callee").circuit.is_closed
             await asyncio.gather(*(failure(route()) for _ in range(OUTAGES)))
             assert isinstance(await failure(route()), CallRefused)

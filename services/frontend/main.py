@@ -105,7 +105,9 @@ def _serve_api(host: Host, figures: Figures) -> None:
         version=process.version,
         instance=process.instance,
         namespace=host.topology.namespace,
-        sampling_ratio=process.trace_sampling_ratio or declared.trace_sampling_ratio,
+        sampling_ratio=declared.trace_sampling_ratio
+        if process.trace_sampling_ratio is None
+        else process.trace_sampling_ratio,
         otlp_endpoint=process.otel_exporter_otlp_endpoint,
     )
     host.on_close(partial(asyncio.to_thread, tracer_provider.shutdown))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -148,7 +149,7 @@ class UnexpectedErrors:
 
         try:
             await self._app(scope, receive, send_noting)
-        except (HTTPException, ShopError):
+        except (ClientDisconnect, HTTPException, ShopError):
             raise
         except Exception:
             if started:

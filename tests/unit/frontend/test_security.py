@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import string
 from collections.abc import Callable
 
 import pytest
 from fastapi.routing import APIRoute
+from yarl import URL
 
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.model import MAX_LINES, Cart, CartLine
 from services.frontend.pages import account, cart, catalogue, checkout, mesh, orders, profile
 from services.frontend.sealing import Seal
 from services.frontend.security import local_path
+from tests.unit.common.kit import until
 from tests.unit.frontend.fakes import Backends, product
 from tests.unit.frontend.kit import SECRET, Browser, address_fields
 
@@ -111,6 +114,26 @@ async def test_another_port_is_another_origin(browser: Browser, origin: str, hos
     form = (await browser.get("/products/oak-board")).form("/cart")
     page = await browser.post("/cart", form.fields, {"origin": origin, "host": host})
     assert page.status == 403
+
+
+async def test_a_client_that_leaves_in_mid_form_is_no_failure(
+    browser: Browser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = URL(browser.base_url)
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    head = f"POST /cart HTTP/1.1\r\nhost: {url.host}\r\ncontent-length: 100\r\n"
+    form = "content-type: application/x-www-form-urlencoded\r\n\r\nproduct_id=oak"
+    writer.write(f"{head}{form}".encode())
+    await writer.drain()
+    writer.close()
+    said: list[str] = []
+
+    def is_noticed() -> bool:
+        said.append(capsys.readouterr().out)
+        return "http.client_gone" in "".join(said)
+
+    await until(is_noticed)
+    assert "page.failed" not in "".join(said)
 
 
 async def test_the_token_of_one_visitor_is_none_for_another(

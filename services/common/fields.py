@@ -139,9 +139,9 @@ def _country_code(text: str) -> str:
     return code.upper()
 
 
-NewName = Annotated[
-    str, OneLine(100), AfterValidator(_with_something_seen), AfterValidator(_without_links)
-]
+_SEEN = AfterValidator(_with_something_seen)
+
+NewName = Annotated[str, OneLine(100), _SEEN, AfterValidator(_without_links)]
 """A person's name as it is given now. One that is stored already may be older than the rule."""
 
 
@@ -196,15 +196,9 @@ class NewAddress(AddressFields):
     """
 
     name: NewName = Field(examples=["Ada Lovelace"])
-    street: Annotated[str, OneLine(200), AfterValidator(_with_something_seen)] = Field(
-        examples=["Keizersgracht 123"]
-    )
-    postal_code: Annotated[str, OneLine(20), AfterValidator(_with_something_seen)] = Field(
-        examples=["1015 CJ"]
-    )
-    city: Annotated[str, OneLine(100), AfterValidator(_with_something_seen)] = Field(
-        examples=["Amsterdam"]
-    )
+    street: Annotated[str, OneLine(200), _SEEN] = Field(examples=["Keizersgracht 123"])
+    postal_code: Annotated[str, OneLine(20), _SEEN] = Field(examples=["1015 CJ"])
+    city: Annotated[str, OneLine(100), _SEEN] = Field(examples=["Amsterdam"])
     country: ExistingCountry
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from services.frontend.model import (
     MAX_QUANTITY,
     PRODUCT_ID,
     Address,
-    CartLimitReached,
+    CartRefused,
 )
 from services.frontend.security import check_form
 from services.frontend.visit import VisitDependency
@@ -81,11 +81,11 @@ class Form:
     def quantity(self) -> int:
         """The field `quantity`, a whole number; 1 when the form has none.
 
-        :raises CartLimitReached: it is no such number.
+        :raises CartRefused: it is no such number.
         """
         value = self.values.get("quantity", "1").strip()
         if not re.fullmatch(r"[0-9]{1,9}", value):
-            raise CartLimitReached(
+            raise CartRefused(
                 f"A quantity is a whole number up to {MAX_QUANTITY}. Your cart is as it was."
             )
         return int(value)

@@ -19,8 +19,10 @@ MAX_SEEN = 6
 PRODUCT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
-class CartLimitReached(Exception):
-    """The cart cannot hold that. The message is for the customer."""
+class CartRefused(Exception):
+    """The cart stays as it is: it cannot hold that, or it was not asked for so that it could. The
+    message is for the customer.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Cart:
     def with_added(self, product_id: str, quantity: int) -> Cart:
         """More of a product.
 
-        :raises CartLimitReached: it would be more than MAX_QUANTITY, or more than MAX_LINES
+        :raises CartRefused: it would be more than MAX_QUANTITY, or more than MAX_LINES
             products.
         """
         return self.with_quantity(product_id, self.quantity_of(product_id) + quantity)
@@ -60,17 +62,17 @@ class Cart:
     def with_quantity(self, product_id: str, quantity: int) -> Cart:
         """Exactly that many of a product; 0 removes it.
 
-        :raises CartLimitReached: as for `with_added`.
+        :raises CartRefused: as for `with_added`.
         """
         if quantity <= 0:
             return self.without(product_id)
         if quantity > MAX_QUANTITY:
-            raise CartLimitReached(f"You can order at most {MAX_QUANTITY} of one product.")
+            raise CartRefused(f"You can order at most {MAX_QUANTITY} of one product.")
         line = CartLine(product_id, quantity)
         if self.quantity_of(product_id):
             return Cart(tuple(line if old.product_id == product_id else old for old in self.lines))
         if len(self.lines) >= MAX_LINES:
-            raise CartLimitReached(f"Your cart can hold {MAX_LINES} different products.")
+            raise CartRefused(f"Your cart can hold {MAX_LINES} different products.")
         return Cart((*self.lines, line))
 
     def without(self, product_id: str) -> Cart:

@@ -82,7 +82,7 @@ def lock(data: Path, say: Say) -> int:
         if not has_said:
             say(f"Waiting for the processes of a shop that was killed (pid {holder}) to end ...")
             has_said = True
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS)  # flock(2) waits for ever or not at all
     os.ftruncate(descriptor, 0)
     try:
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)

@@ -393,8 +393,8 @@ def _is_customers_wish(order: Order) -> bool:
 
 
 def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
-    """The parcel is on its way, so the order stands. One that had not been confirmed is now, and
-    its customer is told so.
+    """The order stands, since its parcel is on its way. One that was never confirmed is now, with
+    the message that says so.
     """
     moment = Moment(at_ms=now_ms, what=f"recall refused: {error.code}")
     stands = order.model_copy(update={"reason": None, "history": (*order.history, moment)})

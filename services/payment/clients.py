@@ -87,8 +87,8 @@ class Intent(NamedTuple):
 
     id: str
     status: IntentStatus
-    amount_cents: int = 0
-    currency: str = "EUR"
+    amount_cents: int
+    currency: str
 
 
 class Sighting(NamedTuple):

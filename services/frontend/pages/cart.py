@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from services.frontend.forms import Form, FormDependency
-from services.frontend.model import Cart, CartLimitReached
+from services.frontend.model import Cart, CartRefused
 from services.frontend.pages.site import Site, SiteDependency
 from services.frontend.security import local_path
 from services.frontend.visit import VisitDependency
@@ -28,7 +28,7 @@ async def change(visit: VisitDependency, site: SiteDependency, form: FormDepende
             cart, told = await _changed(site, visit.cart, product_id, form)
             visit.put_cart(cart)
             visit.tell_next(told, "good")
-        except CartLimitReached as limit:
+        except CartRefused as limit:
             visit.tell_next(str(limit), "bad")
     return site.renderer.redirect(visit, local_path(form.raw("next"), "/cart"))
 
@@ -36,7 +36,7 @@ async def change(visit: VisitDependency, site: SiteDependency, form: FormDepende
 async def _changed(site: Site, cart: Cart, product_id: str, form: Form) -> tuple[Cart, str]:
     """The cart after the form, and what to say.
 
-    :raises CartLimitReached: it cannot be so; the cart stays as it is.
+    :raises CartRefused: it cannot be so; the cart stays as it is.
     """
     if form.raw("action") == "remove":
         return cart.without(product_id), "Removed from your cart."
@@ -45,17 +45,22 @@ async def _changed(site: Site, cart: Cart, product_id: str, form: Form) -> tuple
         changed, told = cart.with_quantity(product_id, quantity), "Your cart is up to date."
     else:
         if quantity == 0:
-            raise CartLimitReached("Choose how many you want: at least 1.")
+            raise CartRefused("Choose how many you want: at least 1.")
         changed, told = cart.with_added(product_id, quantity), "Added to your cart."
     wanted = changed.quantity_of(product_id)
     if wanted > cart.quantity_of(product_id):
         available = await site.storefront.available(product_id)
         if available is not None and wanted > available:
-            raise CartLimitReached(_too_few(available))
+            raise CartRefused(_too_few(available))
     return changed, told
 
 
 def _too_few(available: int) -> str:
-    if available == 0:
-        return "This is sold out. Your cart is as it was."
-    return f"Only {available} of it are left. Your cart is as it was."
+    match available:
+        case 0:
+            left = "This is sold out."
+        case 1:
+            left = "Only 1 is left."
+        case _:
+            left = f"Only {available} are left."
+    return f"{left} Your cart is as it was."

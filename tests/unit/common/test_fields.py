@@ -20,20 +20,12 @@ from services.common.fields import (
     checked_order_id,
     normalised_email,
 )
+from tests.harness.customer import ADDRESS
 
 FIVE: TypeAdapter[str] = TypeAdapter(Annotated[str, OneLine(5)])
 NAME: TypeAdapter[str] = TypeAdapter(NewName)
 EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 COUNTRY: TypeAdapter[str] = TypeAdapter(CountryCode)
-
-
-ADDRESS = {
-    "name": "Ada Lovelace",
-    "street": "Keizersgracht 123",
-    "postal_code": "1015 CJ",
-    "city": "Amsterdam",
-    "country": "NL",
-}
 
 
 def message(adapter: TypeAdapter[str], value: Any) -> str:

@@ -210,12 +210,16 @@ async def test_more_than_there_is_is_said_and_changes_nothing(
     backends.stock["oak-board"] = 3
     page = await browser.add_to_cart("oak-board", 2)
     page = await browser.send(page.form("/cart", action="update"), quantity="4")
-    assert "Only 3 of it are left" in page.text
+    assert "Only 3 are left" in page.text
     assert "up to date" not in page.text
     page = await browser.add_to_cart("oak-board", 2)
-    assert "Only 3 of it are left" in page.text
+    assert "Only 3 are left" in page.text
     assert "€ 49.90" in page.text
+    for available, told in ((1, "Only 1 is left"), (0, "This is sold out")):
+        backends.stock["red-lamp"] = available
+        assert told in (await browser.add_to_cart("red-lamp", 2)).text
     backends.stock["oak-board"] = 1  # less than is in the cart: taking fewer goes all the same
+    page = await browser.get("/cart")
     page = await browser.send(page.form("/cart", action="update"), quantity="1")
     assert "up to date" in page.text
 

@@ -20,6 +20,11 @@ from services.payment.model import Declined, Payment, Refusal
 AMOUNT_CENTS = 2500
 
 
+def shown(intent_id: str, status: IntentStatus) -> Intent:
+    """An intent as Stripe shows it: all are of one amount."""
+    return Intent(intent_id, status, AMOUNT_CENTS, "EUR")
+
+
 def away() -> ShopError:
     """Stripe cannot be reached; whether the request had an effect is not known."""
     return ShopError(Kind.UNAVAILABLE, "stripe-unavailable", "Away.", retry_after_seconds=2)
@@ -90,7 +95,7 @@ class FakeStripe(Stripe):
             self._late.append(payment.id)
             return StripeError()
         intent_id = self.put(payment.id)
-        return StripeError() if failure else Intent(intent_id, IntentStatus.AUTHORIZED)
+        return StripeError() if failure else shown(intent_id, IntentStatus.AUTHORIZED)
 
     def put(self, order_id: str | None, status: IntentStatus = IntentStatus.AUTHORIZED) -> str:
         """Creates an intent; returns its id."""
@@ -121,19 +126,19 @@ class FakeStripe(Stripe):
             if position == self.list_breaks_after:
                 raise away()
             self.listed.append(intent_id)
-            sighting = Intent(intent_id, intent.status)
+            sighting = shown(intent_id, intent.status)
             yield Sighting(sighting, intent.order_id, intent.created_seconds)
 
     async def find(self, order_id: str) -> Intent | None:
         await self._begin("find")
         for intent_id, intent in self.intents.items():
             if intent.order_id == order_id:
-                return Intent(intent_id, intent.status, AMOUNT_CENTS)
+                return shown(intent_id, intent.status)
         return None
 
     async def retrieve(self, intent_id: str) -> Intent:
         await self._begin("retrieve")
-        return Intent(intent_id, self.intents[intent_id].status)
+        return shown(intent_id, self.intents[intent_id].status)
 
     async def capture(self, intent_id: str) -> Intent:
         return await self._change("capture", intent_id, IntentStatus.CAPTURED)
@@ -168,7 +173,7 @@ class FakeStripe(Stripe):
             raise refused("payment-intent-unexpected-state")
         intent.status = status
         await self._end(operation)
-        return Intent(intent_id, status)
+        return shown(intent_id, status)
 
     async def _begin(self, operation: str) -> None:
         self.asked.append(operation)

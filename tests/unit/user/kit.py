@@ -27,13 +27,6 @@ from services.user.store import UserStore
 from tests.unit.asgi import Answer, ask
 
 PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"  # of nothing in particular
-ADDRESS = {
-    "name": "Ada Lovelace",
-    "street": "Keizersgracht 123",
-    "postal_code": "1015 CJ",
-    "city": "Amsterdam",
-    "country": "NL",
-}
 
 _KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, auto_kid=True)
 

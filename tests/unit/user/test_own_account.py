@@ -10,7 +10,8 @@ import pytest
 
 from services.user.model import MAX_ADDRESSES
 from services.user.service import Users
-from tests.unit.user.kit import ADDRESS, Instance, instance
+from tests.harness.customer import ADDRESS
+from tests.unit.user.kit import Instance, instance
 
 ME = "/api/users/me"
 ADDRESSES = "/api/users/me/addresses"

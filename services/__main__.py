@@ -1,5 +1,5 @@
 """``python -m services`` runs the whole shop on this machine, ``python -m services NAME`` one
-service.
+service, ``python -m services backup|restore|audit`` looks after the shop's data.
 """
 
 from __future__ import annotations
@@ -7,12 +7,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from services.common.errors import ConfigurationError
 from services.common.topology import load_topology
+from services.local.backup import back_up, restore
 from services.local.child import EXIT_CONFIGURATION, run_service
 from services.local.plan import Options, read_environment
 from services.local.ports import LOOPBACK
@@ -23,9 +24,11 @@ Value = TypeVar("Value")
 
 def main() -> int:
     """Reads the command line and runs what it asks for. Gives the exit status."""
-    arguments = _parser().parse_args()
     os.umask(0o077)  # whatever this process and its children store is for this user alone
     try:
+        if sys.argv[1:2] and sys.argv[1] in _COMMANDS:
+            return _COMMANDS[sys.argv[1]](sys.argv[2:])
+        arguments = _parser().parse_args()
         if arguments.service is not None:
             return _run_one(arguments.service, reload=arguments.reload)
         ports = [port for port in arguments.ports.split(",") if port != "free"]
@@ -58,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m services",
         description="Runs the whole shop on this machine, or one service of it.",
-        epilog="Settings of a service are environment variables; a wrong one stops it.",
+        epilog="Settings of a service are environment variables; a wrong one stops it. "
+        f"For the shop's data: {', '.join(_COMMANDS)} (each with --help).",
     )
     parser.add_argument("service", nargs="?", help="run just this service, as a container does")
     parser.add_argument(
@@ -77,9 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         help="where the shop listens (%(default)s); 0.0.0.0 for a container or a LAN",
     )
-    parser.add_argument(
-        "--data", type=Path, default=Path(".data"), metavar="DIR", help="where data is kept (.data)"
-    )
+    _add_data(parser)
     parser.add_argument(
         "--fresh", action="store_true", help="begin with an empty shop: delete its data first"
     )
@@ -103,6 +105,65 @@ def _parser() -> argparse.ArgumentParser:
         help="how processes are started (default here: %(default)s)",
     )
     return parser
+
+
+def _back_up(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m services backup",
+        description="Copies the shop's data as it is at one moment, while the shop runs or not.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder for the copy")
+    _add_data(parser)
+    arguments = parser.parse_args(given)
+    back_up(arguments.data, arguments.folder, print)
+    return 0
+
+
+def _restore(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m services restore",
+        description="Puts a backup in the place of the shop's data. The shop must not run.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the backup")
+    _add_data(parser)
+    arguments = parser.parse_args(given)
+    restore(arguments.folder, arguments.data, print)
+    return 0
+
+
+def _audit(given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m services audit",
+        description="Compares what all services and Stripe have stored, order by order. "
+        "The status is 1 when something disagrees, 2 when it cannot be found out.",
+    )
+    parser.add_argument(
+        "--mend",
+        action="store_true",
+        help="repeat what an order has behind it and a restored store has lost; "
+        "best while the shop is stopped",
+    )
+    _add_data(parser)
+    arguments = parser.parse_args(given)
+    # The shop itself need not load what only this needs.
+    from services.audit.command import audit  # noqa: PLC0415
+    from services.common.logs import configure_logging  # noqa: PLC0415
+
+    configure_logging(service="audit", version="", instance="", level="error", file=None)
+    return audit(arguments.data, print, mend=arguments.mend)
+
+
+_COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "backup": _back_up,
+    "restore": _restore,
+    "audit": _audit,
+}
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, default=Path(".data"), metavar="DIR", help="where data is kept (.data)"
+    )
 
 
 def _assignments(option: str, text: str, convert: Callable[[str], Value]) -> dict[str, Value]:

@@ -8,7 +8,8 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.common.errors import ConfigurationError
@@ -16,7 +17,8 @@ from services.common.errors import ConfigurationError
 STATE_FILE = "shop.json"
 _LOCK_FILE = "shop.lock"
 _COOKIE_KEY_FILE = "frontend.secret"
-_OWN_FILES = ("*.db", "*.db-wal", "*.db-shm", _COOKIE_KEY_FILE, STATE_FILE, "logs/*.log*")
+_STORES = ("*.db", "*.db-wal", "*.db-shm", _COOKIE_KEY_FILE)
+_OWN_FILES = (*_STORES, STATE_FILE, "logs/*.log*")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SECRET_BYTES = 48
 # How long the processes of a shop whose parent was killed may take to end.
@@ -91,11 +93,27 @@ def lock(data: Path, say: Say) -> int:
     return descriptor
 
 
+@contextmanager
+def held(data: Path) -> Generator[bool]:
+    """Yields whether no shop runs on the folder; none can start on it meanwhile."""
+    with (data / _LOCK_FILE).open("a") as file:
+        yield _is_locked(file.fileno())
+
+
 def clear(data: Path) -> None:
     """Deletes the data of the shop, and nothing else that is in the folder."""
-    for pattern in _OWN_FILES:
-        for file in data.glob(pattern):
-            file.unlink()
+    _delete(data, _OWN_FILES)
+
+
+def clear_stores(data: Path) -> None:
+    """Deletes what a backup holds, and keeps the logs."""
+    _delete(data, _STORES)
+
+
+def copy_cookie_key(data: Path, target: Path) -> None:
+    """Copies the key of the pages' cookies, where there is one, for this user alone."""
+    if (data / _COOKIE_KEY_FILE).exists():
+        write_whole(target / _COOKIE_KEY_FILE, kept_secret(data))
 
 
 def kept_secret(data: Path) -> str:
@@ -124,6 +142,14 @@ def write_state(data: Path, state: object) -> None:
     write_whole(data / STATE_FILE, json.dumps(state, indent=2))
 
 
+def url_of(data: Path, service: str) -> str | None:
+    """Returns where the running shop has the first process of a service; None when it has none."""
+    state = json.loads((data / STATE_FILE).read_bytes())
+    return next(
+        (process["url"] for process in state["processes"] if process["service"] == service), None
+    )
+
+
 def forget_state(data: Path) -> None:
     """Removes that file."""
     (data / STATE_FILE).unlink(missing_ok=True)
@@ -138,6 +164,12 @@ def write_whole(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+
+
+def _delete(data: Path, patterns: Iterable[str]) -> None:
+    for pattern in patterns:
+        for file in data.glob(pattern):
+            file.unlink()
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -16,7 +16,7 @@ from services.local.data import kept_secret
 from services.local.ports import LOOPBACK, Ports, grpc_name, usual_grpc, usual_http
 
 _DRAIN_SECONDS = "2"
-_SANDBOX_KEY = "sk_test_meshmart_sandbox"
+SANDBOX_KEY = "sk_test_meshmart_sandbox"
 
 # Secrets in the environment of whoever starts the shop, and the one service that each is for.
 _SECRETS = {
@@ -101,7 +101,7 @@ def plan_processes(
     planned: list[Planned] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
         port = ports.http(SANDBOX)
-        stripe = {"STRIPE_API_KEY": _SANDBOX_KEY, "STRIPE_API_BASE": f"http://{LOOPBACK}:{port}"}
+        stripe = {"STRIPE_API_KEY": SANDBOX_KEY, "STRIPE_API_BASE": f"http://{LOOPBACK}:{port}"}
         own["payment"] = stripe
         sandbox_settings = {
             "SANDBOX_HOST": LOOPBACK,

@@ -327,6 +327,32 @@ def undeliverable(order: Order) -> Order:
     )
 
 
+def steps_behind(order: Order) -> tuple[Step, ...]:
+    """Returns the steps whose effects the order rests on, first to last."""
+    is_forward = order.state in {State.WORKING, State.CONFIRMED}
+    path = FORWARD if is_forward else BACKWARD
+    return path if order.step is None else path[: path.index(order.step)]
+
+
+def told_again(order: Order, now_ms: int) -> Order:
+    """Returns the order with the events of its past waiting once more, for a `notification` that
+    has lost some: those that it knows it drops. The very same order where all of them wait anyway.
+    """
+    past = [State.CONFIRMED] if any(m.what == State.CONFIRMED for m in order.history) else []
+    if order.state is State.CANCELLED:
+        past.append(State.CANCELLED)
+    waiting = {event.id for event in order.events}
+    again = [event for state in past if (event := _event(order, state)).id not in waiting]
+    if not again:
+        return order
+    return order.model_copy(
+        update={
+            "events": (*again, *order.events),
+            "open_since_ms": order.open_since_ms or now_ms,
+        }
+    )
+
+
 def retry_delay_seconds(failures: int) -> float:
     """The pause before the next attempt of a step: doubling from 0.1 to 2 seconds."""
     return min(2.0, 0.05 * 2 ** min(failures, 10))
@@ -404,21 +430,25 @@ def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
 
 
 def _settled(order: Order, state: State, now_ms: int) -> Order:
-    event = Event(
-        id=f"{order.id}:{state.value}",
-        kind=f"order-{state.value}",
-        facts={
-            "order_id": order.id,
-            "total_cents": str(order.total_cents),
-            "currency": order.currency,
-            "reason": order.reason.detail if order.reason else "",
-        },
-    )
     return order.model_copy(
         update={
             "state": state,
             "step": None,
-            "events": (*order.events, event),
+            "events": (*order.events, _event(order, state)),
             "history": (*order.history, Moment(at_ms=now_ms, what=state.value)),
         }
+    )
+
+
+def _event(order: Order, end: State) -> Event:
+    reason = order.reason.detail if order.reason and end is State.CANCELLED else ""
+    return Event(
+        id=f"{order.id}:{end.value}",
+        kind=f"order-{end.value}",
+        facts={
+            "order_id": order.id,
+            "total_cents": str(order.total_cents),
+            "currency": order.currency,
+            "reason": reason,
+        },
     )

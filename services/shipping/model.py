@@ -259,6 +259,18 @@ def postponed(shipment: Shipment, now_ms: int, jitter: float) -> Shipment:
     )
 
 
+def told_again(shipment: Shipment, now_ms: int) -> Shipment:
+    """Returns the shipment with the events of its past waiting once more, for a `notification` that
+    has lost some: those that it knows it drops. The very same shipment where all of them wait.
+    """
+    past = [moment.state for moment in shipment.history if moment.state in _TOLD]
+    waiting = {event.id for event in shipment.events}
+    again = [event for state in past if (event := _event(shipment, state)).id not in waiting]
+    if not again:
+        return shipment
+    return _scheduled(shipment.model_copy(update={"events": (*again, *shipment.events)}), now_ms)
+
+
 def fence(order_id: str, now_ms: int) -> Shipment:
     """Stands for a shipment that was cancelled before it was ever asked for, so that a late request
     finds it closed.
@@ -290,12 +302,7 @@ def _zone(country: str) -> _Zone:
 def _moved(shipment: Shipment, state: State, place: str, now_ms: int, step_ms: int) -> Shipment:
     events = shipment.events
     if state in _TOLD:
-        event = Event(
-            id=f"{shipment.id}:{state.value}",
-            kind=_TOLD[state],
-            facts={"order_id": shipment.id, "tracking_number": shipment.tracking_number},
-        )
-        events = (*events, event)
+        events = (*events, _event(shipment, state))
     changed = shipment.model_copy(
         update={
             "state": state,
@@ -309,3 +316,11 @@ def _moved(shipment: Shipment, state: State, place: str, now_ms: int, step_ms: i
 
 def _scheduled(shipment: Shipment, now_ms: int) -> Shipment:
     return shipment.model_copy(update={"due_ms": now_ms if shipment.events else shipment.moves_ms})
+
+
+def _event(shipment: Shipment, reached: State) -> Event:
+    return Event(
+        id=f"{shipment.id}:{reached.value}",
+        kind=_TOLD[reached],
+        facts={"order_id": shipment.id, "tracking_number": shipment.tracking_number},
+    )

@@ -74,6 +74,7 @@ class Api:
             Route("/sandbox/faults", self.set_faults, methods=["POST"]),
             Route("/sandbox/ledger", self.read_ledger, methods=["GET"]),
             Route("/sandbox/ledger", self.reset_ledger, methods=["DELETE"]),
+            Route("/sandbox/backup", self.back_up, methods=["GET"]),
         ]
         return Starlette(routes=[*stripe, unknown, *own])
 
@@ -147,6 +148,10 @@ class Api:
         await self._store.run(lambda books: books.clear())
         self._sandbox.outcomes.clear()
         return Response(status_code=204)
+
+    async def back_up(self, _: Request) -> Response:
+        """The books as a SQLite file, which can be put in SANDBOX_DATA_DIR while nothing runs."""
+        return Response(await self._store.copy(), media_type="application/vnd.sqlite3")
 
     async def show_ledger(self, _: Request) -> Response:
         html = page.render(await self._ledger(None, PAGE_LENGTH))

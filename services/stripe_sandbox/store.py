@@ -242,6 +242,10 @@ class Store:
         """What `work` returns, once it is committed; when it raises, nothing has happened."""
         return await self._in_thread(lambda: self._transact(work))
 
+    async def copy(self) -> bytes:
+        """The books as a SQLite file, all of one moment between two requests."""
+        return await self._in_thread(self._connection.serialize)
+
     async def close(self) -> None:
         await self._in_thread(self._connection.close)
         self._thread.shutdown()

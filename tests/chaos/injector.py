@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import psutil
 
+from services.local.backup import copy_database
 from tests.chaos.plan import Incident, Kind, Plan
 from tests.chaos.proxies import NO_FAULTS, Edge, Faults, Proxies
-from tests.harness.full_disk import full_disk
+from tests.harness.full_disk import full_disk, full_disk_for_all
 from tests.harness.mongodb import MongoServer
 from tests.harness.shop import Process, Shop
 from tests.harness.waiting import eventually
@@ -26,6 +27,7 @@ class Injector:
 
     :param database: the MongoDB server when the shop runs on one.
     :ivar counts: how many incidents of each kind have really happened.
+    :ivar restored: the services whose stores were put back.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Injector:
         database: MongoServer | None,
     ) -> None:
         self.counts = Counter[Kind]()
+        self.restored: set[str] = set()
         self._waiting = deque(plan.incidents)
         self._shop = shop
         self._proxies = proxies
@@ -44,6 +47,7 @@ class Injector:
         self._database = database
         self._begun: list[asyncio.Task[None]] = []
         self._healing = asyncio.Event()
+        self._shop_as_a_whole = asyncio.Lock()
         # Two incidents of one target take turns, or the end of one would end the other.
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._happen: Mapping[Kind, Callable[[Incident], Awaitable[None]]] = {
@@ -58,6 +62,9 @@ class Injector:
             Kind.LATE: self._befall_requests,
             Kind.STRIPE: self._befall_stripe,
             Kind.FULL_DISK: self._fill_disk,
+            Kind.FULL_MACHINE: self._fill_whole_disk,
+            Kind.PARENT_KILL: self._kill_parent,
+            Kind.RESTORE: self._restore,
             Kind.DATABASE_KILL: self._kill_database,
             Kind.DATABASE_PAUSE: self._pause_database,
         }
@@ -153,6 +160,43 @@ class Injector:
                 self.counts[incident.kind] += 1
                 await self._last(incident)
 
+    async def _fill_whole_disk(self, incident: Incident) -> None:
+        async with self._shop_as_a_whole:
+            with full_disk_for_all(self._shop.parent.pid):
+                self.counts[incident.kind] += 1
+                await self._last(incident)
+
+    async def _kill_parent(self, incident: Incident) -> None:
+        async with self._shop_as_a_whole:
+            await asyncio.to_thread(self._shop.kill_parent)
+            self.counts[incident.kind] += 1
+            await self._open_again()
+
+    async def _restore(self, incident: Incident) -> None:
+        """Puts one store back to a copy as old as the incident is long, as an operator would: while
+        the shop is stopped, and with an audit before it opens.
+        """
+        service = incident.target
+        file = self._shop.data / f"{service}.db"
+        copy = file.with_suffix(".copy")
+        async with self._shop_as_a_whole:
+            await asyncio.to_thread(copy_database, file, copy)
+            await self._last(incident)
+            await asyncio.to_thread(self._shop.stop)
+            for old in file.parent.glob(f"{service}.db*"):
+                old.unlink()
+            copy.rename(file)
+            self.counts[incident.kind] += 1
+            self.restored.add(service)
+            audit = await asyncio.to_thread(self._shop.audit, "--mend")
+            assert audit.returncode == 0, f"after {incident}:\n{audit.stdout}{audit.stderr}"
+            await self._open_again()
+
+    async def _open_again(self) -> None:
+        self._shop.launch()
+        await asyncio.to_thread(self._shop.wait_open)
+        self._proxies.point_at(self._shop.processes())
+
     async def _kill_database(self, incident: Incident) -> None:
         database = self._running_database()
         await asyncio.to_thread(database.kill)
@@ -173,6 +217,8 @@ class Injector:
 
     def _process_of(self, incident: Incident) -> psutil.Process | None:
         """The instance's process; None when it is dead just now."""
+        if not self._shop.is_open:
+            return None
         try:
             process = psutil.Process(self._shop.process(incident.target).pid)
             # A dead process's pid may have gone to anybody's.
@@ -193,6 +239,8 @@ class Injector:
             edge.faults = NO_FAULTS
 
     async def _set_stripe_faults(self, faults: Mapping[str, float]) -> bool:
+        if not self._shop.is_open:
+            return False
         url = f"{self._shop.sandbox_url}/sandbox/faults"
         try:
             async with (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from services.audit.snapshot import Intent, Ledger, Refund, Snapshot
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
 from services.inventory.model import Reservation, Stock
@@ -21,7 +22,6 @@ from tests.chaos.journal import NO_ANSWER, Asked, Entry, Journal, Told
 from tests.chaos.mails import Mail
 from tests.chaos.verdict import Evidence
 from tests.harness.customer import ADDRESS
-from tests.harness.snapshot import Intent, Ledger, Refund, Snapshot
 
 _NOW_MS = 1_700_000_000_000
 _STEP_MS = 1000
@@ -143,6 +143,8 @@ class World:
         while shipment.moves_ms is not None:
             shipment = shipping.advanced(shipment, shipment.moves_ms, _STEP_MS)
         self._tell(shipment.events, order)
+        while shipment.events:
+            shipment = shipping.delivered(shipment, _NOW_MS)
         self.shipments[order.id] = shipment
         return order
 

@@ -29,6 +29,9 @@ class Kind(StrEnum):
     LATE = "late request"
     STRIPE = "sandbox fault"
     FULL_DISK = "full disk"
+    FULL_MACHINE = "full disk for all"
+    PARENT_KILL = "parent kill -9"
+    RESTORE = "store put back"
     DATABASE_KILL = "database kill -9"
     DATABASE_PAUSE = "database pause"
 
@@ -45,7 +48,8 @@ _OF_EDGES: Mapping[Kind, int] = {
     Kind.LATE: 3,
 }
 _OF_STRIPE: Mapping[Kind, int] = {Kind.STRIPE: 4}
-_OF_SQLITE: Mapping[Kind, int] = {Kind.FULL_DISK: 1}
+_OF_MACHINE: Mapping[Kind, int] = {Kind.FULL_MACHINE: 1, Kind.PARENT_KILL: 1}
+_OF_SQLITE: Mapping[Kind, int] = {Kind.FULL_DISK: 1, Kind.RESTORE: 1}
 _OF_MONGODB: Mapping[Kind, int] = {Kind.DATABASE_KILL: 1, Kind.DATABASE_PAUSE: 1}
 
 
@@ -79,12 +83,14 @@ class Targets:
     :param edges: every declared edge, as ``caller > callee``.
     :param checkout_edges: those of them that every checkout takes; they are chosen more often.
     :param databases: the instances whose own SQLite disk can be full; none on MongoDB.
+    :param stores: the services whose SQLite file is put back to a copy that is seconds old.
     """
 
     instances: Sequence[str]
     edges: Sequence[str]
     checkout_edges: Sequence[str]
     databases: Sequence[str]
+    stores: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +110,7 @@ def make_plan(seed: int, checkouts: int, checkouts_per_incident: float, targets:
         **_OF_PROCESSES,
         **_OF_EDGES,
         **_OF_STRIPE,
+        **_OF_MACHINE,
         **(_OF_SQLITE if targets.databases else _OF_MONGODB),
     }
     number = round(checkouts / checkouts_per_incident)
@@ -141,4 +148,8 @@ def _target(kind: Kind, targets: Targets, dice: random.Random) -> str:
         return dice.choice(targets.checkout_edges if is_on_the_way else targets.edges)
     if kind is Kind.FULL_DISK:
         return dice.choice(targets.databases)
+    if kind is Kind.RESTORE:
+        return dice.choice(targets.stores)
+    if kind in _OF_MACHINE:
+        return "shop"
     return "stripe" if kind is Kind.STRIPE else "mongodb"

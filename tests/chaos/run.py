@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import yaml
 
+from services.audit.invariants import Violation
 from services.common.topology import load_topology
 from services.local.child import SANDBOX
 from services.order.model import Order
@@ -30,7 +31,6 @@ from tests.chaos.plan import Kind, Plan, Targets, make_plan
 from tests.chaos.proxies import FRONTEND, PEOPLE, STRIPE, Proxies
 from tests.chaos.verdict import Evidence, history_of, violations
 from tests.harness.books import open_books
-from tests.harness.invariants import Violation
 from tests.harness.mongodb import MongoServer
 from tests.harness.shop import Shop
 
@@ -40,6 +40,9 @@ _MAX_HISTORIES = 10
 # Who calls whom for a checkout: people the gateway, it `order`, that all others, `payment` Stripe.
 _CHECKOUT_CALLERS = frozenset({PEOPLE, "order", "payment"})
 _TO_ORDER = (FRONTEND, "order")
+# What can be made good from the orders and from Stripe. An order itself, and an account, is lost
+# with its store.
+_RESTORED = ("inventory", "payment", "shipping", "notification")
 _ENVIRONMENT = {
     # Outages of a plan last seconds: some orders are to be given up, and no customer waits long.
     "ORDER_GIVE_UP_SECONDS": "2",
@@ -166,8 +169,14 @@ async def run(
         books = await resources.enter_async_context(open_books(shop))
         unrest = await books.rest(options.rest_seconds)
         rest_seconds = time.monotonic() - healed
-        evidence = Evidence(await books.read(), journal, books.initial_stock(), mails.mails())
-        found = tuple(violations(evidence))
+        evidence = Evidence(
+            await books.read(),
+            journal,
+            books.initial_stock(),
+            mails.mails(),
+            restored=injector.restored,
+        )
+        found = (*violations(evidence), *await _audited(shop))
         subjects = dict.fromkeys(violation.subject for violation in found)
         return Report(
             options=options,
@@ -185,6 +194,11 @@ async def run(
                 history_of(evidence, subject) for subject in islice(subjects, _MAX_HISTORIES)
             ),
         )
+
+
+async def _audited(shop: Shop) -> list[Violation]:
+    audit = await asyncio.to_thread(shop.audit)
+    return [] if audit.returncode == 0 else [Violation("audit", audit.stdout + audit.stderr)]
 
 
 class _Progress:
@@ -266,6 +280,7 @@ def targets_of(options: Options) -> Targets:
             if topology.services[service].database
             for name in names
         ],
+        stores=_RESTORED,
     )
 
 

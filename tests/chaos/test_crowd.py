@@ -211,8 +211,8 @@ async def test_a_lapsed_token_is_renewed(fake: FakeShop) -> None:
 async def test_a_shop_without_faults_has_no_violations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for page in ("_PAGE", "_LEDGER_PAGE"):  # so that there are several
-        monkeypatch.setattr(f"tests.harness.books.{page}", 40)
+    for reader in ("books", "ledger"):  # so that there are several pages
+        monkeypatch.setattr(f"services.audit.{reader}._PAGE", 40)
     stock_file = tmp_path / "stock.yaml"
     stock_file.write_text(yaml.safe_dump(initial_stock(_CHECKOUTS)), encoding="utf-8")
     journal = Journal("crowd")

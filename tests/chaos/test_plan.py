@@ -9,14 +9,15 @@ from tests.chaos.plan import Kind, Targets, make_plan
 from tests.chaos.proxies import PEOPLE, STRIPE
 from tests.chaos.run import Options, targets_of
 
-_ON_DATABASES = {Kind.FULL_DISK, Kind.DATABASE_KILL, Kind.DATABASE_PAUSE}
+_ON_DATABASES = {Kind.FULL_DISK, Kind.RESTORE, Kind.DATABASE_KILL, Kind.DATABASE_PAUSE}
 _TARGETS = Targets(
     instances=["order-1", "order-2"],
     edges=["order > payment", "user > auth"],
     checkout_edges=["order > payment"],
     databases=["order-1"],
+    stores=["payment"],
 )
-_ON_MONGODB = Targets(_TARGETS.instances, _TARGETS.edges, _TARGETS.checkout_edges, databases=[])
+_ON_MONGODB = Targets(_TARGETS.instances, _TARGETS.edges, _TARGETS.checkout_edges, [], [])
 
 
 def test_the_same_seed_makes_the_same_plan() -> None:
@@ -27,7 +28,7 @@ def test_the_same_seed_makes_the_same_plan() -> None:
 @pytest.mark.parametrize(
     ("targets", "on_databases"),
     [
-        (_TARGETS, {Kind.FULL_DISK}),
+        (_TARGETS, {Kind.FULL_DISK, Kind.RESTORE}),
         (_ON_MONGODB, {Kind.DATABASE_KILL, Kind.DATABASE_PAUSE}),
     ],
     ids=["sqlite", "mongodb"],

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from services.audit.snapshot import Intent, Refund
 from services.inventory.model import Reservation, Stock, Ticket
 from services.inventory.model import State as ReservationState
 from services.order.model import Order
@@ -16,7 +17,6 @@ from tests.chaos.checkout import SCARCE, Behaviour
 from tests.chaos.journal import Asked, Told
 from tests.chaos.made_up_run import World
 from tests.chaos.verdict import history_of, violations
-from tests.harness.snapshot import Intent, Refund
 
 _CHECKOUTS = 150
 _BY_CUSTOMER = "cancelled-by-customer"

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from services.order.model import BY_CUSTOMER, Order, State
+from services.audit.invariants import Violation, was_confirmed
+from services.audit.snapshot import Snapshot
+from services.order.model import BY_CUSTOMER, NOT_COMPLETED, Order, State
 from services.shipping.model import State as ShipmentState
 from tests.chaos.checkout import SCARCE, Checkout
 from tests.chaos.journal import UNDECIDED, Asked, Entry, Journal, Told
 from tests.chaos.mails import Mail
 from tests.harness.customer import ADDRESS
-from tests.harness.invariants import Violation, violations_of, was_confirmed
-from tests.harness.snapshot import Snapshot
+from tests.harness.invariants import violations_of
 
 _UNDER_WAY = "shipment-under-way"
 
@@ -29,25 +30,27 @@ class Evidence:
     """All that is known of a run, once the shop is quiet.
 
     :ivar mails: None where the shop had no mail server.
+    :ivar restored: the services whose stores were put back to an older copy.
     """
 
     snapshot: Snapshot
     journal: Journal
     initial_stock: Mapping[str, int]
     mails: Collection[Mail] | None = None
+    restored: Collection[str] = ()
 
 
 def violations(evidence: Evidence) -> Iterator[Violation]:
     """All that must not be."""
     snapshot, journal = evidence.snapshot, evidence.journal
-    yield from violations_of(snapshot, evidence.initial_stock)
+    yield from violations_of(snapshot, evidence.initial_stock, evidence.restored)
     for entry in journal:
         order = snapshot.orders.get(entry.order_id)
         checkout = journal.checkout_of(entry)
         found = (
             _without_order(entry, checkout)
             if order is None
-            else _with_order(entry, checkout, order)
+            else _with_order(entry, checkout, order, evidence.restored)
         )
         for what in found:
             yield Violation(entry.order_id, what)
@@ -115,9 +118,11 @@ def _without_order(entry: Entry, checkout: Checkout) -> Iterator[str]:
             yield f"an answer that nothing explains: {told}"
 
 
-def _with_order(entry: Entry, checkout: Checkout, order: Order) -> Iterator[str]:
+def _with_order(
+    entry: Entry, checkout: Checkout, order: Order, restored: Collection[str]
+) -> Iterator[str]:
     yield from _not_as_asked(order, entry, checkout)
-    yield from _unexplained_end(order, entry, checkout)
+    yield from _unexplained_end(order, entry, checkout, restored)
     for told in entry.answers:
         standing = _standing(told)
         if told.order_id not in {None, order.id}:
@@ -147,7 +152,9 @@ def _not_as_asked(order: Order, entry: Entry, checkout: Checkout) -> Iterator[st
         yield f"placed was {placed}, but asked for {asked}"
 
 
-def _unexplained_end(order: Order, entry: Entry, checkout: Checkout) -> Iterator[str]:
+def _unexplained_end(
+    order: Order, entry: Entry, checkout: Checkout, restored: Collection[str]
+) -> Iterator[str]:
     if order.state is State.CONFIRMED and checkout.decline_code is not None:
         yield f"it is paid with {checkout.payment_method}, which is always declined"
     if order.state is State.CANCELLED:
@@ -156,6 +163,8 @@ def _unexplained_end(order: Order, entry: Entry, checkout: Checkout) -> Iterator
             explained.add("out-of-stock")
         if entry.asked_to_cancel:
             explained.add(BY_CUSTOMER)
+        if restored:
+            explained.add(NOT_COMPLETED)
         if order.reason is None or order.reason.code not in explained:
             yield f"nothing explains why it was cancelled: {order.reason}"
 

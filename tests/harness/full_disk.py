@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
+
+
+@contextmanager
+def full_disk_for_all(parent_pid: int) -> Generator[None]:
+    """The same for a process and all its children, those included that it starts meanwhile."""
+    parent = psutil.Process(parent_pid)
+    soft, hard = parent.rlimit(psutil.RLIMIT_FSIZE)
+    _limit_all(parent, 0, hard)
+    try:
+        yield
+    finally:
+        _limit_all(parent, soft, hard)
+
+
+def _limit_all(parent: psutil.Process, soft: int, hard: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        for process in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                process.rlimit(psutil.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tests.harness.waiting import eventually, wait_until
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+_AUDIT_SECONDS = 600.0
 
 # A cheap hash, since tests register hundreds of customers; a carrier that does not move before a
 # test is done.
@@ -146,6 +147,27 @@ class Shop:
         self._parent = None
         return status
 
+    def kill_parent(self) -> None:
+        """Kills the parent as a crash would (SIGKILL). Its children notice and end."""
+        self._remember_family()
+        self.parent.kill()
+        self.parent.wait()
+
+    def audit(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Audits the shop, which may run or not."""
+        environment = {**os.environ, **self.environment}
+        if "DATABASE_URL" in self.environment:  # as in a cluster
+            environment["STRIPE_API_KEY"] = "sk_test_audit"
+            environment["STRIPE_API_BASE"] = self.sandbox_url
+        return subprocess.run(
+            [sys.executable, "-m", "services", "audit", "--data", str(self.data), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_AUDIT_SECONDS,
+            check=False,
+        )
+
     def alive(self) -> list[psutil.Process]:
         """Those of its processes, the parent left aside, that still run."""
         own = self._parent.pid if self._parent else None
@@ -184,6 +206,11 @@ class Shop:
     def sandbox_url(self) -> str:
         """Where the Stripe sandbox is."""
         return self.of_service(SANDBOX)[0].url
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it says that it is open."""
+        return self._state() is not None
 
     def processes(self) -> list[Process]:
         """All processes that answer requests, as the runner tells."""

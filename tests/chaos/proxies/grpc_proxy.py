@@ -36,7 +36,7 @@ class GrpcProxy(grpc.GenericRpcHandler):
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers((self,))
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
-        self._channel: grpc.aio.Channel | None = None
+        self._channels: list[grpc.aio.Channel] = []
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     async def start(self) -> int:
@@ -48,13 +48,13 @@ class GrpcProxy(grpc.GenericRpcHandler):
     async def close(self) -> None:
         """Ends all calls and listens no more."""
         await self._server.stop(None)
-        if self._channel is not None:
-            await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
 
     def point_at(self, addresses: Sequence[str]) -> None:
-        """Tells where the instances are."""
-        assert self._channel is None, "it knows already where the instances are"
-        self._channel = open_channel(addresses)
+        """Tells where the instances are, now that they have started, all of them anew perhaps."""
+        self._channels.append(open_channel(addresses))
+        self._methods.clear()
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -74,10 +74,10 @@ class GrpcProxy(grpc.GenericRpcHandler):
         metadata = grpc.aio.Metadata(
             *(item for item in caller.invocation_metadata() or () if item[0] not in _OF_THIS_HOP)
         )
-        if self._channel is None:
+        if not self._channels:
             await caller.abort(grpc.StatusCode.UNAVAILABLE, "The callee has not started yet.")
         if method not in self._methods:
-            self._methods[method] = self._channel.unary_unary(method)
+            self._methods[method] = self._channels[-1].unary_unary(method)
         callee = self._methods[method]
 
         async def forward() -> _Answer | grpc.aio.AioRpcError:

@@ -1,4 +1,4 @@
-"""What the shop has written down at one moment: every service's documents, the sandbox's ledger."""
+"""What the shop has stored at one moment: every service's documents, and what Stripe has."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Collected(Mapping[str, Model]):
 
 
 class Intent(NamedTuple):
-    """What the sandbox knows of a payment intent, as Stripe's API names it."""
+    """What Stripe knows of a payment intent, as its API names it; amounts in cents."""
 
     id: str
     status: str
@@ -70,7 +70,7 @@ class Intent(NamedTuple):
 
 
 class Refund(NamedTuple):
-    """Money that was paid back."""
+    """Money that was paid back, or is under way; in cents."""
 
     id: str
     amount: int
@@ -78,7 +78,7 @@ class Refund(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The sandbox's side: payment intents by order, refunds by payment intent."""
+    """Stripe's side: payment intents by order, refunds by payment intent."""
 
     intents: Mapping[str, Sequence[Intent]]
     refunds: Mapping[str, Sequence[Refund]]
@@ -106,7 +106,11 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything at one moment, by id."""
+    """Everything at one moment, by id.
+
+    :ivar moving: the products whose stock changed while the reservations were read, so that the two
+        cannot be compared.
+    """
 
     orders: Mapping[str, Order]
     stock: Mapping[str, Stock]
@@ -115,6 +119,7 @@ class Snapshot:
     shipments: Mapping[str, Shipment]
     messages: Mapping[str, Message]
     ledger: Ledger
+    moving: frozenset[str] = frozenset()
 
     def messages_of(self, order_id: str) -> list[Message]:
         """The messages about an order."""

@@ -1,0 +1,185 @@
+"""What must be true across the stores of all services and Stripe, order by order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from services.audit.snapshot import Snapshot
+from services.inventory.model import Reservation, Stock
+from services.inventory.model import State as ReservationState
+from services.order.model import Order
+from services.order.model import State as OrderState
+from services.payment.model import CANCELLED
+from services.payment.model import State as PaymentState
+from services.shipping.model import Shipment
+from services.shipping.model import State as ShipmentState
+
+_GIVEN_BACK = frozenset(
+    {ReservationState.REFUSED, ReservationState.RELEASED, ReservationState.RETURNED}
+)
+_ON_ITS_WAY = frozenset(ShipmentState) - {ShipmentState.PREPARED, ShipmentState.CANCELLED}
+
+# By then an order is settled, whatever was out; one that is not waits for a person.
+_LATE_MS = 3_600_000
+
+# What the customer is told about, once the parcel has been there.
+_TOLD = {
+    ShipmentState.IN_TRANSIT: "shipment-dispatched",
+    ShipmentState.DELIVERED: "shipment-delivered",
+}
+
+
+class Violation(NamedTuple):
+    """Something that must not be. `subject` is the id of the order or the product."""
+
+    subject: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.what}"
+
+
+def disagreements(snapshot: Snapshot, now_ms: int) -> Iterator[Violation]:
+    """Yields all that must not be in a shop that may be running: of orders that are settled, of
+    those that should be by now, and of stock that does not change just now.
+    """
+    for order in snapshot.orders.values():
+        if order.is_settled:
+            yield from violations_of_order(order, snapshot)
+        elif (
+            now_ms - order.created_ms > _LATE_MS and now_ms - (order.open_since_ms or 0) > _LATE_MS
+        ):
+            yield Violation(order.id, f"it is still {order.state} at step {order.step}")
+    yield from _stock_violations(snapshot)
+    yield from violations_without_order(snapshot)
+
+
+def violations_of_order(order: Order, snapshot: Snapshot) -> Iterator[Violation]:
+    """Yields what disagrees with an order that is settled."""
+    check = _confirmed if order.state is OrderState.CONFIRMED else _cancelled
+    history = ", ".join(moment.what for moment in order.history)
+    for what in check(order, snapshot):
+        yield Violation(order.id, f"({order.state}; {history}) {what}")
+
+
+def violations_without_order(snapshot: Snapshot) -> Iterator[Violation]:
+    """Yields what is there for an order that is not."""
+    for name, ids in {
+        "reservation": snapshot.reservations,
+        "payment": snapshot.payments,
+        "payment intent": snapshot.ledger.intents,
+        "shipment": snapshot.shipments,
+        "message": snapshot.message_ids,
+    }.items():
+        for order_id in ids.keys() - snapshot.orders.keys():
+            yield Violation(order_id, f"there is a {name}, but no such order")
+
+
+def was_confirmed(order: Order) -> bool:
+    """Whether the order has been confirmed at some time."""
+    return any(moment.what == OrderState.CONFIRMED for moment in order.history)
+
+
+def _stock_violations(snapshot: Snapshot) -> Iterator[Violation]:
+    """The stock against the reservations, both of `inventory`: what one of them has lost."""
+    sold: Counter[str] = Counter()
+    for reservation in snapshot.reservations.values():
+        for line in reservation.lines:
+            shelf = snapshot.stock.get(line.product_id)
+            if shelf is None:
+                yield Violation(line.product_id, f"it has no stock, but {reservation.id} has some")
+            elif _is_sold(reservation, shelf):
+                sold[line.product_id] += line.quantity
+    for shelf in snapshot.stock.values():
+        if shelf.id in snapshot.moving:
+            continue
+        if min(shelf.available, shelf.reserved, shelf.sold) < 0:
+            yield Violation(shelf.id, f"less than nothing is there: {shelf}")
+        held = sum(
+            ticket.quantity for tickets in shelf.holds.values() for ticket in tickets.values()
+        )
+        if shelf.reserved != held:
+            yield Violation(shelf.id, f"{shelf.reserved} reserved, but orders hold {held}")
+        if shelf.sold != sold[shelf.id]:
+            yield Violation(shelf.id, f"{shelf.sold} sold, but orders have bought {sold[shelf.id]}")
+
+
+def _is_sold(reservation: Reservation, shelf: Stock) -> bool:
+    """Whether the order's pieces count as sold in the product's stock: see the tickets in
+    :mod:`services.inventory.model`.
+    """
+    match reservation.state:
+        case ReservationState.SOLD | ReservationState.RETURNING:
+            return True
+        case ReservationState.COMMITTING:
+            return reservation.id not in shelf.holds
+        case ReservationState.RESTOCKING:
+            return reservation.id in shelf.returns
+        case _:
+            return False
+
+
+def _confirmed(order: Order, snapshot: Snapshot) -> Iterator[str]:
+    reservation = snapshot.reservations.get(order.id)
+    if reservation is None or reservation.state is not ReservationState.SOLD:
+        yield f"its reservation is {reservation}"
+    payment = snapshot.payments.get(order.id)
+    if payment is None or payment.state is not PaymentState.CAPTURED:
+        yield f"its payment is {payment}"
+    if snapshot.ledger.charges(order.id) != [order.total_cents]:
+        yield f"charged {snapshot.ledger.charges(order.id)} cents, not once {order.total_cents}"
+    if snapshot.ledger.refunded(order.id):
+        yield f"{snapshot.ledger.refunded(order.id)} cents were refunded"
+    yield from _authorizations(order, snapshot)
+    shipment = snapshot.shipments.get(order.id)
+    if shipment is None or shipment.state not in _ON_ITS_WAY:
+        yield f"its shipment is {shipment}"
+    yield from _messages(order, snapshot, Counter({"order-confirmed": 1}), shipment)
+
+
+def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
+    reservation = snapshot.reservations.get(order.id)
+    if reservation is None or reservation.state not in _GIVEN_BACK:
+        yield f"its reservation is {reservation}"
+    payment = snapshot.payments.get(order.id)
+    if payment is not None and payment.state not in CANCELLED:
+        yield f"its payment is {payment}"
+    charged = sum(snapshot.ledger.charges(order.id))
+    refunded = snapshot.ledger.refunded(order.id)
+    # The bank takes a disputed charge back by itself.
+    if charged != refunded and (payment is None or payment.state is not PaymentState.DISPUTED):
+        yield f"{charged} cents charged, {refunded} refunded"
+    if len(snapshot.ledger.charges(order.id)) > 1:
+        yield f"charged {snapshot.ledger.charges(order.id)} cents, not once"
+    yield from _authorizations(order, snapshot)
+    shipment = snapshot.shipments.get(order.id)
+    if shipment is not None and shipment.state is not ShipmentState.CANCELLED:
+        yield f"its shipment is {shipment.state}"
+    due = Counter({"order-cancelled": 1})
+    if was_confirmed(order):
+        due["order-confirmed"] = 1
+    yield from _messages(order, snapshot, due, shipment)
+
+
+def _authorizations(order: Order, snapshot: Snapshot) -> Iterator[str]:
+    """Nothing is left set aside."""
+    for intent in snapshot.ledger.intents.get(order.id, ()):
+        if intent.status == "requires_capture":
+            yield f"{intent.id} still holds {intent.amount_capturable} cents"
+
+
+def _messages(
+    order: Order, snapshot: Snapshot, due: Counter[str], shipment: Shipment | None
+) -> Iterator[str]:
+    for moment in shipment.history if shipment else ():
+        if moment.state in _TOLD:
+            due[_TOLD[moment.state]] += 1
+    told = Counter(message.kind for message in snapshot.messages_of(order.id))
+    # Events that wait for `notification`, which may have taken them already.
+    waiting = Counter(
+        event.kind for event in (*order.events, *(shipment.events if shipment else ()))
+    )
+    if told - due or due - told - waiting:
+        yield f"its messages are {dict(told)}, not {dict(due)}"

@@ -1,0 +1,57 @@
+"""Stripe's side of the books, through its official SDK."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import aiohttp
+import stripe
+
+from services.audit.snapshot import Intent, Ledger, Refund
+from services.common.errors import Kind, ShopError
+from services.payment.settings import PaymentSettings
+
+_PAGE = 100  # the most that Stripe lists at once (https://docs.stripe.com/api/pagination)
+# https://docs.stripe.com/api/refunds/object#refund_object-status: these gave nothing back.
+_FAILED = frozenset({"failed", "canceled"})
+
+
+async def read_ledger(settings: PaymentSettings) -> Ledger:
+    """Returns every payment intent that names an order, and every refund.
+
+    :raises ShopError: UNAVAILABLE when Stripe cannot be asked.
+    """
+    http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds)
+    client = stripe.StripeClient(
+        settings.stripe_api_key.get_secret_value(),
+        base_addresses={"api": settings.stripe_api_base},
+        http_client=http,
+        max_network_retries=2,
+    )
+    intents: defaultdict[str, list[Intent]] = defaultdict(list)
+    refunds: defaultdict[str, list[Refund]] = defaultdict(list)
+    try:
+        listed_intents = await client.v1.payment_intents.list_async({"limit": _PAGE})
+        async for intent in listed_intents.auto_paging_iter():
+            order_id = getattr(intent.metadata, "order_id", None)
+            if order_id is not None:
+                intents[order_id].append(
+                    Intent(
+                        intent.id,
+                        intent.status,
+                        intent.amount,
+                        intent.amount_capturable,
+                        intent.amount_received,
+                    )
+                )
+        listed_refunds = await client.v1.refunds.list_async({"limit": _PAGE})
+        async for refund in listed_refunds.auto_paging_iter():
+            if refund.status not in _FAILED:
+                refunds[str(refund.payment_intent)].append(Refund(refund.id, refund.amount))
+    except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
+        raise ShopError(
+            Kind.UNAVAILABLE, "stripe-unavailable", f"Stripe cannot be asked: {error}"
+        ) from error
+    finally:
+        await http.close_async()
+    return Ledger(intents, refunds)

@@ -1,0 +1,189 @@
+"""Copies of the data folder that can be restored, also while the shop runs.
+
+A copy file by file would have each store of another moment, and orders that no step of the checkout
+explains. So all writers are stopped for a moment, which is the one that the copy is of: what a
+service has not stored by then has not happened, and what was under way is resumed as after a crash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from services.common.clock import now_ms
+from services.common.errors import ConfigurationError
+from services.local import data
+from services.local.child import SANDBOX
+from services.local.data import Say
+
+_MANIFEST = "backup.json"
+_SANDBOX_FILE = f"{SANDBOX}.db"
+# How long the processes' writes under way may take.
+_LOCK_SECONDS = 30.0
+_SANDBOX_SECONDS = 60.0
+
+
+class Manifest(BaseModel):
+    """What a backup holds. It is written last: a backup without one is not whole.
+
+    :ivar made_ms: Unix milliseconds.
+    :ivar files: the SHA-256 of each file, by name.
+    """
+
+    made_ms: int
+    files: dict[str, str]
+
+
+def back_up(folder: Path, target: Path, say: Say) -> None:
+    """Copies the data of a shop, which may be running, to a new folder.
+
+    :raises ConfigurationError: there is no such data, or the target cannot be used.
+    """
+    databases = sorted(file for file in folder.glob("*.db") if file.name != _SANDBOX_FILE)
+    if not databases:
+        raise ConfigurationError(
+            f"There is no shop's data in {folder}: name its folder with --data DIR."
+        )
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(target.iterdir()):
+            raise ConfigurationError(f"The folder {target} is not empty: name a new one.")
+        with data.held(folder) as is_free:
+            paused_seconds = _copy(folder, databases, target, is_running=not is_free)
+        data.copy_cookie_key(folder, target)
+        files = {file.name: _digest(file) for file in sorted(target.iterdir())}
+        manifest = Manifest(made_ms=now_ms(), files=files)
+        data.write_whole(target / _MANIFEST, manifest.model_dump_json(indent=2))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The backup in {target} cannot be made ({error.strerror or error})."
+        ) from error
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"The data in {folder} cannot be copied: {error}.") from error
+    say(
+        f"The shop's data is in {target}: {len(files)} files. "
+        f"Writes waited for {paused_seconds * 1000:.0f} ms."
+    )
+
+
+def restore(source: Path, folder: Path, say: Say) -> None:
+    """Puts a backup in the place of a stopped shop's data.
+
+    :raises ConfigurationError: it is no whole backup, or the shop runs.
+    """
+    manifest = _read_manifest(source)
+    data.prepare(folder, say)
+    descriptor = data.lock(folder, say)
+    try:
+        copies = {name: folder / f"{name}.new" for name in manifest.files}
+        for name, copy in copies.items():
+            shutil.copyfile(source / name, copy)
+            copy.chmod(0o600)
+            if _digest(copy) != manifest.files[name]:
+                raise ConfigurationError(
+                    f"The file {source / name} is not what was backed up: use another backup."
+                )
+        data.clear_stores(folder)
+        for name, copy in copies.items():
+            copy.replace(folder / name)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The backup cannot be restored to {folder} ({error.strerror}: {error.filename})."
+        ) from error
+    finally:
+        os.close(descriptor)
+    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.made_ms / 1000))
+    say(f"The data in {folder} is that of {made}. Compare it with Stripe: python -m services audit")
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copies one database as it is at one moment, whoever writes to it meanwhile."""
+    with closing(_connect(source)) as connection:
+        _copy_to(connection, target)
+
+
+def _copy(folder: Path, databases: list[Path], target: Path, *, is_running: bool) -> float:
+    """Copies all databases as they are at one moment. Returns for how long nobody could write."""
+    with ExitStack() as readers:
+        connections = {file: readers.enter_context(closing(_connect(file))) for file in databases}
+        began = time.monotonic()
+        with ExitStack() as writers:
+            for file in databases:
+                writers.enter_context(_kept_from_writing(file))
+            for connection in connections.values():
+                # A read transaction sees what was committed when it first read
+                # (https://www.sqlite.org/isolation.html), so that writers need not wait for it.
+                connection.execute("BEGIN")
+                connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+            # Stripe's effects come after the states that announce them, so its copy comes last.
+            if is_running:
+                _fetch_sandbox(folder, target)
+            elif (folder / _SANDBOX_FILE).exists():
+                copy_database(folder / _SANDBOX_FILE, target / _SANDBOX_FILE)
+        paused_seconds = time.monotonic() - began
+        for file, connection in connections.items():
+            _copy_to(connection, target / file.name)
+    return paused_seconds
+
+
+@contextmanager
+def _kept_from_writing(file: Path) -> Generator[None]:
+    with closing(_connect(file)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    # Only what is there: a database that is missing must not come to be.
+    uri = f"{file.resolve().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
+
+
+def _copy_to(connection: sqlite3.Connection, target: Path) -> None:
+    target.touch(mode=0o600)
+    with closing(sqlite3.connect(target)) as copy:
+        connection.backup(copy)
+
+
+def _fetch_sandbox(folder: Path, target: Path) -> None:
+    """Asks the running sandbox, which lets nobody else read its file, for a copy of it."""
+    url = data.url_of(folder, SANDBOX)
+    if url is None:
+        return  # the shop pays at Stripe itself
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{url}/sandbox/backup", timeout=_SANDBOX_SECONDS) as answer:
+            (target / _SANDBOX_FILE).write_bytes(answer.read())
+    except (urllib.error.URLError, TimeoutError) as error:
+        raise ConfigurationError(
+            f"The Stripe sandbox at {url} cannot be copied ({error}): try again, or stop the shop."
+        ) from error
+
+
+def _read_manifest(source: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate_json((source / _MANIFEST).read_bytes())
+    except (OSError, ValidationError, json.JSONDecodeError) as error:
+        raise ConfigurationError(
+            f"There is no whole backup in {source}: its {_MANIFEST} cannot be read."
+        ) from error
+    if not all(Path(name).name == name for name in manifest.files):
+        raise ConfigurationError(f"The backup in {source} names files outside of it.")
+    return manifest
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,240 @@
+"""What an audit finds in the data of a shop, and what it mends."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from services.audit.command import EXIT_DISAGREES, audit
+from services.local.backup import copy_database
+from services.local.child import SANDBOX
+from tests.harness.books import open_books
+from tests.harness.customer import Client, Customer
+from tests.harness.shop import Shop
+
+BOARD = "oak-serving-board"
+KNIFE = "chef-knife"
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The data of a shop that was stopped.
+
+    :ivar older: a copy of each database from before the second order, the cancellation and the
+        declined card.
+    """
+
+    data: Path
+    older: Path
+    kept: str
+    bought_later: str
+    cancelled_later: str
+
+    def put_back(self, service: str) -> None:
+        """Puts one store back to its older copy."""
+        for file in self.data.glob(f"{service}.db*"):
+            file.unlink()
+        shutil.copy(self.older / f"{service}.db", self.data)
+
+    def change(self, service: str, table: str, column: str, value: str, like: str) -> None:
+        """Changes the one document of a service that is like that.
+
+        :param value: an SQL expression.
+        """
+        self._run(service, f"UPDATE {table} SET {column} = {value} WHERE {column} LIKE ?", like)  # noqa: S608
+
+    def delete(self, service: str, table: str, document_id: str) -> None:
+        """Deletes one document of a service."""
+        self._run(service, f"DELETE FROM {table} WHERE id LIKE ?", document_id)  # noqa: S608
+
+    def _run(self, service: str, sql: str, like: str) -> None:
+        with closing(sqlite3.connect(self.data / f"{service}.db")) as connection, connection:
+            assert connection.execute(sql, (like,)).rowcount == 1
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Closed:
+    folder = tmp_path_factory.mktemp("audited")
+    with Shop(folder) as shop:
+        (folder / "older").mkdir()
+        kept, later, cancelled = asyncio.run(_traded(shop, folder / "older"))
+    return Closed(shop.data, folder / "older", kept, later, cancelled)
+
+
+async def _traded(shop: Shop, older: Path) -> tuple[str, str, str]:
+    async with aiohttp.ClientSession() as http, open_books(shop) as books:
+        customer = await Customer.register(Client(http, shop.url))
+        kept = await customer.bought({BOARD: 1})
+        cancelled = await customer.bought({KNIFE: 2})
+        await books.settled()
+        for file in shop.data.glob("*.db"):
+            if file.stem != SANDBOX:
+                copy_database(file, older / file.name)
+        later = await customer.bought({BOARD: 3})
+        assert (await customer.cancel(cancelled)).status == 200
+        declined = await customer.place({BOARD: 1}, payment_method="pm_card_chargeDeclined")
+        assert declined.status == 402
+        await books.settled()
+    return kept, later, cancelled
+
+
+@pytest.fixture
+def closed(original: Closed, tmp_path: Path) -> Closed:
+    data = tmp_path / "data"
+    shutil.copytree(original.data, data)
+    return replace(original, data=data)
+
+
+@pytest.fixture(autouse=True)
+def _on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "STRIPE_API_KEY", "STRIPE_API_BASE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def audited(closed: Closed, *, mend: bool = False) -> tuple[int, str]:
+    """The status and the lines of an audit."""
+    lines: list[str] = []
+    status = audit(closed.data, lines.append, mend=mend)
+    return status, "\n".join(lines)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(closed: Closed) -> None:
+    status, said = audited(closed)
+
+    assert (status, said) == (
+        0,
+        "4 orders, 4 reservations, 4 payments, 4 orders at Stripe, 3 parcels and 5 messages: "
+        "nothing disagrees.",
+    )
+
+
+def _order_rolled_back(closed: Closed) -> str:
+    closed.put_back("order")
+    return f"{closed.bought_later}: there is a payment, but no such order"
+
+
+def _inventory_rolled_back(closed: Closed) -> str:
+    closed.put_back("inventory")
+    return f"{closed.bought_later}: .* its reservation is None"
+
+
+def _inventory_of_a_cancelled_order_rolled_back(closed: Closed) -> str:
+    closed.put_back("inventory")
+    return f"{closed.cancelled_later}: .* its reservation is .*sold"
+
+
+def _payment_rolled_back(closed: Closed) -> str:
+    closed.put_back("payment")
+    return f"{closed.bought_later}: .* its payment is None"
+
+
+def _refund_rolled_back(closed: Closed) -> str:
+    closed.put_back("payment")
+    return f"{closed.cancelled_later}: .* its payment is .*captured"
+
+
+def _shipping_rolled_back(closed: Closed) -> str:
+    closed.put_back("shipping")
+    return f"{closed.bought_later}: .* its shipment is None"
+
+
+def _recall_rolled_back(closed: Closed) -> str:
+    closed.put_back("shipping")
+    return f"{closed.cancelled_later}: .* its shipment is dispatched"
+
+
+def _notification_rolled_back(closed: Closed) -> str:
+    closed.put_back("notification")
+    return f"{closed.bought_later}: .* its messages are "
+
+
+def _parcel_missing(closed: Closed) -> str:
+    closed.delete("shipping", "shipments", closed.kept)
+    return f"{closed.kept}: .* its shipment is None"
+
+
+def _intent_without_payment(closed: Closed) -> str:
+    closed.delete("payment", "payments", closed.kept)
+    return f"{closed.kept}: .* its payment is None"
+
+
+def _refund_lost_at_stripe(closed: Closed) -> str:
+    closed.delete(SANDBOX, "refunds", "%")
+    return f"{closed.cancelled_later}: .* cents charged, 0 refunded"
+
+
+def _intent_of_an_unknown_order(closed: Closed) -> str:
+    renamed = f"REPLACE(document, '{closed.kept}', 'ord_unknown')"
+    closed.change(SANDBOX, "payment_intents", "document", renamed, f"%{closed.kept}%")
+    return "ord_unknown: there is a payment intent, but no such order"
+
+
+def _stock_sold_twice(closed: Closed) -> str:
+    again = "json_set(body, '$.available', body ->> 'available' + 3, '$.sold', body ->> 'sold' - 3)"
+    closed.change("inventory", "stock", "body", again, f'%"id":"{BOARD}"%')
+    return f"{BOARD}: 1 sold, but orders have bought 4"
+
+
+def _order_stuck(closed: Closed) -> str:
+    working = "json_set(body, '$.state', 'working', '$.step', 'dispatch', '$.created_ms', 0)"
+    closed.change("order", "orders", "body", working, f"%{closed.kept}%")
+    return f"{closed.kept}: it is still working at step dispatch"
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _inventory_rolled_back,
+        _inventory_of_a_cancelled_order_rolled_back,
+        _payment_rolled_back,
+        _refund_rolled_back,
+        _shipping_rolled_back,
+        _recall_rolled_back,
+        _notification_rolled_back,
+        _parcel_missing,
+        _intent_without_payment,
+    ],
+)
+async def test_what_a_store_has_lost_is_found_and_mended(
+    plant: Callable[[Closed], str], closed: Closed
+) -> None:
+    sentence = plant(closed)
+
+    status, said = await asyncio.to_thread(audited, closed)
+    assert status == EXIT_DISAGREES
+    assert re.search(sentence, said), said
+
+    status, said = await asyncio.to_thread(audited, closed, mend=True)
+    assert status == 0, said
+    assert f"mended: {sentence.partition(':')[0]}" in said
+
+
+@pytest.mark.parametrize(
+    ("plant", "advice"),
+    [
+        (_order_rolled_back, "no such order: find out whether anything was sent"),
+        (_intent_of_an_unknown_order, "no such order"),
+        (_refund_lost_at_stripe, ""),
+        (_stock_sold_twice, "count what is there"),
+        (_order_stuck, ""),
+    ],
+)
+def test_what_a_person_must_look_at_is_left_as_it_is(
+    plant: Callable[[Closed], str], advice: str, closed: Closed
+) -> None:
+    sentence = plant(closed)
+
+    status, said = audited(closed, mend=True)
+
+    assert status == EXIT_DISAGREES
+    assert re.search(sentence, said), said
+    assert advice in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from services.common.topology import load_topology
@@ -69,3 +71,14 @@ def test_each_database_user_sees_its_own_database_only(release: Release) -> None
         "exec", "deployment/order-service", "--", "python", "-c", script
     )
     assert output.strip() == "13"  # Unauthorized
+
+
+def test_an_audit_in_the_pod_of_payment_finds_nothing_wrong(release: Release) -> None:
+    """As docs/backup.md says."""
+    url = base64.b64decode(release.namespace.object("secret", "mongodb")["data"]["url"]).decode()
+    audited = release.namespace.kubectl(
+        *("exec", "deployment/payment-service", "--"),
+        *("env", f"DATABASE_URL={url}", "python", "-m", "services", "audit"),
+    )
+    assert "nothing disagrees" in audited
+    assert int(audited.split()[0]) > 0, "orders"

@@ -65,7 +65,7 @@ class Mending:
             Step.RESERVE: self._reserve,
             Step.AUTHORIZE: self._authorize,
             Step.SHIP: self._ship,
-            Step.CAPTURE: lambda order: payments.capture(order.id),
+            Step.CAPTURE: self._capture,
             Step.COMMIT: lambda order: inventory.commit(order.id),
             Step.DISPATCH: lambda order: shipments.dispatch(order.id),
             Step.RECALL: lambda order: shipments.cancel(order.id),
@@ -167,6 +167,10 @@ class Mending:
             currency=order.currency,
             payment_method=order.payment_method,
         )
+
+    async def _capture(self, order: Order) -> None:
+        await self._payments.capture(order.id)
+        await self._authorize(order)  # it is, and learns whose it is
 
     async def _ship(self, order: Order) -> None:
         await self._shipments.create(

@@ -118,13 +118,18 @@ class Payments:
         if payment.refusal is not None:
             raise Declined(payment.refusal)
         if payment.state is not State.AUTHORIZING:
-            return payment
+            return payment if payment.user_id else await self._known_again(stored, wanted)
         try:
             intent = await self._intent_of(stored)
         except Declined as declined:
             await self._finish(stored, {"state": State.DECLINED, "refusal": declined.refusal})
             raise
         return await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
+
+    async def _known_again(self, stored: Stored[Payment], wanted: Payment) -> Payment:
+        """A recovered payment, now that its order says whose it is."""
+        whose = {"user_id": wanted.user_id, "payment_method": wanted.payment_method}
+        return (await self._save(stored, whose)).value
 
     async def _capture(self, order_id: str) -> Payment:
         stored = await self._store.get(order_id) or await self._recover(order_id, "capture")

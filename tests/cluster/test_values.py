@@ -27,6 +27,7 @@ WRONG = [
     "mongodb.image=mongo:latest",
     "mongodb.storage.size=big",
     "stripe.apiKey=sk_live_of_mine",
+    "stripe.apiKey=sk_test_",
     "stripe.apiBase=api.stripe.com",
     "observability.otlpEndpoint=jaeger",
     "mesh=consul",

@@ -393,6 +393,16 @@ class TestARestoredStore:
         assert (await payments.capture(ORDER)).state is State.CAPTURED
         assert statuses(stripe) == [IntentStatus.CAPTURED]
 
+    async def test_learns_from_its_order_whose_payment_it_is(
+        self, payments: Payments, stripe: FakeStripe
+    ) -> None:
+        stripe.put(ORDER, IntentStatus.CAPTURED)
+        await payments.capture(ORDER)
+        recovered = await authorize(payments)
+        assert (recovered.user_id, recovered.state) == ("usr_ada", State.CAPTURED)
+        assert await payments.get("usr_ada", ORDER) == recovered
+        assert len(stripe.intents) == 1
+
     async def test_has_nothing_to_give_back_of_what_was_voided(
         self, payments: Payments, stripe: FakeStripe
     ) -> None:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from services.auth.keyring import Keyring
 from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.auth.service import Auth, Tokens
+from services.common import context
 from services.common.errors import Kind
 from services.common.fields import Email, NewName
 from services.common.identity import JWKS_CACHE_SECONDS, JWKS_PATH
@@ -54,6 +55,11 @@ class LogIn(BaseModel):
     password: _Secret = Field(
         min_length=1, max_length=MAX_PASSWORD_LENGTH, examples=["correct horse battery"]
     )
+    device_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="That of an earlier session of this account: it is not kept waiting for "
+        "failures elsewhere. One that is not good is ignored.",
+    )
 
 
 class RefreshTokenBody(BaseModel):
@@ -73,6 +79,7 @@ class TokensView(BaseModel):
 
     access_token: str = Field(description="A JWT (RFC 7519), signed ES256.")
     refresh_token: str = Field(description="Works once: each refresh answers with the next one.")
+    device_token: str = Field(description="For the next log-in from here; good for a year.")
     token_type: str = Field(default="Bearer", examples=["Bearer"])
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
 
@@ -111,7 +118,10 @@ router = APIRouter(tags=["auth"])
 )
 async def register(body: Registration, auth: _Auth, response: Response) -> TokensView:
     tokens = await auth.register(
-        email=body.email, password=body.password.get_secret_value(), name=body.name
+        email=body.email,
+        password=body.password.get_secret_value(),
+        name=body.name,
+        client_address=context.current().client_address,
     )
     return _view(tokens, response)
 
@@ -124,7 +134,12 @@ async def register(body: Registration, auth: _Auth, response: Response) -> Token
     responses=documented(Kind.UNAUTHENTICATED),
 )
 async def log_in(body: LogIn, auth: _Auth, response: Response) -> TokensView:
-    tokens = await auth.log_in(email=body.email, password=body.password.get_secret_value())
+    tokens = await auth.log_in(
+        email=body.email,
+        password=body.password.get_secret_value(),
+        client_address=context.current().client_address,
+        device_token=body.device_token.get_secret_value(),
+    )
     return _view(tokens, response)
 
 

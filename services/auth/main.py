@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from services.auth import api
 from services.auth.clients import Users
+from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.model.attempts import ATTEMPTS, FAILURES, LoginAttempts, LoginFailures
+from services.auth.model.devices import DEVICE_KEYS, DeviceKey
 from services.auth.model.keys import KEYS, KeyPolicy, SigningKey
 from services.auth.model.sessions import SESSIONS, Session
 from services.auth.passwords import Passwords
 from services.auth.service import Auth
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
-from services.auth.store import AttemptStore, KeyStore, SessionStore
+from services.auth.store import AttemptStore, DeviceKeyStore, KeyStore, SessionStore
 from services.auth.throttle import LoginThrottle
 from services.common.host import Host
 
@@ -45,6 +47,7 @@ async def wire(host: Host) -> None:
         users=Users(host.grpc("user")),
         passwords=passwords,
         throttle=throttle,
+        devices=Devices(DeviceKeyStore(await host.documents(DEVICE_KEYS, DeviceKey))),
         keyring=keyring,
         sessions=sessions,
         metrics=host.metrics,

@@ -1,4 +1,4 @@
-"""Password hashes: Argon2id (RFC 9106) in a few threads, with a queue that has an end."""
+"""Password hashes: Argon2id (RFC 9106) in a few threads, shared fairly."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -14,17 +15,16 @@ from argon2.exceptions import VerifyMismatchError
 
 from services.auth.model.password_rules import normalised
 from services.auth.settings import AuthSettings
-from services.common.errors import Kind, ShopError
+from services.auth.turns import Turns
 
 Result = TypeVar("Result")
 
 
 class Passwords:
-    """Hashes and verifies passwords off the event loop.
+    """Hashes and verifies passwords off the event loop, for callers that hold a turn.
 
     At most `password_hash_threads` at a time, which bounds the memory too; `password_hash_queue`
-    may wait. Whoever comes then is sent away at once: a waiting line that takes longer than the
-    clients' patience serves nobody.
+    may wait, in a line for each network.
     """
 
     def __init__(self, settings: AuthSettings) -> None:
@@ -36,36 +36,23 @@ class Passwords:
         self._executor = ThreadPoolExecutor(
             settings.password_hash_threads, thread_name_prefix="argon2"
         )
-        self._most = settings.password_hash_threads + settings.password_hash_queue
-        self._present = 0
+        self._turns = Turns(settings.password_hash_threads, settings.password_hash_queue)
         # Of a password that nobody knows; verifying against it takes as long as against any other.
         self._nobodys_hash = self._hasher.hash(secrets.token_urlsafe())
 
-    def refuse_when_busy(self) -> None:
-        """Returns when there is room for one more.
-
-        :raises ShopError: THROTTLED.
-        """
-        if self._present >= self._most:
-            raise ShopError(
-                Kind.THROTTLED,
-                "log-in-busy",
-                "Many people are logging in just now. Please try again in a moment.",
-                retry_after_seconds=1,
-            )
-
-    async def hash(self, password: str) -> str:
-        """The hash of a password, with a salt of its own, as a PHC string.
+    def turn(self, line: str) -> AbstractAsyncContextManager[None]:
+        """A turn at the threads, for one who waits in that line.
 
         :raises ShopError: THROTTLED, when too many are waiting.
         """
+        return self._turns.turn(line)
+
+    async def hash(self, password: str) -> str:
+        """The hash of a password, with a salt of its own, as a PHC string."""
         return await self._in_thread(partial(self._hasher.hash, normalised(password)))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether this is the password that was hashed. With None it is not, after the same time.
-
-        :raises ShopError: THROTTLED, when too many are waiting.
-        """
+        """Whether this is the password that was hashed. With None it is not, and takes as long."""
         attempt = partial(
             self._hasher.verify, password_hash or self._nobodys_hash, normalised(password)
         )
@@ -83,10 +70,4 @@ class Passwords:
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        self.refuse_when_busy()
-        self._present += 1
-        job = self._executor.submit(work)
-        try:
-            return await asyncio.wrap_future(job)
-        finally:
-            self._present -= 1
+        return await asyncio.wrap_future(self._executor.submit(work))

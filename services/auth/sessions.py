@@ -36,19 +36,19 @@ class Sessions:
         self._lifetime_ms = lifetime_seconds * 1000
         self._clock = clock
 
-    async def begin(self, user_id: str) -> str:
+    async def begin(self, user_id: str) -> RefreshToken:
         """A new session's first refresh token."""
         session, token = model.new_session(user_id, self._clock(), self._lifetime_ms)
         await self._store.add(session)
-        return token.text
+        return token
 
-    async def user_of(self, text: str) -> str:
-        """Whose session a refresh token belongs to, without using it up.
+    async def of_token(self, text: str) -> Session:
+        """The session that a refresh token belongs to, without using it up.
 
         :raises ShopError: UNAUTHENTICATED for a token that is not good (any more).
         """
         stored, _ = await self._checked(_parse(text))
-        return stored.value.user_id
+        return stored.value
 
     async def renew(self, text: str) -> str:
         """The refresh token that replaces this one.

@@ -38,12 +38,16 @@ class AuthSettings(Settings):
         default=2, ge=1, le=64, description="How many passwords are hashed at the same time."
     )
     password_hash_queue: int = Field(
-        default=64, ge=0, description="How many may wait for that; further ones get 429."
+        default=64,
+        ge=0,
+        description="How many may wait for that, in a line for each network of clients. When it is "
+        "full, the last of the longest line gets 429.",
     )
     login_failures_per_minute: int = Field(
-        default=600,
+        default=30,
         ge=1,
-        description="Wrong passwords in the whole shop, over all accounts; then log-in pauses.",
+        description="Wrong passwords from one network of clients, over all accounts; for the rest "
+        "of the minute, only browsers that an account knows may log in from there.",
     )
 
     @model_validator(mode="after")

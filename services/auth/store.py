@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TypeVar
 
 from services.auth.model.attempts import (
@@ -13,9 +14,11 @@ from services.auth.model.attempts import (
     attempts_id,
     failures_id,
 )
+from services.auth.model.devices import DeviceKey, new_key
 from services.auth.model.expiry import EXPIRED
 from services.auth.model.keys import BY_GENERATION, SigningKey
 from services.auth.model.sessions import Session
+from services.auth.model.sources import Source
 from services.common.documents import AlreadyExists, Documents, RevisionConflict, Stored
 from services.common.documents.typed import DocumentModel
 
@@ -45,6 +48,23 @@ class KeyStore:
     async def remove(self, stored: Stored[SigningKey]) -> None:
         """Deletes a key."""
         await _removed(self._keys, stored)
+
+
+class DeviceKeyStore:
+    """The one key that signs device tokens."""
+
+    def __init__(self, keys: Documents[DeviceKey]) -> None:
+        self._keys = keys
+
+    async def get_or_make(self) -> DeviceKey:
+        """The key, the same for all processes."""
+        key = new_key()
+        while True:
+            stored = await self._keys.get(key.id)
+            if stored is not None:
+                return stored.value
+            with suppress(AlreadyExists):  # another process was faster
+                await self._keys.insert(key)
 
 
 class SessionStore:
@@ -81,7 +101,7 @@ class SessionStore:
 
 
 class AttemptStore:
-    """The attempts to log in, by e-mail address, and the failures in all."""
+    """The attempts to log in, by source and e-mail address, and the failures by network."""
 
     def __init__(
         self, attempts: Documents[LoginAttempts], failures: Documents[LoginFailures]
@@ -89,19 +109,19 @@ class AttemptStore:
         self._attempts = attempts
         self._failures = failures
 
-    async def get(self, email: str) -> LoginAttempts | None:
-        """The attempts with one address."""
-        stored = await self._attempts.get(attempts_id(email))
+    async def get(self, source: Source, email: str) -> LoginAttempts | None:
+        """The attempts of one source with one address."""
+        stored = await self._attempts.get(attempts_id(source, email))
         return stored.value if stored else None
 
-    async def count(self, email: str, now_ms: int) -> None:
+    async def count(self, source: Source, email: str, now_ms: int) -> None:
         """Counts one more attempt; many at once get no more tries than one after the other.
 
         :raises ShopError: THROTTLED.
         """
         while True:
-            stored = await self._attempts.get(attempts_id(email))
-            value = attempted(stored.value if stored else None, email, now_ms)
+            stored = await self._attempts.get(attempts_id(source, email))
+            value = attempted(stored.value if stored else None, source, email, now_ms)
             try:
                 if stored is None:
                     await self._attempts.insert(value)
@@ -111,21 +131,21 @@ class AttemptStore:
                 continue  # another attempt was faster, and after a few of those all are refused
             return
 
-    async def forget(self, email: str) -> None:
-        """Starts over with an address."""
-        while (stored := await self._attempts.get(attempts_id(email))) is not None:
+    async def forget(self, source: Source, email: str) -> None:
+        """Starts over with a source and an address."""
+        while (stored := await self._attempts.get(attempts_id(source, email))) is not None:
             if await _removed(self._attempts, stored):
                 return
 
-    async def failures(self, now_ms: int) -> int:
-        """How many wrong passwords there were in the current minute."""
-        stored = await self._failures.get(failures_id(now_ms))
+    async def failures(self, network: str, now_ms: int) -> int:
+        """How many wrong passwords came from a network in the current minute."""
+        stored = await self._failures.get(failures_id(network, now_ms))
         return stored.value.count if stored else 0
 
-    async def count_failure(self, now_ms: int) -> None:
+    async def count_failure(self, network: str, now_ms: int) -> None:
         """Counts a wrong password."""
         minute = LoginFailures(
-            id=failures_id(now_ms), count=1, expires_ms=now_ms + 2 * FAILURES_WINDOW_MS
+            id=failures_id(network, now_ms), count=1, expires_ms=now_ms + 2 * FAILURES_WINDOW_MS
         )
         if await self._failures.increment(minute.id, {"count": 1}) is not None:
             return

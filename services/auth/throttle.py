@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.auth.model import attempts as model
+from services.auth.model.sources import Source
 from services.auth.store import AttemptStore
 from services.common.clock import now_ms
 
@@ -12,9 +13,12 @@ from services.common.clock import now_ms
 class LoginThrottle:
     """Counts attempts in the store, so that all processes count together.
 
-    :param failures_per_minute: how many wrong passwords the whole shop takes before log-in pauses
-        for everybody. That stops guesses spread over many accounts, at the price that such an
-        attack keeps customers out while it lasts.
+    Nothing is counted for an account or for the shop as a whole: whoever has a right password is
+    kept out by failures from their own network alone, and in a browser that the account knows by
+    its own alone. docs/accounts.md tells what that costs.
+
+    :param failures_per_minute: how many wrong passwords are taken from one network, over all
+        accounts.
     :param clock: gives the Unix time in milliseconds.
     """
 
@@ -28,32 +32,40 @@ class LoginThrottle:
         self._failures_per_minute = failures_per_minute
         self._clock = clock
 
-    async def check(self, email: str) -> None:
+    async def check(self, source: Source, email: str) -> None:
         """Returns when an attempt may be made now.
 
         :raises ShopError: THROTTLED, with the time to wait.
         """
         now = self._clock()
-        model.check_pause(await self._store.get(email), now)
-        if await self._store.failures(now) >= self._failures_per_minute:
-            left_ms = model.FAILURES_WINDOW_MS - now % model.FAILURES_WINDOW_MS
-            raise model.throttled(left_ms / 1000)
+        await self._check_network(source, now)
+        model.check_pause(await self._store.get(source, email), now)
 
-    async def count(self, email: str) -> None:
+    async def count(self, source: Source, email: str) -> None:
         """Counts an attempt before its password is looked at: guessing in parallel gains nothing.
 
         :raises ShopError: THROTTLED.
         """
-        await self._store.count(email, self._clock())
+        now = self._clock()
+        await self._check_network(source, now)
+        await self._store.count(source, email, now)
 
-    async def failed(self) -> None:
+    async def failed(self, source: Source) -> None:
         """The attempt was one with a wrong password."""
-        await self._store.count_failure(self._clock())
+        if source.device is None:
+            await self._store.count_failure(source.network, self._clock())
 
-    async def succeeded(self, email: str) -> None:
+    async def succeeded(self, source: Source, email: str) -> None:
         """The attempt was the account's owner: what was counted before no longer matters."""
-        await self._store.forget(email)
+        await self._store.forget(source, email)
 
     async def sweep(self) -> None:
         """Deletes what no longer counts."""
         await self._store.sweep(self._clock())
+
+    async def _check_network(self, source: Source, now_ms: int) -> None:
+        if source.device is not None:
+            return
+        if await self._store.failures(source.network, now_ms) >= self._failures_per_minute:
+            left_ms = model.FAILURES_WINDOW_MS - now_ms % model.FAILURES_WINDOW_MS
+            raise model.throttled(left_ms / 1000)

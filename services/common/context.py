@@ -32,6 +32,8 @@ class RequestContext:
 
     :param deadline: in seconds of :func:`time.monotonic`; it only ever shrinks along the chain.
     :param token: the caller's bearer token, sent on to the callees that act for the user.
+    :param client_address: the IP address of the client outside (see :mod:`.forwarding`); empty
+        when it is not known. Sent on only to the callee that needs it.
     :param is_retry: set by background work that repeats what has failed before, so that its calls
         are paid from the retry budgets. Not sent on: the callee's own calls are first attempts.
     """
@@ -40,6 +42,7 @@ class RequestContext:
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     routing: Mapping[str, str] = field(default_factory=dict[str, str])
     token: str | None = None
+    client_address: str = ""
     is_retry: bool = False
     log: CallLog = field(default_factory=CallLog)
 

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context, record
 from services.common.errors import ShopError
+from services.common.forwarding import client_address
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.common.problem import (
@@ -149,6 +150,7 @@ class RequestMiddleware:
             for name, value in scope["headers"]
         }
         request = context.from_headers(headers, self._settings.request_timeout_seconds)
+        request.client_address = client_address(scope, self._settings.proxies_in_front)
         status = 0
 
         async def send_stamped(message: Message) -> None:

@@ -75,6 +75,13 @@ class ProcessSettings(Addresses):
         default=10.0, gt=0, le=120, description="How long a client may take to send the body."
     )
     max_body_bytes: int = Field(default=256 * 1024, ge=1024)
+    proxies_in_front: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="How many proxies are in front, each of which appends the address that it sees "
+        "to X-Forwarded-For. 0 believes nobody: the client is whoever opened the connection.",
+    )
 
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)

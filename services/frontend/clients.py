@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from services.common import context
 from services.common.errors import Kind, ShopError
+from services.common.forwarding import FORWARDED_FOR
 from services.common.grpc_client import GrpcEdge
 from services.common.http_client import HttpEdge, HttpReply
 from services.frontend.model import (
@@ -48,6 +50,9 @@ class _Addresses(BaseModel):
 class AuthClient:
     """Sessions. Its errors: UNAUTHENTICATED for wrong credentials, THROTTLED after too many of
     them.
+
+    Registrations and log-ins are told the visitor's address: `auth` limits them by where they come
+    from.
     """
 
     def __init__(self, edge: HttpEdge) -> None:
@@ -59,11 +64,17 @@ class AuthClient:
     async def register(self, email: str, password: str, name: str) -> Tokens:
         """Opens an account and logs in. CONFLICT for an address that has one."""
         body = {"email": email, "password": password, "name": name}
-        return _read(Tokens, await self._register(json=body))
+        return _read(Tokens, await self._register(json=body, headers=_visitors_address()))
 
-    async def log_in(self, email: str, password: str) -> Tokens:
-        """A new session."""
-        return _read(Tokens, await self._login(json={"email": email, "password": password}))
+    async def log_in(self, email: str, password: str, device_token: str | None) -> Tokens:
+        """A new session.
+
+        :param device_token: what an earlier session left in this browser.
+        """
+        body = {"email": email, "password": password}
+        if device_token is not None:
+            body["device_token"] = device_token
+        return _read(Tokens, await self._login(json=body, headers=_visitors_address()))
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """New tokens for a session. UNAUTHENTICATED when it has ended."""
@@ -302,6 +313,10 @@ class NotificationClient:
         if cursor:
             query["cursor"] = cursor
         return _read(MessagePage, await self._inbox(query=query))
+
+
+def _visitors_address() -> dict[str, str]:
+    return {FORWARDED_FOR: context.current().client_address}
 
 
 def _shipment_state(state: shipping_pb2.ShipmentState.ValueType) -> str:

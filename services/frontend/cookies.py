@@ -18,6 +18,7 @@ class Cookie(StrEnum):
     VISIT = "visit"
     ACCESS = "access"
     REFRESH = "refresh"
+    DEVICE = "device"
     CART = "cart"
     BOUGHT = "bought"
     NOTICE = "notice"
@@ -29,6 +30,7 @@ _LIFETIME_SECONDS: Mapping[Cookie, int | None] = {
     Cookie.VISIT: None,
     Cookie.ACCESS: None,
     Cookie.REFRESH: 30 * 24 * 3600,
+    Cookie.DEVICE: _YEAR_SECONDS,
     Cookie.CART: 90 * 24 * 3600,
     Cookie.BOUGHT: 24 * 3600,
     Cookie.NOTICE: 120,

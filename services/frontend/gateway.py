@@ -2,7 +2,7 @@
 
 It answers ``/api/**`` and ``/.well-known/**`` by the public routes of the topology, and leaves
 everything else to the pages. What a client says about itself in headers does not get through: only
-what is listed here does.
+what is listed here does. Its address is what its connection says, or a trusted proxy.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from yarl import URL
 
 from services.common import context, record
 from services.common.errors import Kind, ShopError
+from services.common.forwarding import FORWARDED_FOR, client_address
 from services.common.http_server import stopping_response
 from services.common.logs import get_logger
 from services.common.problem import problem_response, shop_error_response
@@ -80,6 +81,7 @@ class Gateway:
     """ASGI app in front of the pages.
 
     :param addresses: ``host:port`` of every instance of a service, by service.
+    :param proxies_in_front: see :mod:`services.common.forwarding`.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Gateway:
         tracer: Tracer,
         figures: Figures,
         limits: Limits,
+        proxies_in_front: int,
     ) -> None:
         self._pages = pages
         self._topology = topology
@@ -100,6 +103,7 @@ class Gateway:
         self._tracer = tracer
         self._figures = figures
         self._limits = limits
+        self._proxies_in_front = proxies_in_front
         self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +111,8 @@ class Gateway:
             await self._pages(scope, receive, send)
             return
         request = context.RequestContext(
-            deadline=time.monotonic() + self._limits.request_seconds + _GRACE_SECONDS
+            deadline=time.monotonic() + self._limits.request_seconds + _GRACE_SECONDS,
+            client_address=client_address(scope, self._proxies_in_front),
         )
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1")
@@ -216,6 +221,7 @@ class Gateway:
     ) -> Response:
         request = context.current()
         headers[context.REQUEST_ID_HEADER] = request.request_id
+        headers[FORWARDED_FOR] = request.client_address
         inject_trace(headers)
         target: str = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:

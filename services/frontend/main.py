@@ -128,5 +128,6 @@ def _serve_api(host: Host, figures: Figures) -> None:
                 body_seconds=process.body_seconds,
                 request_seconds=process.request_timeout_seconds,
             ),
+            proxies_in_front=process.proxies_in_front,
         )
     )

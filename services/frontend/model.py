@@ -157,6 +157,7 @@ class Tokens(_Answer):
 
     access_token: str = Field(repr=False)
     refresh_token: str = Field(repr=False)
+    device_token: str = Field(default="", repr=False)  # an `auth` of before has none
     expires_in: int
 
 

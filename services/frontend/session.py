@@ -62,6 +62,8 @@ class Sessions:
         session = Session(await self._verifier.verify(tokens.access_token), tokens.access_token)
         jar.put(Cookie.ACCESS, tokens.access_token)
         jar.put(Cookie.REFRESH, tokens.refresh_token)
+        if tokens.device_token:
+            jar.put(Cookie.DEVICE, tokens.device_token)  # outlives the session
         return session
 
     async def renew(self, jar: CookieJar) -> Session | None:

@@ -96,7 +96,8 @@ def plan_processes(
         "SERVE_API": "true",
     }
     own: dict[str, dict[str, str]] = {
-        "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host}
+        "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host},
+        "auth": {"PROXIES_IN_FRONT": "1"},  # the frontend
     }
     planned: list[Planned] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):

@@ -7,6 +7,7 @@ import hashlib
 from pydantic import BaseModel
 
 from services.auth.model.expiry import EXPIRED
+from services.auth.model.sources import Source
 from services.common.documents import Collection
 from services.common.errors import Kind, ShopError
 
@@ -21,7 +22,7 @@ FAILURES_WINDOW_MS = 60_000
 
 
 class LoginAttempts(BaseModel, frozen=True):
-    """The attempts to log in with one e-mail address since the last that succeeded."""
+    """One source's attempts to log in with one e-mail address, since the last that succeeded."""
 
     id: str
     count: int
@@ -30,24 +31,29 @@ class LoginAttempts(BaseModel, frozen=True):
 
 
 class LoginFailures(BaseModel, frozen=True):
-    """All wrong passwords within one minute."""
+    """All wrong passwords that came from one network within one minute."""
 
     id: str
     count: int
     expires_ms: int
 
 
-def attempts_id(email: str) -> str:
-    """The id of an address' attempts. It hides the address: people mistype their password there."""
-    return "email_" + hashlib.sha256(email.encode()).hexdigest()
+def attempts_id(source: Source, email: str) -> str:
+    """The id of a source's attempts at an address. It hides both: people mistype their password
+    there.
+    """
+    return "source_" + hashlib.sha256(f"{source.key}\n{email}".encode()).hexdigest()
 
 
-def failures_id(now_ms: int) -> str:
-    """The id of the current minute's failures."""
-    return f"minute_{now_ms // FAILURES_WINDOW_MS}"
+def failures_id(network: str, now_ms: int) -> str:
+    """The id of a network's failures in the current minute."""
+    digest = hashlib.sha256(network.encode()).hexdigest()
+    return f"minute_{now_ms // FAILURES_WINDOW_MS}_{digest}"
 
 
-def attempted(attempts: LoginAttempts | None, email: str, now_ms: int) -> LoginAttempts:
+def attempted(
+    attempts: LoginAttempts | None, source: Source, email: str, now_ms: int
+) -> LoginAttempts:
     """The attempts with one more. From FREE_ATTEMPTS on, each doubles the pause before the next.
 
     :raises ShopError: THROTTLED during such a pause.
@@ -61,7 +67,7 @@ def attempted(attempts: LoginAttempts | None, email: str, now_ms: int) -> LoginA
         doublings = min(count - FREE_ATTEMPTS, 16)
         pause_ms = min(FIRST_PAUSE_MS << doublings, LONGEST_PAUSE_MS)
     return LoginAttempts(
-        id=attempts_id(email),
+        id=attempts_id(source, email),
         count=count,
         blocked_until_ms=now_ms + pause_ms,
         expires_ms=now_ms + pause_ms + ATTEMPTS_WINDOW_MS,

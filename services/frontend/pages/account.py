@@ -51,7 +51,7 @@ async def log_in(
     if form.errors:
         return _entrance(site, visit, "login.html", form, 422)
     try:
-        tokens = await auth.log_in(email, password)
+        tokens = await auth.log_in(email, password, visit.jar.get(Cookie.DEVICE))
     except ShopError as error:
         form.errors["email"] = _login_refusal(error)
         return _entrance(site, visit, "login.html", form, HTTP_STATUS[error.kind])

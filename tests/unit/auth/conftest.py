@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.auth.kit import EMAIL, PASSWORD, Process, World
+from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, Process, World
 
 
 @pytest.fixture
@@ -28,5 +28,7 @@ async def another(world: World) -> AsyncGenerator[Process]:
 @pytest.fixture
 async def ada(process: Process) -> str:
     """Ada's refresh token, right after her registration."""
-    tokens = await process.auth.register(email=EMAIL, password=PASSWORD, name="Ada Lovelace")
+    tokens = await process.auth.register(
+        email=EMAIL, password=PASSWORD, name="Ada Lovelace", client_address=HOME
+    )
     return tokens.refresh_token

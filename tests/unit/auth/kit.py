@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from services.auth.clients import Users
+from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.model.accounts import Account, Credentials
 from services.auth.model.attempts import ATTEMPTS, FAILURES, LoginAttempts, LoginFailures
+from services.auth.model.devices import DEVICE_KEYS, DeviceKey
 from services.auth.model.keys import KEYS, KeyPolicy, SigningKey
 from services.auth.model.sessions import SESSIONS, Session
 from services.auth.passwords import Passwords
 from services.auth.service import Auth
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
-from services.auth.store import AttemptStore, KeyStore, SessionStore
+from services.auth.store import AttemptStore, DeviceKeyStore, KeyStore, SessionStore
 from services.auth.throttle import LoginThrottle
 from services.common.documents import Documents, open_store
 from services.common.errors import Kind, ShopError
@@ -32,6 +34,8 @@ POLICY = KeyPolicy(rotation_ms=86_400_000, publish_ms=1_800_000, access_token_ms
 
 EMAIL = "ada@example.com"
 PASSWORD = "correct horse battery"
+# Clients in networks of their own (RFC 5737).
+HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1"
 
 
 class Clock:
@@ -138,10 +142,12 @@ class World:
                 await Documents.open(store, FAILURES, LoginFailures),
             )
             throttle = LoginThrottle(attempts, settings.login_failures_per_minute, self.clock)
+            device_keys = DeviceKeyStore(await Documents.open(store, DEVICE_KEYS, DeviceKey))
             auth = Auth(
                 users=self.users,
                 passwords=passwords,
                 throttle=throttle,
+                devices=Devices(device_keys, self.clock),
                 keyring=keyring,
                 sessions=sessions,
                 metrics=Metrics(),

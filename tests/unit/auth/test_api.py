@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -27,13 +28,13 @@ class Http:
 
     app: ASGIApp
 
-    async def post(self, action: str, body: object) -> Answer:
+    async def post(self, action: str, body: object, forwarded_for: str = "") -> Answer:
         """What it answers to an action of the API."""
         return await ask(
             self.app,
             "POST",
             f"/api/auth/{action}",
-            headers={"content-type": "application/json"},
+            headers={"content-type": "application/json", "x-forwarded-for": forwarded_for},
             body=json.dumps(body).encode(),
         )
 
@@ -42,14 +43,27 @@ class Http:
         return await ask(self.app, "GET", path)
 
 
-@pytest.fixture
-async def http(process: Process) -> AsyncGenerator[Http]:
+@asynccontextmanager
+async def serving(process: Process, proxies_in_front: int) -> AsyncGenerator[Http]:
     async def wire(host: Host) -> None:
         host.serve_http(api.router, process.auth, process.keyring)
 
-    settings = ProcessSettings(instance="auth-1")
+    settings = ProcessSettings(instance="auth-1", proxies_in_front=proxies_in_front)
     async with hosting("auth", wire, topology=load_topology(), process=settings) as host:
         yield Http(host.app())
+
+
+@pytest.fixture
+async def http(process: Process) -> AsyncGenerator[Http]:
+    """Not behind any proxy."""
+    async with serving(process, 0) as serving_http:
+        yield serving_http
+
+
+@pytest.fixture
+async def http_behind_a_proxy(process: Process) -> AsyncGenerator[Http]:
+    async with serving(process, 1) as serving_http:
+        yield serving_http
 
 
 async def test_registering_opens_a_session(http: Http, process: Process) -> None:
@@ -57,7 +71,8 @@ async def test_registering_opens_a_session(http: Http, process: Process) -> None
     assert answer.status == 201
     assert answer.headers["cache-control"] == "no-store"
     tokens = answer.json()
-    assert set(tokens) == {"access_token", "refresh_token", "token_type", "expires_in"}
+    names = ("access_token", "refresh_token", "device_token", "token_type", "expires_in")
+    assert tuple(tokens) == names
     assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 900)
     caller = await process.verifier().verify(tokens["access_token"])
     assert (caller.email, caller.name) == (EMAIL, "Ada Lovelace")
@@ -99,6 +114,31 @@ async def test_a_throttled_log_in_says_when_to_come_back(http: Http) -> None:
     assert [answer.status for answer in answers] == [401] * 5 + [429]
     assert answers[-1].headers["retry-after"] == "30"
     assert answers[-1].headers["content-type"] == "application/problem+json"
+
+
+async def test_who_is_throttled_is_for_the_proxy_to_say_and_for_nobody_else(
+    http: Http, http_behind_a_proxy: Http
+) -> None:
+    await http.post("register", REGISTRATION)
+    wrong = {**LOG_IN, "password": "wrong horse battery"}
+    for number in range(5):
+        forged = f"203.0.113.{number}"
+        assert (await http.post("login", wrong, forged)).status == 401
+        appended = f"{forged}, 198.51.100.7"
+        assert (await http_behind_a_proxy.post("login", wrong, appended)).status == 401
+    assert (await http.post("login", LOG_IN, "203.0.113.5")).status == 429
+    assert (await http_behind_a_proxy.post("login", LOG_IN, "198.51.100.7")).status == 429
+    assert (await http_behind_a_proxy.post("login", LOG_IN, "198.51.100.8")).status == 200
+
+
+async def test_a_known_browser_is_let_in(http: Http) -> None:
+    registered = await http.post("register", REGISTRATION)
+    wrong = {**LOG_IN, "password": "wrong horse battery"}
+    for _ in range(5):
+        await http.post("login", wrong)
+    assert (await http.post("login", LOG_IN)).status == 429
+    known = {**LOG_IN, "device_token": registered.json()["device_token"]}
+    assert (await http.post("login", known)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -184,6 +224,7 @@ async def test_any_other_password_will_do(http: Http, password: str) -> None:
         ("login", {"email": EMAIL, "password": ""}),
         ("login", {"email": {"$ne": ""}, "password": PASSWORD}),
         ("login", {**LOG_IN, "extra": 1}),
+        ("login", {**LOG_IN, "device_token": 7}),
         ("login", {**LOG_IN, "password": "\ud800"}),
         ("refresh", {}),
         ("refresh", {"refresh_token": 7}),

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from unittest.mock import patch
 
 import pytest
 from argon2 import PasswordHasher
 
+from services.auth.model.sources import Source
+from services.auth.service import Tokens
 from services.common.errors import Kind, ShopError
-from tests.unit.auth.kit import EMAIL, PASSWORD, SETTINGS, Process, World
+from tests.harness.waiting import eventually
+from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, Process, World
 
 WRONG = "wrong horse battery"
 
@@ -23,17 +26,41 @@ async def failure(attempt: Awaitable[object]) -> ShopError:
     return failed.value
 
 
-async def guess(process: Process, password: str = WRONG, email: str = EMAIL) -> str:
+async def guess(
+    process: Process,
+    password: str = WRONG,
+    email: str = EMAIL,
+    client_address: str = HOME,
+    device_token: str = "",
+) -> str:
     """What comes of an attempt: the error's code, or "ok"."""
     try:
-        await process.auth.log_in(email=email, password=password)
+        await process.auth.log_in(
+            email=email,
+            password=password,
+            client_address=client_address,
+            device_token=device_token,
+        )
     except ShopError as error:
         return error.code
     return "ok"
 
 
+async def register(process: Process, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
+    return await process.auth.register(
+        email=email, password=password, name="Ada", client_address=HOME
+    )
+
+
+async def right(process: Process, client_address: str = HOME, device_token: str = "") -> Tokens:
+    """Logs in with the right password."""
+    return await process.auth.log_in(
+        email=EMAIL, password=PASSWORD, client_address=client_address, device_token=device_token
+    )
+
+
 async def test_the_right_password_opens_a_session(process: Process, ada: str) -> None:
-    tokens = await process.auth.log_in(email=EMAIL, password=PASSWORD)
+    tokens = await right(process)
     caller = await process.verifier().verify(tokens.access_token)
     assert (caller.user_id, caller.email, caller.name) == ("usr_0", EMAIL, "Ada Lovelace")
     assert tokens.expires_in == 900
@@ -41,15 +68,18 @@ async def test_the_right_password_opens_a_session(process: Process, ada: str) ->
 
 
 async def test_a_password_means_the_same_on_any_keyboard(process: Process) -> None:
-    await process.auth.register(email=EMAIL, password="Café crème №5", name="Ada")
+    await register(process, password="Café crème №5")
     assert await guess(process, "Cafe\u0301 cre\u0300me No5") == "ok"
 
 
 async def test_unknown_addresses_and_wrong_passwords_look_the_same(
     process: Process, ada: str
 ) -> None:
-    wrong = await failure(process.auth.log_in(email=EMAIL, password=WRONG))
-    unknown = await failure(process.auth.log_in(email="nobody@example.com", password=WRONG))
+    attempts = (
+        process.auth.log_in(email=email, password=WRONG, client_address=HOME)
+        for email in (EMAIL, "nobody@example.com")
+    )
+    wrong, unknown = [await failure(attempt) for attempt in attempts]
     assert (wrong.kind, wrong.code, wrong.detail) == (unknown.kind, unknown.code, unknown.detail)
     assert (wrong.kind, wrong.code) == (Kind.UNAUTHENTICATED, "wrong-credentials")
 
@@ -73,7 +103,7 @@ async def test_five_wrong_passwords_close_the_door_for_longer_and_longer(
 ) -> None:
     assert [await guess(process) for _ in range(5)] == ["wrong-credentials"] * 5
     for pause_seconds in (30, 60, 120, 240, 480, 900, 900):
-        refused = await failure(process.auth.log_in(email=EMAIL, password=PASSWORD))
+        refused = await failure(right(process))
         assert (refused.kind, refused.code) == (Kind.THROTTLED, "too-many-attempts")
         assert refused.retry_after_seconds == pause_seconds
         world.clock.pass_seconds(pause_seconds)
@@ -118,22 +148,116 @@ async def test_one_address_closed_leaves_the_others_open(process: Process, ada: 
     assert await guess(process, PASSWORD) == "ok"
 
 
-async def test_guesses_spread_over_many_addresses_close_the_door_for_the_minute(
+async def test_failures_elsewhere_keep_nobody_out(process: Process, ada: str) -> None:
+    outcomes = [await guess(process, client_address=ELSEWHERE) for _ in range(6)]
+    assert outcomes == ["wrong-credentials"] * 5 + ["too-many-attempts"]
+    assert await guess(process, PASSWORD, client_address=ELSEWHERE) == "too-many-attempts"
+    assert await guess(process, PASSWORD) == "ok"
+    assert await guess(process, PASSWORD, client_address=ELSEWHERE) == "too-many-attempts"
+
+
+async def test_guesses_spread_over_many_addresses_close_their_network_for_the_minute(
     world: World,
 ) -> None:
     few = SETTINGS.model_copy(update={"login_failures_per_minute": 10})
     async with world.process(few) as process, world.process(few) as another:
-        await process.auth.register(email=EMAIL, password=PASSWORD, name="Ada")
+        await register(process)
         world.clock.pass_seconds(60 - world.clock.now_ms % 60_000 / 1000)
         for number in range(5):
             for each in (process, another):
                 email = f"{number}-{id(each)}@example.com"
-                assert await guess(each, email=email) == "wrong-credentials"
-        refused = await failure(another.auth.log_in(email=EMAIL, password=PASSWORD))
+                outcome = await guess(each, email=email, client_address=ELSEWHERE)
+                assert outcome == "wrong-credentials"
+        refused = await failure(right(another, client_address=ELSEWHERE))
         assert refused.kind is Kind.THROTTLED
         assert refused.retry_after_seconds == pytest.approx(60, abs=0.01)
+        assert await guess(another, PASSWORD) == "ok"
         world.clock.pass_seconds(60)
-        assert await guess(process, PASSWORD) == "ok"
+        assert await guess(process, PASSWORD, client_address=ELSEWHERE) == "ok"
+
+
+async def test_guesses_at_the_same_time_are_no_way_around_that(world: World) -> None:
+    few = SETTINGS.model_copy(update={"login_failures_per_minute": 10, "password_hash_threads": 2})
+    async with world.process(few) as process:
+        outcomes = await asyncio.gather(
+            *(guess(process, email=f"{number}@example.com") for number in range(40))
+        )
+    assert 10 <= outcomes.count("wrong-credentials") <= 11
+    assert outcomes.count("too-many-attempts") >= 29
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("", "no address", True),
+        ("", "192.0.2.1", False),
+    ],
+)
+async def test_a_network_is_what_one_subscriber_has(
+    process: Process, ada: str, one: str, other: str, is_same: bool
+) -> None:
+    for _ in range(5):
+        await guess(process, client_address=one)
+    outcome = await guess(process, PASSWORD, client_address=other)
+    assert outcome == ("too-many-attempts" if is_same else "ok")
+
+
+async def test_a_known_browser_is_let_in_where_strangers_have_failed(
+    world: World, another: Process
+) -> None:
+    few = SETTINGS.model_copy(update={"login_failures_per_minute": 10})
+    async with world.process(few) as process:
+        device_token = (await register(process)).device_token
+        for number in range(6):
+            await guess(process)
+            await guess(process, email=f"{number}@example.com")
+        assert await guess(process, PASSWORD) == "too-many-attempts"
+        for each in (process, another):  # all processes know it
+            assert await guess(each, PASSWORD, device_token=device_token) == "ok"
+        assert await guess(process, PASSWORD) == "too-many-attempts"
+
+
+async def test_a_known_browser_has_as_many_guesses_as_a_network(process: Process, ada: str) -> None:
+    tokens = await right(process)
+    session = await process.auth.refresh(tokens.refresh_token)
+    # A renewed session is the same device, wherever it is.
+    for device_token, client_address in (
+        (tokens.device_token, HOME),
+        (session.device_token, HOME),
+        (tokens.device_token, ELSEWHERE),
+        (session.device_token, ELSEWHERE),
+        (session.device_token, HOME),
+    ):
+        outcome = await guess(process, WRONG, EMAIL, client_address, device_token)
+        assert outcome == "wrong-credentials"
+    for client_address in (HOME, ELSEWHERE):
+        outcome = await guess(process, PASSWORD, EMAIL, client_address, session.device_token)
+        assert outcome == "too-many-attempts"
+        assert await guess(process, PASSWORD, EMAIL, client_address) == "ok"
+
+
+async def test_a_browser_is_known_for_one_account_and_a_year(
+    world: World, process: Process, ada: str
+) -> None:
+    grace = await register(process, "grace@example.com")
+    tokens = await right(process)
+    last = tokens.device_token[-1]
+    forged = tokens.device_token[:-1] + ("1" if last == "0" else "0")
+    device, expires_ms, signature = tokens.device_token.split(".")
+    prolonged = f"{device}.{int(expires_ms) + 1}.{signature}"
+    for _ in range(5):
+        await guess(process)
+    for unknown in (grace.device_token, forged, prolonged, ada, "x" * 10_000, "\ud800"):
+        assert await guess(process, PASSWORD, device_token=unknown) == "too-many-attempts"
+    world.clock.pass_seconds(365 * 86_400 - 1)
+    for _ in range(5):
+        await guess(process)
+    assert await guess(process, PASSWORD, device_token=tokens.device_token) == "ok"
+    world.clock.pass_seconds(1)
+    assert await guess(process, PASSWORD, device_token=tokens.device_token) == "too-many-attempts"
 
 
 async def test_an_outage_costs_nobody_an_attempt(world: World, process: Process, ada: str) -> None:
@@ -143,37 +267,88 @@ async def test_an_outage_costs_nobody_an_attempt(world: World, process: Process,
     assert [await guess(process) for _ in range(5)] == ["wrong-credentials"] * 5
 
 
+async def happened(condition: Callable[[], bool], what: str) -> None:
+    async def look() -> bool:
+        return condition()
+
+    await eventually(look, what)
+
+
+class _Held:
+    """Password hashes that take until they are released."""
+
+    def __init__(self) -> None:
+        self._released = threading.Event()
+        self.begun = 0
+
+    def hash(self, *_: object) -> str:
+        self.begun += 1
+        assert self._released.wait(30)
+        return "$argon2id$"
+
+    def release(self) -> None:
+        self._released.set()
+
+
 async def test_a_crowd_is_sent_away_rather_than_kept_waiting(world: World) -> None:
     narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 2})
     async with world.process(narrow) as process:
-        await process.auth.register(email=EMAIL, password=PASSWORD, name="Ada")
         outcomes = await asyncio.gather(
-            *(process.passwords.hash(PASSWORD) for _ in range(10)), return_exceptions=True
+            *(register(process, f"{number}@example.com") for number in range(10)),
+            return_exceptions=True,
         )
         refused = [outcome for outcome in outcomes if isinstance(outcome, ShopError)]
         assert [(error.kind, error.code) for error in refused] == [
             (Kind.THROTTLED, "log-in-busy")
         ] * 7
-        assert await guess(process, PASSWORD) == "ok"
+        assert await guess(process, email="0@example.com", password=PASSWORD) == "ok"
 
 
 async def test_a_crowd_costs_nobody_an_attempt(world: World) -> None:
     narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 0})
     async with world.process(narrow) as process:
-        await process.auth.register(email=EMAIL, password=PASSWORD, name="Ada")
-        released = threading.Event()
-
-        def hash_slowly(_: str) -> str:
-            assert released.wait(30)
-            return "$argon2id$"
-
-        with patch.object(PasswordHasher, "hash", side_effect=hash_slowly):
-            hashing = asyncio.create_task(process.passwords.hash(PASSWORD))
-            await asyncio.sleep(0)  # the task begins, and the only thread is busy from then on
+        await register(process)
+        held = _Held()
+        with patch.object(PasswordHasher, "hash", side_effect=held.hash):
+            registering = asyncio.create_task(register(process, "grace@example.com"))
+            await happened(lambda: held.begun == 1, "the only thread is busy")
             assert [await guess(process) for _ in range(10)] == ["log-in-busy"] * 10
-            released.set()
-            await hashing
+            held.release()
+            await registering
         assert [await guess(process) for _ in range(5)] == ["wrong-credentials"] * 5
+
+
+async def test_a_crowd_from_one_network_neither_sends_others_away_nor_goes_first(
+    world: World,
+) -> None:
+    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 8})
+    ended: list[str] = []
+
+    async def attempt(process: Process, client_address: str, number: int) -> str:
+        email = EMAIL if client_address == HOME else f"{number}@example.com"
+        outcome = await guess(process, PASSWORD, email, client_address)
+        ended.append(f"{client_address} {outcome}")
+        return outcome
+
+    async with world.process(narrow) as process:
+        await register(process)
+        held = _Held()
+        with patch.object(PasswordHasher, "hash", side_effect=held.hash):
+            registering = asyncio.create_task(register(process, "grace@example.com"))
+            await happened(lambda: held.begun == 1, "the only thread is busy")
+            crowd = [
+                asyncio.create_task(attempt(process, ELSEWHERE, number)) for number in range(20)
+            ]
+            await happened(lambda: len(ended) == 12, "all but eight are sent away")
+            customer = asyncio.create_task(attempt(process, HOME, 0))
+            await happened(lambda: len(ended) == 13, "the last of the crowd makes room")
+            assert ended == [f"{ELSEWHERE} log-in-busy"] * 13
+            held.release()
+            assert await customer == "ok"
+            outcomes = await asyncio.gather(*crowd)
+        await registering
+    assert outcomes.count("wrong-credentials") == 7
+    assert ended.index(f"{HOME} ok") <= 13 + 2  # one turn of the crowd's before, one at its heels
 
 
 async def test_a_hash_of_other_parameters_is_replaced_at_the_next_log_in(
@@ -206,13 +381,14 @@ async def test_log_in_does_not_depend_on_the_new_hash_being_stored(
 async def test_counters_that_no_longer_count_are_swept(
     world: World, process: Process, ada: str
 ) -> None:
+    source = Source(HOME)
     await guess(process)
     counted_ms = world.clock.now_ms
     store = process.throttle._store  # pyright: ignore[reportPrivateUsage]  # what is gone shows nowhere else
     await process.throttle.sweep()
-    assert await store.get(EMAIL) is not None
-    assert await store.failures(counted_ms) == 1
+    assert await store.get(source, EMAIL) is not None
+    assert await store.failures(HOME, counted_ms) == 1
     world.clock.pass_seconds(301)
     await process.throttle.sweep()
-    assert await store.get(EMAIL) is None
-    assert await store.failures(counted_ms) == 0
+    assert await store.get(source, EMAIL) is None
+    assert await store.failures(HOME, counted_ms) == 0

@@ -9,7 +9,7 @@ import pytest
 
 from services.common.errors import Kind, ShopError
 from services.common.identity import Caller
-from tests.unit.auth.kit import EMAIL, PASSWORD, SETTINGS, Process, World
+from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, SETTINGS, Process, World
 
 LIFETIME_SECONDS = SETTINGS.refresh_token_seconds
 
@@ -65,7 +65,9 @@ async def test_a_made_up_secret_ends_the_session(process: Process, ada: str) -> 
 async def test_one_users_reuse_ends_no_other_session(
     world: World, process: Process, ada: str
 ) -> None:
-    elsewhere = (await process.auth.log_in(email=EMAIL, password=PASSWORD)).refresh_token
+    elsewhere = (
+        await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
+    ).refresh_token
     await refreshed(process, ada)
     world.clock.pass_seconds(11)
     await assert_ended(process.auth.refresh(ada))
@@ -162,7 +164,9 @@ async def test_expired_sessions_are_swept_and_only_those(
     world: World, process: Process, ada: str
 ) -> None:
     world.clock.pass_seconds(LIFETIME_SECONDS - 10)
-    later = (await process.auth.log_in(email=EMAIL, password=PASSWORD)).refresh_token
+    later = (
+        await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
+    ).refresh_token
     world.clock.pass_seconds(11)
     store = process.sessions._store  # pyright: ignore[reportPrivateUsage]  # what is gone shows nowhere else
     await process.sessions.sweep()

@@ -53,6 +53,7 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
             variant: str | None = None,
             elsewhere: Mapping[str, tuple[str, ...]] | None = None,
             request_seconds: float = 15.0,
+            proxies_in_front: int = 0,
         ) -> str:
             port = free_port()
             process = ProcessSettings(
@@ -64,6 +65,7 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
                 variant=variant,
                 request_timeout_seconds=request_seconds,
                 drain_seconds=0,
+                proxies_in_front=proxies_in_front,
             )
             with pytest.MonkeyPatch.context() as environment:
                 environment.setenv("FRONTEND_SECRET", SECRET)

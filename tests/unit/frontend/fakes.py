@@ -135,6 +135,7 @@ class Backends:
         return {
             "access_token": self.access_token(),
             "refresh_token": refresh_token,
+            "device_token": f"dev_{uuid.uuid4().hex}",
             "token_type": "Bearer",
             "expires_in": 900,
         }

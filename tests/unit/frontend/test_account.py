@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from tests.unit.frontend.kit import Browser, address_fields
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-ACCESS, REFRESH = "meshmart-access", "meshmart-refresh"
+ACCESS, REFRESH, DEVICE = "meshmart-access", "meshmart-refresh", "meshmart-device"
 
 
 async def test_registering_logs_in(browser: Browser) -> None:
@@ -154,6 +155,43 @@ async def test_logging_out_ends_the_session_everywhere(
     assert not backends.refresh_tokens
     assert not browser.cookie(ACCESS)
     assert (await browser.get("/profile")).path == "/login?next=/profile"
+
+
+async def test_a_browser_is_known_again_after_the_log_out(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    first = browser.cookie(DEVICE)
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    page = await browser.get("/profile")
+    renewed = browser.cookie(DEVICE)
+    assert renewed != first
+    await browser.send(page.form("/logout"))
+    assert browser.cookie(DEVICE) == renewed
+    await browser.log_in()
+    bodies = [json.loads(seen.body) for seen in backends.calls_of("POST /api/auth/login")]
+    assert "device_token" not in bodies[0]  # `auth` of before takes none
+    assert bodies[1]["device_token"] == renewed
+
+
+async def test_auth_is_told_where_a_visitor_is(
+    browser: Browser,
+    backends: Backends,
+    start_frontend: StartFrontend,
+    new_browser: Callable[[str], Browser],
+) -> None:
+    behind_a_proxy = new_browser(await start_frontend(proxies_in_front=1))
+    for path in ("/login", "/register"):
+        for visitor in (browser, behind_a_proxy):
+            form = (await visitor.get(path)).form(path)
+            fields = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
+            await visitor.post(
+                path, {**form.fields, **fields}, {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}
+            )
+            visitor.session.cookie_jar.clear()
+        seen = backends.calls_of(f"POST /api/auth{path}")
+        addresses = [each.headers["x-forwarded-for"] for each in seen]
+        assert addresses == ["127.0.0.1", "198.51.100.7"]
 
 
 async def test_a_token_from_before_a_renewal_is_worth_nothing_after_the_log_out(

@@ -111,8 +111,9 @@ async def test_headers_that_only_the_shop_may_set_are_dropped(
     (seen,) = backends.calls_of("GET /api/products")
     for name in ("x-user-group", "user-id", "x-envoy-original-path", "l5d-dst-override", "te"):
         assert name not in seen.headers
-    for name in ("x-served-by", "x-deadline-ms", "x-forwarded-for", "x-forwarded-host", "cookie"):
+    for name in ("x-served-by", "x-deadline-ms", "x-forwarded-host", "cookie"):
         assert name not in seen.headers
+    assert seen.headers["x-forwarded-for"] == LOOPBACK
     assert seen.headers["x-request-id"] != "mine"
 
 
@@ -135,6 +136,15 @@ async def test_headers_that_clients_may_set_get_through(
     assert seen.headers["idempotency-key"] == "k"
     assert seen.headers["traceparent"].split("-")[1] == trace.split("-")[1]
     assert seen.headers["traceparent"] != trace  # the gateway's own span stands in between
+
+
+async def test_a_service_is_told_where_the_client_is(
+    backends: Backends, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+) -> None:
+    behind_a_proxy = new_browser(await start_frontend(proxies_in_front=1))
+    await behind_a_proxy.get("/api/products?limit=1", x_forwarded_for="203.0.113.9, 198.51.100.7")
+    (seen,) = backends.calls_of("GET /api/products")
+    assert seen.headers["x-forwarded-for"] == "198.51.100.7"
 
 
 async def test_bodies_get_through_whole_or_not_at_all(browser: Browser, backends: Backends) -> None:
@@ -222,6 +232,7 @@ async def test_spans_are_named_without_what_may_be_an_id(topology: Topology) -> 
             tracer=provider.get_tracer("gateway"),
             figures=Figures(),
             limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+            proxies_in_front=0,
         )
         answer = await ask(gateway, "GET", "/api/payments/secret-id")
     assert answer.status == 404

@@ -138,6 +138,18 @@ def test_only_the_frontend_listens_where_others_reach_it(tmp_path: Path) -> None
     assert set(hosts.values()) == {"127.0.0.1"}
 
 
+def test_auth_alone_believes_the_frontend_in_front_of_it(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    planned = plan_processes(load_topology(), Options(data=tmp_path, free_ports=True), ports, {})
+    ports.close()
+    believing = {
+        process.service: process.environment["PROXIES_IN_FRONT"]
+        for process in planned
+        if "PROXIES_IN_FRONT" in process.environment
+    }
+    assert believing == {"auth": "1"}
+
+
 def test_each_secret_is_in_the_environment_of_its_own_service_alone(tmp_path: Path) -> None:
     ports = Ports({}, any_free=True)
     planned = plan_processes(load_topology(), Options(data=tmp_path, free_ports=True), ports, {})

@@ -42,6 +42,15 @@ readOnlyRootFilesystem: {{ not .Values.development }}
 {{- end -}}
 {{- end -}}
 
+{{/* How many proxies stand in front of the frontend. */}}
+{{- define "meshmart.proxiesInFront" -}}
+{{- if kindIs "invalid" .Values.proxiesInFront -}}
+{{- or (ne .Values.ingress.kind "") (not .Values.frontend.servesApi) | ternary 1 0 -}}
+{{- else -}}
+{{- .Values.proxiesInFront -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What puts a pod into the mesh, with a proxy that fits a small node. */}}
 {{- define "meshmart.meshLabels" -}}
 {{- if eq .Values.mesh "istio" }}

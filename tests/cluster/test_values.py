@@ -21,7 +21,10 @@ WRONG = [
     "services.order.environment.log-level=debug",
     "frontend.service.type=Ingress",
     "frontend.service.nodePort=99999",
+    "frontend.service.externalTrafficPolicy=local",
     "frontend.servesApi=perhaps",
+    "proxiesInFront=-1",
+    "proxiesInFront=some",
     "ingress.kind=nginx",
     "mongodb.uri=postgres://db",
     "mongodb.image=mongo:latest",
@@ -52,3 +55,48 @@ def test_the_schema_knows_every_service_of_the_topology() -> None:
 def test_a_variant_that_the_topology_does_not_know_is_refused() -> None:
     with pytest.raises(CommandFailed, match="product has no variant v3; it has v1, v2"):
         render("--set", "services.product.variants.v3=1")
+
+
+@pytest.mark.parametrize(
+    ("values", "frontend", "auth"),
+    [
+        ("frontend.servesApi=true", "0", "1"),
+        ("frontend.servesApi=false", "1", "1"),
+        ("ingress.kind=ingress", "1", "1"),
+        ("ingress.kind=gateway,proxiesInFront=2", "2", "2"),
+        ("ingress.kind=ingress,proxiesInFront=0", "0", "1"),
+    ],
+)
+def test_each_service_knows_how_many_proxies_to_believe(
+    values: str, frontend: str, auth: str
+) -> None:
+    """The frontend is a proxy in front of `auth`."""
+    believing = {
+        manifest["metadata"]["name"]: variable["value"]
+        for manifest in render("--set", values)
+        if manifest["kind"] == "Deployment"
+        for container in manifest["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env", ())
+        if variable["name"] == "PROXIES_IN_FRONT"
+    }
+    assert believing == {"frontend": frontend, "auth-service": auth}
+
+
+@pytest.mark.parametrize(
+    ("values", "policy"),
+    [
+        ("", None),
+        ("frontend.service.type=NodePort", "Cluster"),
+        (
+            "frontend.service.type=LoadBalancer,frontend.service.externalTrafficPolicy=Local",
+            "Local",
+        ),
+    ],
+)
+def test_clients_addresses_may_be_kept_on_their_way_in(values: str, policy: str | None) -> None:
+    (service,) = (
+        manifest
+        for manifest in render("--set", values)
+        if (manifest["kind"], manifest["metadata"]["name"]) == ("Service", "frontend")
+    )
+    assert service["spec"].get("externalTrafficPolicy") == policy

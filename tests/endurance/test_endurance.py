@@ -1,4 +1,4 @@
-"""What an outage does to its neighbours, and what it leaves behind, in short."""
+"""What an outage does to its neighbours and leaves behind, and an attack to customers, in short."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endurance import amplification, backlog
+from tests.endurance import amplification, backlog, guessing
 from tests.endurance.traffic import plenty
 from tests.harness.shop import Shop
 
@@ -31,3 +31,8 @@ async def test_an_outage_does_not_spread(tmp_path: Path) -> None:
     environment = {**amplification.ENVIRONMENT, **plenty(tmp_path)}
     with Shop(tmp_path, environment=environment) as shop:
         assert not await amplification.measure(shop, arguments)
+
+
+async def test_customers_notice_nothing_of_guessed_passwords(tmp_path: Path) -> None:
+    with Shop(tmp_path, environment={**guessing.ENVIRONMENT, **plenty(tmp_path)}) as shop:
+        assert not await guessing.measure(shop, 45.0)

@@ -17,12 +17,19 @@ class Visitor:
     """Keeps cookies, and the page that was shown last.
 
     ``status``, ``url`` and ``html`` are those of that page.
+
+    :param source_address: the address of this machine that they come from.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, source_address: str | None = None) -> None:
         self._base_url = URL(base_url)
-        # Browsers keep cookies for hosts that are addresses; aiohttp wants to be told to.
-        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self._session = aiohttp.ClientSession(
+            # Browsers keep cookies for hosts that are addresses; aiohttp wants to be told to.
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            connector=aiohttp.TCPConnector(
+                local_addr=None if source_address is None else (source_address, 0)
+            ),
+        )
         self.status = 0
         self.url = self._base_url
         self.html = ""
@@ -36,6 +43,10 @@ class Visitor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the browser."""
         await self._session.close()
 
     async def open(self, path: str) -> None:
@@ -72,9 +83,10 @@ class Visitor:
         assert self.status == 200, self.html
 
     async def pay(self, payment_method: str = "pm_card_visa") -> None:
-        """Orders what is in the cart."""
+        """Orders what is in the cart, to the address of before where there is one."""
         await self.open("/checkout")
-        await self.submit("/checkout/address", ADDRESS)
+        if "/checkout/address" in _Forms(self.html).hidden:
+            await self.submit("/checkout/address", ADDRESS)
         fields = {"payment_method": payment_method, "shipping": "standard"}
         await self.submit("/checkout", fields)
 

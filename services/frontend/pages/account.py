@@ -134,7 +134,7 @@ async def _enter(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
 def _login_refusal(error: ShopError) -> str:
     if error.kind is Kind.UNAUTHENTICATED:
         return "This e-mail address and password do not belong together."
-    if error.kind is Kind.THROTTLED:
+    if error.code == "too-many-attempts":
         return f"Too many attempts. Please wait {_wait(error)} and try again."
     if is_away(error):
         return "Logging in is taking a short break. Please try again in a moment."
@@ -144,8 +144,6 @@ def _login_refusal(error: ShopError) -> str:
 def _registration_refusal(error: ShopError) -> str:
     if error.kind is Kind.CONFLICT:
         return "There is an account with this e-mail address already. Log in instead?"
-    if error.kind is Kind.THROTTLED:
-        return f"Too many attempts. Please wait {_wait(error)} and try again."
     if is_away(error):
         return "Opening accounts is taking a short break. Please try again in a moment."
     return error.detail

@@ -90,6 +90,7 @@ class Backends:
     refresh_tokens: set[str] = field(default_factory=set[str])
     shipment: shipping_pb2.Shipment | None = None
     order_refusal: ShopError | None = None
+    entrance_refusal: ShopError | None = None
     order_state: str = "confirmed"
     down: set[str] = field(default_factory=set[str])
     distrustful: set[str] = field(default_factory=set[str])
@@ -107,6 +108,7 @@ class Backends:
         self.refresh_tokens, self.expected_totals = set(), []
         self.is_too_heavy = False
         self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
+        self.entrance_refusal = None
         self.down, self.distrustful, self.seen = set(), set(), []
 
     def calls_of(self, operation: str) -> list[Seen]:
@@ -201,6 +203,8 @@ def _auth(backends: Backends) -> Wire:
 
     @routes.post("/api/auth/register", status_code=201)
     async def register(body: dict[str, str]) -> Any:
+        if backends.entrance_refusal is not None:
+            raise backends.entrance_refusal
         if body["email"] == "taken@example.com":
             raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
         backends.profile |= {"email": body["email"], "name": body["name"]}
@@ -208,6 +212,8 @@ def _auth(backends: Backends) -> Wire:
 
     @routes.post("/api/auth/login")
     async def log_in(body: dict[str, str]) -> Any:
+        if backends.entrance_refusal is not None:
+            raise backends.entrance_refusal
         if body["password"] != PASSWORD:
             raise ShopError(Kind.UNAUTHENTICATED, "wrong-credentials", "Not so.")
         return backends.tokens()

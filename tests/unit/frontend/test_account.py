@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from services.common.errors import Kind, ShopError
 from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.fakes import Backends
 from tests.unit.frontend.kit import Browser, address_fields
@@ -172,6 +173,33 @@ async def test_a_browser_is_known_again_after_the_log_out(
     bodies = [json.loads(seen.body) for seen in backends.calls_of("POST /api/auth/login")]
     assert "device_token" not in bodies[0]  # `auth` of before takes none
     assert bodies[1]["device_token"] == renewed
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "retry_after_seconds", "told"),
+    [
+        ("/login", "too-many-attempts", 30, "Too many attempts. Please wait 30 seconds and try"),
+        ("/login", "too-many-attempts", 900, "Too many attempts. Please wait 15 minutes and try"),
+        ("/login", "log-in-busy", 1, "Logging in is taking a short break."),
+        ("/register", "log-in-busy", 1, "Opening accounts is taking a short break."),
+    ],
+)
+async def test_whose_attempts_were_too_many_is_not_mistaken(
+    browser: Browser,
+    backends: Backends,
+    path: str,
+    code: str,
+    retry_after_seconds: float,
+    told: str,
+) -> None:
+    page = await browser.get(path)
+    backends.entrance_refusal = ShopError(
+        Kind.THROTTLED, code, "Not now.", retry_after_seconds=retry_after_seconds
+    )
+    fields = {"name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}
+    page = await browser.send(page.form(path), **fields)
+    assert page.status == 429
+    assert told in page.text
 
 
 async def test_auth_is_told_where_a_visitor_is(

@@ -128,7 +128,10 @@ class Payments:
 
     async def _known_again(self, stored: Stored[Payment], wanted: Payment) -> Payment:
         """A recovered payment, now that its order says whose it is."""
-        whose = {"user_id": wanted.user_id, "payment_method": wanted.payment_method}
+        whose: dict[str, object] = {
+            "user_id": wanted.user_id,
+            "payment_method": wanted.payment_method,
+        }
         return (await self._save(stored, whose)).value
 
     async def _capture(self, order_id: str) -> Payment:

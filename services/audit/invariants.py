@@ -48,9 +48,7 @@ def disagreements(snapshot: Snapshot, now_ms: int) -> Iterator[Violation]:
     for order in snapshot.orders.values():
         if order.is_settled:
             yield from violations_of_order(order, snapshot)
-        elif (
-            now_ms - order.created_ms > _LATE_MS and now_ms - (order.open_since_ms or 0) > _LATE_MS
-        ):
+        elif now_ms - _last_ms(order) > _LATE_MS:
             yield Violation(order.id, f"it is still {order.state} at step {order.step}")
     yield from _stock_violations(snapshot)
     yield from violations_without_order(snapshot)
@@ -80,6 +78,10 @@ def violations_without_order(snapshot: Snapshot) -> Iterator[Violation]:
 def was_confirmed(order: Order) -> bool:
     """Whether the order has been confirmed at some time."""
     return any(moment.what == OrderState.CONFIRMED for moment in order.history)
+
+
+def _last_ms(order: Order) -> int:
+    return order.history[-1].at_ms if order.history else order.created_ms
 
 
 def _stock_violations(snapshot: Snapshot) -> Iterator[Violation]:
@@ -181,5 +183,8 @@ def _messages(
     waiting = Counter(
         event.kind for event in (*order.events, *(shipment.events if shipment else ()))
     )
-    if told - due or due - told - waiting:
+    if shipment is not None and shipment.moves_ms is not None:
+        # A parcel that was put back goes its way once more, of which the customer knows already.
+        waiting += Counter(kind for kind in _TOLD.values() if not due[kind])
+    if told - due - waiting or due - told - waiting:
         yield f"its messages are {dict(told)}, not {dict(due)}"

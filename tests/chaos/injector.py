@@ -70,7 +70,13 @@ class Injector:
         }
 
     def on_begin(self, checkout: int) -> None:
-        """Begins the incidents that are due when this checkout begins."""
+        """Begins the incidents that are due when this checkout begins.
+
+        :raises Exception: what an incident has failed with: the run says nothing any more.
+        """
+        for task in self._begun:
+            if task.done():
+                task.result()
         while self._waiting and self._waiting[0].at_checkout <= checkout + 1:
             self._begun.append(asyncio.create_task(self._let_happen(self._waiting.popleft())))
 

@@ -185,7 +185,10 @@ def _stock_sold_twice(closed: Closed) -> str:
 
 
 def _order_stuck(closed: Closed) -> str:
-    working = "json_set(body, '$.state', 'working', '$.step', 'dispatch', '$.created_ms', 0)"
+    working = (
+        "json_set(body, '$.state', 'working', '$.step', 'dispatch', '$.created_ms', 0, "
+        "'$.history', json('[]'))"
+    )
     closed.change("order", "orders", "body", working, f"%{closed.kept}%")
     return f"{closed.kept}: it is still working at step dispatch"
 

@@ -11,7 +11,7 @@ from services.inventory.model import Reservation, Stock
 from services.inventory.model import State as ReservationState
 from services.order.model import Order
 from services.order.model import State as OrderState
-from services.payment.model import CANCELLED
+from services.payment.model import CANCELLED, Payment
 from services.payment.model import State as PaymentState
 from services.shipping.model import Shipment
 from services.shipping.model import State as ShipmentState
@@ -126,10 +126,10 @@ def _is_sold(reservation: Reservation, shelf: Stock) -> bool:
 def _confirmed(order: Order, snapshot: Snapshot) -> Iterator[str]:
     reservation = snapshot.reservations.get(order.id)
     if reservation is None or reservation.state is not ReservationState.SOLD:
-        yield f"its reservation is {reservation}"
+        yield f"its reservation is {_state(reservation)}"
     payment = snapshot.payments.get(order.id)
     if payment is None or payment.state is not PaymentState.CAPTURED:
-        yield f"its payment is {payment}"
+        yield f"its payment is {_state(payment)}"
     if snapshot.ledger.charges(order.id) != [order.total_cents]:
         yield f"charged {snapshot.ledger.charges(order.id)} cents, not once {order.total_cents}"
     if snapshot.ledger.refunded(order.id):
@@ -137,17 +137,17 @@ def _confirmed(order: Order, snapshot: Snapshot) -> Iterator[str]:
     yield from _authorizations(order, snapshot)
     shipment = snapshot.shipments.get(order.id)
     if shipment is None or shipment.state not in _ON_ITS_WAY:
-        yield f"its shipment is {shipment}"
+        yield f"its shipment is {_state(shipment)}"
     yield from _messages(order, snapshot, Counter({"order-confirmed": 1}), shipment)
 
 
 def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
     reservation = snapshot.reservations.get(order.id)
     if reservation is None or reservation.state not in _GIVEN_BACK:
-        yield f"its reservation is {reservation}"
+        yield f"its reservation is {_state(reservation)}"
     payment = snapshot.payments.get(order.id)
     if payment is not None and payment.state not in CANCELLED:
-        yield f"its payment is {payment}"
+        yield f"its payment is {_state(payment)}"
     charged = sum(snapshot.ledger.charges(order.id))
     refunded = snapshot.ledger.refunded(order.id)
     # The bank takes a disputed charge back by itself.
@@ -163,6 +163,10 @@ def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
     if was_confirmed(order):
         due["order-confirmed"] = 1
     yield from _messages(order, snapshot, due, shipment)
+
+
+def _state(document: Reservation | Payment | Shipment | None) -> str:
+    return "missing" if document is None else document.state.value
 
 
 def _authorizations(order: Order, snapshot: Snapshot) -> Iterator[str]:

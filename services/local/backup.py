@@ -104,7 +104,10 @@ def restore(source: Path, folder: Path, say: Say) -> None:
     finally:
         os.close(descriptor)
     made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.made_ms / 1000))
-    say(f"The data in {folder} is that of {made}. Compare it with Stripe: python -m services audit")
+    say(
+        f"The data in {folder} is that of {made}. "
+        f"Compare it with Stripe: python -m services audit --data {folder}"
+    )
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -124,27 +124,27 @@ def _order_rolled_back(closed: Closed) -> str:
 
 def _inventory_rolled_back(closed: Closed) -> str:
     closed.put_back("inventory")
-    return f"{closed.bought_later}: .* its reservation is None"
+    return f"{closed.bought_later}: .* its reservation is missing"
 
 
 def _inventory_of_a_cancelled_order_rolled_back(closed: Closed) -> str:
     closed.put_back("inventory")
-    return f"{closed.cancelled_later}: .* its reservation is .*sold"
+    return f"{closed.cancelled_later}: .* its reservation is sold"
 
 
 def _payment_rolled_back(closed: Closed) -> str:
     closed.put_back("payment")
-    return f"{closed.bought_later}: .* its payment is None"
+    return f"{closed.bought_later}: .* its payment is missing"
 
 
 def _refund_rolled_back(closed: Closed) -> str:
     closed.put_back("payment")
-    return f"{closed.cancelled_later}: .* its payment is .*captured"
+    return f"{closed.cancelled_later}: .* its payment is captured"
 
 
 def _shipping_rolled_back(closed: Closed) -> str:
     closed.put_back("shipping")
-    return f"{closed.bought_later}: .* its shipment is None"
+    return f"{closed.bought_later}: .* its shipment is missing"
 
 
 def _recall_rolled_back(closed: Closed) -> str:
@@ -159,12 +159,12 @@ def _notification_rolled_back(closed: Closed) -> str:
 
 def _parcel_missing(closed: Closed) -> str:
     closed.delete("shipping", "shipments", closed.kept)
-    return f"{closed.kept}: .* its shipment is None"
+    return f"{closed.kept}: .* its shipment is missing"
 
 
 def _intent_without_payment(closed: Closed) -> str:
     closed.delete("payment", "payments", closed.kept)
-    return f"{closed.kept}: .* its payment is None"
+    return f"{closed.kept}: .* its payment is missing"
 
 
 def _refund_lost_at_stripe(closed: Closed) -> str:

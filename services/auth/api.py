@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from services.auth.keyring import Keyring
+from services.auth.model.links import Mail
 from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.auth.service import Auth, Tokens
 from services.common import context
@@ -29,6 +30,24 @@ def _is_text(secret: SecretStr) -> SecretStr:
 
 
 _Secret = Annotated[SecretStr, AfterValidator(_is_text)]
+_NewPassword = Annotated[
+    _Secret,
+    Field(
+        min_length=MIN_PASSWORD_LENGTH,
+        max_length=MAX_PASSWORD_LENGTH,
+        description="Any characters; only what is guessed first is refused.",
+        examples=["correct horse battery"],
+    ),
+]
+_Code = Annotated[
+    _Secret,
+    Field(
+        min_length=1,
+        max_length=100,
+        description="What the mailed link bears behind its #.",
+        examples=["Nn3zPr0eG1oJ6QmIYQ2Yc5vYkq2r8i1mD5b0Hc3xS7E"],
+    ),
+]
 
 
 class Registration(BaseModel):
@@ -37,12 +56,7 @@ class Registration(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     email: Email
-    password: _Secret = Field(
-        min_length=MIN_PASSWORD_LENGTH,
-        max_length=MAX_PASSWORD_LENGTH,
-        description="Any characters; only what is guessed first is refused.",
-        examples=["correct horse battery"],
-    )
+    password: _NewPassword
     name: NewName = Field(examples=["Ada Lovelace"])
 
 
@@ -60,6 +74,34 @@ class LogIn(BaseModel):
         description="That of an earlier session of this account: it is not kept waiting for "
         "failures elsewhere. One that is not good is ignored.",
     )
+
+
+class PasswordChange(LogIn):
+    """What proves who somebody is, and what will prove it from now on."""
+
+    new_password: _NewPassword
+
+
+class Addressee(BaseModel):
+    """Whom to mail a link."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Email
+
+
+class LinkCode(BaseModel):
+    """What proves that somebody gets an address' mail."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: _Code
+
+
+class PasswordReset(LinkCode):
+    """The same, and the password to set."""
+
+    new_password: _NewPassword
 
 
 class RefreshTokenBody(BaseModel):
@@ -164,6 +206,79 @@ async def refresh(body: RefreshTokenBody, auth: _Auth, response: Response) -> To
 )
 async def log_out(body: RefreshTokenBody, auth: _Auth) -> None:
     await auth.log_out(body.refresh_token.get_secret_value())
+
+
+@router.post(
+    "/api/auth/password",
+    operation_id="change_password",
+    summary="Change the password; all other sessions end",
+    response_model=TokensView,
+    responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
+)
+async def change_password(body: PasswordChange, auth: _Auth, response: Response) -> TokensView:
+    tokens = await auth.change_password(
+        email=body.email,
+        password=body.password.get_secret_value(),
+        new_password=body.new_password.get_secret_value(),
+        client_address=context.current().client_address,
+    )
+    return _view(tokens, response)
+
+
+@router.post(
+    "/api/auth/password/mail",
+    status_code=202,
+    operation_id="mail_password_link",
+    summary="Mail a link to set a password; the answer is the same without an account",
+    response_model=None,
+    responses=documented(),
+)
+async def mail_password_link(body: Addressee, auth: _Auth) -> None:
+    await auth.mail_link(
+        Mail.SET_PASSWORD, body.email, client_address=context.current().client_address
+    )
+
+
+@router.post(
+    "/api/auth/password/reset",
+    status_code=204,
+    operation_id="reset_password",
+    summary="Set a password with a mailed link; all sessions end",
+    response_model=None,
+    responses=documented(Kind.CONFLICT),
+)
+async def reset_password(body: PasswordReset, auth: _Auth) -> None:
+    await auth.reset_password(
+        code=body.code.get_secret_value(),
+        new_password=body.new_password.get_secret_value(),
+        client_address=context.current().client_address,
+    )
+
+
+@router.post(
+    "/api/auth/address/mail",
+    status_code=202,
+    operation_id="mail_address_link",
+    summary="Mail a link to confirm an address; the answer is the same without an account",
+    response_model=None,
+    responses=documented(),
+)
+async def mail_address_link(body: Addressee, auth: _Auth) -> None:
+    await auth.mail_link(
+        Mail.CONFIRM_ADDRESS, body.email, client_address=context.current().client_address
+    )
+
+
+@router.post(
+    "/api/auth/address/confirm",
+    status_code=204,
+    operation_id="confirm_address",
+    summary="Confirm an address with a mailed link",
+    response_model=None,
+    responses=documented(),
+)
+async def confirm_address(body: LinkCode, auth: _Auth) -> None:
+    await auth.confirm_address(body.code.get_secret_value())
 
 
 @router.get(

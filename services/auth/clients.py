@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from services.auth.model.accounts import Account, Credentials
+from services.auth.model.links import Mail
 from services.common.errors import Kind, ShopError
 from services.common.grpc_client import GrpcEdge
+from services.pb import notification_pb2, shared_pb2
 from services.pb import user_pb2 as pb
 
 
@@ -22,6 +24,7 @@ class Users:
             pb.ReplacePasswordHashRequest,
             pb.ReplacePasswordHashResponse,
         )
+        self._change = edge.rpc(f"{service}/ChangePassword", pb.ChangePasswordRequest, pb.User)
         self._get = edge.rpc(f"{service}/GetUser", pb.GetUserRequest, pb.User)
 
     async def create(self, *, email: str, name: str, password_hash: str) -> Account:
@@ -46,6 +49,13 @@ class Users:
         )
         await self._replace_hash(request)
 
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> Account:
+        """Stores another password's hash. CONFLICT when the old hash no longer stands."""
+        request = pb.ChangePasswordRequest(
+            user_id=user_id, old_password_hash=old_hash, new_password_hash=new_hash
+        )
+        return _account(await self._change(request))
+
     async def get(self, user_id: str) -> Account | None:
         """The account as it is now; None when it is gone."""
         try:
@@ -56,7 +66,43 @@ class Users:
             raise
 
 
+class Notifications:
+    """notification: mails the owners of accounts."""
+
+    def __init__(self, edge: GrpcEdge) -> None:
+        service = "meshmart.notification.v1.NotificationService"
+        self._notify = edge.rpc(
+            f"{service}/Notify", notification_pb2.NotifyRequest, notification_pb2.NotifyResponse
+        )
+        self._confirm = edge.rpc(
+            f"{service}/ConfirmAddress",
+            notification_pb2.ConfirmAddressRequest,
+            notification_pb2.ConfirmAddressResponse,
+        )
+
+    async def mail(self, event_id: str, mail: Mail, account: Account, code: str) -> None:
+        """Sends a mail, once per event.
+
+        :param code: what its link bears; empty for a mail without one.
+        """
+        contact = shared_pb2.Contact(
+            user_id=account.user_id, name=account.name, email=account.email
+        )
+        request = notification_pb2.NotifyRequest(
+            event_id=event_id, contact=contact, kind=mail, facts={"code": code} if code else {}
+        )
+        await self._notify(request)
+
+    async def confirm_address(self, user_id: str, email: str) -> None:
+        """Tells that mail to the address reaches the user."""
+        await self._confirm(notification_pb2.ConfirmAddressRequest(user_id=user_id, email=email))
+
+
 def _account(user: pb.User) -> Account:
     return Account(
-        user_id=user.user_id, email=user.email, name=user.name, groups=tuple(user.groups)
+        user_id=user.user_id,
+        email=user.email,
+        name=user.name,
+        groups=tuple(user.groups),
+        password_version=user.password_version,
     )

@@ -6,14 +6,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from services.auth.clients import Users
+from services.auth.clients import Notifications, Users
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
+from services.auth.links import Links
 from services.auth.model.accounts import Account, Credentials
+from services.auth.model.links import Mail, link_over
 from services.auth.model.password_rules import check_password, normalised
 from services.auth.model.sources import Source, client_network
 from services.auth.passwords import Passwords
-from services.auth.sessions import Sessions
+from services.auth.sessions import Sessions, not_good
 from services.auth.throttle import LoginThrottle
 from services.common.errors import Kind, ShopError
 from services.common.logs import get_logger
@@ -32,42 +34,55 @@ class Tokens(NamedTuple):
 
 
 class Auth:
-    """Registration, log-in, refresh and log-out."""
+    """Registration, log-in, refresh and log-out; passwords that change, addresses that are
+    confirmed.
+    """
 
     def __init__(
         self,
         *,
         users: Users,
+        notifications: Notifications,
         passwords: Passwords,
         throttle: LoginThrottle,
         devices: Devices,
         keyring: Keyring,
         sessions: Sessions,
+        links: Links,
         metrics: Metrics,
     ) -> None:
         self._users = users
+        self._notifications = notifications
         self._passwords = passwords
         self._throttle = throttle
         self._devices = devices
         self._keyring = keyring
         self._sessions = sessions
+        self._links = links
         self._outcomes = metrics.counter(
-            "authentications", "Registrations, log-ins and refreshes.", ("action", "outcome")
+            "authentications",
+            "Registrations, log-ins, refreshes, passwords.",
+            ("action", "outcome"),
         )
 
     async def register(
         self, *, email: str, password: str, name: str, client_address: str
     ) -> Tokens:
-        """Opens an account and its first session.
+        """Opens an account and its first session. A link to confirm the address is mailed.
 
         :raises ShopError: INVALID for a password that is easily guessed; CONFLICT for an e-mail
             address that has an account; THROTTLED when many want to be let in.
         """
         with self._counted("register"):
             check_password(normalised(password), email)
-            async with self._passwords.turn(Source(client_network(client_address)).line):
+            source = Source(client_network(client_address))
+            async with self._passwords.turn(source.line):
                 password_hash = await self._passwords.hash(password)
             account = await self._users.create(email=email, name=name, password_hash=password_hash)
+            try:
+                await self._links.request(Mail.CONFIRM_ADDRESS, account.email, source.network)
+            except ShopError as error:  # the account is there, and its owner can ask for the link
+                log.warning("link.not_requested", user_id=account.user_id, reason=error.detail)
             return await self._begun(account)
 
     async def log_in(
@@ -82,23 +97,63 @@ class Auth:
         with self._counted("log-in"):
             device = await self._devices.known(device_token, email)
             source = Source(client_network(client_address), device)
-            await self._throttle.check(source, email)
-            credentials = await self._users.credentials(email)
-            async with self._passwords.turn(source.line):
-                await self._throttle.count(source, email)
-                stands = await self._passwords.verify(
-                    credentials.password_hash if credentials else None, password
-                )
-                if credentials is None or not stands:
-                    await self._throttle.failed(source)
-                    raise ShopError(
-                        Kind.UNAUTHENTICATED,
-                        "wrong-credentials",
-                        "The e-mail address or the password is wrong.",
-                    )
-            await self._throttle.succeeded(source, email)
+            credentials = await self._proven(email, password, source)
             await self._keep_hash_up_to_date(credentials, password, source)
             return await self._begun(credentials.account)
+
+    async def change_password(
+        self, *, email: str, password: str, new_password: str, client_address: str
+    ) -> Tokens:
+        """Another password, and a new session: all others have ended.
+
+        :raises ShopError: as :meth:`log_in` does; INVALID for a password that is easily guessed;
+            CONFLICT when somebody else changes it at the same time.
+        """
+        with self._counted("change-password"):
+            source = Source(client_network(client_address))
+            credentials = await self._proven(email, password, source)
+            return await self._begun(await self._with_password(credentials, new_password, source))
+
+    async def mail_link(self, mail: Mail, email: str, *, client_address: str) -> None:
+        """Mails a link to the owner of an account. The answer, and when it comes, say nothing about
+        whether there is one.
+
+        :raises ShopError: THROTTLED after too many of them.
+        """
+        await self._links.request(mail, email, client_network(client_address))
+
+    async def confirm_address(self, code: str) -> None:
+        """Whoever has the code gets the address' mail.
+
+        :raises ShopError: INVALID for a code that is not good (any more).
+        """
+        link = await self._links.find(Mail.CONFIRM_ADDRESS, code)
+        await self._notifications.confirm_address(link.user_id, link.email)
+        await self._links.use_up(link)
+
+    async def reset_password(self, *, code: str, new_password: str, client_address: str) -> None:
+        """Sets a password for whoever gets the account's mail, the first one too. All sessions have
+        ended, and all other links of the kind.
+
+        It is the new password that ends the link: when something fails before, it is still good.
+
+        :raises ShopError: INVALID for a code that is not good (any more), or for a password that is
+            easily guessed.
+        """
+        with self._counted("reset-password"):
+            link = await self._links.find(Mail.SET_PASSWORD, code)
+            credentials = await self._users.credentials(link.email)
+            if (
+                credentials is None
+                or credentials.account.user_id != link.user_id
+                or credentials.account.password_version != link.password_version
+            ):
+                raise link_over()
+            await self._notifications.confirm_address(link.user_id, link.email)
+            source = Source(client_network(client_address))
+            await self._with_password(credentials, new_password, source)
+            await self._throttle.succeeded(source, link.email)
+            await self._links.use_up(link)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """New tokens for a session, which say what is true of the user now.
@@ -115,6 +170,9 @@ class Auth:
                 raise ShopError(
                     Kind.UNAUTHENTICATED, "account-gone", "This account does not exist any more."
                 )
+            if account.password_version != session.password_version:
+                await self._sessions.end(refresh_token)
+                raise not_good()
             access_token = await self._keyring.access_token(account)
             device_token = await self._devices.token(session.id, account.email)
             successor = await self._sessions.renew(refresh_token)
@@ -126,11 +184,48 @@ class Auth:
 
     async def _begun(self, account: Account) -> Tokens:
         access_token = await self._keyring.access_token(account)
-        refresh_token = await self._sessions.begin(account.user_id)
+        refresh_token = await self._sessions.begin(account)
         device_token = await self._devices.token(refresh_token.session_id, account.email)
         return Tokens(
             access_token, refresh_token.text, device_token, self._keyring.access_token_seconds
         )
+
+    async def _proven(self, email: str, password: str, source: Source) -> Credentials:
+        """The account of whoever knows its password.
+
+        :raises ShopError: UNAUTHENTICATED, THROTTLED, as :meth:`log_in` says.
+        """
+        await self._throttle.check(source, email)
+        credentials = await self._users.credentials(email)
+        async with self._passwords.turn(source.line):
+            await self._throttle.count(source, email)
+            stands = await self._passwords.verify(
+                credentials.password_hash if credentials else None, password
+            )
+            if credentials is None or not stands:
+                await self._throttle.failed(source)
+                raise ShopError(
+                    Kind.UNAUTHENTICATED,
+                    "wrong-credentials",
+                    "The e-mail address or the password is wrong.",
+                )
+        await self._throttle.succeeded(source, email)
+        return credentials
+
+    async def _with_password(
+        self, credentials: Credentials, new_password: str, source: Source
+    ) -> Account:
+        """The account with another password, of which its owner is told."""
+        account = credentials.account
+        check_password(normalised(new_password), account.email)
+        async with self._passwords.turn(source.line):
+            new_hash = await self._passwords.hash(new_password)
+        changed = await self._users.change_password(
+            account.user_id, credentials.password_hash, new_hash
+        )
+        event_id = f"password:{changed.user_id}:{changed.password_version}"
+        await self._links.tell(Mail.PASSWORD_CHANGED, changed.email, event_id)
+        return changed
 
     async def _keep_hash_up_to_date(
         self, credentials: Credentials, password: str, source: Source

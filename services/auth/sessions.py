@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.auth.model import sessions as model
+from services.auth.model.accounts import Account
 from services.auth.model.sessions import RefreshToken, Session, TokenUse
 from services.auth.store import SessionStore
 from services.common.clock import now_ms
@@ -36,9 +37,11 @@ class Sessions:
         self._lifetime_ms = lifetime_seconds * 1000
         self._clock = clock
 
-    async def begin(self, user_id: str) -> RefreshToken:
+    async def begin(self, account: Account) -> RefreshToken:
         """A new session's first refresh token."""
-        session, token = model.new_session(user_id, self._clock(), self._lifetime_ms)
+        session, token = model.new_session(
+            account.user_id, account.password_version, self._clock(), self._lifetime_ms
+        )
         await self._store.add(session)
         return token
 
@@ -78,7 +81,7 @@ class Sessions:
     async def _checked(self, token: RefreshToken) -> tuple[Stored[Session], TokenUse]:
         stored = await self._store.get(token.session_id)
         if stored is None:
-            raise _not_good()
+            raise not_good()
         use = model.use_of(stored.value, token, self._clock())
         if use is TokenUse.REUSED:
             log.warning(
@@ -86,18 +89,19 @@ class Sessions:
             )
             await self._store.remove(token.session_id)
         if use in {TokenUse.REUSED, TokenUse.EXPIRED}:
-            raise _not_good()
+            raise not_good()
         return stored, use
 
 
 def _parse(text: str) -> RefreshToken:
     token = RefreshToken.parse(text)
     if token is None:
-        raise _not_good()
+        raise not_good()
     return token
 
 
-def _not_good() -> ShopError:
+def not_good() -> ShopError:
+    """The answer to a token that is not good (any more)."""
     return ShopError(
         Kind.UNAUTHENTICATED, "session-ended", "Your session has ended. Please log in again."
     )

@@ -49,6 +49,16 @@ class AuthSettings(Settings):
         description="Wrong passwords from one network of clients, over all accounts; for the rest "
         "of the minute, only browsers that an account knows may log in from there.",
     )
+    network_link_mails_per_hour: int = Field(
+        default=200,
+        ge=1,
+        description="Mails with a link that one client's network may ask for, by registering too.",
+    )
+    link_mails_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="Mails with a link in the whole shop; who asks for more of them gets 429.",
+    )
 
     @model_validator(mode="after")
     def _one_key_after_another(self) -> Self:

@@ -17,6 +17,7 @@ from services.auth.model.attempts import (
 from services.auth.model.devices import DeviceKey, new_key
 from services.auth.model.expiry import EXPIRED
 from services.auth.model.keys import BY_GENERATION, SigningKey
+from services.auth.model.links import Link, MailCount, MailRequest
 from services.auth.model.sessions import Session
 from services.auth.model.sources import Source
 from services.common.documents import AlreadyExists, Documents, RevisionConflict, Stored
@@ -91,9 +92,7 @@ class SessionStore:
 
     async def remove(self, session_id: str) -> None:
         """Ends a session, whatever anybody else does to it."""
-        while (stored := await self._sessions.get(session_id)) is not None:
-            if await _removed(self._sessions, stored):
-                return
+        await _removed_by_id(self._sessions, session_id)
 
     async def sweep(self, now_ms: int) -> None:
         """Deletes the expired ones."""
@@ -160,6 +159,67 @@ class AttemptStore:
         await _sweep(self._failures, now_ms)
 
 
+class LinkStore:
+    """The links that were mailed, the mails that were asked for, and how many those were."""
+
+    def __init__(
+        self,
+        links: Documents[Link],
+        requests: Documents[MailRequest],
+        counts: Documents[MailCount],
+    ) -> None:
+        self._links = links
+        self._requests = requests
+        self._counts = counts
+
+    async def add_link(self, link: Link) -> None:
+        """Stores a new link."""
+        await self._links.insert(link)
+
+    async def link(self, link_id: str) -> Link | None:
+        """One link."""
+        stored = await self._links.get(link_id)
+        return stored.value if stored else None
+
+    async def remove_link(self, link_id: str) -> None:
+        """Deletes a link, if it is still there."""
+        await _removed_by_id(self._links, link_id)
+
+    async def add_request(self, request: MailRequest) -> None:
+        """Stores a request; one that is there already stays."""
+        try:
+            await self._requests.insert(request)
+        except AlreadyExists:
+            return
+
+    async def requests(self, now_ms: int, limit: int) -> list[MailRequest]:
+        """Requests that have not expired, those that will first."""
+        page = await self._requests.find(EXPIRED.name, at_least=now_ms, limit=limit)
+        return [stored.value for stored in page.items]
+
+    async def remove_request(self, request_id: str) -> None:
+        """Deletes a request, if it is still there."""
+        await _removed_by_id(self._requests, request_id)
+
+    async def count(self, count_id: str, expires_ms: int) -> int:
+        """Counts one more; how many that makes."""
+        while True:
+            counted = await self._counts.increment(count_id, {"count": 1})
+            if counted is not None:
+                return counted.value.count
+            try:
+                await self._counts.insert(MailCount(id=count_id, count=1, expires_ms=expires_ms))
+            except AlreadyExists:
+                continue  # another process has begun the count, which only the sweep deletes
+            return 1
+
+    async def sweep(self, now_ms: int) -> None:
+        """Deletes what has expired."""
+        await _sweep(self._links, now_ms)
+        await _sweep(self._requests, now_ms)
+        await _sweep(self._counts, now_ms)
+
+
 async def _sweep(documents: Documents[Expiring], now_ms: int) -> None:
     async for stored in _each(documents, EXPIRED.name, now_ms):
         await _removed(documents, stored)
@@ -175,6 +235,13 @@ async def _each(
             yield stored
         cursor = page.next_cursor
         if cursor is None:
+            return
+
+
+async def _removed_by_id(documents: Documents[Expiring], document_id: str) -> None:
+    """Deletes a document, whatever anybody else does to it."""
+    while (stored := await documents.get(document_id)) is not None:
+        if await _removed(documents, stored):
             return
 
 

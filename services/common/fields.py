@@ -40,6 +40,8 @@ _ANY_BREAKING = re.compile(f"[{_BREAKING}]")
 # stay, since names are written with them.
 _UNSEEN = r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
 _ANY_UNSEEN = re.compile(f"[{_UNSEEN}]")
+# The classes of Hebrew, Arabic and its digits.
+_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 # Letters and symbols that are drawn as nothing: Hangul fillers, and the empty Braille cell.
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 _ONE_LINE_PATTERN = rf"^[^{_BREAKING}]*[^\s{_BREAKING}][^{_BREAKING}]*$"
@@ -93,6 +95,19 @@ def normalised_email(text: str) -> str:
         raise PydanticCustomError("email", "{reason}", {"reason": reason}) from error
     assert address.ascii_email is not None, "an address without SMTPUTF8 is ASCII"
     return address.ascii_email.lower()
+
+
+def isolated(text: str) -> str:
+    """Text that somebody typed in, for a sentence of plain text: it moves nothing around it.
+
+    What is not written from left to right all through stands between isolates (Unicode Standard
+    Annex #9). Of a text from before there were rules, characters that nobody sees are dropped, so
+    that none of them ends the isolate. In HTML, ``<bdi>`` does the same.
+    """
+    seen = _ANY_UNSEEN.sub("", text)
+    if any(unicodedata.bidirectional(one) in _RIGHT_TO_LEFT for one in seen):
+        return f"\u2068{seen}\u2069"
+    return seen
 
 
 def checked_order_id(order_id: str) -> str:

@@ -99,6 +99,11 @@ def plan_processes(
         "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host},
         "auth": {"PROXIES_IN_FRONT": "1"},  # the frontend
     }
+    if not inherited.get("SMTP_HOST"):
+        own["notification"] = {"MAIL_FOLDER": str(options.data.resolve() / "mails")}
+    if not inherited.get("SHOP_URL"):
+        http_port = addresses["frontend"][0][0]
+        own.setdefault("notification", {})["SHOP_URL"] = f"http://{LOOPBACK}:{http_port}"
     planned: list[Planned] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
         port = ports.http(SANDBOX)

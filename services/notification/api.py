@@ -12,6 +12,7 @@ from services.common.errors import Kind
 from services.common.identity import CallerDependency
 from services.common.problem import documented
 from services.common.provide import provided
+from services.notification.model import MailState
 from services.notification.service import Messages
 
 
@@ -24,6 +25,7 @@ class MessageView(BaseModel):
     subject: str = Field(examples=["Your order RGGZDF is confirmed"])
     text: str = Field(examples=["Hello Ada, …"])
     created_at: datetime
+    is_held: bool = Field(description="Its mail waits until the address is confirmed.")
 
 
 class MessagePage(BaseModel):
@@ -31,6 +33,10 @@ class MessagePage(BaseModel):
 
     items: list[MessageView]
     next_cursor: str | None
+    mail: MailState = Field(
+        description="Whether messages are mailed, too: `waiting` until the address is confirmed, "
+        "`off` where the shop has no mail server."
+    )
 
 
 _Messages = Annotated[Messages, provided(Messages)]
@@ -52,6 +58,7 @@ async def list_notifications(
     cursor: Annotated[str | None, Query(max_length=512)] = None,
 ) -> MessagePage:
     page = await messages.inbox(caller.user_id, limit, cursor)
+    mail = await messages.mail_state(caller.user_id)
     return MessagePage(
         items=[
             MessageView(
@@ -61,8 +68,10 @@ async def list_notifications(
                 subject=stored.value.subject,
                 text=stored.value.text,
                 created_at=datetime.fromtimestamp(stored.value.created_ms / 1000, UTC),
+                is_held=stored.value.is_held and mail is MailState.WAITING,
             )
             for stored in page.items
         ],
         next_cursor=page.next_cursor,
+        mail=mail,
     )

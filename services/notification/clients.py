@@ -1,13 +1,17 @@
-"""The mail server."""
+"""The mail server, or the folder that stands for it."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
+from functools import partial
+from pathlib import Path
 
 import aiosmtplib
 
@@ -17,15 +21,20 @@ from services.notification.settings import NotificationSettings
 
 
 class Mailer:
-    """Sends messages over SMTP (RFC 5321)."""
+    """Sends messages over SMTP (RFC 5321), or writes them into a folder."""
 
     def __init__(self, settings: NotificationSettings) -> None:
         self._settings = settings
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is a mail server."""
-        return self._settings.smtp_host is not None
+        """Whether mails go anywhere."""
+        return self._settings.smtp_host is not None or self._settings.mail_folder is not None
+
+    @property
+    def shop_url(self) -> str:
+        """What the links in mails begin with."""
+        return self._settings.shop_url
 
     @property
     def timeout_seconds(self) -> float:
@@ -41,9 +50,14 @@ class Mailer:
         """
         settings = self._settings
         try:
+            mail = _mail(message, settings.smtp_sender)
+            if settings.smtp_host is None:
+                assert settings.mail_folder is not None, "only a mailer that is configured is used"
+                await asyncio.to_thread(_write, mail, settings.mail_folder)
+                return
             async with asyncio.timeout(self.timeout_seconds):  # in all; aiosmtplib's is per command
                 await aiosmtplib.send(
-                    _mail(message, settings.smtp_sender),
+                    mail,
                     hostname=settings.smtp_host,
                     port=settings.smtp_port,
                     username=settings.smtp_username,
@@ -75,8 +89,17 @@ def _mail(message: Message, sender: str) -> EmailMessage:
     domain = parseaddr(sender)[1].rpartition("@")[2]
     mail["Message-ID"] = f"<{message.id.replace(':', '.')}@{domain}>"
     mail["Date"] = format_datetime(datetime.fromtimestamp(message.created_ms / 1000, UTC))
-    mail.set_content(message.text)
+    mail.set_content(message.mail_text or message.text)
     return mail
+
+
+def _write(mail: EmailMessage, folder: Path) -> None:
+    """Writes a mail, for the owner's eyes only: a link in it opens an account."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = str(mail["Message-ID"]).strip("<>").rpartition("@")[0]
+    path = folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.eml"
+    with open(path, "wb", opener=partial(os.open, mode=0o600)) as file:
+        file.write(bytes(mail))
 
 
 def _addressee(message: Message) -> Address:

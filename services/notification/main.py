@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.common.host import Host
 from services.notification import api
 from services.notification.clients import Mailer
-from services.notification.model import MESSAGES, Message
+from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
 from services.notification.rpc import NotificationRpc
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
@@ -18,7 +18,9 @@ SWEEP_SECONDS = 2.0
 
 async def wire(host: Host) -> None:
     """Builds the service on its host."""
-    store = MessageStore(await host.documents(MESSAGES, Message))
+    store = MessageStore(
+        await host.documents(MESSAGES, Message), await host.documents(ADDRESSES, ConfirmedAddress)
+    )
     messages = Messages(store, Mailer(host.settings(NotificationSettings)), host.metrics)
 
     async def send_mails() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
+from services.common.fields import isolated
 
 MESSAGES = Collection(
     "messages",
@@ -17,13 +19,14 @@ MESSAGES = Collection(
         Index("unsent", order="due_ms"),
     ),
 )
+ADDRESSES = Collection("confirmed_addresses")
 
 _FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 60_000
 # RFC 5321 §4.5.4.1 gives a relay 4 to 5 days. The shop's own relay has that patience for a
 # customer's; that the shop cannot reach its relay for a day is for its operator, and what the mail
 # would say is old by then and in the inbox all the same.
-_PATIENCE_MS = 24 * 3_600_000
+PATIENCE_MS = 24 * 3_600_000
 
 
 class Message(BaseModel):
@@ -32,6 +35,9 @@ class Message(BaseModel):
     :param due_ms: when its mail is to be sent (Unix milliseconds): 0 for at once, later after a
         failure; None when there is nothing (more) to send.
     :param is_being_sent: whether a process has taken the mail for itself.
+    :param is_held: whether the mail waits until the user has confirmed the address.
+    :param mail_text: what the mail says in the place of `text`, as long as it is to be sent: a link
+        that proves who gets the mail is shown nowhere else, and kept no longer.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,15 +53,39 @@ class Message(BaseModel):
     created_ms: int
     due_ms: int | None = None
     is_being_sent: bool = False
+    is_held: bool = False
+    mail_text: str = Field(default="", repr=False)
     attempts: int = 0
     mailed_ms: int | None = None
 
 
+class ConfirmedAddress(BaseModel):
+    """The address at which mail reaches a user, who has shown that. The id is the user's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    email: str
+    confirmed_ms: int
+
+
+class MailState(StrEnum):
+    """Whether a user's messages are mailed."""
+
+    OFF = "off"
+    WAITING = "waiting"
+    ON = "on"
+
+
 class Text(NamedTuple):
-    """What a message says."""
+    """What a message says.
+
+    :param mail: what its mail says, where that is something else.
+    """
 
     subject: str
     body: str
+    mail: str = ""
 
 
 _Facts = Mapping[str, str]
@@ -63,6 +93,9 @@ _Facts = Mapping[str, str]
 
 def compose(kind: str, name: str, facts: _Facts) -> Text:
     """The text of a message.
+
+    A mail of its own goes to an address that nobody has confirmed, perhaps to a stranger: nothing
+    in it is of the user's making, the name neither.
 
     :raises ShopError: INVALID for a kind that is not known or a fact that is missing or malformed.
     """
@@ -75,7 +108,30 @@ def compose(kind: str, name: str, facts: _Facts) -> Text:
         raise ShopError(Kind.INVALID, "missing-fact", f"A {kind} message needs {error}.") from error
     except ValueError as error:
         raise ShopError(Kind.INVALID, "malformed-fact", f"A fact is malformed: {error}.") from error
-    return Text(text.subject, f"Hello {name},\n\n{text.body}\n\nYour Meshmart team\n")
+    return Text(
+        text.subject,
+        _letter(f"Hello {isolated(name)},", text.body),
+        _letter("Hello,", text.mail) if text.mail else "",
+    )
+
+
+def may_be_mailed(message: Message, confirmed: ConfirmedAddress | None) -> bool:
+    """Whether a mail may go to its address: nobody gets any who has not confirmed that they want
+    them, except the one with the link for that.
+    """
+    if message.kind in _LINK_KINDS:
+        return True
+    return confirmed is not None and confirmed.email == message.email
+
+
+def held(message: Message) -> Message:
+    """Until the address is confirmed."""
+    return message.model_copy(update={"due_ms": None, "is_held": True, "is_being_sent": False})
+
+
+def released(message: Message) -> Message:
+    """The address is confirmed."""
+    return message.model_copy(update={"due_ms": 0, "is_held": False})
 
 
 def claimed(message: Message) -> Message:
@@ -88,12 +144,13 @@ def postponed(message: Message, now_ms: int, jitter: float) -> Message:
 
     :param jitter: 0 to 1, takes up to half of the pause away.
     """
-    is_given_up = now_ms - message.created_ms > _PATIENCE_MS
+    is_given_up = now_ms - message.created_ms > PATIENCE_MS
     pause_ms = min(LONGEST_PAUSE_MS, _FIRST_PAUSE_MS * 2 ** min(message.attempts, 20))
     return message.model_copy(
         update={
             "attempts": message.attempts + 1,
             "due_ms": None if is_given_up else now_ms + round(pause_ms * (1 - jitter / 2)),
+            "mail_text": "" if is_given_up else message.mail_text,
             "is_being_sent": False,
         }
     )
@@ -101,12 +158,19 @@ def postponed(message: Message, now_ms: int, jitter: float) -> Message:
 
 def mailed(message: Message, now_ms: int) -> Message:
     """After the mail server has taken it."""
-    return message.model_copy(update={"mailed_ms": now_ms, "due_ms": None, "is_being_sent": False})
+    return message.model_copy(update={"mailed_ms": now_ms, **_NOTHING_TO_SEND})
 
 
 def unmailable(message: Message) -> Message:
     """After the mail server has refused it for good."""
-    return message.model_copy(update={"due_ms": None, "is_being_sent": False})
+    return message.model_copy(update=_NOTHING_TO_SEND)
+
+
+_NOTHING_TO_SEND = {"due_ms": None, "is_being_sent": False, "mail_text": ""}
+
+
+def _letter(greeting: str, body: str) -> str:
+    return f"{greeting}\n\n{body}\n\nYour Meshmart team\n"
 
 
 def _order_confirmed(facts: _Facts) -> Text:
@@ -142,12 +206,59 @@ def _shipment_delivered(facts: _Facts) -> Text:
     )
 
 
+def _confirm_address(facts: _Facts) -> Text:
+    return Text(
+        "Please confirm your e-mail address",
+        "We have mailed you a link. Open it to confirm that the address is yours. Until then our "
+        "mails about your orders wait; what they say is here all the same.",
+        "somebody has opened an account at Meshmart with this e-mail address. If that was you, "
+        "please confirm that the address is yours:\n\n"
+        f"{_link(facts, '/confirm')}\n\n"
+        "The link is good for three days. If it was not you, do nothing: until the address is "
+        "confirmed, no other mails come from there.",
+    )
+
+
+def _set_password(facts: _Facts) -> Text:
+    return Text(
+        "Set a new password",
+        "Somebody has asked for a new password for this account, and we have mailed a link with "
+        "which it can be set. If that was not you, there is nothing to do.",
+        "somebody has asked for a new password for the account with this e-mail address at "
+        "Meshmart. If that was you, set it here:\n\n"
+        f"{_link(facts, '/password')}\n\n"
+        "The link is good for half an hour and works once. If it was not you, do nothing: nobody "
+        "gets in without this mail, and the password stays as it is.",
+    )
+
+
+def _password_changed(_: _Facts) -> Text:
+    return Text(
+        "Your password was changed",
+        "The password of your account was changed, and whoever was logged in must log in with the "
+        "new one. If that was not you, ask for a new password at once: "
+        "“Forgot your password?” is on the page where you log in.",
+    )
+
+
+_LINK_KINDS = frozenset({"confirm-address", "set-password"})
 _TEXTS: Mapping[str, Callable[[_Facts], Text]] = {
     "order-confirmed": _order_confirmed,
     "order-cancelled": _order_cancelled,
     "shipment-dispatched": _shipment_dispatched,
     "shipment-delivered": _shipment_delivered,
+    "confirm-address": _confirm_address,
+    "set-password": _set_password,
+    "password-changed": _password_changed,
 }
+
+
+def _link(facts: _Facts, path: str) -> str:
+    """The link of a mail. Behind the # the code stays in the browser, so no log or trace has it;
+    where no script takes it from there, the page asks for it.
+    """
+    code = facts["code"]
+    return f"{facts['shop_url']}{path}#{code}\n\nIf the page asks for a code, it is\n\n{code}"
 
 
 def _short(facts: _Facts) -> str:

@@ -28,3 +28,10 @@ class NotificationRpc(notification_pb2_grpc.NotificationServiceServicer):
         )
         self._mail_job.wake()
         return pb.NotifyResponse()
+
+    async def ConfirmAddress(
+        self, request: pb.ConfirmAddressRequest, context: Any
+    ) -> pb.ConfirmAddressResponse:
+        await self._messages.confirm_address(request.user_id, request.email)
+        self._mail_job.wake()
+        return pb.ConfirmAddressResponse()

@@ -15,7 +15,7 @@ from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.notification import model
 from services.notification.clients import Mailer
-from services.notification.model import Message
+from services.notification.model import ConfirmedAddress, MailState, Message
 from services.notification.store import MessageStore
 
 log = get_logger(__name__)
@@ -40,7 +40,7 @@ class Messages:
         self._store = store
         self._mailer = mailer
         self._mails = metrics.counter(
-            "mails", "Mails handed to the mail server, by outcome.", ("outcome",)
+            "mails", "Mails to the mail server, by outcome.", ("outcome",)
         )
 
     async def notify(
@@ -56,18 +56,20 @@ class Messages:
         """Puts a message into the user's inbox and queues its mail. A repeated event changes
         nothing.
         """
-        text = model.compose(kind, name, facts)
+        text = model.compose(kind, name, {**facts, "shop_url": self._mailer.shop_url})
+        is_mailed = self._mailer.is_configured
         message = Message(
             id=event_id,
             user_id=user_id,
-            name=name,
+            name="" if text.mail else name,
             email=email,
             kind=kind,
             order_id=facts.get("order_id", ""),
             subject=text.subject,
             text=text.body,
             created_ms=now_ms(),
-            due_ms=0 if self._mailer.is_configured else None,
+            due_ms=0 if is_mailed else None,
+            mail_text=text.mail if is_mailed else "",
         )
         if not await self._store.add(message):
             log.info("notification.repeated", event_id=event_id)
@@ -75,6 +77,25 @@ class Messages:
     async def inbox(self, user_id: str, limit: int, cursor: str | None) -> Page[Message]:
         """The user's messages, newest first."""
         return await self._store.of_user(user_id, limit, cursor)
+
+    async def mail_state(self, user_id: str) -> MailState:
+        """Whether messages to a user are mailed."""
+        if not self._mailer.is_configured:
+            return MailState.OFF
+        confirmed = await self._store.confirmed_address(user_id)
+        return MailState.WAITING if confirmed is None else MailState.ON
+
+    async def confirm_address(self, user_id: str, email: str) -> None:
+        """Mail to the address reaches the user: from now on it is sent, and what was held for less
+        than a day is sent, too. What is older is in the inbox.
+        """
+        now = now_ms()
+        # In this order: whoever holds a mail looks afterwards whether that is still right.
+        await self._store.confirm_address(
+            ConfirmedAddress(id=user_id, email=email, confirmed_ms=now)
+        )
+        for stored in await self._store.held(user_id, email, now - model.PATIENCE_MS):
+            await self._release(stored)
 
     async def send_mails(self) -> bool:
         """Sends mails that are due; whether there may be more. Safe in several processes at once:
@@ -103,9 +124,28 @@ class Messages:
 
     async def _take_and_send(self, stored: Stored[Message]) -> None:
         try:
-            await self._send(await self._store.save(stored, model.claimed(stored.value)))
+            if await self._may_be_mailed(stored.value):
+                await self._send(await self._store.save(stored, model.claimed(stored.value)))
+            else:
+                await self._hold(stored)
         except RevisionConflict:
             return  # another process has it
+
+    async def _may_be_mailed(self, message: Message) -> bool:
+        confirmed = await self._store.confirmed_address(message.user_id)
+        return model.may_be_mailed(message, confirmed)
+
+    async def _hold(self, stored: Stored[Message]) -> None:
+        self._mails.labels("held").inc()
+        kept = await self._store.save(stored, model.held(stored.value))
+        if await self._may_be_mailed(kept.value):
+            await self._release(kept)  # whoever has confirmed the address may not have seen it held
+
+    async def _release(self, stored: Stored[Message]) -> None:
+        try:
+            await self._store.save(stored, model.released(stored.value))
+        except RevisionConflict:
+            return  # somebody else has released it
 
     async def _send(self, stored: Stored[Message]) -> None:
         message = stored.value

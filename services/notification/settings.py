@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.utils import parseaddr
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -11,7 +12,7 @@ from services.common.settings import Settings
 
 
 class NotificationSettings(Settings):
-    """Where mail goes. Without `SMTP_HOST` there is only the inbox."""
+    """Where mail goes. Without `SMTP_HOST` and `MAIL_FOLDER` there is only the inbox."""
 
     smtp_host: str | None = None
     smtp_port: int = Field(default=587, ge=1, le=65535)
@@ -24,6 +25,16 @@ class NotificationSettings(Settings):
     smtp_password: SecretStr | None = None
     smtp_sender: str = Field(default="Meshmart <shop@meshmart.example>", max_length=200)
     smtp_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
+
+    mail_folder: Path | None = Field(
+        default=None,
+        description="Without SMTP_HOST: mails become files in this folder, for trying the shop.",
+    )
+    shop_url: str = Field(
+        default="http://127.0.0.1:8080",
+        pattern=r"^https?://[^\s/#?]+$",
+        description="Where people find the shop: the links in mails begin with it.",
+    )
 
     @field_validator("smtp_sender")
     @classmethod

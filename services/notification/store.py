@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from services.common.documents import AlreadyExists, Documents, Page, Stored
-from services.notification.model import Message
+from services.common.documents import AlreadyExists, Documents, Page, RevisionConflict, Stored
+from services.notification.model import ConfirmedAddress, Message
+
+_PAGE = 100
 
 
 class MessageStore:
-    """The messages to all customers."""
+    """The messages to all customers, and the addresses that these have confirmed."""
 
-    def __init__(self, messages: Documents[Message]) -> None:
+    def __init__(
+        self, messages: Documents[Message], addresses: Documents[ConfirmedAddress]
+    ) -> None:
         self._messages = messages
+        self._addresses = addresses
 
     async def add(self, message: Message) -> bool:
         """Stores a message; False when its event was there already."""
@@ -25,6 +30,43 @@ class MessageStore:
         return await self._messages.find(
             "by_user", equal=(user_id,), descending=True, limit=limit, cursor=cursor
         )
+
+    async def held(self, user_id: str, email: str, since_ms: int) -> list[Stored[Message]]:
+        """A user's messages from then on whose mails wait until that address is confirmed."""
+        found: list[Stored[Message]] = []
+        cursor: str | None = None
+        while True:
+            page = await self._messages.find(
+                "by_user", equal=(user_id,), at_least=since_ms, limit=_PAGE, cursor=cursor
+            )
+            found += [
+                stored
+                for stored in page.items
+                if stored.value.is_held and stored.value.email == email
+            ]
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+
+    async def confirmed_address(self, user_id: str) -> ConfirmedAddress | None:
+        """The address that a user has confirmed."""
+        stored = await self._addresses.get(user_id)
+        return stored.value if stored else None
+
+    async def confirm_address(self, address: ConfirmedAddress) -> None:
+        """Stores a confirmed address in the place of the user's earlier one."""
+        while True:
+            stored = await self._addresses.get(address.id)
+            if stored is not None and stored.value.email == address.email:
+                return
+            try:
+                if stored is None:
+                    await self._addresses.insert(address)
+                else:
+                    await self._addresses.replace(stored, address)
+            except (AlreadyExists, RevisionConflict):
+                continue  # somebody else was faster; seldom, and the request's deadline bounds it
+            return
 
     async def unsent(self, now_ms: int, longest_pause_ms: int, limit: int) -> list[Stored[Message]]:
         """Messages whose mail is due, longest overdue first. One that is due after more than the

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from services.pb import shared_pb2 as services_dot_pb_dot_shared__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eservices/pb/notification.proto\x12\x18meshmart.notification.v1\x1a\x18services/pb/shared.proto\"\xce\x01\n\rNotifyRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12,\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x1b.meshmart.shared.v1.Contact\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x41\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32\x32.meshmart.notification.v1.NotifyRequest.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x10\n\x0eNotifyResponse2r\n\x13NotificationService\x12[\n\x06Notify\x12\'.meshmart.notification.v1.NotifyRequest\x1a(.meshmart.notification.v1.NotifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eservices/pb/notification.proto\x12\x18meshmart.notification.v1\x1a\x18services/pb/shared.proto\"\xce\x01\n\rNotifyRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12,\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x1b.meshmart.shared.v1.Contact\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x41\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32\x32.meshmart.notification.v1.NotifyRequest.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x10\n\x0eNotifyResponse\"7\n\x15\x43onfirmAddressRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"\x18\n\x16\x43onfirmAddressResponse2\xe7\x01\n\x13NotificationService\x12[\n\x06Notify\x12\'.meshmart.notification.v1.NotifyRequest\x1a(.meshmart.notification.v1.NotifyResponse\x12s\n\x0e\x43onfirmAddress\x12/.meshmart.notification.v1.ConfirmAddressRequest\x1a\x30.meshmart.notification.v1.ConfirmAddressResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFYREQUEST_FACTSENTRY']._serialized_end=293
   _globals['_NOTIFYRESPONSE']._serialized_start=295
   _globals['_NOTIFYRESPONSE']._serialized_end=311
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=313
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=427
+  _globals['_CONFIRMADDRESSREQUEST']._serialized_start=313
+  _globals['_CONFIRMADDRESSREQUEST']._serialized_end=368
+  _globals['_CONFIRMADDRESSRESPONSE']._serialized_start=370
+  _globals['_CONFIRMADDRESSRESPONSE']._serialized_end=394
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=397
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=628
 # @@protoc_insertion_point(module_scope)

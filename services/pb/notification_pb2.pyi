@@ -49,12 +49,14 @@ class NotifyRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     kind: _builtins.str
-    """"order-confirmed", "order-cancelled", "shipment-dispatched", "shipment-delivered" """
+    """"order-confirmed", "order-cancelled", "shipment-dispatched", "shipment-delivered", "confirm-address", "set-password",
+    "password-changed"
+    """
     @_builtins.property
     def contact(self) -> _shared_pb2.Contact: ...
     @_builtins.property
     def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """what the message's text needs: order_id, total, reason, tracking_number"""
+        """what the message's text needs: order_id, total, reason, tracking_number, code"""
 
     def __init__(
         self,
@@ -86,3 +88,40 @@ class NotifyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NotifyResponse: _TypeAlias = NotifyResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmAddressRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    email: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmAddressRequest: _TypeAlias = ConfirmAddressRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmAddressResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmAddressResponse: _TypeAlias = ConfirmAddressResponse  # noqa: Y015

@@ -39,6 +39,11 @@ class NotificationServiceStub:
                 request_serializer=services_dot_pb_dot_notification__pb2.NotifyRequest.SerializeToString,
                 response_deserializer=services_dot_pb_dot_notification__pb2.NotifyResponse.FromString,
                 _registered_method=True)
+        self.ConfirmAddress = channel.unary_unary(
+                '/meshmart.notification.v1.NotificationService/ConfirmAddress',
+                request_serializer=services_dot_pb_dot_notification__pb2.ConfirmAddressRequest.SerializeToString,
+                response_deserializer=services_dot_pb_dot_notification__pb2.ConfirmAddressResponse.FromString,
+                _registered_method=True)
 
 
 class NotificationServiceServicer:
@@ -47,6 +52,15 @@ class NotificationServiceServicer:
     def Notify(self, request, context):
         """Puts a message into the user's inbox and, where SMTP is configured, into the mail.
         Keyed by event_id: a repeated event is accepted and changes nothing.
+        Only "confirm-address" and "set-password" are mailed to an address before ConfirmAddress has named it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmAddress(self, request, context):
+        """The user has shown that mail to the address reaches them: mails that were held for it are sent. Repeating it changes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -59,6 +73,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.Notify,
                     request_deserializer=services_dot_pb_dot_notification__pb2.NotifyRequest.FromString,
                     response_serializer=services_dot_pb_dot_notification__pb2.NotifyResponse.SerializeToString,
+            ),
+            'ConfirmAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmAddress,
+                    request_deserializer=services_dot_pb_dot_notification__pb2.ConfirmAddressRequest.FromString,
+                    response_serializer=services_dot_pb_dot_notification__pb2.ConfirmAddressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +107,33 @@ class NotificationService:
             '/meshmart.notification.v1.NotificationService/Notify',
             services_dot_pb_dot_notification__pb2.NotifyRequest.SerializeToString,
             services_dot_pb_dot_notification__pb2.NotifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshmart.notification.v1.NotificationService/ConfirmAddress',
+            services_dot_pb_dot_notification__pb2.ConfirmAddressRequest.SerializeToString,
+            services_dot_pb_dot_notification__pb2.ConfirmAddressResponse.FromString,
             options,
             channel_credentials,
             insecure,

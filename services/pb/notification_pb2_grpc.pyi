@@ -17,6 +17,11 @@ class NotificationServiceStub:
     Notify: _aio.UnaryUnaryMultiCallable[_notification_pb2.NotifyRequest, _notification_pb2.NotifyResponse]
     """Puts a message into the user's inbox and, where SMTP is configured, into the mail.
     Keyed by event_id: a repeated event is accepted and changes nothing.
+    Only "confirm-address" and "set-password" are mailed to an address before ConfirmAddress has named it.
+    """
+    ConfirmAddress: _aio.UnaryUnaryMultiCallable[_notification_pb2.ConfirmAddressRequest, _notification_pb2.ConfirmAddressResponse]
+    """The user has shown that mail to the address reaches them: mails that were held for it are sent. Repeating it changes
+    nothing.
     """
 
 class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -28,6 +33,17 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_notification_pb2.NotifyResponse]:
         """Puts a message into the user's inbox and, where SMTP is configured, into the mail.
         Keyed by event_id: a repeated event is accepted and changes nothing.
+        Only "confirm-address" and "set-password" are mailed to an address before ConfirmAddress has named it.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmAddress(
+        self,
+        request: _notification_pb2.ConfirmAddressRequest,
+        context: _aio.ServicerContext[_notification_pb2.ConfirmAddressRequest, _abc.Awaitable[_notification_pb2.ConfirmAddressResponse]],
+    ) -> _abc.Awaitable[_notification_pb2.ConfirmAddressResponse]:
+        """The user has shown that mail to the address reaches them: mails that were held for it are sent. Repeating it changes
+        nothing.
         """
 
 def add_NotificationServiceServicer_to_server(servicer: NotificationServiceServicer, server: _aio.Server) -> None: ...

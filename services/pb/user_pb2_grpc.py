@@ -49,6 +49,11 @@ class UserServiceStub:
                 request_serializer=services_dot_pb_dot_user__pb2.ReplacePasswordHashRequest.SerializeToString,
                 response_deserializer=services_dot_pb_dot_user__pb2.ReplacePasswordHashResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/meshmart.user.v1.UserService/ChangePassword',
+                request_serializer=services_dot_pb_dot_user__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=services_dot_pb_dot_user__pb2.User.FromString,
+                _registered_method=True)
         self.GetUser = channel.unary_unary(
                 '/meshmart.user.v1.UserService/GetUser',
                 request_serializer=services_dot_pb_dot_user__pb2.GetUserRequest.SerializeToString,
@@ -80,6 +85,13 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePassword(self, request, context):
+        """Stores the hash of another password, and counts it. ABORTED ("password-replaced") when the old hash no longer stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUser(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -103,6 +115,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.ReplacePasswordHash,
                     request_deserializer=services_dot_pb_dot_user__pb2.ReplacePasswordHashRequest.FromString,
                     response_serializer=services_dot_pb_dot_user__pb2.ReplacePasswordHashResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=services_dot_pb_dot_user__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=services_dot_pb_dot_user__pb2.User.SerializeToString,
             ),
             'GetUser': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUser,
@@ -191,6 +208,33 @@ class UserService:
             '/meshmart.user.v1.UserService/ReplacePasswordHash',
             services_dot_pb_dot_user__pb2.ReplacePasswordHashRequest.SerializeToString,
             services_dot_pb_dot_user__pb2.ReplacePasswordHashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshmart.user.v1.UserService/ChangePassword',
+            services_dot_pb_dot_user__pb2.ChangePasswordRequest.SerializeToString,
+            services_dot_pb_dot_user__pb2.User.FromString,
             options,
             channel_credentials,
             insecure,

@@ -20,6 +20,8 @@ class UserServiceStub:
     """The password hash for a log-in. NOT_FOUND for an unknown address."""
     ReplacePasswordHash: _aio.UnaryUnaryMultiCallable[_user_pb2.ReplacePasswordHashRequest, _user_pb2.ReplacePasswordHashResponse]
     """Stores a new hash, when the hashing parameters have moved on."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.User]
+    """Stores the hash of another password, and counts it. ABORTED ("password-replaced") when the old hash no longer stands."""
     GetUser: _aio.UnaryUnaryMultiCallable[_user_pb2.GetUserRequest, _user_pb2.User]
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -46,6 +48,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_user_pb2.ReplacePasswordHashRequest, _abc.Awaitable[_user_pb2.ReplacePasswordHashResponse]],
     ) -> _abc.Awaitable[_user_pb2.ReplacePasswordHashResponse]:
         """Stores a new hash, when the hashing parameters have moved on."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _user_pb2.ChangePasswordRequest,
+        context: _aio.ServicerContext[_user_pb2.ChangePasswordRequest, _abc.Awaitable[_user_pb2.User]],
+    ) -> _abc.Awaitable[_user_pb2.User]:
+        """Stores the hash of another password, and counts it. ABORTED ("password-replaced") when the old hash no longer stands."""
 
     @_abc_1.abstractmethod
     def GetUser(

@@ -40,7 +40,13 @@ class SavedAddress(AddressFields):
 
 
 class User(BaseModel):
-    """An account. `password_hash` is a PHC string; only `auth` ever gets to see it."""
+    """An account.
+
+    :param password_hash: a PHC string, or empty where there is no password yet; only `auth` ever
+        gets to see it.
+    :param password_version: how often the password was changed. A session of an earlier version has
+        ended.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +55,7 @@ class User(BaseModel):
     name: str
     password_hash: str = Field(repr=False)
     created_ms: int
+    password_version: int = 0
     groups: tuple[str, ...] = ()
     addresses: tuple[SavedAddress, ...] = ()
 
@@ -111,8 +118,24 @@ def without_address(user: User, address_id: str) -> User:
 
 
 def with_password_hash(user: User, old: str, new: str) -> User:
-    """The user with a new password hash, if the old one still stands; unchanged otherwise."""
+    """The user with a new hash of the same password, if the old one still stands; unchanged
+    otherwise.
+    """
     return user.model_copy(update={"password_hash": new}) if user.password_hash == old else user
+
+
+def with_password(user: User, old_hash: str, new_hash: str) -> User:
+    """The user with another password.
+
+    :raises ShopError: CONFLICT, when the old hash no longer stands.
+    """
+    if user.password_hash != old_hash:
+        raise ShopError(
+            Kind.CONFLICT, "password-replaced", "The password was changed in the meantime."
+        )
+    return user.model_copy(
+        update={"password_hash": new_hash, "password_version": user.password_version + 1}
+    )
 
 
 def _random_id(prefix: str) -> str:

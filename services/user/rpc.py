@@ -40,9 +40,21 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
         )
         return pb.ReplacePasswordHashResponse()
 
+    async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Call) -> pb.User:
+        user = await self._users.change_password(
+            request.user_id, request.old_password_hash, request.new_password_hash
+        )
+        return _message(user)
+
     async def GetUser(self, request: pb.GetUserRequest, context: Call) -> pb.User:
         return _message(await self._users.get(request.user_id))
 
 
 def _message(user: User) -> pb.User:
-    return pb.User(user_id=user.id, email=user.email, name=user.name, groups=user.groups)
+    return pb.User(
+        user_id=user.id,
+        email=user.email,
+        name=user.name,
+        groups=user.groups,
+        password_version=user.password_version,
+    )

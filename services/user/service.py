@@ -63,6 +63,15 @@ class Users:
         """
         await self._store.update(user_id, partial(model.with_password_hash, old=old, new=new))
 
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> User:
+        """Stores the hash of another password. Sessions of the old one have ended with that.
+
+        :raises UnknownUser: there is no such account.
+        :raises ShopError: CONFLICT, when somebody else has changed it already.
+        """
+        change = partial(model.with_password, old_hash=old_hash, new_hash=new_hash)
+        return await self._store.update(user_id, change)
+
 
 class OwnAccount:
     """Each user's own account: every method takes the user whose account it may touch.

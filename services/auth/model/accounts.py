@@ -12,10 +12,11 @@ class Account(NamedTuple):
     email: str
     name: str
     groups: tuple[str, ...]
+    password_version: int = 0
 
 
 class Credentials(NamedTuple):
-    """An account and the hash of its password, a PHC string."""
+    """An account and the hash of its password, a PHC string; empty where there is none yet."""
 
     account: Account
     password_hash: str

@@ -54,10 +54,13 @@ class Session(BaseModel, frozen=True):
     The next token is the HMAC of the present one with a salt that stays here: so it can be given
     once more to whoever shows its predecessor, though neither token is stored, and neither can be
     had from the other or from the salt.
+
+    :param password_version: the account's when the session began: with its password it ends.
     """
 
     id: str
     user_id: str
+    password_version: int = 0
     token_hash: str
     previous_hash: str = ""
     salt: str = ""
@@ -74,13 +77,16 @@ class TokenUse(StrEnum):
     EXPIRED = "expired"
 
 
-def new_session(user_id: str, now_ms: int, lifetime_ms: int) -> tuple[Session, RefreshToken]:
+def new_session(
+    user_id: str, password_version: int, now_ms: int, lifetime_ms: int
+) -> tuple[Session, RefreshToken]:
     """A session and its first token."""
     session_id = "ses_" + base64.b32encode(secrets.token_bytes(15)).decode().lower()
     token = RefreshToken(session_id, secrets.token_urlsafe(_SECRET_BYTES))
     session = Session(
         id=session_id,
         user_id=user_id,
+        password_version=password_version,
         token_hash=token.digest,
         renewed_ms=now_ms,
         expires_ms=now_ms + lifetime_ms,

@@ -7,21 +7,37 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from services.auth.clients import Users
+from services.auth.clients import Notifications, Users
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
+from services.auth.links import Limits, Links
 from services.auth.model.accounts import Account, Credentials
 from services.auth.model.attempts import ATTEMPTS, FAILURES, LoginAttempts, LoginFailures
 from services.auth.model.devices import DEVICE_KEYS, DeviceKey
 from services.auth.model.keys import KEYS, KeyPolicy, SigningKey
+from services.auth.model.links import (
+    LINKS,
+    MAIL_COUNTS,
+    MAIL_REQUESTS,
+    Link,
+    Mail,
+    MailCount,
+    MailRequest,
+)
 from services.auth.model.sessions import SESSIONS, Session
 from services.auth.passwords import Passwords
 from services.auth.service import Auth
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
-from services.auth.store import AttemptStore, DeviceKeyStore, KeyStore, SessionStore
+from services.auth.store import (
+    AttemptStore,
+    DeviceKeyStore,
+    KeyStore,
+    LinkStore,
+    SessionStore,
+)
 from services.auth.throttle import LoginThrottle
 from services.common.documents import Documents, open_store
 from services.common.errors import Kind, ShopError
@@ -77,6 +93,15 @@ class MemoryUsers(Users):
             if account.user_id == user_id and password_hash == old:
                 self.accounts[email] = Credentials(account, new)
 
+    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> Account:
+        self._answer()
+        for email, (account, password_hash) in self.accounts.items():
+            if account.user_id == user_id and password_hash == old_hash:
+                changed = account._replace(password_version=account.password_version + 1)
+                self.accounts[email] = Credentials(changed, new_hash)
+                return changed
+        raise ShopError(Kind.CONFLICT, "password-replaced", "It was changed.")
+
     async def get(self, user_id: str) -> Account | None:
         self._answer()
         for account, _ in self.accounts.values():
@@ -94,6 +119,39 @@ class MemoryUsers(Users):
             raise ShopError(Kind.UNAVAILABLE, "user-unavailable", "user cannot be reached.")
 
 
+class SentMail(NamedTuple):
+    """A mail as the notification service is asked for it."""
+
+    mail: Mail
+    email: str
+    code: str
+
+
+class MemoryNotifications(Notifications):
+    """The notification service as far as auth asks it, in memory."""
+
+    def __init__(self) -> None:
+        self.by_event: dict[str, SentMail] = {}
+        self.confirmed: dict[str, str] = {}
+        self.error: ShopError | None = None
+
+    async def mail(self, event_id: str, mail: Mail, account: Account, code: str) -> None:
+        self._answer()
+        self.by_event.setdefault(event_id, SentMail(mail, account.email, code))
+
+    async def confirm_address(self, user_id: str, email: str) -> None:
+        self._answer()
+        self.confirmed[user_id] = email
+
+    def mails(self, mail: Mail) -> list[SentMail]:
+        """The mails of a kind, oldest first."""
+        return [sent for sent in self.by_event.values() if sent.mail is mail]
+
+    def _answer(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """One process of the auth service."""
@@ -103,6 +161,7 @@ class Process:
     sessions: Sessions
     throttle: LoginThrottle
     passwords: Passwords
+    links: Links
 
     def verifier(self) -> TokenVerifier:
         """Another service, which has not yet fetched this process' keys."""
@@ -120,6 +179,7 @@ class World:
     data: Path
     clock: Clock = field(default_factory=Clock)
     users: MemoryUsers = field(default_factory=MemoryUsers)
+    notifications: MemoryNotifications = field(default_factory=MemoryNotifications)
 
     @asynccontextmanager
     async def process(
@@ -143,16 +203,29 @@ class World:
             )
             throttle = LoginThrottle(attempts, settings.login_failures_per_minute, self.clock)
             device_keys = DeviceKeyStore(await Documents.open(store, DEVICE_KEYS, DeviceKey))
+            links = Links(
+                LinkStore(
+                    await Documents.open(store, LINKS, Link),
+                    await Documents.open(store, MAIL_REQUESTS, MailRequest),
+                    await Documents.open(store, MAIL_COUNTS, MailCount),
+                ),
+                self.users,
+                self.notifications,
+                Limits(settings.network_link_mails_per_hour, settings.link_mails_per_minute),
+                self.clock,
+            )
             auth = Auth(
                 users=self.users,
+                notifications=self.notifications,
                 passwords=passwords,
                 throttle=throttle,
                 devices=Devices(device_keys, self.clock),
                 keyring=keyring,
                 sessions=sessions,
+                links=links,
                 metrics=Metrics(),
             )
-            yield Process(auth, keyring, sessions, throttle, passwords)
+            yield Process(auth, keyring, sessions, throttle, passwords, links)
         finally:
             await passwords.close()
             await store.close()

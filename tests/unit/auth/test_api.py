@@ -252,7 +252,18 @@ async def test_every_route_documents_itself(http: Http) -> None:
         for path in document["paths"].values()
         for operation in path.values()
     }
-    assert set(operations) == {"register", "log_in", "refresh", "log_out", "public_keys"}
+    assert set(operations) == {
+        "register",
+        "log_in",
+        "refresh",
+        "log_out",
+        "change_password",
+        "mail_password_link",
+        "reset_password",
+        "mail_address_link",
+        "confirm_address",
+        "public_keys",
+    }
     assert all(operation["summary"] for operation in operations.values())
     assert "409" in operations["register"]["responses"]
     for action in ("log_in", "refresh"):

@@ -36,7 +36,7 @@ def key(generation: int, active_from_ms: int) -> SigningKey:
 
 async def test_a_token_says_who_the_user_is(process: Process) -> None:
     caller = await process.verifier().verify(await process.keyring.access_token(ADA))
-    assert (caller.user_id, caller.email, caller.name, caller.groups) == ADA
+    assert (caller.user_id, caller.email, caller.name, caller.groups) == ADA[:4]
 
 
 async def test_published_keys_are_public(process: Process) -> None:

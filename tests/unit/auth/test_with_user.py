@@ -98,7 +98,10 @@ async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
                     wire_auth,
                     database_url=database_url,
                     http_port=port,
-                    grpc_addresses={"user": (f"127.0.0.1:{user_grpc_port}",)},
+                    grpc_addresses={
+                        "user": (f"127.0.0.1:{user_grpc_port}",),
+                        "notification": (f"127.0.0.1:{free_port()}",),
+                    },
                 )
             )
         session = await running.enter_async_context(aiohttp.ClientSession())
@@ -174,3 +177,16 @@ async def test_a_stronger_hash_is_stored_at_the_next_log_in(shop: Shop, tmp_path
         assert ",t=2," in (await users.by_email(EMAIL)).password_hash
     again = await shop.auth("login", email=EMAIL, password=PASSWORD, instance=1)
     assert again.status == 200
+
+
+async def test_a_changed_password_ends_the_other_sessions(shop: Shop) -> None:
+    registered = await shop.auth("register", email=EMAIL, password=PASSWORD, name="Ada")
+    changed = await shop.auth(
+        "password", instance=1, email=EMAIL, password=PASSWORD, new_password="another battery"
+    )
+    assert changed.status == 200
+    old, new = registered.body["refresh_token"], changed.body["refresh_token"]
+    assert (await shop.auth("refresh", refresh_token=old)).status == 401
+    assert (await shop.auth("refresh", refresh_token=new)).status == 200
+    assert (await shop.auth("login", email=EMAIL, password=PASSWORD)).status == 401
+    assert (await shop.auth("login", email=EMAIL, password="another battery")).status == 200

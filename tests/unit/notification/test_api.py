@@ -17,6 +17,7 @@ from services.common.topology import load_topology
 from services.notification.main import wire
 from services.pb import notification_pb2 as pb
 from services.pb import shared_pb2
+from tests.harness.waiting import eventually
 from tests.unit.asgi import Answer, ask
 from tests.unit.common.kit import call_tools, process_settings, until
 from tests.unit.notification.mail_server import MailServer, mail_server
@@ -25,10 +26,17 @@ from tests.unit.tokens import headers_of, verifier
 
 
 class Client:
-    """Those who call the service: `order` with its events, and customers with their tokens."""
+    """Those who call the service: `order` with its events, `auth` with confirmed addresses, and
+    customers with their tokens.
+    """
 
-    def __init__(self, host: Host, edge: GrpcEdge) -> None:
+    def __init__(self, host: Host, edge: GrpcEdge, of_auth: GrpcEdge) -> None:
         self._app = host.app()
+        self._confirm = of_auth.rpc(
+            "meshmart.notification.v1.NotificationService/ConfirmAddress",
+            pb.ConfirmAddressRequest,
+            pb.ConfirmAddressResponse,
+        )
         self._notify = edge.rpc(
             "meshmart.notification.v1.NotificationService/Notify",
             pb.NotifyRequest,
@@ -48,6 +56,12 @@ class Client:
         request = pb.NotifyRequest(event_id=event_id, contact=contact, kind=kind, facts=facts)
         with context.background(5.0):
             await self._notify(request)
+
+    async def confirm(self, user_id: str = "usr_ada") -> None:
+        """Tells that the customer has confirmed the address, as `auth` does."""
+        request = pb.ConfirmAddressRequest(user_id=user_id, email="ada@example.com")
+        with context.background(5.0):
+            await self._confirm(request)
 
     async def inbox(self, query: str = "", user_id: str | None = "usr_ada") -> Answer:
         """What the API answers to a customer, or to nobody."""
@@ -77,7 +91,11 @@ async def client(tmp_path: Path) -> AsyncGenerator[Client]:
         host.running(),
         open_channel([f"127.0.0.1:{process.grpc_port}"]) as channel,
     ):
-        yield Client(host, GrpcEdge(topology.edge("order", "notification"), channel, call_tools()))
+        order, auth = (
+            GrpcEdge(topology.edge(caller, "notification"), channel, call_tools())
+            for caller in ("order", "auth")
+        )
+        yield Client(host, order, auth)
 
 
 def ids(answer: Answer) -> list[str]:
@@ -96,11 +114,30 @@ async def test_an_event_becomes_a_message_in_the_inbox(client: Client) -> None:
         "kind": "order-confirmed",
         "order_id": FACTS["order_id"],
         "subject": "Your order RGGZDF is confirmed",
+        "is_held": False,
     }
+    assert answer.json()["mail"] == "off"
+
+
+async def test_the_inbox_says_what_waits_for_the_confirmation(
+    server: MailServer, client: Client
+) -> None:
+    async def is_held() -> bool:
+        (message,) = (await client.inbox()).json()["items"]
+        return bool(message["is_held"])
+
+    await client.notify()
+    await eventually(is_held, "the mail is held")
+    assert (await client.inbox()).json()["mail"] == "waiting"
+    await client.confirm()
+    await until(lambda: len(server.mails) == 1, seconds=1.0)
+    assert not await is_held()
+    assert (await client.inbox()).json()["mail"] == "on"
 
 
 async def test_an_event_is_mailed_at_once(server: MailServer, client: Client) -> None:
     """The job sweeps every two seconds, and has just done so: it is woken."""
+    await client.confirm()
     await client.notify()
     await until(lambda: len(server.mails) == 1, seconds=1.0)
     assert server.mails[0]["Subject"] == "Your order RGGZDF is confirmed"
@@ -109,6 +146,7 @@ async def test_an_event_is_mailed_at_once(server: MailServer, client: Client) ->
 async def test_an_event_told_many_times_at_once_is_one_message_and_one_mail(
     server: MailServer, client: Client
 ) -> None:
+    await client.confirm()
     await asyncio.gather(*(client.notify() for _ in range(20)))
     await client.notify("ord_2:confirmed")
     await until(lambda: len(server.mails) == 2)

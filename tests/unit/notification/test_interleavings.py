@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from services.common.documents import Documents
 from services.common.metrics import Metrics
 from services.notification.clients import Mailer
-from services.notification.model import MESSAGES, Message
+from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -45,16 +46,21 @@ class FakeMailer(Mailer):
 class World:
     """One event; every process is as good as another."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_confirmed: bool = True) -> None:
         self.documents = SteppedStore()
         self.mailer = FakeMailer()
         self.now_seconds = 0.0
         self.messages = Messages(
-            MessageStore(Documents(self.documents, MESSAGES, Message)),
+            MessageStore(
+                Documents(self.documents, MESSAGES, Message),
+                Documents(self.documents, ADDRESSES, ConfirmedAddress),
+            ),
             self.mailer,
             Metrics(),
             clock=lambda: self.now_seconds,
         )
+        if is_confirmed:
+            run(confirm(self))
 
     @property
     def message(self) -> Message:
@@ -86,6 +92,11 @@ async def mail(world: World) -> None:
     await world.messages.send_mails()
 
 
+async def confirm(world: World) -> None:
+    """The customer confirms the address."""
+    await world.messages.confirm_address("usr_ada", "ada@example.com")
+
+
 async def tell_and_mail(world: World) -> None:
     """Tells of the event and sends what is due."""
     await tell(world)
@@ -110,6 +121,21 @@ def test_two_processes_send_one_mail(before: tuple[Job, ...], jobs: tuple[Job, J
         assert world.message.due_ms is None
 
     interleave_jobs(World, before, jobs, check)
+
+
+@pytest.mark.parametrize(
+    ("before", "job"),
+    [((), tell_and_mail), ((tell,), mail), ((tell_and_mail,), mail), ((), confirm)],
+    ids=["told", "due", "held", "confirmed"],
+)
+def test_no_mail_stays_held_after_the_confirmation(before: tuple[Job, ...], job: Job) -> None:
+    def check(world: World) -> None:
+        run(tell(world))
+        world.settle()
+        assert world.mailer.sent == ["ord_1:confirmed"]
+        assert not world.message.is_held
+
+    interleave_jobs(partial(World, is_confirmed=False), before, (job, confirm), check)
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -18,7 +18,13 @@ from services.common.errors import ConfigurationError
 from services.common.metrics import Metrics
 from services.common.settings import read_settings
 from services.notification.clients import Mailer
-from services.notification.model import LONGEST_PAUSE_MS, MESSAGES, Message
+from services.notification.model import (
+    ADDRESSES,
+    LONGEST_PAUSE_MS,
+    MESSAGES,
+    ConfirmedAddress,
+    Message,
+)
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -103,7 +109,14 @@ class World:
         """The messages, over a connection of its own."""
         database = SqliteStore(self._database, synchronous="NORMAL")
         self._resources.push_async_callback(database.close)
-        return MessageStore(await Documents.open(database, MESSAGES, Message))
+        store = MessageStore(
+            await Documents.open(database, MESSAGES, Message),
+            await Documents.open(database, ADDRESSES, ConfirmedAddress),
+        )
+        await store.confirm_address(
+            ConfirmedAddress(id="usr_ada", email="ada@example.com", confirmed_ms=1)
+        )
+        return store
 
     async def process(self, port: int, **changes: Any) -> Messages:
         """One more process, which mails through the server at that port."""

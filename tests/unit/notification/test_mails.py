@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from email import message_from_bytes
+from email.policy import default as default_policy
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from services.common.errors import ConfigurationError, Kind, ShopError
 from services.common.metrics import Metrics
 from services.common.settings import read_settings
 from services.notification.clients import Mailer
-from services.notification.model import MESSAGES, Message
+from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -28,6 +30,7 @@ from tests.unit.notification.mail_server import MailServer, mail_server
 from tests.unit.notification.test_model import FACTS, a_message
 
 EVENT = "ord_1:confirmed"
+ADAS = ConfirmedAddress(id="usr_ada", email="ada@example.com", confirmed_ms=1)
 
 
 @pytest.fixture
@@ -40,7 +43,12 @@ async def server() -> AsyncGenerator[MailServer]:
 async def store(tmp_path: Path) -> AsyncGenerator[MessageStore]:
     database = SqliteStore(tmp_path / "notification.db")
     try:
-        yield MessageStore(await Documents.open(database, MESSAGES, Message))
+        store = MessageStore(
+            await Documents.open(database, MESSAGES, Message),
+            await Documents.open(database, ADDRESSES, ConfirmedAddress),
+        )
+        await store.confirm_address(ADAS)
+        yield store
     finally:
         await database.close()
 
@@ -151,6 +159,15 @@ class TestMail:
         assert [address.display_name for address in mail["To"].addresses] == ["Zoë Žižek 李"]
         assert mail.get_content().startswith("Hello Zoë Žižek 李,")
 
+    async def test_is_not_reordered_by_a_name(self, messages: Messages, server: MailServer) -> None:
+        """A name from right to left moves nothing around it, nor does one with what is refused now:
+        an override (U+202E) and an end of the isolate (U+2069).
+        """
+        await notify(messages, name="\u2069\u05d0\u05d3\u05d4\u202e")
+        await messages.send_mails()
+        (mail,) = server.mails
+        assert mail.get_content().startswith("Hello \u2068\u05d0\u05d3\u05d4\u2069,")
+
     @pytest.mark.parametrize("answer", ["451 Try again later", "421 Going down"])
     async def test_is_sent_again_after_a_passing_failure(
         self, messages: Messages, server: MailServer, metrics: Metrics, answer: str
@@ -250,6 +267,120 @@ class TestMail:
         assert (message.due_ms, message.attempts) == (None, 0)
 
 
+class TestUnconfirmedAddress:
+    """Somebody may have given a stranger's."""
+
+    async def test_gets_no_mail_until_it_is_confirmed(
+        self, messages: Messages, server: MailServer, metrics: Metrics
+    ) -> None:
+        await notify(messages, user_id="usr_eve")
+        await messages.send_mails()
+        (held,) = await inbox(messages, "usr_eve")
+        assert (held.is_held, held.due_ms, server.mails) == (True, None, [])
+        assert outcomes(metrics) == {'meshmart_mails_total{outcome="held"} 1.0'}
+        await messages.confirm_address("usr_eve", "ada@example.com")
+        await messages.send_mails()
+        assert [mail["Message-ID"] for mail in server.mails] == [
+            "<ord_1.confirmed@meshmart.example>"
+        ]
+        (sent,) = await inbox(messages, "usr_eve")
+        assert (sent.is_held, sent.mailed_ms is None) == (False, False)
+
+    async def test_is_another_than_the_confirmed_one(
+        self, messages: Messages, server: MailServer
+    ) -> None:
+        await notify(messages, email="bob@example.com")
+        await messages.send_mails()
+        await messages.confirm_address("usr_ada", "ada@example.com")
+        await messages.send_mails()
+        assert server.mails == []
+
+    async def test_gets_what_was_held_for_less_than_a_day(
+        self, messages: Messages, store: MessageStore, server: MailServer
+    ) -> None:
+        for number in range(2):
+            await notify(messages, f"event:{number}", user_id="usr_eve")
+        await messages.send_mails()
+        old, _ = (await store.of_user("usr_eve", 2, None)).items
+        a_day_ago = {"created_ms": now_ms() - 24 * 3_600_000 - 1}
+        await store.save(old, old.value.model_copy(update=a_day_ago))
+        await messages.confirm_address("usr_eve", "ada@example.com")
+        await messages.send_mails()
+        assert len(server.mails) == 1
+
+    @pytest.mark.parametrize("kind", ["confirm-address", "set-password"])
+    async def test_gets_a_link_and_nothing_that_its_user_wrote(
+        self, messages: Messages, server: MailServer, kind: str
+    ) -> None:
+        await notify(
+            messages, user_id="usr_eve", name="Call 555 0100", kind=kind, facts={"code": "abc-123"}
+        )
+        await messages.send_mails()
+        (mail,) = server.mails
+        assert mail["To"] == "ada@example.com"
+        assert "555" not in mail.as_string()
+        words = mail.get_content().split()
+        assert any(word.endswith("#abc-123") for word in words)
+        assert "abc-123" in words, "for whoever has no script"
+
+    @pytest.mark.parametrize("kind", ["confirm-address", "set-password"])
+    async def test_is_proven_by_the_mail_alone(
+        self, messages: Messages, server: MailServer, kind: str
+    ) -> None:
+        """The inbox in the shop shows no code, and no message keeps one that was sent."""
+        await notify(messages, user_id="usr_eve", kind=kind, facts={"code": "abc-123"})
+        (waiting,) = await inbox(messages, "usr_eve")
+        assert "abc-123" in waiting.mail_text
+        assert "abc-123" not in waiting.text + repr(waiting)
+        await messages.send_mails()
+        (message,) = await inbox(messages, "usr_eve")
+        assert "abc-123" not in message.model_dump_json()
+
+    @pytest.mark.parametrize("answer", ["550 No such user here", "451 Try again later"])
+    async def test_keeps_no_code_of_a_mail_that_cannot_be_sent(
+        self, messages: Messages, store: MessageStore, server: MailServer, answer: str
+    ) -> None:
+        server.answers.append(answer)
+        await notify(messages, kind="set-password", facts={"code": "abc-123"})
+        (stored,) = (await store.of_user("usr_ada", 1, None)).items
+        day_old = {"created_ms": stored.value.created_ms - 25 * 3_600_000}
+        await store.save(stored, stored.value.model_copy(update=day_old))
+        await messages.send_mails()
+        (message,) = await inbox(messages)
+        assert (message.due_ms, message.mail_text) == (None, "")
+
+    async def test_keeps_no_code_where_there_is_no_server(self, store: MessageStore) -> None:
+        messages = Messages(store, mailer(None), Metrics())
+        await notify(messages, kind="set-password", facts={"code": "abc-123"})
+        (message,) = await inbox(messages)
+        assert "abc-123" not in message.model_dump_json()
+
+
+class TestFolder:
+    async def test_gets_the_mails_where_there_is_no_server(
+        self, store: MessageStore, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "mails"
+        messages = Messages(store, mailer(None, mail_folder=folder), Metrics())
+        await notify(messages)
+        await messages.send_mails()
+        (path,) = folder.iterdir()
+        assert path.name == "ord_1.confirmed.eml"
+        assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
+        mail = message_from_bytes(path.read_bytes(), policy=default_policy)
+        assert mail["To"] == "Ada Lovelace <ada@example.com>"
+
+    async def test_that_cannot_be_written_is_tried_again(
+        self, store: MessageStore, tmp_path: Path
+    ) -> None:
+        (tmp_path / "mails").write_text("a file in its place")
+        messages = Messages(store, mailer(None, mail_folder=tmp_path / "mails"), Metrics())
+        await notify(messages)
+        await messages.send_mails()
+        (waiting,) = await inbox(messages)
+        assert (waiting.attempts, waiting.mailed_ms) == (1, None)
+
+
 class TestInjection:
     @pytest.mark.parametrize(
         "name",
@@ -294,6 +425,7 @@ class TestInjection:
     async def test_of_recipients_by_an_address_is_not_possible(
         self, messages: Messages, server: MailServer, email: str
     ) -> None:
+        await messages.confirm_address("usr_ada", email)
         await notify(messages, email=email)
         await messages.send_mails()
         assert "eve@example.com" not in [one for all_ in server.recipients for one in all_]

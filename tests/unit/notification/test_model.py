@@ -16,6 +16,8 @@ FACTS: Mapping[str, str] = {
     "currency": "EUR",
     "reason": "Your card was declined.",
     "tracking_number": "MM0123456789NL",
+    "code": "a-code-of-a-link",
+    "shop_url": "http://127.0.0.1:8080",
 }
 NOW_MS = 1_700_000_000_000
 
@@ -73,6 +75,8 @@ def test_an_unknown_kind_is_refused() -> None:
         ("order-confirmed", "total_cents"),
         ("order-cancelled", "reason"),
         ("shipment-dispatched", "tracking_number"),
+        ("confirm-address", "code"),
+        ("set-password", "code"),
     ],
 )
 def test_a_missing_fact_is_refused(kind: str, fact: str) -> None:

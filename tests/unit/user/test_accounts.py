@@ -79,6 +79,20 @@ async def test_a_password_hash_is_replaced_only_where_the_old_one_stands(
     assert (await users.get(ada)).password_hash == "$argon2id$new"
 
 
+async def test_of_two_who_change_a_password_one_does(users: Users, ada: str) -> None:
+    changed = await users.change_password(ada, PASSWORD_HASH, "$argon2id$new")
+    assert (changed.password_hash, changed.password_version) == ("$argon2id$new", 1)
+    with pytest.raises(ShopError) as refused:
+        await users.change_password(ada, PASSWORD_HASH, "$argon2id$late")
+    assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "password-replaced")
+    assert await users.get(ada) == changed
+
+
+async def test_a_hash_of_the_same_password_does_not_count(users: Users, ada: str) -> None:
+    await users.replace_password_hash(ada, old=PASSWORD_HASH, new="$argon2id$new")
+    assert (await users.get(ada)).password_version == 0
+
+
 async def test_a_password_hash_is_not_shown_where_the_account_is_printed(
     users: Users, ada: str
 ) -> None:

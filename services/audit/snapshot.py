@@ -127,8 +127,9 @@ class Snapshot:
 
     @cached_property
     def message_ids(self) -> Mapping[str, Sequence[str]]:
-        """The ids of the messages by order."""
+        """The ids of the messages by order; those about an account are of none."""
         ids: defaultdict[str, list[str]] = defaultdict(list)
         for message_id, message in self.messages.items():
-            ids[message.order_id].append(message_id)
+            if message.order_id:
+                ids[message.order_id].append(message_id)
         return ids

@@ -60,6 +60,11 @@ class AuthClient:
         self._login = edge.route("POST", "/api/auth/login")
         self._refresh = edge.route("POST", "/api/auth/refresh")
         self._logout = edge.route("POST", "/api/auth/logout")
+        self._password = edge.route("POST", "/api/auth/password")
+        self._mail_password_link = edge.route("POST", "/api/auth/password/mail")
+        self._reset_password = edge.route("POST", "/api/auth/password/reset")
+        self._mail_address_link = edge.route("POST", "/api/auth/address/mail")
+        self._confirm_address = edge.route("POST", "/api/auth/address/confirm")
 
     async def register(self, email: str, password: str, name: str) -> Tokens:
         """Opens an account and logs in. CONFLICT for an address that has one."""
@@ -83,6 +88,27 @@ class AuthClient:
     async def log_out(self, refresh_token: str) -> None:
         """Ends a session."""
         await self._logout(json={"refresh_token": refresh_token})
+
+    async def change_password(self, email: str, password: str, new_password: str) -> Tokens:
+        """Changes the password; the new session is the only one. INVALID for a weak one."""
+        body = {"email": email, "password": password, "new_password": new_password}
+        return _read(Tokens, await self._password(json=body))
+
+    async def mail_password_link(self, email: str) -> None:
+        """Mails a link to set a password, if there is an account. THROTTLED after too many."""
+        await self._mail_password_link(json={"email": email})
+
+    async def reset_password(self, code: str, new_password: str) -> None:
+        """Sets the password with a mailed code. INVALID for a code that is over, or a weak one."""
+        await self._reset_password(json={"code": code, "new_password": new_password})
+
+    async def mail_address_link(self, email: str) -> None:
+        """Mails a link to confirm an address. THROTTLED after too many."""
+        await self._mail_address_link(json={"email": email})
+
+    async def confirm_address(self, code: str) -> None:
+        """Confirms an address with a mailed code. INVALID for a code that is over."""
+        await self._confirm_address(json={"code": code})
 
 
 class UserClient:

@@ -70,13 +70,17 @@ class Form:
         return value
 
     def new_password(self, name: str) -> str:
-        """A password for a new account; no rules but its length (NIST SP 800-63B §3.1.1.2)."""
+        """A password to set; no rules but its length (NIST SP 800-63B §3.1.1.2)."""
         value = self.raw(name)
         if len(value) < MIN_PASSWORD_LENGTH:
             self.errors[name] = f"Use at least {MIN_PASSWORD_LENGTH} characters."
         elif len(value) > MAX_PASSWORD_LENGTH:
             self.errors[name] = f"Use at most {MAX_PASSWORD_LENGTH} characters."
         return value
+
+    def code(self) -> str:
+        """The field `code`, from a mailed link."""
+        return self.text("code", "the code from the mail", 100)
 
     def quantity(self) -> int:
         """The field `quantity`, a whole number; 1 when the form has none.

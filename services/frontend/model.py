@@ -228,6 +228,7 @@ class Message(_Answer):
     text: str
     created_at: datetime
     order_id: str | None = None
+    is_held: bool = False
 
 
 class MessagePage(_Answer):
@@ -235,6 +236,7 @@ class MessagePage(_Answer):
 
     items: tuple[Message, ...]
     next_cursor: str | None = None
+    mail: str = "off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from services.common import context
+from services.common.fields import isolated
 from services.common.telemetry import trace_id
 from services.frontend.cookies import Cookie
 from services.frontend.model import COUNTRIES, MAX_QUANTITY, Product, money
@@ -74,6 +75,7 @@ class Renderer:
         filters: dict[str, Any] = {
             "money": money,
             "day": _day,
+            "isolated": isolated,
             "moment": _moment,
             "milliseconds": _milliseconds,
             "query": _query,

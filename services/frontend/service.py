@@ -158,10 +158,14 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """The customer's account."""
+    """The customer's account.
+
+    :param mail_waits: whether mails wait until the customer confirms the e-mail address.
+    """
 
     profile: Profile
     addresses: Sequence[SavedAddress] | None
+    mail_waits: bool
 
 
 class Storefront:
@@ -328,10 +332,12 @@ class Customers:
 
     async def account(self) -> AccountView:
         """The account with its address book."""
-        profile, addresses = await asyncio.gather(
-            self._users.profile(), unless_away(self._users.addresses())
+        profile, addresses, messages = await asyncio.gather(
+            self._users.profile(),
+            unless_away(self._users.addresses()),
+            unless_away(self._notifications.inbox(limit=1, cursor="")),
         )
-        return AccountView(profile, addresses)
+        return AccountView(profile, addresses, messages is not None and messages.mail == "waiting")
 
     async def rename(self, name: str) -> None:
         """Changes the customer's name."""

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from services.common.errors import Kind, ShopError
@@ -15,11 +13,6 @@ from services.common.identity import Caller, TokenVerifier
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.model import Tokens
-
-# Browsers send several requests at once with the tokens they have; each refresh token works only
-# once.
-_REMEMBER_SECONDS = 30.0
-_MAX_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +23,19 @@ class Session:
     token: str
 
 
+@dataclass(slots=True)
+class _Renewal:
+    """A renewal under way, for all requests that wait for it."""
+
+    task: asyncio.Task[Tokens]
+    is_revoked: bool = False
+
+
 class Sessions:
     """Finds out who a visitor is, and keeps them logged in.
+
+    Which tokens are good is for `auth` to say, every time: a session may be ended anywhere. Nothing
+    is remembered here but what is under way.
 
     :param verifier: verifies access tokens.
     :param auth: renews them.
@@ -40,7 +44,7 @@ class Sessions:
     def __init__(self, verifier: TokenVerifier, auth: AuthClient) -> None:
         self._verifier = verifier
         self._auth = auth
-        self._renewals: OrderedDict[str, tuple[float, asyncio.Task[Tokens]]] = OrderedDict()
+        self._renewals: dict[str, _Renewal] = {}
 
     async def find(self, jar: CookieJar) -> Session | None:
         """The visitor's session; None for a guest.
@@ -79,7 +83,7 @@ class Sessions:
         jar.drop(Cookie.ACCESS)
         jar.drop(Cookie.REFRESH)
         if refresh_token is not None:
-            self._forget_session(refresh_token)
+            self._revoke(refresh_token)
             await self._auth.log_out(refresh_token)
 
     async def _renewed(self, jar: CookieJar) -> Session | None:
@@ -96,45 +100,32 @@ class Sessions:
             return None
 
     async def _renewal(self, refresh_token: str) -> Tokens:
-        """One renewal per refresh token: whoever comes while it runs, or shortly after, gets the
-        same tokens.
+        """One renewal per refresh token at a time: whoever comes while it runs gets the same
+        tokens. Browsers send several requests at once with the tokens that they have; auth answers
+        those that come a moment later with the same successor.
         """
-        self._forget_old()
-        known = self._renewals.get(refresh_token)
-        if known is None:
-            known = (time.monotonic(), asyncio.create_task(self._auth.refresh(refresh_token)))
-            self._renewals[refresh_token] = known
-        try:
-            return await asyncio.shield(known[1])
-        except ShopError:
-            self._renewals.pop(refresh_token, None)
-            raise
-
-    def _forget_session(self, refresh_token: str) -> None:
-        """Forgets the renewals that led to a token: none of its session's is good any more."""
-        token: str | None = refresh_token
-        while token is not None:
-            self._renewals.pop(token, None)
-            token = next(
-                (
-                    earlier
-                    for earlier, (_, renewal) in self._renewals.items()
-                    if _successor(renewal) == token
-                ),
-                None,
+        renewal = self._renewals.get(refresh_token)
+        if renewal is None:
+            renewal = _Renewal(asyncio.create_task(self._auth.refresh(refresh_token)))
+            self._renewals[refresh_token] = renewal
+            renewal.task.add_done_callback(lambda _: self._renewals.pop(refresh_token))
+        tokens = await asyncio.shield(renewal.task)
+        if renewal.is_revoked:
+            raise ShopError(
+                Kind.UNAUTHENTICATED, "session-ended", "This session has just been ended."
             )
+        return tokens
 
-    def _forget_old(self) -> None:
-        outdated = time.monotonic() - _REMEMBER_SECONDS
-        while self._renewals:
-            began_at, _ = next(iter(self._renewals.values()))
-            if began_at >= outdated and len(self._renewals) < _MAX_REMEMBERED:
-                return
-            self._renewals.popitem(last=False)
+    def _revoke(self, refresh_token: str) -> None:
+        """Makes a session's renewals that are under way worth nothing, whichever of its tokens they
+        began with.
+        """
+        session = _session_of(refresh_token)
+        for token, renewal in self._renewals.items():
+            if _session_of(token) == session:
+                renewal.is_revoked = True
 
 
-def _successor(renewal: asyncio.Task[Tokens]) -> str | None:
-    """The refresh token that a renewal has brought, as far as it has."""
-    if not renewal.done() or renewal.cancelled() or renewal.exception() is not None:
-        return None
-    return renewal.result().refresh_token
+def _session_of(refresh_token: str) -> str:
+    """What all refresh tokens of a session begin with."""
+    return refresh_token.partition(".")[0]

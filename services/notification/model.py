@@ -211,11 +211,11 @@ def _confirm_address(facts: _Facts) -> Text:
         "Please confirm your e-mail address",
         "We have mailed you a link. Open it to confirm that the address is yours. Until then our "
         "mails about your orders wait; what they say is here all the same.",
-        "somebody has opened an account at Meshmart with this e-mail address. If that was you, "
+        "Somebody has opened an account at Meshmart with this e-mail address. If that was you, "
         "please confirm that the address is yours:\n\n"
         f"{_link(facts, '/confirm')}\n\n"
         "The link is good for three days. If it was not you, do nothing: until the address is "
-        "confirmed, no other mails come from there.",
+        "confirmed, we send no other mail to it.",
     )
 
 
@@ -224,7 +224,7 @@ def _set_password(facts: _Facts) -> Text:
         "Set a new password",
         "Somebody has asked for a new password for this account, and we have mailed a link with "
         "which it can be set. If that was not you, there is nothing to do.",
-        "somebody has asked for a new password for the account with this e-mail address at "
+        "Somebody has asked for a new password for the account with this e-mail address at "
         "Meshmart. If that was you, set it here:\n\n"
         f"{_link(facts, '/password')}\n\n"
         "The link is good for half an hour and works once. If it was not you, do nothing: nobody "

@@ -54,10 +54,13 @@ class Messages:
         facts: Mapping[str, str],
     ) -> None:
         """Puts a message into the user's inbox and queues its mail. A repeated event changes
-        nothing.
+        nothing, and so does one that is about a mail, where none are sent.
         """
         text = model.compose(kind, name, {**facts, "shop_url": self._mailer.shop_url})
         is_mailed = self._mailer.is_configured
+        if text.mail and not is_mailed:
+            log.warning("mail.not_configured", event_id=event_id, kind=kind)
+            return
         message = Message(
             id=event_id,
             user_id=user_id,
@@ -69,7 +72,7 @@ class Messages:
             text=text.body,
             created_ms=now_ms(),
             due_ms=0 if is_mailed else None,
-            mail_text=text.mail if is_mailed else "",
+            mail_text=text.mail,
         )
         if not await self._store.add(message):
             log.info("notification.repeated", event_id=event_id)

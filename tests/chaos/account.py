@@ -40,14 +40,20 @@ class Account:
     """A customer's account, opened at first use and kept through lost answers and lapsed tokens.
 
     :param frontends: base URLs; requests take turns.
+    :param codes: what the mailbox of each address holds of links; None where nobody reads mails.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, frontends: Sequence[str], chance: random.Random
+        self,
+        session: aiohttp.ClientSession,
+        frontends: Sequence[str],
+        chance: random.Random,
+        codes: Mapping[str, str] | None = None,
     ) -> None:
         self.user_id = ""
         self._session = session
         self._chance = chance
+        self._codes = codes
         self._frontends = itertools.cycle(chance.sample(frontends, len(frontends)))
         self._email = f"{uuid.uuid4().hex}@example.com"
         self._access_token = ""
@@ -55,12 +61,16 @@ class Account:
         self._signing_in = asyncio.Lock()
 
     async def open(self) -> None:
-        """Makes sure that there is an account.
+        """Makes sure that there is an account, and that it gets its mails.
 
         :raises AssertionError: the shop takes nobody for minutes.
         """
         if not self.user_id:
             await eventually(self._register, "somebody can register", _SIGN_IN_SECONDS)
+            if self._codes is not None:
+                # A process that dies after it has opened the account has asked for no link.
+                await eventually(self._ask_for_link, "a link is asked for", _SIGN_IN_SECONDS)
+                await eventually(self._confirm, "the address is confirmed", _SIGN_IN_SECONDS)
 
     async def send(
         self,
@@ -95,6 +105,21 @@ class Account:
         self._take(reply)
         self.user_id = claims_of(self._access_token)["sub"]
         return True
+
+    async def _ask_for_link(self) -> bool:
+        until = asyncio.get_running_loop().time() + _REQUEST_SECONDS
+        return (
+            await self._post("/api/auth/address/mail", {"email": self._email}, until)
+        ).status == 202
+
+    async def _confirm(self) -> bool:
+        assert self._codes is not None
+        code = self._codes.get(self._email)
+        if code is None:
+            return False
+        until = asyncio.get_running_loop().time() + _REQUEST_SECONDS
+        reply = await self._post("/api/auth/address/confirm", {"code": code}, until)
+        return reply.status in {204, 422}  # used already, when the answer to that was lost
 
     async def _renew(self, lapsed_token: str, until: float) -> None:
         """Gets new tokens, unless another request of this customer just did."""
@@ -137,6 +162,6 @@ class Account:
         retry_after = answer.headers.get("retry-after", "")
         return Reply(
             answer.status,
-            orjson.loads(text) if "json" in answer.content_type else {},
+            orjson.loads(text) if text and "json" in answer.content_type else {},
             float(retry_after) if retry_after.isdecimal() else 0.0,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 
 import aiohttp
@@ -29,6 +29,7 @@ class Crowd:
     :param frontends: base URLs of all processes of the frontend.
     :param journal: where everything goes that they are told; its seed decides what they do.
     :param on_begin: called with the number of each checkout when it begins.
+    :param codes: the codes of mailed links by address; None where nobody reads mails.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Crowd:
         checkouts: int,
         journal: Journal,
         on_begin: Callable[[int], None],
+        codes: Mapping[str, str] | None = None,
     ) -> None:
         self._frontends = frontends
         self._clients = clients
         self._checkouts = checkouts
         self._journal = journal
         self._on_begin = on_begin
+        self._codes = codes
 
     async def run(self) -> None:
         """Returns when all checkouts are over, for better or for worse."""
@@ -64,7 +67,7 @@ class Crowd:
         self, session: aiohttp.ClientSession, client: int, numbers: Iterator[int]
     ) -> None:
         chance = random.Random(f"{self._journal.seed}:client {client}")
-        account = Account(session, self._frontends, chance)
+        account = Account(session, self._frontends, chance, self._codes)
         await account.open()
         for number in numbers:
             checkout = Checkout.of(self._journal.seed, number)

@@ -1,4 +1,5 @@
-"""A mail server that remembers which mails it got, not what is in them.
+"""A mail server that remembers which mails it got about orders, and the codes of links, but nothing
+else that is in them.
 
 It speaks just enough SMTP (RFC 5321): aiosmtpd would take more than twice the processor time of all
 else that the crowd does.
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 _ORDER_ID = re.compile(rb"ord_[a-z2-7]{24}")
+_CODE = re.compile(rb"/confirm#([\w-]+)")
 _RECIPIENT = re.compile(rb"(?i)RCPT TO:<([^>]+)>")
 _END = b"\r\n.\r\n"
 # How the subject of each kind ends.
@@ -37,9 +39,13 @@ class Mail(NamedTuple):
 
 
 class MailSink:
-    """Listens on a free port of the loopback interface while it is entered."""
+    """Listens on a free port of the loopback interface while it is entered.
+
+    :ivar codes: of the last link by recipient, with which that one confirms the address.
+    """
 
     def __init__(self) -> None:
+        self.codes: dict[str, str] = {}
         self._counts: Counter[Mail] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -62,7 +68,7 @@ class MailSink:
         return {"SMTP_HOST": host, "SMTP_PORT": str(port), "SMTP_STARTTLS": "false"}
 
     def mails(self) -> frozenset[Mail]:
-        """All different mails."""
+        """All different mails about orders."""
         return frozenset(self._counts)
 
     @property
@@ -73,7 +79,11 @@ class MailSink:
     def _take(self, recipient: bytes, content: bytes) -> None:
         mail = message_from_bytes(content)
         text = mail.get_payload(decode=True)
-        order_id = _ORDER_ID.search(text) if isinstance(text, bytes) else None
+        assert isinstance(text, bytes), "the shop's mails have one part"
+        if code := _CODE.search(text):
+            self.codes[recipient.decode()] = code[1].decode()
+            return
+        order_id = _ORDER_ID.search(text)
         subject = str(mail["Subject"])
         kind = next((kind for ending, kind in _KINDS.items() if subject.endswith(ending)), subject)
         self._counts[

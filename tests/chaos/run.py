@@ -162,6 +162,7 @@ async def run(
             checkouts=options.checkouts,
             journal=journal,
             on_begin=on_begin,
+            codes=mails.codes,
         ).run()
         seconds = time.monotonic() - began
         await injector.heal()

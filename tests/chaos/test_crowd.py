@@ -232,6 +232,7 @@ async def test_a_shop_without_faults_has_no_violations(
                 checkouts=_CHECKOUTS,
                 journal=journal,
                 on_begin=numbers.append,
+                codes=sink.codes,
             ).run()
             async with open_books(shop) as books:
                 assert await books.rest(within_seconds=30) is None

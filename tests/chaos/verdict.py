@@ -215,6 +215,8 @@ def _mail_violations(snapshot: Snapshot, mails: Collection[Mail]) -> Iterator[Vi
     for mail in mails:
         unclaimed[mail.order_id, mail.kind].append(mail)
     for message in snapshot.messages.values():
+        if not message.order_id:
+            continue  # about the account; the sink keeps no such mails
         found = unclaimed.pop((message.order_id, message.kind), [])
         if [mail.recipient for mail in found] != [message.email]:
             yield Violation(

@@ -163,10 +163,10 @@ class Customer:
         return await self.send("POST", f"/api/orders/{order_id}/cancel")
 
     async def inbox(self) -> Sequence[Mapping[str, str]]:
-        """The customer's messages, oldest first."""
+        """The messages about the customer's orders, oldest first."""
         answer = await self.send("GET", "/api/notifications", query={"limit": 100})
         assert answer.status == 200, answer
-        return list(reversed(answer.body["items"]))
+        return [one for one in reversed(answer.body["items"]) if one["order_id"]]
 
 
 def order_body(items: Items, *, payment_method: str = "pm_card_visa") -> dict[str, Any]:

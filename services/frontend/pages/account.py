@@ -1,4 +1,4 @@
-"""Registering, logging in and out."""
+"""Registering, logging in and out, and what is done with links by mail."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.common.fields import isolated
 from services.common.provide import provided
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
@@ -87,7 +88,7 @@ async def register(
         form.errors[field] = _registration_refusal(error)
         return _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
     await _enter(visit, sessions, tokens)
-    visit.tell_next(f"Welcome to Meshmart, {name}.", "good")
+    visit.tell_next(f"Welcome to Meshmart, {isolated(name)}.", "good")
     return site.renderer.redirect(visit, local_path(form.raw("next")))
 
 
@@ -95,16 +96,85 @@ async def register(
 async def log_out(
     visit: VisitDependency, site: SiteDependency, _: FormDependency, sessions: _Sessions
 ) -> Response:
-    told = "You are logged out."
-    try:
-        await sessions.end(visit.jar)
-    except ShopError:
-        told = "You are logged out on this device."
-    visit.enter(None)
-    visit.renew_id()
+    is_told = await _leave(visit, sessions)
     visit.jar.drop(Cookie.SEEN)
-    visit.tell_next(told, "good")
+    visit.tell_next(
+        "You are logged out." if is_told else "You are logged out on this device.", "good"
+    )
     return site.renderer.redirect(visit, "/")
+
+
+@routes.get("/forgot")
+async def show_forgotten(visit: VisitDependency, site: SiteDependency) -> Response:
+    return _entrance(site, visit, "forgot.html", Form({}))
+
+
+@routes.post("/forgot")
+async def mail_password_link(
+    visit: VisitDependency, site: SiteDependency, form: FormDependency, auth: _Auth
+) -> Response:
+    email = form.email("email")
+    if form.errors:
+        return _entrance(site, visit, "forgot.html", form, 422)
+    try:
+        await auth.mail_password_link(email)
+    except ShopError as error:
+        form.errors["email"] = _link_refusal(error)
+        return _entrance(site, visit, "forgot.html", form, HTTP_STATUS[error.kind])
+    visit.tell_next(
+        "If there is an account with this e-mail address, a mail with a link is on its way to it. "
+        "The link is good for half an hour."
+    )
+    return site.renderer.redirect(visit, "/login")
+
+
+@routes.get("/password")
+async def show_reset(visit: VisitDependency, site: SiteDependency) -> Response:
+    return _entrance(site, visit, "password.html", Form({}))
+
+
+@routes.post("/password")
+async def reset_password(
+    visit: VisitDependency,
+    site: SiteDependency,
+    form: FormDependency,
+    auth: _Auth,
+    sessions: _Sessions,
+) -> Response:
+    code = form.code()
+    new_password = form.new_password("new_password")
+    if form.errors:
+        return _entrance(site, visit, "password.html", form, 422)
+    try:
+        await auth.reset_password(code, new_password)
+    except ShopError as error:
+        field = "new_password" if "password" in error.code else "code"
+        form.errors[field] = _link_refusal(error)
+        return _entrance(site, visit, "password.html", form, HTTP_STATUS[error.kind])
+    await _leave(visit, sessions)
+    visit.tell_next("Your new password is set. Please log in with it.", "good")
+    return site.renderer.redirect(visit, "/login")
+
+
+@routes.get("/confirm")
+async def show_confirmation(visit: VisitDependency, site: SiteDependency) -> Response:
+    return _entrance(site, visit, "confirm.html", Form({}))
+
+
+@routes.post("/confirm")
+async def confirm_address(
+    visit: VisitDependency, site: SiteDependency, form: FormDependency, auth: _Auth
+) -> Response:
+    code = form.code()
+    if form.errors:
+        return _entrance(site, visit, "confirm.html", form, 422)
+    try:
+        await auth.confirm_address(code)
+    except ShopError as error:
+        form.errors["code"] = _link_refusal(error)
+        return _entrance(site, visit, "confirm.html", form, HTTP_STATUS[error.kind])
+    visit.tell_next("Thank you: your e-mail address is confirmed.", "good")
+    return site.renderer.redirect(visit, "/inbox" if visit.session else "/")
 
 
 def _shown(site: Site, visit: Visit, template: str, onward: str) -> Response:
@@ -118,7 +188,7 @@ def _entrance(site: Site, visit: Visit, template: str, form: Form, status: int =
         visit,
         template,
         status=status,
-        values=form.kept(("email", "name")),
+        values=form.kept(("email", "name", "code")),
         errors=form.errors,
         onward=local_path(form.raw("next")),
         min_password_length=MIN_PASSWORD_LENGTH,
@@ -129,6 +199,18 @@ def _entrance(site: Site, visit: Visit, template: str, form: Form, status: int =
 async def _enter(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
     visit.enter(await sessions.begin(visit.jar, tokens))
     visit.renew_id()
+
+
+async def _leave(visit: Visit, sessions: Sessions) -> bool:
+    """Logs out; whether auth could be told."""
+    is_told = True
+    try:
+        await sessions.end(visit.jar)
+    except ShopError:
+        is_told = False
+    visit.enter(None)
+    visit.renew_id()
+    return is_told
 
 
 def _login_refusal(error: ShopError) -> str:
@@ -146,6 +228,14 @@ def _registration_refusal(error: ShopError) -> str:
         return "There is an account with this e-mail address already. Log in instead?"
     if is_away(error):
         return "Opening accounts is taking a short break. Please try again in a moment."
+    return error.detail
+
+
+def _link_refusal(error: ShopError) -> str:
+    if error.kind is Kind.THROTTLED:
+        return f"{error.detail} ({_wait(error)})"
+    if is_away(error):
+        return "This is taking a short break. Please try again in a moment."
     return error.detail
 
 

@@ -7,15 +7,24 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from services.common.errors import Kind, ShopError
+from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.provide import provided
-from services.frontend.forms import ADDRESS_FIELDS, Form, FormDependency
+from services.frontend.clients import AuthClient
+from services.frontend.forms import (
+    ADDRESS_FIELDS,
+    MAX_PASSWORD_LENGTH,
+    MIN_PASSWORD_LENGTH,
+    Form,
+    FormDependency,
+)
 from services.frontend.pages.site import Site, SiteDependency, require_session
+from services.frontend.security import local_path
 from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
 
 _INBOX_LIMIT = 20
 
+_Auth = Annotated[AuthClient, provided(AuthClient)]
 _Sessions = Annotated[Sessions, provided(Sessions)]
 
 routes = APIRouter(include_in_schema=False)
@@ -87,6 +96,50 @@ async def remove_address(
     return site.renderer.redirect(visit, "/profile")
 
 
+@routes.post("/profile/password")
+async def change_password(
+    visit: VisitDependency,
+    site: SiteDependency,
+    form: FormDependency,
+    auth: _Auth,
+    sessions: _Sessions,
+) -> Response:
+    session = require_session(visit)
+    password = form.password("password")
+    new_password = form.new_password("new_password")
+    if form.errors:
+        return await _shown(site, visit, form, 422)
+    try:
+        tokens = await auth.change_password(session.caller.email, password, new_password)
+    except ShopError as error:
+        if error.kind not in {Kind.UNAUTHENTICATED, Kind.INVALID, Kind.THROTTLED, Kind.CONFLICT}:
+            raise
+        field = "new_password" if error.kind is Kind.INVALID else "password"
+        is_wrong = error.kind is Kind.UNAUTHENTICATED
+        form.errors[field] = "This is not your password." if is_wrong else error.detail
+        return await _shown(site, visit, form, HTTP_STATUS[error.kind])
+    visit.enter(await sessions.begin(visit.jar, tokens))
+    visit.renew_id()
+    visit.tell_next("Your password is changed. Everywhere else you are logged out.", "good")
+    return site.renderer.redirect(visit, "/profile")
+
+
+@routes.post("/profile/confirm")
+async def mail_address_link(
+    visit: VisitDependency, site: SiteDependency, form: FormDependency, auth: _Auth
+) -> Response:
+    session = require_session(visit)
+    try:
+        await auth.mail_address_link(session.caller.email)
+    except ShopError as error:
+        if error.kind is not Kind.THROTTLED:
+            raise
+        visit.tell_next(error.detail, "bad")
+    else:
+        visit.tell_next(f"A mail with a link is on its way to {session.caller.email}.", "good")
+    return site.renderer.redirect(visit, local_path(form.raw("next"), "/profile"))
+
+
 @routes.get("/inbox")
 async def inbox(
     visit: VisitDependency,
@@ -109,4 +162,6 @@ async def _shown(site: Site, visit: Visit, form: Form, status: int = 200) -> Res
         values=form.kept(ADDRESS_FIELDS),
         new_name=form.values.get("full_name", view.profile.name),
         errors=form.errors,
+        min_password_length=MIN_PASSWORD_LENGTH,
+        max_password_length=MAX_PASSWORD_LENGTH,
     )

@@ -16,6 +16,13 @@ for (const form of document.querySelectorAll("form[data-submit-on-change]")) {
 
 document.querySelector("[data-focus]")?.focus();
 
+// The code of a mailed link stands behind the #, which browsers send to no server.
+const code = document.querySelector("[data-from-hash]");
+if (code && location.hash.length > 20) {
+  code.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+}
+
 // Times come in UTC; here they are the reader's own.
 function localise(part) {
   const day = { day: "numeric", month: "long", year: "numeric" };

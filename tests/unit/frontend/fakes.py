@@ -38,6 +38,9 @@ from services.pb import (
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 PASSWORD = "correct horse battery"
+WEAK_PASSWORD = "password123"
+CODE = "the-code-of-a-mailed-link"
+MAX_LINK_MAILS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,10 @@ class Backends:
     addresses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     orders: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    mail: str = "off"
+    link_mails: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     refresh_tokens: set[str] = field(default_factory=set[str])
+    replaced_tokens: dict[str, str] = field(default_factory=dict[str, str])
     shipment: shipping_pb2.Shipment | None = None
     order_refusal: ShopError | None = None
     entrance_refusal: ShopError | None = None
@@ -105,7 +111,8 @@ class Backends:
         self.stock = dict.fromkeys(names, 40)
         self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
         self.addresses, self.orders, self.messages = [], {}, []
-        self.refresh_tokens, self.expected_totals = set(), []
+        self.mail, self.link_mails = "off", []
+        self.refresh_tokens, self.replaced_tokens, self.expected_totals = set(), {}, []
         self.is_too_heavy = False
         self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
         self.entrance_refusal = None
@@ -130,9 +137,9 @@ class Backends:
         header = {"alg": "ES256", "kid": self.signing_key.kid}
         return jwt.encode(header, claims, self.signing_key)
 
-    def tokens(self) -> dict[str, Any]:
-        """What auth answers to a log-in."""
-        refresh_token = f"ses_{uuid.uuid4().hex}"
+    def tokens(self, refresh_token: str | None = None) -> dict[str, Any]:
+        """What auth answers to a log-in, or to a repeated use of a refresh token."""
+        refresh_token = refresh_token or f"ses_{uuid.uuid4().hex}.{uuid.uuid4().hex}"
         self.refresh_tokens.add(refresh_token)
         return {
             "access_token": self.access_token(),
@@ -194,6 +201,52 @@ def _router(backends: Backends, service: str) -> APIRouter:
     return APIRouter(dependencies=[Depends(note)])
 
 
+def _passwords(backends: Backends, routes: APIRouter) -> None:
+    """What auth offers for passwords and addresses."""
+
+    @routes.post("/api/auth/password")
+    async def change_password(body: dict[str, str]) -> Any:
+        if body["password"] != PASSWORD:
+            raise ShopError(Kind.UNAUTHENTICATED, "wrong-credentials", "Not so.")
+        _check_new(body)
+        backends.refresh_tokens.clear()
+        return backends.tokens()
+
+    @routes.post("/api/auth/password/mail", status_code=202)
+    async def mail_password_link(body: dict[str, str]) -> None:
+        _keep_link_mail("password", body["email"])
+
+    @routes.post("/api/auth/password/reset", status_code=204)
+    async def reset_password(body: dict[str, str]) -> None:
+        _check_code(body)
+        _check_new(body)
+        backends.refresh_tokens.clear()
+
+    @routes.post("/api/auth/address/mail", status_code=202)
+    async def mail_address_link(body: dict[str, str]) -> None:
+        _keep_link_mail("address", body["email"])
+
+    @routes.post("/api/auth/address/confirm", status_code=204)
+    async def confirm_address(body: dict[str, str]) -> None:
+        _check_code(body)
+        backends.mail = "on"
+
+    def _keep_link_mail(kind: str, email: str) -> None:
+        if len(backends.link_mails) >= MAX_LINK_MAILS:
+            raise ShopError(
+                Kind.THROTTLED, "too-many-mails", "Too many mails.", retry_after_seconds=90
+            )
+        backends.link_mails.append((kind, email))
+
+    def _check_code(body: dict[str, str]) -> None:
+        if body["code"] != CODE:
+            raise ShopError(Kind.INVALID, "link-over", "This link was used already.")
+
+    def _check_new(body: dict[str, str]) -> None:
+        if body["new_password"] == WEAK_PASSWORD:
+            raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
+
+
 def _auth(backends: Backends) -> Wire:
     routes = _router(backends, "auth")
 
@@ -221,14 +274,25 @@ def _auth(backends: Backends) -> Wire:
     @routes.post("/api/auth/refresh")
     async def refresh(body: dict[str, str]) -> Any:
         await asyncio.sleep(0.02)  # long enough for requests that come together to meet here
-        if body["refresh_token"] not in backends.refresh_tokens:
+        shown = body["refresh_token"]
+        successor = backends.replaced_tokens.get(shown)
+        if successor in backends.refresh_tokens:
+            return backends.tokens(successor)
+        if shown not in backends.refresh_tokens:
             raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
-        backends.refresh_tokens.remove(body["refresh_token"])
-        return backends.tokens()
+        backends.refresh_tokens.remove(shown)
+        tokens = backends.tokens(f"{shown.partition('.')[0]}.{uuid.uuid4().hex}")
+        backends.replaced_tokens[shown] = tokens["refresh_token"]
+        return tokens
 
     @routes.post("/api/auth/logout", status_code=204)
     async def log_out(body: dict[str, str]) -> None:
-        backends.refresh_tokens.discard(body["refresh_token"])
+        session = body["refresh_token"].partition(".")[0]
+        backends.refresh_tokens -= {
+            token for token in backends.refresh_tokens if token.partition(".")[0] == session
+        }
+
+    _passwords(backends, routes)
 
     async def wire(host: Host) -> None:
         host.serve_http(routes)
@@ -383,7 +447,7 @@ def _notification(backends: Backends) -> Wire:
 
     @routes.get("/api/notifications")
     async def inbox() -> Any:
-        return {"items": backends.messages, "next_cursor": None}
+        return {"items": backends.messages, "next_cursor": None, "mail": backends.mail}
 
     async def wire(host: Host) -> None:
         host.serve_http(routes)

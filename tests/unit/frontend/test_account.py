@@ -10,7 +10,13 @@ import pytest
 
 from services.common.errors import Kind, ShopError
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import Backends
+from tests.unit.frontend.fakes import (
+    CODE,
+    MAX_LINK_MAILS,
+    PASSWORD,
+    WEAK_PASSWORD,
+    Backends,
+)
 from tests.unit.frontend.kit import Browser, address_fields
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -112,7 +118,7 @@ async def test_requests_that_come_together_renew_once(browser: Browser, backends
     browser.set_cookie(ACCESS, backends.access_token(exp=1))
     pages = await asyncio.gather(*(browser.get("/profile") for _ in range(5)))
     assert [page.path for page in pages] == ["/profile"] * 5
-    assert len(backends.calls_of("POST /api/auth/refresh")) == 1
+    assert len(backends.replaced_tokens) == 1
 
 
 async def test_an_ended_session_is_a_guest(browser: Browser, backends: Backends) -> None:
@@ -236,6 +242,21 @@ async def test_a_token_from_before_a_renewal_is_worth_nothing_after_the_log_out(
     assert (await browser.get("/profile")).path == "/login?next=/profile"
 
 
+async def test_a_session_that_is_ended_elsewhere_is_not_renewed_from_memory(
+    browser: Browser, backends: Backends
+) -> None:
+    """Another process of the frontend, or whoever uses the API, ends it at auth alone."""
+    await browser.log_in()
+    first = browser.cookie(REFRESH)
+    assert first is not None
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    assert (await browser.get("/profile")).path == "/profile"
+    backends.refresh_tokens.clear()
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    browser.set_cookie(REFRESH, first)
+    assert (await browser.get("/profile")).path == "/login?next=/profile"
+
+
 async def test_logging_out_works_while_auth_is_away(browser: Browser, backends: Backends) -> None:
     await browser.log_in()
     page = await browser.get("/profile")
@@ -287,9 +308,157 @@ async def test_the_inbox(browser: Browser, backends: Backends) -> None:
             "subject": "Your order is confirmed",
             "text": "Hello Ada,\nthank you.",
             "created_at": "2026-11-23T20:15:00Z",
+            "is_held": False,
         }
     ]
     await browser.log_in()
     page = await browser.get("/inbox")
     assert "Your order is confirmed" in page.text
     assert ("a", {"href": "/orders/ord_1"}) in page.tags
+
+
+async def test_the_inbox_says_that_mails_wait_for_the_confirmation(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.mail = "waiting"
+    backends.messages = [
+        {
+            "id": "m1",
+            "subject": "Your order is confirmed",
+            "text": "Hello Ada,\nthank you.",
+            "created_at": "2026-11-23T20:15:00Z",
+            "is_held": True,
+        }
+    ]
+    await browser.log_in()
+    page = await browser.get("/inbox")
+    assert "Mails to ada@example.com wait" in page.text
+    assert "The mail waits for your confirmation" in page.text
+    page = await browser.send(page.form("/profile/confirm"))
+    assert page.path == "/inbox"
+    assert "A mail with a link is on its way to ada@example.com." in page.text
+    assert backends.link_mails == [("address", "ada@example.com")]
+
+
+async def test_an_address_is_confirmed_with_the_mailed_code(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.mail = "waiting"
+    await browser.log_in()
+    assert "not confirmed yet" in (await browser.get("/profile")).text
+    page = await browser.get("/confirm")
+    refused = await browser.send(page.form("/confirm"), code="another")
+    assert (refused.status, "This link was used already." in refused.text) == (422, True)
+    page = await browser.send(page.form("/confirm"), code=f" {CODE} ")
+    assert (page.path, "is confirmed" in page.text) == ("/inbox", True)
+    assert "wait" not in page.text
+    assert "not confirmed yet" not in (await browser.get("/profile")).text
+
+
+async def test_a_guest_may_confirm_too(browser: Browser) -> None:
+    page = await browser.send((await browser.get("/confirm")).form("/confirm"), code=CODE)
+    assert (page.path, "is confirmed" in page.text) == ("/", True)
+
+
+async def test_an_opened_link_alone_confirms_nothing(browser: Browser, backends: Backends) -> None:
+    """Programs that look into mails open links, too."""
+    await browser.get("/confirm")
+    await browser.get("/password")
+    assert not [seen for seen in backends.seen if seen.operation.startswith("POST")]
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
+async def test_a_forgotten_password_is_answered_alike_for_everybody(
+    browser: Browser, backends: Backends, email: str
+) -> None:
+    page = await browser.get("/login")
+    assert ("a", {"href": "/forgot"}) in page.tags
+    page = await browser.send((await browser.get("/forgot")).form("/forgot"), email=email)
+    assert page.path == "/login"
+    assert "If there is an account with this e-mail address, a mail" in page.text
+    assert email not in page.text
+    assert backends.link_mails == [("password", email)]
+
+
+async def test_too_many_mails_are_refused_in_words(browser: Browser, backends: Backends) -> None:
+    form = (await browser.get("/forgot")).form("/forgot")
+    for _ in range(MAX_LINK_MAILS):
+        await browser.send(form, email="ada@example.com")
+    page = await browser.send(form, email="ada@example.com")
+    assert (page.status, "Too many mails. (90 seconds)" in page.text) == (429, True)
+
+
+async def test_a_password_is_set_with_the_mailed_code(browser: Browser, backends: Backends) -> None:
+    await browser.log_in()
+    form = (await browser.get("/password")).form("/password")
+    for fields, told in (
+        ({"code": "another", "new_password": "a battery that staples"}, "used already"),
+        ({"code": "", "new_password": "a battery that staples"}, "Enter the code from the mail."),
+        ({"code": CODE, "new_password": "short"}, "Use at least 10 characters."),
+        ({"code": CODE, "new_password": WEAK_PASSWORD}, "Everybody would try that."),
+    ):
+        refused = await browser.send(form, **fields)
+        assert (refused.status, told in refused.text) == (422, True), told
+        assert fields["new_password"] not in refused.html or not fields["new_password"]
+    page = await browser.send(form, code=CODE, new_password="a battery that staples")
+    assert page.path == "/login"
+    assert "Your new password is set." in page.text
+    assert not backends.refresh_tokens
+    assert not browser.cookie(REFRESH)
+
+
+async def test_a_password_is_changed_and_all_other_sessions_end(
+    browser: Browser, base_url: str, new_browser: Callable[[str], Browser], backends: Backends
+) -> None:
+    elsewhere = new_browser(base_url)
+    await elsewhere.log_in()
+    await browser.log_in()
+    before = browser.cookie(REFRESH)
+    page = await browser.get("/profile")
+    form = page.form("/profile/password")
+    page = await browser.send(form, password=PASSWORD, new_password="a battery that staples")
+    assert "Your password is changed." in page.text
+    assert browser.cookie(REFRESH) != before
+    browser.set_cookie(ACCESS, backends.access_token(exp=1))
+    assert (await browser.get("/profile")).path == "/profile"
+    elsewhere.set_cookie(ACCESS, backends.access_token(exp=1))
+    assert (await elsewhere.get("/profile")).path == "/login?next=/profile"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "told"),
+    [
+        ({"password": "wrong horse battery"}, 401, "This is not your password."),
+        ({"password": ""}, 422, "Enter your password."),
+        ({"new_password": "short"}, 422, "Use at least 10 characters."),
+        ({"new_password": WEAK_PASSWORD}, 422, "Everybody would try that."),
+    ],
+)
+async def test_a_change_of_the_password_says_what_is_wrong(
+    browser: Browser, backends: Backends, fields: dict[str, str], status: int, told: str
+) -> None:
+    await browser.log_in()
+    form = (await browser.get("/profile")).form("/profile/password")
+    typed = {"password": PASSWORD, "new_password": "a battery that staples"}
+    page = await browser.send(form, **{**typed, **fields})
+    assert (page.status, told in page.text) == (status, True)
+    assert backends.refresh_tokens
+
+
+async def test_a_name_from_right_to_left_moves_nothing_around_it(
+    browser: Browser, backends: Backends
+) -> None:
+    hebrew = "\u05d0\u05d3\u05d4"
+    page = await browser.get("/register")
+    page = await browser.send(
+        page.form("/register"), name=hebrew, email="new@example.com", password=PASSWORD
+    )
+    assert f"Welcome to Meshmart, \u2068{hebrew}\u2069." in page.text
+    assert page.html.count(f"\u2068{hebrew}\u2069") == 2, "in the greeting and in the header"
+    backends.addresses = [{**address_fields(name=f"\u202e{hebrew}", city=hebrew), "id": "adr_0"}]
+    page = await browser.get("/profile")
+    assert f"\u2068{hebrew}\u2069<br>" in page.html
+    assert f"1015 CJ \u2068{hebrew}\u2069" in page.html
+    page = await browser.get(f"/products?q=\u202e{hebrew}")
+    assert f"Results for “\u2068{hebrew}\u2069”" in page.text
+    assert f"<title>“\u2068{hebrew}\u2069” · Meshmart</title>" in page.html

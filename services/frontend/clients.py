@@ -51,8 +51,8 @@ class AuthClient:
     """Sessions. Its errors: UNAUTHENTICATED for wrong credentials, THROTTLED after too many of
     them.
 
-    Registrations and log-ins are told the visitor's address: `auth` limits them by where they come
-    from.
+    What takes a password's hash or sends a mail is told the visitor's address: `auth` limits that
+    by where it comes from.
     """
 
     def __init__(self, edge: HttpEdge) -> None:
@@ -92,19 +92,20 @@ class AuthClient:
     async def change_password(self, email: str, password: str, new_password: str) -> Tokens:
         """Changes the password; the new session is the only one. INVALID for a weak one."""
         body = {"email": email, "password": password, "new_password": new_password}
-        return _read(Tokens, await self._password(json=body))
+        return _read(Tokens, await self._password(json=body, headers=_visitors_address()))
 
     async def mail_password_link(self, email: str) -> None:
         """Mails a link to set a password, if there is an account. THROTTLED after too many."""
-        await self._mail_password_link(json={"email": email})
+        await self._mail_password_link(json={"email": email}, headers=_visitors_address())
 
     async def reset_password(self, code: str, new_password: str) -> None:
         """Sets the password with a mailed code. INVALID for a code that is over, or a weak one."""
-        await self._reset_password(json={"code": code, "new_password": new_password})
+        body = {"code": code, "new_password": new_password}
+        await self._reset_password(json=body, headers=_visitors_address())
 
     async def mail_address_link(self, email: str) -> None:
         """Mails a link to confirm an address. THROTTLED after too many."""
-        await self._mail_address_link(json={"email": email})
+        await self._mail_address_link(json={"email": email}, headers=_visitors_address())
 
     async def confirm_address(self, code: str) -> None:
         """Confirms an address with a mailed code. INVALID for a code that is over."""

@@ -122,6 +122,14 @@ async def _log_in_refused(shopper: Shopper, people: People) -> None:
     await expect(shopper.page.get_by_role("alert")).to_be_visible()
 
 
+async def _new_password_refused(shopper: Shopper, people: People) -> None:
+    await shopper.open("/password")
+    await shopper.page.get_by_label("Code from the mail").fill("no-such-code")
+    await shopper.page.get_by_label("New password").fill("a battery that staples")
+    await shopper.page.get_by_role("button", name="Set it").click()
+    await expect(shopper.page.get_by_role("alert")).to_be_visible()
+
+
 async def _delivery(shopper: Shopper, people: People) -> None:
     await people.enter(shopper, people.newcomer)
     await shopper.put_into_cart(BOARD)
@@ -178,6 +186,9 @@ PAGES: Mapping[str, Walk] = {
     "register": _at("/register"),
     "log in": _at("/login"),
     "log in first": _at("/orders"),
+    "forgotten password": _at("/forgot"),
+    "new password": _at("/password"),
+    "confirmation": _at("/confirm"),
     "about": _at("/about"),
     "not found": _at("/products/no-such-thing"),
     "order": _regular_at("/orders/{order_id}"),
@@ -186,12 +197,13 @@ PAGES: Mapping[str, Walk] = {
     "inbox": _regular_at("/inbox"),
     "profile": _regular_at("/profile"),
     "no orders": _newcomer_at("/orders"),
-    "empty inbox": _newcomer_at("/inbox"),
+    "new inbox": _newcomer_at("/inbox"),
     "new profile": _newcomer_at("/profile"),
     "cart": _cart,
     "cart with too many": _cart_with_too_many,
     "registration refused": _registration_refused,
     "log-in refused": _log_in_refused,
+    "new password refused": _new_password_refused,
     "delivery": _delivery,
     "delivery refused": _delivery_refused,
     "choice of addresses": _choice_of_addresses,

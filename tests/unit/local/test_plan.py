@@ -167,3 +167,27 @@ def test_each_secret_is_in_the_environment_of_its_own_service_alone(tmp_path: Pa
         "SMTP_PASSWORD": {"notification"},
         "FRONTEND_SECRET": {"frontend"},
     }
+
+
+@pytest.mark.parametrize("given", [{}, {"SMTP_HOST": "mail.example.com"}])
+def test_mails_are_files_unless_there_is_a_server(tmp_path: Path, given: dict[str, str]) -> None:
+    ports = Ports({}, any_free=True)
+    planned = plan_processes(load_topology(), Options(data=tmp_path, free_ports=True), ports, given)
+    ports.close()
+    frontend, notification = (
+        next(process for process in planned if process.service == name)
+        for name in ("frontend", "notification")
+    )
+    folder = None if given else str(tmp_path / "mails")
+    assert notification.environment.get("MAIL_FOLDER") == folder
+    assert notification.environment["SHOP_URL"] == frontend.url
+    assert not any("MAIL_FOLDER" in each.environment for each in planned if each != notification)
+
+
+def test_links_in_mails_lead_where_the_environment_says(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    given = {"SHOP_URL": "https://shop.example.com"}
+    planned = plan_processes(load_topology(), Options(data=tmp_path, free_ports=True), ports, given)
+    ports.close()
+    (notification,) = (process for process in planned if process.service == "notification")
+    assert "SHOP_URL" not in notification.environment

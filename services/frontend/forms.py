@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import TypeAdapter, ValidationError
 
-from services.common.fields import normalised_email
+from services.common.fields import NewName, normalised_email
 from services.common.places import expected_postal_code
 from services.frontend.model import (
     COUNTRIES,
@@ -25,6 +26,7 @@ _MAX_FIELDS = 40
 _MAX_TEXT_LENGTH = 20_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 ADDRESS_FIELDS = ("name", "street", "postal_code", "city", "country")
+_PERSON: TypeAdapter[str] = TypeAdapter(NewName)
 MIN_PASSWORD_LENGTH = 10
 MAX_PASSWORD_LENGTH = 200
 
@@ -50,6 +52,17 @@ class Form:
         elif _CONTROL.search(value):
             self.errors[name] = "Remove the invisible characters."
         return value
+
+    def person(self, name: str, label: str) -> str:
+        """A person's name, as `user` accepts it."""
+        value = self.text(name, label, 100)
+        if name in self.errors:
+            return value
+        try:
+            return _PERSON.validate_python(value)
+        except ValidationError as error:
+            self.errors[name] = f"{error.errors(include_url=False)[0]['msg']}."
+            return value
 
     def email(self, name: str) -> str:
         """An e-mail address."""
@@ -109,7 +122,7 @@ class Form:
         if example is not None and "postal_code" not in self.errors:
             self.errors["postal_code"] = f"In this country a postal code looks like {example}."
         return Address(
-            name=self.text("name", "the recipient's name", 100),
+            name=self.person("name", "the recipient's name"),
             street=self.text("street", "the street and house number", 200),
             postal_code=postal_code,
             city=self.text("city", "the city", 100),

@@ -76,7 +76,7 @@ async def register(
     auth: _Auth,
     sessions: _Sessions,
 ) -> Response:
-    name = form.text("name", "your name", 100)
+    name = form.person("name", "your name")
     email = form.email("email")
     password = form.new_password("password")
     if form.errors:

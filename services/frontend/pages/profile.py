@@ -40,7 +40,7 @@ async def rename(
     visit: VisitDependency, site: SiteDependency, form: FormDependency, sessions: _Sessions
 ) -> Response:
     require_session(visit)
-    name = form.text("full_name", "your name", 100)
+    name = form.person("full_name", "your name")
     if form.errors:
         return await _shown(site, visit, form, 422)
     await site.customers.rename(name)

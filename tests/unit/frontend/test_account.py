@@ -42,6 +42,8 @@ async def test_registering_logs_in(browser: Browser) -> None:
     [
         ({"name": ""}, "Enter your name."),
         ({"name": "a\u0000b"}, "invisible characters"),
+        ({"name": "\u200b"}, "At least one character that can be seen is needed."),
+        ({"name": "ada.example.com"}, "A name holds no web address"),
         ({"email": "no address"}, "Enter an e-mail address like"),
         ({"password": "short"}, "Use at least 10 characters."),
         ({"password": "x" * 201}, "Use at most 200 characters."),
@@ -291,6 +293,12 @@ async def test_joining_the_beta_programme_counts_at_once(
 async def test_profile_and_address_book(browser: Browser) -> None:
     await browser.log_in()
     page = await browser.get("/profile")
+    refused = await browser.send(page.form("/profile"), full_name="\u200b")
+    assert (refused.status, "that can be seen is needed." in refused.text) == (422, True)
+    refused = await browser.send(
+        page.form("/profile/addresses"), **address_fields(name="ada.example.com")
+    )
+    assert (refused.status, "A name holds no web address" in refused.text) == (422, True)
     page = await browser.send(page.form("/profile"), full_name="Ada King")
     assert "Your name is saved." in page.text
     page = await browser.send(page.form("/profile/addresses"), **address_fields(city="Delft"))

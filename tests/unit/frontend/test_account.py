@@ -217,17 +217,37 @@ async def test_auth_is_told_where_a_visitor_is(
     new_browser: Callable[[str], Browser],
 ) -> None:
     behind_a_proxy = new_browser(await start_frontend(proxies_in_front=1))
-    for path in ("/login", "/register"):
+    fields = {
+        "name": "Ada",
+        "email": "ada@example.com",
+        "password": "correct horse",
+        "code": CODE,
+        "new_password": "a battery that staples",
+    }
+    for path, called in {
+        "/login": "login",
+        "/register": "register",
+        "/forgot": "password/mail",
+        "/password": "password/reset",
+    }.items():
         for visitor in (browser, behind_a_proxy):
             form = (await visitor.get(path)).form(path)
-            fields = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
             await visitor.post(
                 path, {**form.fields, **fields}, {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}
             )
             visitor.session.cookie_jar.clear()
-        seen = backends.calls_of(f"POST /api/auth{path}")
+        seen = backends.calls_of(f"POST /api/auth/{called}")
         addresses = [each.headers["x-forwarded-for"] for each in seen]
-        assert addresses == ["127.0.0.1", "198.51.100.7"]
+        assert addresses == ["127.0.0.1", "198.51.100.7"], path
+    backends.mail = "waiting"
+    await browser.log_in()
+    form = (await browser.get("/profile")).form("/profile/confirm")
+    await browser.send(form)
+    form = (await browser.get("/profile")).form("/profile/password")
+    await browser.send(form, password=PASSWORD, new_password="a battery that staples")
+    for called in ("address/mail", "password"):
+        (one,) = backends.calls_of(f"POST /api/auth/{called}")
+        assert one.headers["x-forwarded-for"] == "127.0.0.1"
 
 
 async def test_a_token_from_before_a_renewal_is_worth_nothing_after_the_log_out(

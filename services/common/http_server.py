@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 from fastapi import FastAPI
@@ -22,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common import context, record
 from services.common.errors import ShopError
 from services.common.forwarding import client_address
+from services.common.http_semantics import make_relative
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.common.problem import (
@@ -152,13 +152,15 @@ class RequestMiddleware:
         request = context.from_headers(headers, self._settings.request_timeout_seconds)
         request.client_address = client_address(scope, self._settings.proxies_in_front)
         status = 0
+        is_gone = False
+        body: _BoundedBody | None = None
 
         async def send_stamped(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 self._stamp(message, request, started)
-                _make_relative(message, headers.get("host", ""))
+                make_relative(message, headers.get("host", ""))
             await send(message)
 
         with context.serving(request):
@@ -172,7 +174,7 @@ class RequestMiddleware:
             except HTTPException as refused:
                 answer = http_exception_response(refused)
             except ClientDisconnect:
-                log.info("http.client_gone", path=scope["path"])
+                is_gone = True
             except asyncio.CancelledError:
                 # The process ends and has waited long enough. The server would answer 500.
                 log.warning("http.cut_off", method=scope["method"], path=scope["path"])
@@ -184,6 +186,10 @@ class RequestMiddleware:
                 answer = problem_response(500, "internal", "Something went wrong on our side.")
             if answer is not None and status == 0:
                 await answer(scope, receive, send_stamped)
+            if is_gone or (body is not None and body.broke_off):
+                # FastAPI takes half a body for a wrong one, and answers; nobody gets that.
+                log.info("http.client_gone", method=scope["method"], path=scope["path"])
+                return
             self._observe(scope, status, time.perf_counter() - started)
 
     def _stamp(self, message: Message, request: context.RequestContext, started: float) -> None:
@@ -227,22 +233,11 @@ def stopping_response() -> Response:
     )
 
 
-def _make_relative(message: Message, host: str) -> None:
-    """Shortens a redirect to this very host to its path: behind a proxy that ends TLS, the scheme
-    that is seen here is not the client's (RFC 9110 §10.2.2).
-    """
-    headers: list[tuple[bytes, bytes]] = message["headers"]
-    for position, (name, value) in enumerate(headers):
-        if name.lower() != b"location":
-            continue
-        target = urlsplit(value.decode("latin-1"))
-        if target.netloc and target.netloc == host:
-            path = urlunsplit(("", "", target.path or "/", target.query, target.fragment))
-            headers[position] = (name, path.encode("latin-1"))
-
-
 class _BoundedBody:
-    """An ASGI `receive` that gives up on a body that is too large or too slow."""
+    """An ASGI `receive` that gives up on a body that is too large or too slow.
+
+    :ivar broke_off: whether the client has left before the end of the body.
+    """
 
     def __init__(
         self, receive: Receive, headers: Mapping[str, str], settings: ProcessSettings
@@ -251,6 +246,7 @@ class _BoundedBody:
         self._max_bytes = settings.max_body_bytes
         self._received_bytes = 0
         self._complete = False
+        self.broke_off = False
         self._until = time.monotonic() + settings.body_seconds
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self._max_bytes:
@@ -264,7 +260,9 @@ class _BoundedBody:
                 message = await self._receive()
         except TimeoutError:
             raise _refusal(408, "The request's body did not arrive in time") from None
-        if message["type"] == "http.request":
+        if message["type"] == "http.disconnect":
+            self.broke_off = True
+        else:
             self._received_bytes += len(message.get("body", b""))
             self._complete = not message.get("more_body", False)
             if self._received_bytes > self._max_bytes:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from services.common import context
 from services.common.errors import HTTP_STATUS, Kind, ShopError, kind_of_http_status
+from services.common.http_semantics import allowed_here
 from services.common.logs import get_logger, log_cause
 
 log = get_logger(__name__)
@@ -160,9 +161,12 @@ def install_problem_handlers(app: FastAPI) -> None:
             422, "invalid-request", f"The request is not valid. {where}", errors=errors
         )
 
-    async def on_http_exception(_: Request, error: Exception) -> Response:
+    async def on_http_exception(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return http_exception_response(error)
+        response = http_exception_response(error)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["allow"] = allowed_here(request, app.routes)
+        return response
 
     app.add_exception_handler(ShopError, on_shop_error)
     app.add_exception_handler(RequestValidationError, on_invalid)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import aiohttp
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
@@ -23,6 +24,7 @@ from yarl import URL
 from services.common import context, record
 from services.common.errors import Kind, ShopError
 from services.common.forwarding import FORWARDED_FOR, client_address
+from services.common.http_semantics import allow_header
 from services.common.http_server import stopping_response
 from services.common.logs import get_logger
 from services.common.problem import problem_response, shop_error_response
@@ -130,6 +132,9 @@ class Gateway:
             started = time.perf_counter()
             try:
                 response = await self._answer(scope, receive, headers)
+            except ClientDisconnect:
+                log.info("gateway.client_gone", method=scope["method"], path=scope["path"])
+                return
             except ShopError as error:
                 response = shop_error_response(error)
                 if error.kind is Kind.TOO_LARGE:  # the rest of the body stays unread
@@ -189,7 +194,7 @@ class Gateway:
             405,
             "method-not-allowed",
             f"This address answers {' and '.join(sorted(methods))} only.",
-            headers={"allow": ", ".join(sorted(methods))},
+            headers={"allow": allow_header(methods)},
         )
 
     async def _body(self, receive: Receive, headers: Mapping[str, str]) -> bytes:
@@ -201,7 +206,7 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise ShopError(Kind.INVALID, "client-gone", "The client went away.")
+                raise ClientDisconnect
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > self._limits.max_body_bytes:

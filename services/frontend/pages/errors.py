@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
 from services.common.errors import HTTP_STATUS, Kind, ShopError, kind_of_http_status
+from services.common.http_semantics import allowed_here
 from services.common.http_server import PROBE_PATHS
 from services.common.logs import get_logger
 from services.common.problem import shop_error_response
@@ -128,6 +130,8 @@ class ErrorPages:
             response.status_code = error.status_code
         for name, value in (error.headers or {}).items():
             response.headers[name] = value
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["allow"] = allowed_here(request, request.app.routes)
         return response
 
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi import APIRouter, Request
 
 from services.common.host import Host
-from services.common.http_protocol import MAX_HEAD_BYTES
+from services.common.http_protocol import MAX_HEAD_BYTES, MAX_UNREAD_BYTES
 from tests.unit.common.kit import Running, serving
 
 HEAD = b"GET /hello HTTP/1.1\r\nhost: shop\r\n"
@@ -47,9 +47,10 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    async def send(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
+    async def send(self, *pieces: bytes) -> None:
+        for piece in pieces:
+            self._writer.write(piece)
+            await self._writer.drain()
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of the next answer."""
@@ -106,13 +107,33 @@ async def test_large_headers_are_served(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    "hosts", [b"", b"host: a.example\r\nhost: b.example\r\n"], ids=["none", "two"]
+    "hosts",
+    [
+        b"",
+        b"host: a.example\r\nhost: b.example\r\n",
+        b"host:\r\n",
+        b"host: a, b\r\n",
+        b"host: a.example,b.example\r\n",
+        b"host: a b\r\n",
+        b"host: a/b\r\n",
+        b"host: user@a.example\r\n",
+        b"host: a.example:port\r\n",
+        b"host: [::1\r\n",
+    ],
 )
 async def test_a_request_without_one_host_is_refused(connection: Connection, hosts: bytes) -> None:
     await connection.send(b"GET /hello HTTP/1.1\r\n" + hosts + b"\r\n")
     status, body = await connection.answer()
     assert (status, problem_code(body)) == (400, "bad-request")
     assert await connection.is_closed()
+
+
+@pytest.mark.parametrize(
+    "host", [b"shop", b"shop:8080", b"127.0.0.1:80", b"[::1]:8080", b"a_b.example.", b"shop:"]
+)
+async def test_every_form_of_a_host_is_served(connection: Connection, host: bytes) -> None:
+    await connection.send(b"GET /hello HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
+    assert (await connection.answer())[0] == 200
 
 
 @pytest.mark.parametrize("ending", [b"", b"\r\n\r\n"], ids=["unfinished", "finished"])
@@ -195,3 +216,70 @@ async def test_what_is_no_http_is_refused(connection: Connection, garbage: bytes
     status, body = await connection.answer()
     assert (status, problem_code(body)) == (400, "bad-request")
     assert await connection.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"GET /hello HTTP/1.1\r\n\r\n", 400),
+        (b"POST /bytes HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", 400),
+        (b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nhost: shop\r\n\r\n", 431),
+    ],
+    ids=["no http", "no host", "no chunk", "too large"],
+)
+async def test_a_refusal_waits_for_the_answers_before_it(
+    connection: Connection, second: bytes, status: int
+) -> None:
+    await connection.send((HEAD + b"\r\n") * 2 + second + HEAD + b"\r\n")
+    for _ in range(2):
+        assert await connection.answer() == (200, b'"hello"')
+    assert (await connection.answer())[0] == status
+    assert await connection.is_closed()
+
+
+async def test_a_broken_body_is_refused_at_once(connection: Connection) -> None:
+    await connection.send(
+        b"POST /bytes HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    await connection.send(b"no number\r\n")
+    assert (await connection.answer())[0] == 400
+    assert await connection.is_closed()
+
+
+NOWHERE = b"POST /nowhere HTTP/1.1\r\nhost: shop\r\n"
+
+
+async def test_a_body_that_nobody_reads_is_passed_over(connection: Connection) -> None:
+    await connection.send(NOWHERE + b"content-length: 10\r\n\r\n01234")
+    assert (await connection.answer())[0] == 404
+    await connection.send(b"56789" + HEAD + b"\r\n")
+    assert await connection.answer() == (200, b'"hello"')
+    await asyncio.sleep(PATIENCE_SECONDS + 0.1)  # nothing is to happen in this time
+    await connection.send(HEAD + b"\r\n")
+    assert await connection.answer() == (200, b'"hello"')
+
+
+@pytest.mark.parametrize("method", [b"POST", b"DELETE"])
+async def test_a_body_that_nobody_reads_and_that_never_ends_is_given_up(
+    connection: Connection, method: bytes
+) -> None:
+    path = b"/nowhere" if method == b"POST" else b"/bytes"
+    await connection.send(
+        method + b" " + path + b" HTTP/1.1\r\nhost: shop\r\ncontent-length: 10\r\n\r\n012"
+    )
+    assert (await connection.answer())[0] in {404, 405}
+    assert await connection.is_closed()
+
+
+async def test_a_large_body_that_nobody_reads_is_given_up() -> None:
+    async with serving(wire, head_seconds=60.0) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.process.http_port)
+        connection = Connection(reader, writer)
+        await connection.send(NOWHERE + b"transfer-encoding: chunked\r\n\r\n")
+        assert (await connection.answer())[0] == 404
+        chunk = b"2710\r\n" + bytes(10_000) + b"\r\n"
+        # What the system buffers on the way comes on top.
+        with pytest.raises(ConnectionError):
+            await connection.send(*[chunk] * (100 * MAX_UNREAD_BYTES // len(chunk)))
+        await connection.close()

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp
+from structlog.testing import capture_logs
 
 from services.common import context, record
 from services.common.errors import HTTP_STATUS, Kind, ShopError
@@ -71,6 +72,14 @@ class Service:
         async def post_bytes(request: Request) -> int:
             self.bodies.append(await request.body())
             return len(self.bodies[-1])
+
+        @self.router.get("/bytes")
+        async def get_bytes() -> int:
+            return len(self.bodies)
+
+        @self.router.put("/bytes")
+        async def put_bytes() -> int:
+            return 0
 
         @self.router.get("/broken")
         async def broken() -> Thing:
@@ -188,6 +197,11 @@ class TestAnswers:
         assert answer.status == status
         assert problem(answer)["code"] == code
 
+    async def test_a_405_names_all_methods_of_the_path(self, shop: InMemory) -> None:
+        assert (await shop.ask("/things/four", "DELETE")).headers["allow"] == "GET, HEAD"
+        assert (await shop.ask("/bytes", "PATCH")).headers["allow"] == "GET, HEAD, POST, PUT"
+        assert (await shop.ask("/things", "GET")).headers["allow"] == "POST"
+
     async def test_do_not_show_the_text_of_an_unexpected_error(self, shop: InMemory) -> None:
         answer = await shop.ask("/broken")
         assert answer.status == 500
@@ -302,6 +316,25 @@ async def test_an_answer_breaks_off_where_it_is_too_late_for_an_error(service: S
         reply = await http.get("/broken-halfway")
         with pytest.raises(aiohttp.ClientPayloadError):
             await reply.read()
+
+
+async def test_a_client_that_leaves_in_mid_body_was_not_served(service: Service) -> None:
+    with capture_logs() as said:
+        async with serving(service.wire) as running:
+            _, writer = await asyncio.open_connection("127.0.0.1", running.process.http_port)
+            writer.write(
+                b"POST /things HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n"
+                b'content-length: 100\r\n\r\n{"size":'
+            )
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+            def is_gone() -> bool:
+                return "http.client_gone" in [line["event"] for line in said]
+
+            await until(is_gone)
+    assert "http.served" not in [line["event"] for line in said]
 
 
 async def test_a_stop_lets_requests_finish(service: Service) -> None:

@@ -11,6 +11,8 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.types import Message, Scope
+from structlog.testing import capture_logs
 
 from services.common import record
 from services.common.topology import Topology
@@ -87,8 +89,43 @@ async def test_probes_and_metrics_are_not_behind_the_gateway(browser: Browser) -
 async def test_a_wrong_method_is_named(browser: Browser) -> None:
     page = await browser.post("/api/products")
     assert page.status == 405
-    assert page.headers["allow"] == "GET"
+    assert page.headers["allow"] == "GET, HEAD"
     assert json.loads(page.html)["code"] == "method-not-allowed"
+
+
+async def test_a_page_names_its_methods_too(browser: Browser) -> None:
+    for path, allowed in (("/cart", "GET, HEAD, POST"), ("/static/shop.css", "GET, HEAD")):
+        async with browser.session.delete(browser.base_url + path) as answer:
+            assert (answer.status, answer.headers["allow"]) == (405, allowed)
+
+
+async def test_a_client_that_leaves_in_mid_body_is_no_wrong_request(topology: Topology) -> None:
+    async def pages(*_: object) -> None:
+        raise AssertionError("this is no page")
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async with aiohttp.ClientSession() as session:
+        gateway = Gateway(
+            pages,
+            topology=topology,
+            addresses={},
+            session=session,
+            tracer=TracerProvider().get_tracer("gateway"),
+            figures=Figures(),
+            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+        )
+        scope: Scope = {"type": "http", "method": "POST", "path": "/api/auth/login", "headers": []}
+        with capture_logs() as said:
+            await gateway(scope, receive, send)
+    assert [line["event"] for line in said] == ["gateway.client_gone"]
+    assert sent == []
 
 
 async def test_headers_that_only_the_shop_may_set_are_dropped(

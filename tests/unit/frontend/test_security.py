@@ -295,4 +295,4 @@ async def test_a_huge_form_is_refused(browser: Browser) -> None:
 async def test_a_wrong_method_is_said_to_be_wrong(browser: Browser) -> None:
     page = await browser.post("/products")
     assert page.status == 405
-    assert page.headers["allow"] == "GET"
+    assert page.headers["allow"] == "GET, HEAD"

@@ -13,10 +13,12 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.common.http_semantics import allowed_here
 from services.stripe_sandbox import commands, page
 from services.stripe_sandbox.commands import ReadCommand
+from services.stripe_sandbox.edges import Edges, refused
 from services.stripe_sandbox.errors import StripeError, invalid
 from services.stripe_sandbox.faults import Dice, Faults
 from services.stripe_sandbox.sandbox import Call, Reply, Sandbox
@@ -56,7 +58,7 @@ class Api:
         self._drop = drop
         self._allow_reset = allow_reset
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         stripe = [
             Route(path, self._stripe(read), methods=[method])
             for (method, path), read in ROUTES.items()
@@ -76,7 +78,14 @@ class Api:
             Route("/sandbox/ledger", self.reset_ledger, methods=["DELETE"]),
             Route("/sandbox/backup", self.back_up, methods=["GET"]),
         ]
-        return Starlette(routes=[*stripe, unknown, *own])
+        routes = [*stripe, unknown, *own]
+
+        async def refuse_method(request: Request, _: Exception) -> Response:
+            response = refused(405, "This address does not answer that method.")
+            response.headers["allow"] = allowed_here(request, routes)
+            return response
+
+        return Edges(Starlette(routes=routes, exception_handlers={405: refuse_method}))
 
     def _stripe(self, read: ReadCommand) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
@@ -84,7 +93,7 @@ class Api:
             try:
                 encoded = await _body(request) if is_post else request.url.query.encode()
             except StripeError as error:
-                return JSONResponse(error.body("req_unread"), error.status, {"Connection": "close"})
+                return JSONResponse(error.body("req_unread"), error.status)
             headers = request.headers
             reply = await self._sandbox.answer(
                 Call(
@@ -112,15 +121,15 @@ class Api:
         that is not "simple", https://fetch.spec.whatwg.org/#http-cors-protocol).
         """
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return _refused(415, "Send the faults as application/json.")
+            return refused(415, "Send the faults as application/json.")
         try:
             self._dice.load(Faults.model_validate_json(await _body(request)))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
-            return _refused(400, f"{where}: {first['msg']}" if where else first["msg"])
+            return refused(400, f"{where}: {first['msg']}" if where else first["msg"])
         except StripeError as error:
-            return _refused(error.status, error.message)
+            return refused(error.status, error.message)
         return JSONResponse(self._dice.faults.model_dump())
 
     async def read_ledger(self, request: Request) -> Response:
@@ -131,7 +140,7 @@ class Api:
         query = request.query_params
         limit = query.get("limit", str(DEFAULT_LEDGER))
         if not (limit.isdecimal() and len(limit) < 6 and 1 <= int(limit) <= MAX_LEDGER):
-            return _refused(400, f"limit must be a number from 1 to {MAX_LEDGER}.")
+            return refused(400, f"limit must be a number from 1 to {MAX_LEDGER}.")
         return JSONResponse(
             await self._ledger(
                 query.get("order_id"),
@@ -144,7 +153,7 @@ class Api:
     async def reset_ledger(self, _: Request) -> Response:
         """Forgets all payments, refunds and idempotency keys, where the settings allow it."""
         if not self._allow_reset:
-            return _refused(403, "Start the sandbox with SANDBOX_ALLOW_RESET=true to allow this.")
+            return refused(403, "Start the sandbox with SANDBOX_ALLOW_RESET=true to allow this.")
         await self._store.run(lambda books: books.clear())
         self._sandbox.outcomes.clear()
         return Response(status_code=204)
@@ -201,10 +210,6 @@ class LostReply(Response):
 
 def _response(reply: Reply) -> Response:
     return Response(reply.body, reply.status, reply.headers, media_type="application/json")
-
-
-def _refused(status: int, message: str) -> Response:
-    return JSONResponse({"error": {"message": message}}, status)
 
 
 def _unrecognized(*_: object) -> commands.Command:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ import stripe
 from stripe.params import PaymentIntentCreateParams
 
 from services.common.errors import ConfigurationError
+from services.stripe_sandbox.api import MAX_BODY_BYTES
 from services.stripe_sandbox.faults import Dice, Faults
 from services.stripe_sandbox.model import PaymentIntent, Status
 from services.stripe_sandbox.server import running
@@ -706,6 +708,80 @@ class TestOwnRoutes:
             async with shop.http.delete(f"{shop.url}/sandbox/ledger") as reply:
                 assert reply.status == 403
             assert (await shop.ledger())["totals"]["payment_intents"] == 1
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"origin": "http://evil.example"},
+            {"origin": "null"},
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"},
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("method", "path"), [("DELETE", "/sandbox/ledger"), ("POST", "/sandbox/faults")]
+    )
+    async def test_pages_of_other_sites_change_nothing(
+        self, shop: Shop, headers: dict[str, str], method: str, path: str
+    ) -> None:
+        await shop.pay()
+        body = '{"failure_rate": 1}' if method == "POST" else None
+        sent = {"content-type": "application/json", **headers}
+        async with shop.http.request(method, shop.url + path, data=body, headers=sent) as reply:
+            assert reply.status == 403
+        assert (await shop.ledger())["totals"]["payment_intents"] == 1
+        async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
+            assert await reply.json() == Faults().model_dump()
+
+    async def test_a_page_of_its_own_may_change_it(self, shop: Shop) -> None:
+        headers = {"origin": shop.url, "sec-fetch-site": "same-origin"}
+        async with shop.http.delete(f"{shop.url}/sandbox/ledger", headers=headers) as reply:
+            assert reply.status == 204
+
+    async def test_redirects_are_relative(self, shop: Shop) -> None:
+        url = f"{shop.url}/sandbox/ledger/?limit=1"
+        async with shop.http.get(url, allow_redirects=False) as reply:
+            assert (reply.status, reply.headers["location"]) == (307, "/sandbox/ledger?limit=1")
+
+    async def test_a_405_names_all_methods_of_the_path(self, shop: Shop) -> None:
+        async with shop.http.put(f"{shop.url}/sandbox/faults") as reply:
+            assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, POST")
+
+    @pytest.mark.parametrize(
+        ("kind", "body", "status"),
+        [
+            ("application/json", bytes(MAX_BODY_BYTES + 1), 413),
+            ("text/plain", b"{}", 415),
+        ],
+    )
+    async def test_a_body_that_stays_unread_ends_the_connection(
+        self, shop: Shop, kind: str, body: bytes, status: int
+    ) -> None:
+        reader, writer = await asyncio.open_connection(*shop.url.removeprefix("http://").split(":"))
+        writer.write(
+            f"POST /sandbox/faults HTTP/1.1\r\nhost: sandbox\r\ncontent-type: {kind}\r\n"
+            f"content-length: {len(body) + 10}\r\n\r\n".encode()
+            + body
+        )
+        answer = (await asyncio.wait_for(reader.read(), 5)).lower()  # to the connection's end
+        assert answer.startswith(f"http/1.1 {status} ".encode())
+        assert b"connection: close" in answer
+        writer.close()
+
+    async def test_a_request_that_a_stop_cuts_off_may_be_repeated(self) -> None:
+        async with running(SandboxSettings(port=0, drain_seconds=1)) as url:
+            reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+            writer.write(
+                b"POST /v1/refunds HTTP/1.1\r\nhost: sandbox\r\ncontent-length: 9\r\n\r\nhalf"
+            )
+            await writer.drain()
+            async with shop_at(url) as shop:  # by its answer, the request before has begun
+                await shop.ledger()
+        answer = (await asyncio.wait_for(reader.read(), 5)).lower()
+        assert answer.startswith(b"http/1.1 503 ")
+        assert b"retry-after: 1" in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"] == "api_error"
+        writer.close()
 
     async def test_probes(self, shop: Shop) -> None:
         for path in ("/livez", "/readyz"):

@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         "--ports",
         default="",
         metavar="NAME=PORT,…",
-        help="ports to use: SERVICE=PORT for HTTP, SERVICE.grpc=PORT, `free` for any free ones",
+        help="ports to use: SERVICE=PORT for HTTP, SERVICE.grpc=PORT, SERVICE.internal=PORT, "
+        "`free` for any free ones",
     )
     parser.add_argument(
         "--host",

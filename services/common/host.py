@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from functools import cached_property
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import aiohttp
 import grpc.aio
@@ -38,7 +38,7 @@ from services.common.grpc_client import GrpcEdge, open_channel
 from services.common.grpc_server import GrpcServer
 from services.common.http_client import HttpEdge
 from services.common.http_protocol import bounded_http_protocol
-from services.common.http_server import Readiness, make_app, serve_app
+from services.common.http_server import InternalFirst, Readiness, internal_app, make_app, serve_app
 from services.common.identity import JWKS_PATH, TokenVerifier, asks_for_caller
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
@@ -58,6 +58,14 @@ _KEEP_ALIVE_SECONDS = 75
 _LINGER_PAUSE_SECONDS = 0.05
 _JOB_GRACE_SECONDS = 2.0
 _DATABASE_PAUSE_SECONDS = 0.5
+
+
+class Listener(NamedTuple):
+    """An HTTP app and where it is served."""
+
+    app: ASGIApp
+    host: str
+    port: int
 
 
 class Host:
@@ -93,9 +101,12 @@ class Host:
             title=self._declared.workload,
             description=self._declared.about,
             settings=process,
-            readiness=self.readiness,
-            is_alive=lambda: all(job.is_alive for job in self._jobs),
-            metrics=self.metrics,
+        )
+        self._internal = internal_app(
+            self._app,
+            self.readiness,
+            lambda: all(job.is_alive for job in self._jobs),
+            self.metrics,
         )
         self._grpc: GrpcServer | None = None
         if self._declared.grpc is not None:
@@ -231,8 +242,22 @@ class Host:
         """Closes something of the service's own when the process ends."""
         self._resources.push_async_callback(close)
 
+    def listeners(self) -> list[Listener]:
+        """All HTTP apps, finished, and where they are served. Called once, after everything was
+        added.
+        """
+        process = self.process
+        found = [Listener(self.app(), process.host, self.http_port)]
+        if self._declared.internal_port is not None:
+            host = process.internal_host or process.host
+            port = process.internal_port or self._declared.internal_port
+            found.append(Listener(self._internal, host, port))
+        return found
+
     def app(self) -> ASGIApp:
-        """The finished HTTP app. Called once, after everything was added."""
+        """The finished HTTP app: what is internal is in it unless that has a port of its own, as it
+        has where people reach this one. Called once, after everything was added.
+        """
         serve_app(
             self._app,
             service=self.name,
@@ -243,6 +268,8 @@ class Host:
         app: ASGIApp = self._app
         for wrapper in self._wrappers:
             app = wrapper(app)
+        if self._declared.internal_port is None:
+            app = InternalFirst(self._internal, app)
         return app
 
     @contextlib.asynccontextmanager
@@ -320,37 +347,46 @@ async def serve(
     :raises ConfigurationError: the service cannot start as configured.
     """
     async with hosting(name, wire, topology=topology, process=process) as host:
-        server = _Server(
-            uvicorn.Config(
-                host.app(),
-                host=process.host,
-                port=host.http_port,
-                http=bounded_http_protocol(process.head_seconds),
-                loop="none",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=max(1, round(process.drain_seconds)),
-            )
-        )
+        servers = [_http_server(listener, process) for listener in host.listeners()]
         async with host.running():
-            serving = asyncio.create_task(server.serve_until_exit(), name="http server")
-            await server.wait_started(serving)
+            serving = [
+                asyncio.create_task(server.serve_until_exit(), name="http server")
+                for server in servers
+            ]
+            for server, its_serving in zip(servers, serving, strict=True):
+                await server.wait_started(its_serving)
             stopping = asyncio.create_task(stop.wait())
             announcing = asyncio.create_task(host.announce_ready(announce))
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({*serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
             log.info("service.draining")
             await host.drain()
             announcing.cancel()
             stopping.cancel()
-            await server.let_go(process.linger_seconds)
-            server.should_exit = True
-            await serving
+            await asyncio.gather(*(server.let_go(process.linger_seconds) for server in servers))
+            for server in servers:
+                server.should_exit = True
+            await asyncio.gather(*serving)
         log.info("service.stopped")
+
+
+def _http_server(listener: Listener, process: ProcessSettings) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            listener.app,
+            host=listener.host,
+            port=listener.port,
+            http=bounded_http_protocol(process.head_seconds),
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=max(1, round(process.drain_seconds)),
+        )
+    )
 
 
 class _Server(uvicorn.Server):

@@ -13,12 +13,14 @@ import orjson
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common import context, record
+from services.common import api_docs, context, record
 from services.common.errors import ShopError
 from services.common.forwarding import client_address
 from services.common.http_semantics import make_relative
@@ -33,8 +35,6 @@ from services.common.problem import (
 )
 from services.common.provide import provide
 from services.common.settings import ProcessSettings
-
-PROBE_PATHS = ("/livez", "/readyz", "/metrics")
 
 _CHECK_PAUSE_SECONDS = 0.05
 
@@ -81,25 +81,57 @@ def make_app(
     title: str,
     description: str,
     settings: ProcessSettings,
-    readiness: Readiness,
-    is_alive: Callable[[], bool],
-    metrics: Metrics,
 ) -> FastAPI:
-    """A FastAPI app with everything that all services share, but for the tracing and the context
-    (see `serve_app`).
+    """A FastAPI app with everything that all services share, but for what is internal (see
+    `internal_app`), the tracing and the context (see `serve_app`).
     """
-    app = FastAPI(
-        title=title,
-        description=description,
-        version=settings.version,
-        docs_url="/docs",
-        redoc_url=None,
-    )
+    app = FastAPI(title=title, description=description, version=settings.version, openapi_url=None)
     provide(app, settings)
     install_problem_handlers(app)
-    _install_probes(app, readiness, is_alive, metrics)
     _publish_problem_schema(app)
     return app
+
+
+def internal_app(
+    app: FastAPI, readiness: Readiness, is_alive: Callable[[], bool], metrics: Metrics
+) -> Starlette:
+    """What a process answers to those who run it, not to its users: probes, metrics, and the
+    documentation of `app`. Nothing here is counted, traced or logged.
+    """
+
+    async def livez(_: Request) -> Response:
+        return _probe({} if is_alive() else {"process": "a background job has stopped"})
+
+    async def readyz(_: Request) -> Response:
+        return _probe(await readiness.report())
+
+    async def expose(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    internal = Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/metrics", expose),
+            *api_docs.routes(app),
+        ]
+    )
+    internal.router.redirect_slashes = False
+    install_problem_handlers(internal)
+    return internal
+
+
+class InternalFirst:
+    """ASGI app: an internal app's paths, and another app for all others."""
+
+    def __init__(self, internal: Starlette, app: ASGIApp) -> None:
+        self._internal = internal
+        self._app = app
+        self._paths = {route.path for route in internal.routes if isinstance(route, Route)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_internal = scope["type"] == "http" and scope["path"] in self._paths
+        await (self._internal if is_internal else self._app)(scope, receive, send)
 
 
 def serve_app(
@@ -115,7 +147,6 @@ def serve_app(
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=tracer_provider,
-        excluded_urls=",".join(f"{path}$" for path in PROBE_PATHS),
         exclude_spans=["receive", "send"],
     )
 
@@ -141,7 +172,7 @@ class RequestMiddleware:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             # Answered as GET, whose body the server leaves out (RFC 9110 §9.3.2).
             scope = {**scope, "method": "GET"}
-        if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -277,23 +308,6 @@ def _refusal(status: int, detail: str) -> HTTPException:
     # An HTTPException is the one kind that FastAPI lets through from where it reads the body. The
     # rest of the body stays unread, so the connection cannot be used again.
     return HTTPException(status, detail, headers={"connection": "close"})
-
-
-def _install_probes(
-    app: FastAPI, readiness: Readiness, is_alive: Callable[[], bool], metrics: Metrics
-) -> None:
-    async def livez(_: Request) -> Response:
-        return _probe({} if is_alive() else {"process": "a background job has stopped"})
-
-    async def readyz(_: Request) -> Response:
-        return _probe(await readiness.report())
-
-    async def expose(_: Request) -> Response:
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    app.add_route("/livez", livez, include_in_schema=False)
-    app.add_route("/readyz", readyz, include_in_schema=False)
-    app.add_route("/metrics", expose, include_in_schema=False)
 
 
 def _probe(wrong: dict[str, str]) -> Response:

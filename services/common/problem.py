@@ -8,9 +8,9 @@ from http import HTTPStatus, client
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -142,7 +142,7 @@ def documented(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install_problem_handlers(app: FastAPI) -> None:
+def install_problem_handlers(app: Starlette) -> None:
     """Makes every error that the routes raise a problem."""
 
     async def on_shop_error(_: Request, error: Exception) -> Response:

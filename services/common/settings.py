@@ -35,6 +35,10 @@ class ProcessSettings(Addresses):
 
     host: str = Field(default="0.0.0.0", description="The address to listen on.")  # noqa: S104  a container's default; the local runner passes 127.0.0.1
     http_port: int | None = Field(default=None, ge=1, le=65535)
+    internal_host: str | None = Field(
+        default=None, description="The address for `internal_port`; without it that of the rest."
+    )
+    internal_port: int | None = Field(default=None, ge=1, le=65535)
     grpc_port: int | None = Field(default=None, ge=1, le=65535)
     database_url: str = Field(
         default="sqlite:///.data",

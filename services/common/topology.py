@@ -121,6 +121,7 @@ class Service(_Declared):
     workload: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     about: str
     http: Port
+    internal_port: PortNumber | None = None
     grpc: Port | None = None
     database: bool = False
     trace_sampling_ratio: float = Field(ge=0, le=1)

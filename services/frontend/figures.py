@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
-from services.common.http_server import PROBE_PATHS
 from services.common.record import Call
 
 VISITORS = "visitors"
@@ -111,7 +110,7 @@ class FiguresMiddleware:
         self._instance = instance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()

@@ -13,7 +13,7 @@ from services.common.errors import ConfigurationError
 from services.common.topology import Topology
 from services.local.child import SANDBOX
 from services.local.data import kept_secret
-from services.local.ports import LOOPBACK, Ports, grpc_name, usual_grpc, usual_http
+from services.local.ports import LOOPBACK, Ports, grpc_name, internal_name, usual_grpc, usual_http
 
 _DRAIN_SECONDS = "2"
 SANDBOX_KEY = "sk_test_meshmart_sandbox"
@@ -53,18 +53,27 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One process: `service` says what it runs, `instance` which one of its replicas it is."""
+    """One process: `service` says what it runs, `instance` which one of its replicas it is.
+
+    :ivar internal_port: where it answers what is not for people, when that is not `http_port`.
+    """
 
     service: str
     instance: str
     http_port: int
     grpc_port: int | None
     environment: Mapping[str, str]
+    internal_port: int | None = None
 
     @property
     def url(self) -> str:
         """Where its HTTP side is."""
         return f"http://{LOOPBACK}:{self.http_port}"
+
+    @property
+    def internal_url(self) -> str:
+        """Where its probes, metrics and documentation are."""
+        return f"http://{LOOPBACK}:{self.internal_port or self.http_port}"
 
 
 def plan_processes(
@@ -116,6 +125,7 @@ def plan_processes(
         }
         planned.append(Planned(SANDBOX, SANDBOX, port, None, sandbox_settings))
     for name in wanted:
+        position = list(topology.services).index(name)
         for replica, (http_port, grpc_port) in enumerate(addresses[name], start=1):
             instance = name if len(addresses[name]) == 1 else f"{name}-{replica}"
             environment = {
@@ -131,7 +141,13 @@ def plan_processes(
                 environment["VERSION"] = options.versions[name]
             if name in options.variants:
                 environment["VARIANT"] = options.variants[name]
-            planned.append(Planned(name, instance, http_port, grpc_port, environment))
+            internal_port: int | None = None
+            if topology.services[name].internal_port is not None:
+                internal_port = ports.internal(name, position, replica - 1)
+                environment |= {"INTERNAL_HOST": LOOPBACK, "INTERNAL_PORT": str(internal_port)}
+            planned.append(
+                Planned(name, instance, http_port, grpc_port, environment, internal_port)
+            )
     return tuple(_with_extra(planned, options.environment, topology))
 
 
@@ -199,8 +215,17 @@ def _addresses(
 
 
 def _known_ports(topology: Topology) -> frozenset[str]:
-    with_grpc = (name for name, service in topology.services.items() if service.grpc is not None)
-    return frozenset({SANDBOX, *topology.services, *map(grpc_name, with_grpc)})
+    services = topology.services.items()
+    with_grpc = (name for name, service in services if service.grpc is not None)
+    with_internal = (name for name, service in services if service.internal_port is not None)
+    return frozenset(
+        {
+            SANDBOX,
+            *topology.services,
+            *map(grpc_name, with_grpc),
+            *map(internal_name, with_internal),
+        }
+    )
 
 
 def _check_names(topology: Topology, options: Options) -> None:

@@ -14,6 +14,7 @@ LOOPBACK = "127.0.0.1"
 SHOP_PORT = 8080
 SANDBOX_PORT = 8090
 _HTTP_BASE = 3001
+_INTERNAL_BASE = 3011
 _GRPC_BASE = 9001
 _REPLICA_STRIDE = 20
 
@@ -58,6 +59,16 @@ class Ports:
             return self._take(self._asked[name], name)
         return self._take(0 if self._any_free else usual_grpc(position, replica), name)
 
+    def internal(self, service: str, position: int, replica: int = 0) -> int:
+        """Takes the internal port of a service's process.
+
+        :raises ConfigurationError: it cannot be had.
+        """
+        name = internal_name(service)
+        if replica == 0 and name in self._asked:
+            return self._take(self._asked[name], name)
+        return self._take(0 if self._any_free else usual_internal(position, replica), name)
+
     def _take(self, wanted: int, name: str) -> int:
         holder = socket.socket()
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,6 +94,11 @@ def grpc_name(service: str) -> str:
     return f"{service}.grpc"
 
 
+def internal_name(service: str) -> str:
+    """What a service's internal port is called on the command line."""
+    return f"{service}.internal"
+
+
 def usual_http(service: str, position: int = 0, replica: int = 0) -> int:
     """The HTTP port of a service's process when nobody asks for another."""
     if service == "frontend" and replica == 0:
@@ -90,6 +106,11 @@ def usual_http(service: str, position: int = 0, replica: int = 0) -> int:
     if service == SANDBOX:
         return SANDBOX_PORT
     return _HTTP_BASE + position + _REPLICA_STRIDE * replica
+
+
+def usual_internal(position: int, replica: int = 0) -> int:
+    """The internal port of a service's process when nobody asks for another."""
+    return _INTERNAL_BASE + position + _REPLICA_STRIDE * replica
 
 
 def usual_grpc(position: int, replica: int = 0) -> int:

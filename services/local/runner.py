@@ -258,7 +258,8 @@ class _Runner:
     def _tell(self) -> None:
         for child in self._children:
             planned = child.planned
-            self._console.say(f"  {planned.instance:<16} {planned.url:<24} pid {child.pid}")
+            also = "" if planned.internal_port is None else f", internal: {planned.internal_url}"
+            self._console.say(f"  {planned.instance:<16} {planned.url:<24} pid {child.pid}{also}")
         seconds = time.monotonic() - self._began
         shop = next(
             (c.planned.url for c in self._children if c.planned.service == "frontend"), None
@@ -277,6 +278,7 @@ class _Runner:
                     "instance": child.planned.instance,
                     "pid": child.pid,
                     "url": child.planned.url,
+                    "internal_url": child.planned.internal_url,
                     "grpc_port": child.planned.grpc_port,
                 }
                 for child in self._children

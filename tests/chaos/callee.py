@@ -83,7 +83,14 @@ class Callee(grpc.GenericRpcHandler):
         await server.start()
         url = f"http://{LOOPBACK}:{runner.addresses[0][1]}"
         try:
-            yield Process(service="callee", instance="callee", pid=0, url=url, grpc_port=grpc_port)
+            yield Process(
+                service="callee",
+                instance="callee",
+                pid=0,
+                url=url,
+                internal_url=url,
+                grpc_port=grpc_port,
+            )
         finally:
             await server.stop(None)
             await runner.cleanup()

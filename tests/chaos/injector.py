@@ -261,7 +261,7 @@ class Injector:
         try:
             async with (
                 asyncio.timeout(_PROBE_SECONDS),
-                self._http.get(f"{process.url}/readyz") as answer,
+                self._http.get(f"{process.internal_url}/readyz") as answer,
             ):
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):

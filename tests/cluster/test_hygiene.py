@@ -80,6 +80,19 @@ def test_every_server_has_probes_on_paths_of_their_own(case: str) -> None:
                 assert path in {"/livez", "/readyz"}, manifest["metadata"]["name"]
 
 
+def test_what_is_internal_is_asked_by_the_kubelet_and_in_no_service(case: str) -> None:
+    for manifest in manifests(case):
+        if manifest["kind"] == "Service":
+            offered = {port["targetPort"] for port in manifest["spec"]["ports"]}
+            assert offered.isdisjoint({"internal", 3001}), manifest["metadata"]["name"]
+    (frontend, *_) = (
+        pod for manifest, pod in pods(case) if manifest["metadata"]["name"] == "frontend"
+    )
+    (container,) = frontend["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "internal"
+
+
 def test_every_selector_finds_exactly_its_own_pods(case: str) -> None:
     made = manifests(case)
     labels = {

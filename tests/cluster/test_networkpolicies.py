@@ -103,7 +103,7 @@ def test_they_are_the_topology(case: str) -> None:
         (source, target, port)
         for source in (*workloads, MONGODB, OUTSIDE)
         for target in (*workloads, MONGODB)
-        for port in (3000, 9000, MONGODB_PORT)
+        for port in (3000, 3001, 9000, MONGODB_PORT)
         if source != target and policies.allow(source, target, port)
     }
     assert possible == set(declared(serves_api=case != "istio"))

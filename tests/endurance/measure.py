@@ -92,7 +92,9 @@ async def served(
     for process in shop.processes():
         if process.service != without:
             read = _stripe_requests if process.service == SANDBOX else _requests
-            found.setdefault(process.service, Counter()).update(await read(session, process.url))
+            found.setdefault(process.service, Counter()).update(
+                await read(session, process.internal_url)
+            )
     return found
 
 

@@ -33,7 +33,9 @@ class Contract:
         paths: dict[str, Mapping[str, Any]] = {}
         async with aiohttp.ClientSession() as session:
             for name in load_topology().services:
-                response = await session.get(f"{shop.of_service(name)[0].url}/openapi.json")
+                response = await session.get(
+                    f"{shop.of_service(name)[0].internal_url}/openapi.json"
+                )
                 paths.update((await response.json())["paths"])
         return cls(paths)
 

@@ -41,6 +41,7 @@ class Process(BaseModel):
     instance: str
     pid: int
     url: str
+    internal_url: str
     grpc_port: int | None
 
 

@@ -191,7 +191,7 @@ async def _insist_on_cancelling(customer: Customer, order_id: str) -> None:
 
 async def _served(customer: Customer, shop: Shop, service: str, operation: str) -> float:
     """How many requests of an operation a service has answered."""
-    client = customer.client.at(shop.of_service(service)[0].url)
+    client = customer.client.at(shop.of_service(service)[0].internal_url)
     exposition = await client.text("/metrics")
     wanted = "meshmart_request_seconds_count"
     return sum(

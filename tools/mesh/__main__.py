@@ -59,10 +59,21 @@ def grpc_match(path: str) -> str:
     return flow({"method": {"service": service, "method": method}})
 
 
+def pod_ports(service: Service) -> list[tuple[str, int]]:
+    """The ports of a service's pods, by their names in the chart."""
+    ports = [("http", service.http.port)]
+    if service.internal_port is not None:
+        ports.append(("internal", service.internal_port))
+    if service.grpc is not None:
+        ports.append(("grpc", service.grpc.port))
+    return ports
+
+
 def probes(service: Service, port_name: str) -> list[Request]:
     """What the kubelet asks a port, by the chart's probes."""
-    if port_name == "http":
-        return [Request("GET", "/livez"), Request("GET", "/readyz")]
+    if port_name != "grpc":
+        is_asked = (port_name == "internal") == (service.internal_port is not None)
+        return [Request("GET", "/livez"), Request("GET", "/readyz")] if is_asked else []
     # Of a service with public routes, HTTP has to be ready, too.
     return [] if service.public else [Request("POST", "/grpc.health.v1.Health/Check")]
 
@@ -146,6 +157,7 @@ def rendered(topology: Topology) -> dict[Path, str]:
             caller_groups=caller_groups,
             http_match=http_match,
             grpc_match=grpc_match,
+            pod_ports=pod_ports,
             probes=probes,
             public_matches=public_matches,
             public_timeout=partial(public_timeout, topology),

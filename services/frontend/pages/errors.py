@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common import context
 from services.common.errors import HTTP_STATUS, Kind, ShopError, kind_of_http_status
 from services.common.http_semantics import allowed_here
-from services.common.http_server import PROBE_PATHS
 from services.common.logs import get_logger
 from services.common.problem import shop_error_response
 from services.frontend.cookies import Cookie
@@ -141,7 +140,7 @@ class UnexpectedErrors:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in PROBE_PATHS:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = False

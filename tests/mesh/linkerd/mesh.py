@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tests.harness.cluster import ROOT, run
-from tests.harness.matrix import Operation, is_declared
+from tests.harness.matrix import TOPOLOGY, Operation, is_declared
 from tests.harness.waiting import wait_until
 from tests.mesh.meshed import SETTLE_SECONDS, Mesh, Namespaced, Outcome, SickPod
 from tools.kind import ROUTE_IS_ACCEPTED
@@ -74,10 +74,10 @@ class LinkerdMesh(Mesh):
         wait_until(nobody_leaves, "the old pods are gone", SETTLE_SECONDS)
 
     def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
-        return is_declared(caller, operation) or (operation.verb, operation.path) in PROBES
+        return is_declared(caller, operation) or _is_probe(operation)
 
     def answer_to_outsiders(self, operation: Operation) -> Outcome:
-        return "answered" if (operation.verb, operation.path) in PROBES else "denied"
+        return "answered" if _is_probe(operation) else "denied"
 
     @contextmanager
     def callees_judge_alone(self) -> Generator[None]:
@@ -148,3 +148,9 @@ class _FaultyPod:
     def _count(self, what: str) -> int:
         log = self.mesh.namespace.kubectl("logs", "deployment/faulty", "-c", "faulty")
         return sum(line.startswith(f"{what} /meshmart.payment") for line in log.splitlines())
+
+
+def _is_probe(operation: Operation) -> bool:
+    """Where there is an internal port the kubelet asks there, and nobody on this one."""
+    has_internal = TOPOLOGY.services[operation.callee].internal_port is not None
+    return (operation.verb, operation.path) in PROBES and not has_internal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
-from services.common import context, record
+from services.common import api_docs, context, record
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.host import Host, hosting
 from services.common.problem import documented
@@ -300,6 +301,32 @@ class TestProbes:
             'meshmart_request_seconds_count{operation="GET unknown",'
             'protocol="http",status="404"} 2.0',
         ]
+
+
+class TestDocs:
+    async def test_come_whole_from_here(self, shop: InMemory) -> None:
+        page = await shop.ask("/docs")
+        assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        html = page.body.decode()
+        assert "//" not in html, "nothing from elsewhere"
+        assert "<title>callee-service</title>" in html
+        loaded = re.findall(r'(?:src|href)="(/[^"]+)"', html)
+        assert len(loaded) == 3
+        for path in loaded:
+            answer = await shop.ask(path)
+            assert (answer.status, answer.headers["content-length"] != "0") == (200, True), path
+            assert answer.headers["content-type"].startswith(("text/css", "text/javascript"))
+
+    async def test_may_load_and_run_nothing_else(self, shop: InMemory) -> None:
+        policy = (await shop.ask("/docs")).headers["content-security-policy"]
+        assert policy == api_docs.POLICY
+        scripts = next(part for part in policy.split("; ") if part.startswith("script-src"))
+        assert scripts == "script-src 'self'"
+
+    async def test_do_not_redirect_and_take_no_writes(self, shop: InMemory) -> None:
+        assert (await shop.ask("/docs/")).status == 404
+        answer = await shop.ask("/docs", "POST")
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_the_openapi_document_has_the_schema_that_problems_refer_to(shop: InMemory) -> None:

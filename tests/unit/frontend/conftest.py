@@ -54,11 +54,13 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
             elsewhere: Mapping[str, tuple[str, ...]] | None = None,
             request_seconds: float = 15.0,
             proxies_in_front: int = 0,
+            internal_port: int | None = None,
         ) -> str:
             port = free_port()
             process = ProcessSettings(
                 host=LOOPBACK,
                 http_port=port,
+                internal_port=internal_port or free_port(),
                 http_addresses={**addresses.http, **(elsewhere or {})},
                 grpc_addresses=addresses.grpc,
                 instance="frontend-1",

@@ -86,6 +86,21 @@ async def test_probes_and_metrics_are_not_behind_the_gateway(browser: Browser) -
         assert (await browser.get(path)).status == 404
 
 
+async def test_people_reach_nothing_that_is_internal(
+    start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+) -> None:
+    port = free_port()
+    browser = new_browser(await start_frontend(internal_port=port))
+    for path in ("/metrics", "/livez", "/readyz", "/docs", "/docs/start.js", "/openapi.json"):
+        page = await browser.get(path)
+        assert (page.status, page.headers["content-type"][:9]) == (404, "text/html"), path
+        async with browser.session.get(f"http://{LOOPBACK}:{port}{path}") as answer:
+            assert answer.status == 200, path
+    for path in ("/", "/products", "/api/products", "/static/shop.css"):
+        async with browser.session.get(f"http://{LOOPBACK}:{port}{path}") as answer:
+            assert answer.status == 404, path
+
+
 async def test_a_wrong_method_is_named(browser: Browser) -> None:
     page = await browser.post("/api/products")
     assert page.status == 405

@@ -8,8 +8,7 @@ import pytest
 
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
-from services.common.http_server import Readiness, make_app
-from services.common.metrics import Metrics
+from services.common.http_server import make_app
 from services.common.provide import provide
 from services.common.settings import ProcessSettings
 from services.inventory import api
@@ -50,9 +49,6 @@ async def test_availability_over_http(service: InventoryService) -> None:
         title="inventory-service",
         description="",
         settings=ProcessSettings(),
-        readiness=Readiness(),
-        is_alive=lambda: True,
-        metrics=Metrics(),
     )
     app.include_router(api.router)
     provide(app, service)

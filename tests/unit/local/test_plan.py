@@ -112,6 +112,19 @@ class TestPorts:
         assert planned["order"].http_port == chosen["order"]
         assert planned["inventory"].grpc_port == chosen["inventory.grpc"]
 
+    def test_what_is_internal_stays_on_this_machine(self, tmp_path: Path) -> None:
+        chosen = {"frontend.internal": free_port()}
+        ports = Ports(chosen, any_free=True)
+        options = Options(data=tmp_path, only=("frontend", "order"), ports=chosen, host="192.0.2.1")
+        planned = {p.service: p for p in plan_processes(load_topology(), options, ports, {})}
+        ports.close()
+        frontend, order = planned["frontend"], planned["order"]
+        assert frontend.environment["HOST"] == "192.0.2.1"
+        assert frontend.environment["INTERNAL_HOST"] == "127.0.0.1"
+        assert frontend.environment["INTERNAL_PORT"] == str(chosen["frontend.internal"])
+        assert frontend.internal_url == f"http://127.0.0.1:{chosen['frontend.internal']}"
+        assert order.internal_url == order.url
+
     def test_of_nobody_are_refused(self, tmp_path: Path) -> None:
         options = Options(data=tmp_path, ports={"order.grpc": 1234})
         with pytest.raises(ConfigurationError, match=r"names 'order\.grpc'"):

@@ -79,8 +79,12 @@ def test_both_meshes_allow_the_same() -> None:
 @pytest.mark.parametrize("name", TOPOLOGY.services)
 def test_the_kubelet_may_ask_how_a_pod_is_and_nothing_else(name: str) -> None:
     service = TOPOLOGY.services[name]
+    asked, other = ("internal", "http") if service.internal_port else ("http", "internal")
     for method, path in PROBES:
-        assert RULES.passes(KUBELET, service.workload, "http", method, path)
+        assert RULES.passes(KUBELET, service.workload, asked, method, path)
+        if service.internal_port:
+            assert not RULES.passes(KUBELET, service.workload, other, method, path)
+            assert not RULES.passes(KUBELET, service.workload, asked, "GET", "/metrics")
     if service.grpc is not None:
         health = "/grpc.health.v1.Health/Check"
         is_asked = not service.public
@@ -123,6 +127,8 @@ def test_every_server_is_a_port_that_pods_have() -> None:
     ports = {("mongodb", "tcp-mongo")}
     for service in TOPOLOGY.services.values():
         ports.add((service.workload, "http"))
+        if service.internal_port is not None:
+            ports.add((service.workload, "internal"))
         if service.grpc is not None:
             ports.add((service.workload, "grpc"))
     guarded = [

@@ -13,8 +13,7 @@ from fastapi import FastAPI
 
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
-from services.common.http_server import Readiness, make_app
-from services.common.metrics import Metrics
+from services.common.http_server import make_app
 from services.common.provide import provide
 from services.common.settings import ProcessSettings
 from services.product import api
@@ -142,9 +141,6 @@ def _app(service: ProductService, version: str) -> FastAPI:
         title="product-service",
         description="",
         settings=ProcessSettings(version=version),
-        readiness=Readiness(),
-        is_alive=lambda: True,
-        metrics=Metrics(),
     )
     app.include_router(api.router)
     provide(app, service)

@@ -23,6 +23,7 @@ DEADLINE_HEADER = "x-deadline-ms"
 ROUTING_HEADERS = ("canary", "x-user-group", "user-id")
 
 _MAX_HEADER_LENGTH = 128
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BEARER_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1
 
 
@@ -125,14 +126,14 @@ def from_headers(headers: Mapping[str, str], limit_seconds: float) -> RequestCon
         for name in ROUTING_HEADERS
         if (value := headers.get(name)) is not None and _is_clean(value)
     }
-    request_id = headers.get(REQUEST_ID_HEADER)
+    request_id = headers.get(REQUEST_ID_HEADER, "")
     authorization = headers.get("authorization", "")
     scheme, _, credentials = authorization.partition(" ")
     token = credentials.strip()
     return RequestContext(
         deadline=time.monotonic()
         + min(limit_seconds, _seconds(headers.get(DEADLINE_HEADER), limit_seconds)),
-        request_id=request_id if request_id and _is_clean(request_id) else uuid.uuid4().hex,
+        request_id=request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex,
         routing=routing,
         token=token if scheme.lower() == "bearer" and _BEARER_TOKEN.fullmatch(token) else None,
     )

@@ -38,7 +38,14 @@ from services.common.grpc_client import GrpcEdge, open_channel
 from services.common.grpc_server import GrpcServer
 from services.common.http_client import HttpEdge
 from services.common.http_protocol import bounded_http_protocol
-from services.common.http_server import InternalFirst, Readiness, internal_app, make_app, serve_app
+from services.common.http_server import (
+    InternalFirst,
+    Outermost,
+    Readiness,
+    internal_app,
+    make_app,
+    serve_app,
+)
 from services.common.identity import JWKS_PATH, TokenVerifier, asks_for_caller
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
@@ -87,6 +94,7 @@ class Host:
             instance=process.instance,
             namespace=topology.namespace,
             sampling_ratio=self._sampling_ratio,
+            is_outermost=self.is_outermost,
             otlp_endpoint=process.otel_exporter_otlp_endpoint,
         )
         resources.push_async_callback(asyncio.to_thread, self._tracer_provider.shutdown)
@@ -268,6 +276,8 @@ class Host:
         app: ASGIApp = self._app
         for wrapper in self._wrappers:
             app = wrapper(app)
+        if self.is_outermost:
+            app = Outermost(app)
         if self._declared.internal_port is None:
             app = InternalFirst(self._internal, app)
         return app
@@ -304,6 +314,11 @@ class Host:
     def http_port(self) -> int:
         """The port for HTTP."""
         return self.process.http_port or self._declared.http.port
+
+    @property
+    def is_outermost(self) -> bool:
+        """Whether people reach this process without a gateway whose word counts in between."""
+        return self._declared.internal_port is not None and not self.process.behind_gateway
 
     @property
     def _sampling_ratio(self) -> float:

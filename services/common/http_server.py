@@ -151,6 +151,25 @@ def serve_app(
     )
 
 
+class Outermost:
+    """ASGI app in front of one that people reach: drops what only the shop and its gateways say
+    about a request.
+    """
+
+    _DROPPED = frozenset(
+        {context.REQUEST_ID_HEADER.encode(), context.DEADLINE_HEADER.encode(), b"baggage"}
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = [each for each in scope["headers"] if each[0].lower() not in self._DROPPED]
+            scope = {**scope, "headers": headers}
+        await self._app(scope, receive, send)
+
+
 class RequestMiddleware:
     """Sets the request's context, holds its limits, and stamps the answer with its id and call
     record.

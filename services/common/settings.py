@@ -57,6 +57,11 @@ class ProcessSettings(Addresses):
     log_file: Path | None = None
     otel_exporter_otlp_endpoint: str | None = None
     trace_sampling_ratio: float | None = Field(default=None, ge=0, le=1)
+    behind_gateway: bool = Field(
+        default=False,
+        description="True where a mesh's gateway is in front of what people reach: whether a trace "
+        "is kept, and a request's id, are then its word, not that of people.",
+    )
     clock_skew_seconds: float = Field(
         default=0.0,
         description="Added to the wall clock of documents: shows that a wrong clock does no harm.",

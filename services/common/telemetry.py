@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
 
 
 def make_tracer_provider(
@@ -19,11 +28,14 @@ def make_tracer_provider(
     instance: str,
     namespace: str,
     sampling_ratio: float,
+    is_outermost: bool = False,
     otlp_endpoint: str | None,
 ) -> TracerProvider:
     """A provider whose spans bear the service's name.
 
-    Without an endpoint spans are made (so that there is a trace id to show) but go nowhere.
+    An outermost service decides by itself which traces are kept, also of those that people
+    outside have begun; all others follow their caller. Without an endpoint spans are made (so that
+    there is a trace id to show) but go nowhere.
     """
     provider = TracerProvider(
         resource=Resource.create(
@@ -34,7 +46,7 @@ def make_tracer_provider(
                 "service.instance.id": instance,
             }
         ),
-        sampler=ParentBased(TraceIdRatioBased(sampling_ratio)),
+        sampler=_sampler(sampling_ratio, is_outermost=is_outermost),
     )
     if otlp_endpoint is not None:
         # Only where spans are sent: the exporter costs start-up time and memory.
@@ -47,6 +59,38 @@ def make_tracer_provider(
         )
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
     return provider
+
+
+def _sampler(ratio: float, *, is_outermost: bool) -> Sampler:
+    if not is_outermost:
+        return ParentBased(TraceIdRatioBased(ratio))
+    chance = _Chance(ratio)
+    return ParentBased(chance, remote_parent_sampled=chance, remote_parent_not_sampled=chance)
+
+
+class _Chance(Sampler):
+    """Keeps a share of the traces, whatever their ids and flags are: people outside choose both."""
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,  # noqa: ARG002  as in all samplers
+        name: str,  # noqa: ARG002
+        kind: SpanKind | None = None,  # noqa: ARG002
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,  # noqa: ARG002
+        trace_state: TraceState | None = None,  # noqa: ARG002
+    ) -> SamplingResult:
+        is_kept = random.random() < self._ratio  # noqa: S311  no secret
+        decision = Decision.RECORD_AND_SAMPLE if is_kept else Decision.DROP
+        state = trace.get_current_span(parent_context).get_span_context().trace_state
+        return SamplingResult(decision, attributes, state)
+
+    def get_description(self) -> str:
+        return f"Chance({self._ratio})"
 
 
 def inject_trace(headers: dict[str, str]) -> None:

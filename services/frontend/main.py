@@ -108,6 +108,7 @@ def _serve_api(host: Host, figures: Figures) -> None:
         sampling_ratio=declared.trace_sampling_ratio
         if process.trace_sampling_ratio is None
         else process.trace_sampling_ratio,
+        is_outermost=host.is_outermost,
         otlp_endpoint=process.otel_exporter_otlp_endpoint,
     )
     host.on_close(partial(asyncio.to_thread, tracer_provider.shutdown))

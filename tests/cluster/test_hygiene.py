@@ -138,3 +138,14 @@ def test_every_reference_leads_somewhere(case: str) -> None:
                 if "valueFrom" in variable
             } | {source["secretRef"]["name"] for source in container.get("envFrom", ())}
             assert secrets <= names["Secret"] | of_the_user
+
+
+def test_a_gateway_takes_from_people_what_only_the_shop_says() -> None:
+    (route,) = (
+        each for each in render("--set", "ingress.kind=gateway") if each["kind"] == "HTTPRoute"
+    )
+    for rule in route["spec"]["rules"]:
+        (only,) = rule["filters"]
+        assert {"traceparent", "x-request-id", "baggage"} <= set(
+            only["requestHeaderModifier"]["remove"]
+        )

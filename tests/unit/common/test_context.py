@@ -95,6 +95,22 @@ def test_values_that_could_break_a_header_are_dropped(value: str) -> None:
     assert request.routing == {}
 
 
+@pytest.mark.parametrize(
+    ("value", "is_kept"),
+    [
+        ("9f1c0d8e6b7a4c5d8e9f0a1b2c3d4e5f", True),
+        ("0af76519-16cd-43dd-8448-eb211c80319c", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("two words", False),
+        ('","level":"error"', False),
+        ("<b>", False),
+    ],
+)
+def test_a_request_id_is_one_word(value: str, is_kept: bool) -> None:
+    assert (from_headers({"x-request-id": value}, LIMIT).request_id == value) is is_kept
+
+
 @given(
     st.dictionaries(
         st.sampled_from(

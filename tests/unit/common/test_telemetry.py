@@ -10,13 +10,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from services.common.telemetry import extract_trace, inject_trace, make_tracer_provider, trace_id
 
 
-def provider(sampling_ratio: float) -> TracerProvider:
+def provider(sampling_ratio: float, *, is_outermost: bool = False) -> TracerProvider:
     return make_tracer_provider(
         service="order-service",
         version="v1",
         instance="order-1",
         namespace="test",
         sampling_ratio=sampling_ratio,
+        is_outermost=is_outermost,
         otlp_endpoint=None,
     )
 
@@ -39,6 +40,28 @@ def test_all_others_follow_their_caller(ratio: float, sampled: bool) -> None:
     with tracer.start_as_current_span("child", context=incoming) as span:
         assert span.get_span_context().trace_flags.sampled is sampled
         assert trace_id() == "a" * 32
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_outermost_one_decides_by_itself(ratio: float, sampled: bool) -> None:
+    tracer = provider(ratio, is_outermost=True).get_tracer("test")
+    incoming = extract_trace(parent(sampled=sampled))
+    with tracer.start_as_current_span("first", context=incoming) as span:
+        assert span.get_span_context().trace_flags.sampled is bool(ratio)
+        assert trace_id() == "a" * 32, "who has begun the trace finds it again"
+        with tracer.start_as_current_span("second") as inner:
+            assert inner.get_span_context().trace_flags.sampled is bool(ratio)
+
+
+def test_nobody_outside_chooses_an_id_that_is_always_kept() -> None:
+    tracer = provider(0.5, is_outermost=True).get_tracer("test")
+    low = extract_trace({"traceparent": f"00-{1:032x}-{1:016x}-01"})
+    kept = 0
+    for _ in range(400):
+        with tracer.start_as_current_span("first", context=low) as span:
+            kept += span.get_span_context().trace_flags.sampled
+    assert 120 < kept < 280, "outside of this with a chance below 1e-14"
 
 
 def test_half_a_ratio_keeps_about_half() -> None:

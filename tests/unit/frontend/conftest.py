@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 import aiohttp
 import pytest
@@ -53,8 +54,8 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
             variant: str | None = None,
             elsewhere: Mapping[str, tuple[str, ...]] | None = None,
             request_seconds: float = 15.0,
-            proxies_in_front: int = 0,
             internal_port: int | None = None,
+            **settings: Any,
         ) -> str:
             port = free_port()
             process = ProcessSettings(
@@ -67,7 +68,7 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
                 variant=variant,
                 request_timeout_seconds=request_seconds,
                 drain_seconds=0,
-                proxies_in_front=proxies_in_front,
+                **settings,
             )
             with pytest.MonkeyPatch.context() as environment:
                 environment.setenv("FRONTEND_SECRET", SECRET)

@@ -199,6 +199,51 @@ async def test_a_service_is_told_where_the_client_is(
     assert seen.headers["x-forwarded-for"] == "198.51.100.7"
 
 
+OUTSIDE_TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("path", ["/products", "/api/products"])
+@pytest.mark.parametrize("is_kept", [True, False])
+async def test_people_neither_force_nor_prevent_that_a_trace_is_kept(
+    start_frontend: StartFrontend,
+    new_browser: Callable[[str], Browser],
+    backends: Backends,
+    path: str,
+    is_kept: bool,
+) -> None:
+    browser = new_browser(await start_frontend(trace_sampling_ratio=float(is_kept)))
+    asked = f"00-{OUTSIDE_TRACE}-b7ad6b7169203331-0{int(not is_kept)}"
+    await browser.get(path, traceparent=asked)
+    traces = {seen.headers["traceparent"] for seen in backends.calls_of("GET /api/products")}
+    assert {trace[3:35] for trace in traces} == {OUTSIDE_TRACE}
+    assert {trace[-2:] for trace in traces} == {f"0{int(is_kept)}"}
+
+
+async def test_what_only_the_shop_says_of_a_request_is_dropped(
+    browser: Browser, backends: Backends
+) -> None:
+    for path in ("/products", "/api/products?limit=1"):
+        page = await browser.get(path, x_request_id="mine", baggage="a=b", x_deadline_ms="1")
+        assert page.status == 200
+        assert page.headers["x-request-id"] != "mine"
+    for seen in backends.calls_of("GET /api/products"):
+        assert seen.headers["x-request-id"] != "mine"
+        assert "baggage" not in seen.headers
+
+
+async def test_a_meshs_gateway_is_believed(
+    start_frontend: StartFrontend, new_browser: Callable[[str], Browser], backends: Backends
+) -> None:
+    browser = new_browser(await start_frontend(behind_gateway=True, trace_sampling_ratio=0.0))
+    trace = f"00-{OUTSIDE_TRACE}-b7ad6b7169203331-01"
+    page = await browser.get("/products", x_request_id="mine", traceparent=trace)
+    assert page.headers["x-request-id"] == "mine"
+    for seen in backends.calls_of("GET /api/products"):
+        assert seen.headers["x-request-id"] == "mine"
+        assert seen.headers["traceparent"].startswith(f"00-{OUTSIDE_TRACE}")
+        assert seen.headers["traceparent"].endswith("-01")
+
+
 async def test_bodies_get_through_whole_or_not_at_all(browser: Browser, backends: Backends) -> None:
     async with browser.session.post(
         browser.base_url + "/api/auth/login", json={"email": "a", "password": "é" * 1000}

@@ -15,6 +15,7 @@ from services.common.errors import ConfigurationError
 from services.common.topology import load_topology
 from services.local.backup import back_up, restore
 from services.local.child import EXIT_CONFIGURATION, run_service
+from services.local.hiding import hide_secrets
 from services.local.plan import Options, read_environment
 from services.local.ports import LOOPBACK
 from services.local.runner import default_start_method, run_shop
@@ -31,6 +32,7 @@ def main() -> int:
         arguments = _parser().parse_args()
         if arguments.service is not None:
             return _run_one(arguments.service, reload=arguments.reload)
+        hide_secrets()
         ports = [port for port in arguments.ports.split(",") if port != "free"]
         options = Options(
             data=arguments.data,

@@ -19,7 +19,7 @@ _DRAIN_SECONDS = "2"
 SANDBOX_KEY = "sk_test_meshmart_sandbox"
 
 # Secrets in the environment of whoever starts the shop, and the one service that each is for.
-_SECRETS = {
+SECRETS = {
     "FRONTEND_SECRET": "frontend",
     "SMTP_PASSWORD": "notification",
     "STRIPE_API_KEY": "payment",
@@ -154,7 +154,7 @@ def plan_processes(
 def inherited_by(service: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The parent's environment without the secrets of other services."""
     return {
-        name: value for name, value in environment.items() if _SECRETS.get(name, service) == service
+        name: value for name, value in environment.items() if SECRETS.get(name, service) == service
     }
 
 

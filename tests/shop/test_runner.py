@@ -328,6 +328,17 @@ async def test_data_survives_a_restart_and_not_a_fresh_one(
     assert (await customer.order(order_id)).status == 401  # even the signing keys are new
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_no_process_tells_the_secrets_of_the_start(launch_shop: LaunchShop) -> None:
+    secrets = {"SMTP_PASSWORD": "hidden", "STRIPE_API_KEY": "sk_test_hidden"}
+    shop = launch_shop(*SOME, environment=secrets)
+    shop.wait_open()
+    for pid in (shop.parent.pid, *(process.pid for process in shop.processes())):
+        told = psutil.Process(pid).environ()
+        assert "hidden" not in str(told), pid
+        assert told["SHIPPING_STEP_SECONDS"] == shop.environment["SHIPPING_STEP_SECONDS"]
+
+
 def test_only_what_was_asked_for_runs(launch_shop: LaunchShop) -> None:
     shop = launch_shop("--only", "inventory")
     shop.wait_open()

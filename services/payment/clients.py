@@ -18,6 +18,7 @@ import stripe
 from services.common.calls import CallTools, observed
 from services.common.errors import Kind, ShopError
 from services.common.logs import get_logger
+from services.common.proxies import proxy_for
 from services.payment.model import Declined, Payment, Refusal
 from services.payment.settings import PaymentSettings
 
@@ -152,7 +153,9 @@ class Stripe:
 
     def __init__(self, settings: PaymentSettings, tools: CallTools) -> None:
         self._tools = tools
-        self._http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds)
+        self._http = stripe.AIOHTTPClient(
+            timeout=settings.stripe_timeout_seconds, proxy=proxy_for(settings.stripe_api_base)
+        )
         self._client = stripe.StripeClient(
             settings.stripe_api_key.get_secret_value(),
             base_addresses={"api": settings.stripe_api_base},

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from services.common.errors import ConfigurationError
+from services.common.listening import LOCALHOST
 from services.common.topology import load_topology
 from services.local.backup import back_up, restore
 from services.local.child import EXIT_CONFIGURATION, run_service
 from services.local.hiding import hide_secrets
 from services.local.plan import Options, read_environment
-from services.local.ports import LOOPBACK
 from services.local.runner import default_start_method, run_shop
 
 Value = TypeVar("Value")
@@ -76,13 +76,14 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME=PORT,…",
         help="ports to use: SERVICE=PORT for HTTP, SERVICE.grpc=PORT, SERVICE.internal=PORT, "
+        "stripe_sandbox=PORT, "
         "`free` for any free ones",
     )
     parser.add_argument(
         "--host",
-        default=LOOPBACK,
+        default=LOCALHOST,
         metavar="ADDRESS",
-        help="where the shop listens (%(default)s); 0.0.0.0 for a container or a LAN",
+        help="where the shop listens (%(default)s); `::` for a container or a LAN",
     )
     _add_data(parser)
     parser.add_argument(

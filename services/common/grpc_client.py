@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
@@ -11,7 +12,9 @@ from google.protobuf.message import Message
 
 from services.common import context, record
 from services.common.calls import CallTools, observed, with_retries
+from services.common.errors import ConfigurationError
 from services.common.grpc_metadata import error_from_status
+from services.common.listening import with_port
 from services.common.telemetry import inject_trace
 from services.common.topology import Edge, GrpcCall, undeclared
 
@@ -44,9 +47,35 @@ class Rpc(Protocol[_Request_contra, _Response_co]):
 
 
 def open_channel(addresses: Sequence[str]) -> grpc.aio.Channel:
-    """A channel to one callee: a DNS name in the cluster, or several instances as ``ip:port``."""
-    target = f"dns:///{addresses[0]}" if len(addresses) == 1 else "ipv4:" + ",".join(addresses)
+    """A channel to one callee: a DNS name in the cluster, or several instances as ``ip:port``.
+
+    :raises ConfigurationError: one of several instances is no such address.
+    """
+    target = f"dns:///{addresses[0]}" if len(addresses) == 1 else _all_of(addresses)
     return grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+
+def _all_of(addresses: Sequence[str]) -> str:
+    """One target for several addresses. gRPC takes a list of one family only, so next to IPv6 an
+    IPv4 address is written as an IPv6 one (RFC 4291 §2.5.5.2).
+    """
+    found = [_parsed(address) for address in addresses]
+    if all(ip.version == 4 for ip, _ in found):
+        return "ipv4:" + ",".join(addresses)
+    mapped = (f"::ffff:{ip}" if ip.version == 4 else str(ip) for ip, _ in found)
+    ports = (port for _, port in found)
+    return "ipv6:" + ",".join(map(with_port, mapped, ports))
+
+
+def _parsed(address: str) -> tuple[IPv4Address | IPv6Address, int]:
+    host, _, port = address.rpartition(":")
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")), int(port)
+    except ValueError:
+        raise ConfigurationError(
+            f"The gRPC address {address!r} is wrong: of several instances each is an IP address "
+            "with a port, like 10.0.0.5:9000 or [fd00::5]:9000."
+        ) from None
 
 
 class GrpcEdge:

@@ -47,6 +47,7 @@ from services.common.http_server import (
     serve_app,
 )
 from services.common.identity import JWKS_PATH, TokenVerifier, asks_for_caller
+from services.common.listening import open_listeners, with_port
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.common.provide import provide
@@ -287,8 +288,7 @@ class Host:
         """Serves gRPC and runs the jobs; on the way out lets both finish what they are doing."""
         if self._grpc is not None and self._declared.grpc is not None:
             port = self.process.grpc_port or self._declared.grpc.port
-            host = self.process.host
-            await self._grpc.start(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            await self._grpc.start(with_port(self.process.host, port))
         for job in self._jobs:
             job.start()
         try:
@@ -412,13 +412,15 @@ class _Server(uvicorn.Server):
         yield
 
     async def serve_until_exit(self) -> None:
+        host, port = self.config.host, self.config.port
         try:
-            await self.serve()
-        except SystemExit as error:  # uvicorn's way to say that it could not listen
+            listeners = open_listeners(host, port)
+        except OSError as error:
             raise ConfigurationError(
-                f"The HTTP address {self.config.host}:{self.config.port} cannot be used: "
-                "choose another port or stop what listens there."
+                f"The HTTP address {with_port(host, port)} cannot be used "
+                f"({error.strerror or error}): choose another or stop what listens there."
             ) from error
+        await self.serve(listeners)
 
     async def let_go(self, linger_seconds: float) -> None:
         """Ends each connection with its next answer, and waits a while for those that are idle.

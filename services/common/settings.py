@@ -33,7 +33,11 @@ class Addresses(Settings):
 class ProcessSettings(Addresses):
     """What every service's process can be told."""
 
-    host: str = Field(default="0.0.0.0", description="The address to listen on.")  # noqa: S104  a container's default; the local runner passes 127.0.0.1
+    host: str = Field(
+        default="::",
+        description="Where to listen: an address, `localhost`, or `::` for all addresses of both "
+        "families, as a container does.",
+    )
     http_port: int | None = Field(default=None, ge=1, le=65535)
     internal_host: str | None = Field(
         default=None, description="The address for `internal_port`; without it that of the rest."

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
+from services.common.listening import ALL_ADDRESSES, LOCALHOST, LOOPBACK, with_port
 from services.common.topology import Topology
 from services.local.child import SANDBOX
 from services.local.data import kept_secret
-from services.local.ports import LOOPBACK, Ports, grpc_name, internal_name, usual_grpc, usual_http
+from services.local.ports import Ports, grpc_name, internal_name, usual_grpc, usual_http
 
 _DRAIN_SECONDS = "2"
 SANDBOX_KEY = "sk_test_meshmart_sandbox"
@@ -37,14 +38,14 @@ class Options:
     """What the user asked for on the command line.
 
     :ivar ports: HTTP ports by service, gRPC ports by ``SERVICE.grpc``.
-    :ivar host: the address of the frontend, which stands for the shop; all others stay on loopback.
+    :ivar host: where the frontend listens, which stands for the shop; all others stay on loopback.
     """
 
     data: Path
     only: tuple[str, ...] = ()
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
     free_ports: bool = False
-    host: str = LOOPBACK
+    host: str = LOCALHOST
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     variants: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -67,8 +68,11 @@ class Planned:
 
     @property
     def url(self) -> str:
-        """Where its HTTP side is."""
-        return f"http://{LOOPBACK}:{self.http_port}"
+        """Where this machine finds its HTTP side."""
+        host = self.environment.get("HOST", LOOPBACK)
+        if host == LOCALHOST or host in ALL_ADDRESSES:
+            host = LOOPBACK
+        return f"http://{with_port(host, self.http_port)}"
 
     @property
     def internal_url(self) -> str:
@@ -214,32 +218,30 @@ def _addresses(
     ]
 
 
-def _known_ports(topology: Topology) -> frozenset[str]:
+def _known_ports(topology: Topology) -> tuple[str, ...]:
     services = topology.services.items()
     with_grpc = (name for name, service in services if service.grpc is not None)
     with_internal = (name for name, service in services if service.internal_port is not None)
-    return frozenset(
-        {
-            SANDBOX,
-            *topology.services,
-            *map(grpc_name, with_grpc),
-            *map(internal_name, with_internal),
-        }
+    return (
+        *topology.services,
+        *map(grpc_name, with_grpc),
+        *map(internal_name, with_internal),
+        SANDBOX,
     )
 
 
 def _check_names(topology: Topology, options: Options) -> None:
-    named: Sequence[tuple[str, Sequence[str]]] = (
-        ("--only", options.only),
-        ("--ports", [name for name in options.ports if name not in _known_ports(topology)]),
-        ("--replicas", tuple(options.replicas)),
-        ("--versions", tuple(options.versions)),
-        ("--variants", tuple(options.variants)),
+    services = tuple(topology.services)
+    named: Sequence[tuple[str, Iterable[str], str, Sequence[str]]] = (
+        ("--only", options.only, "service", services),
+        ("--ports", options.ports, "port", _known_ports(topology)),
+        ("--replicas", options.replicas, "service", services),
+        ("--versions", options.versions, "service", services),
+        ("--variants", options.variants, "service", services),
     )
-    for option, names in named:
+    for option, names, kind, known in named:
         for name in names:
-            if name not in topology.services:
-                known = ", ".join(topology.services)
+            if name not in known:
                 raise ConfigurationError(
-                    f"{option} names {name!r}, which is no service; there are {known}."
+                    f"{option} names {name!r}, which is no {kind}; there are {', '.join(known)}."
                 )

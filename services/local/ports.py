@@ -8,15 +8,17 @@ import sys
 from collections.abc import Mapping
 
 from services.common.errors import ConfigurationError
+from services.common.listening import LOOPBACK, LOOPBACK_6, NO_SUCH_ADDRESS
 from services.local.child import SANDBOX
 
-LOOPBACK = "127.0.0.1"
 SHOP_PORT = 8080
 SANDBOX_PORT = 8090
 _HTTP_BASE = 3001
 _INTERNAL_BASE = 3011
 _GRPC_BASE = 9001
 _REPLICA_STRIDE = 20
+# What is free in IPv4 may be taken in IPv6.
+_ATTEMPTS = 20
 
 
 class Ports:
@@ -70,23 +72,43 @@ class Ports:
         return self._take(0 if self._any_free else usual_internal(position, replica), name)
 
     def _take(self, wanted: int, name: str) -> int:
-        holder = socket.socket()
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            holder.bind((LOOPBACK, wanted))
-        except OSError as error:
-            holder.close()
-            raise ConfigurationError(
-                f"Port {wanted}, wanted for {name}, cannot be had ({error.strerror}): "
-                f"stop what listens there, or choose another with --ports {name}=PORT or "
-                f"--ports free (make run ARGS='--ports {name}=PORT')."
-            ) from error
-        port: int = holder.getsockname()[1]
-        if sys.platform == "linux":
-            self._held.enter_context(holder)
-        else:
-            holder.close()
-        return port
+        refusal: OSError | None = None
+        for _ in range(_ATTEMPTS if wanted == 0 else 1):
+            with contextlib.ExitStack() as holders:
+                try:
+                    port = _hold(holders, LOOPBACK, wanted)
+                    if wanted == 0 or name == "frontend":  # which listens in both families
+                        _hold_if_there(holders, LOOPBACK_6, port)
+                except OSError as error:
+                    refusal = error
+                    continue
+                if sys.platform == "linux":
+                    self._held.push(holders.pop_all())
+                return port
+        raise ConfigurationError(
+            f"Port {wanted}, wanted for {name}, cannot be had "
+            f"({refusal.strerror if refusal else 'none is free'}): "
+            f"stop what listens there, or choose another with --ports {name}=PORT or "
+            f"--ports free (make run ARGS='--ports {name}=PORT')."
+        ) from refusal
+
+
+def _hold(holders: contextlib.ExitStack, address: str, port: int) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    holder = holders.enter_context(socket.socket(family))
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((address, port))
+    taken: int = holder.getsockname()[1]
+    return taken
+
+
+def _hold_if_there(holders: contextlib.ExitStack, address: str, port: int) -> None:
+    """The same where the machine has that address."""
+    try:
+        _hold(holders, address, port)
+    except OSError as error:
+        if error.errno not in NO_SUCH_ADDRESS:
+            raise
 
 
 def grpc_name(service: str) -> str:

@@ -25,13 +25,14 @@ from types import FrameType
 from typing import Literal, NoReturn
 
 from services.common.host import Host
+from services.common.listening import is_loopback
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data
 from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
 from services.local.console import ERRORS, Console
 from services.local.plan import Options, Planned, inherited_by, plan_processes
-from services.local.ports import LOOPBACK, Ports
+from services.local.ports import Ports
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 4.0
@@ -62,7 +63,7 @@ def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int
     ports = Ports(options.ports, any_free=options.free_ports)
     try:
         planned = plan_processes(load_topology(), options, ports, os.environ)
-        if options.host != LOOPBACK:
+        if not is_loopback(options.host):
             console.say(f"The shop listens on {options.host}: everybody who reaches it can use it.")
         return _Runner(planned, start_method, options.data, began, console).run()
     finally:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.common.errors import ConfigurationError
+from services.common.listening import open_listeners, with_port
 from services.stripe_sandbox.api import Api, Drop
 from services.stripe_sandbox.faults import Dice
 from services.stripe_sandbox.sandbox import Sandbox
@@ -21,7 +22,6 @@ from services.stripe_sandbox.store import Store
 
 # Longer than clients keep idle connections, so that they never write into a closed one.
 _KEEP_ALIVE_SECONDS = 75
-_BACKLOG = 512
 
 
 @contextlib.asynccontextmanager
@@ -38,17 +38,20 @@ async def running(settings: SandboxSettings) -> AsyncGenerator[str]:
         return Api(sandbox, store, dice, drop=drop, allow_reset=settings.allow_reset).app()
 
     async with contextlib.AsyncExitStack() as resources:
-        listener = resources.enter_context(_listener(settings.host, settings.port))
-        servers = [(_Server(make_app, settings), listener)]
+        listeners = _listeners(settings.host, settings.port)
+        servers = [(_Server(make_app, settings), listeners)]
+        for listener in listeners:
+            resources.enter_context(listener)
         if settings.tls_port is not None:
-            tls_listener = resources.enter_context(_listener(settings.host, settings.tls_port))
-            servers.append((_Server(make_app, settings, _tls(settings)), tls_listener))
+            tls_listeners = _listeners(settings.host, settings.tls_port)
+            servers.append((_Server(make_app, settings, _tls(settings)), tls_listeners))
+            for listener in tls_listeners:
+                resources.enter_context(listener)
         await store.open()
         resources.push_async_callback(store.close)
-        for server, its_listener in servers:
-            await resources.enter_async_context(_serving(server, its_listener))
-        host, port = listener.getsockname()[:2]
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        for server, its_listeners in servers:
+            await resources.enter_async_context(_serving(server, its_listeners))
+        yield f"http://{with_port(*listeners[0].getsockname()[:2])}"
 
 
 class _Server(uvicorn.Server):
@@ -97,8 +100,8 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _serving(server: _Server, listener: socket.socket) -> AsyncGenerator[None]:
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="stripe sandbox")
+async def _serving(server: _Server, listeners: list[socket.socket]) -> AsyncGenerator[None]:
+    serving = asyncio.create_task(server.serve(sockets=listeners), name="stripe sandbox")
     try:
         await server.is_up.wait()
         yield
@@ -120,15 +123,11 @@ def _tls(settings: SandboxSettings) -> ssl.SSLContext:
     return context
 
 
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listeners(host: str, port: int) -> list[socket.socket]:
     try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return open_listeners(host, port)
     except OSError as error:
         raise ConfigurationError(
-            f"The address {host}:{port} cannot be used ({error.strerror or error}): "
+            f"The address {with_port(host, port)} cannot be used ({error.strerror or error}): "
             "set SANDBOX_PORT to another port or stop what listens there."
         ) from error
-    # asyncio does this only for sockets that it has made itself; without it an answer waits 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener

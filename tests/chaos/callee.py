@@ -15,7 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 from services.common.grpc_client import open_channel
-from services.local.ports import LOOPBACK
+from services.common.listening import LOOPBACK
 from tests.harness.shop import Process
 
 HTTP_TARGET = "/things/a%2Fb?q=x%26y&q=%C3%BC"

@@ -13,7 +13,8 @@ from urllib.parse import quote_plus
 import psutil
 import pytest
 
-from services.local.ports import LOOPBACK, Ports
+from services.common.listening import LOOPBACK
+from services.local.ports import Ports
 from tests.harness.waiting import wait_until
 
 MONGODB_SERVER = "MESHMART_TEST_MONGODB_SERVER"

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.local.ports import LOOPBACK, Ports
+from services.common.listening import LOOPBACK
+from services.local.ports import Ports
 from services.local.reloading import code_of
 from tests.harness.waiting import wait_until
 

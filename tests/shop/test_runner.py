@@ -16,6 +16,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from yarl import URL
 
 from services.common.record import HEADER, decode
 from services.local.child import EXIT_CONFIGURATION
@@ -45,7 +46,29 @@ def test_everything_listens_on_loopback_only(shop: Shop) -> None:
         if connection.status == psutil.CONN_LISTEN
     }
 
-    assert hosts == {"127.0.0.1"}
+    assert hosts == {"127.0.0.1", "::1"}
+
+
+async def test_the_shop_is_localhost_in_both_families(shop: Shop) -> None:
+    port = URL(shop.url).port
+    async with aiohttp.ClientSession() as client:
+        for host in ("127.0.0.1", "[::1]"):
+            async with client.get(f"http://{host}:{port}/livez") as answer:
+                assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "where", "is_told"),
+    [("::1", "[::1]", False), ("0.0.0.0", "127.0.0.1", True)],  # noqa: S104
+)
+def test_it_says_where_it_listens_and_who_reaches_it(
+    launch_shop: LaunchShop, host: str, where: str, is_told: bool
+) -> None:
+    shop = launch_shop("--only", "frontend", "--host", host)
+    shop.wait_open()
+
+    assert f"The shop is open: http://{where}:" in shop.output
+    assert ("everybody who reaches it can use it" in shop.output) is is_told
 
 
 @pytest.fixture

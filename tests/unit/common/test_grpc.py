@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -436,6 +437,36 @@ async def test_an_ipv6_address_is_listened_on(callee: Callee) -> None:
     ):
         await reserve(GrpcEdge(EDGE, channel, call_tools()))
     assert len(callee.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("instances", "is_first"), [("[::1]:{port}", True), ("127.0.0.1:{port}", False)]
+)
+async def test_instances_may_be_of_both_families(
+    callee: Callee, instances: str, is_first: bool
+) -> None:
+    """One of them answers; the other is at an address of the other family, and refuses."""
+
+    async def wire(host: Host) -> None:
+        host.serve_grpc(
+            inventory_pb2_grpc.add_InventoryServiceServicer_to_server, callee, FULL_NAME
+        )
+
+    nobody = f"127.0.0.1:{free_port()}" if "::" in instances else f"[::1]:{free_port()}"
+    async with serving_grpc(wire, host="::") as running:
+        answering = instances.format(port=running.process.grpc_port)
+        addresses = [answering, nobody] if is_first else [nobody, answering]
+        async with open_channel(addresses) as channel:
+            edge = GrpcEdge(EDGE, channel, call_tools())
+            for _ in range(4):
+                await reserve(edge)
+    assert len(callee.seen) == 4
+
+
+@pytest.mark.parametrize("wrong", ["callee-2:9000", "127.0.0.1", "[::1]"])
+async def test_several_instances_are_addresses(wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"'{re.escape(wrong)}' is wrong: "):
+        open_channel(["127.0.0.1:9000", wrong])
 
 
 async def test_an_undeclared_rpc_stops_the_start() -> None:

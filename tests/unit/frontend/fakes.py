@@ -23,9 +23,10 @@ from services.common import context
 from services.common.errors import Kind, ShopError
 from services.common.host import Host, Wire, serve
 from services.common.identity import AUDIENCE, ISSUER
+from services.common.listening import LOOPBACK
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology
-from services.local.ports import LOOPBACK, Ports
+from services.local.ports import Ports
 from services.pb import (
     inventory_pb2,
     inventory_pb2_grpc,

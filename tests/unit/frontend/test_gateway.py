@@ -15,10 +15,10 @@ from starlette.types import Message, Scope
 from structlog.testing import capture_logs
 
 from services.common import record
+from services.common.listening import LOOPBACK
 from services.common.topology import Topology
 from services.frontend.figures import Figures
 from services.frontend.gateway import Gateway, Limits
-from services.local.ports import LOOPBACK
 from tests.harness.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend

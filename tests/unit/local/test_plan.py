@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,10 +126,34 @@ class TestPorts:
         assert frontend.internal_url == f"http://127.0.0.1:{chosen['frontend.internal']}"
         assert order.internal_url == order.url
 
-    def test_of_nobody_are_refused(self, tmp_path: Path) -> None:
+    def test_of_nobody_are_refused_and_those_that_there_are_are_named(self, tmp_path: Path) -> None:
         options = Options(data=tmp_path, ports={"order.grpc": 1234})
-        with pytest.raises(ConfigurationError, match=r"names 'order\.grpc'"):
+        with pytest.raises(ConfigurationError) as refused:
             plan_processes(load_topology(), options, Ports({}, any_free=True), {})
+        sentence, _, known = str(refused.value).removesuffix(".").partition("; there are ")
+        assert sentence == "--ports names 'order.grpc', which is no port"
+        assert {"order", "inventory.grpc", "stripe_sandbox"} < set(known.split(", "))
+
+    def test_of_the_shop_are_free_in_both_families(self) -> None:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+            ports = Ports({"frontend": taken.getsockname()[1]}, any_free=True)
+            with pytest.raises(ConfigurationError, match="wanted for frontend, cannot be had"):
+                ports.http("frontend")
+            free = ports.http("order")
+            with (
+                socket.socket(socket.AF_INET6) as somebody,
+                pytest.raises(OSError, match="in use"),
+            ):
+                somebody.bind(("::1", free))
+        ports.close()
+
+    @pytest.mark.parametrize("service", ["product", "stripe_sandbox"])
+    def test_of_others_are_free_where_they_listen(self, service: str) -> None:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+            chosen = taken.getsockname()[1]
+            ports = Ports({service: chosen}, any_free=True)
+            assert ports.http(service) == chosen
+        ports.close()
 
     def test_the_advice_for_a_taken_one_can_be_followed(self) -> None:
         with socket.socket() as listener:
@@ -161,6 +186,29 @@ def test_auth_alone_believes_the_frontend_in_front_of_it(tmp_path: Path) -> None
         if "PROXIES_IN_FRONT" in process.environment
     }
     assert believing == {"auth": "1"}
+
+
+@pytest.mark.parametrize(
+    ("host", "authority"),
+    [
+        (None, "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104  what is tested
+        ("::", "127.0.0.1"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("::1", "[::1]"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("shop.example", "shop.example"),
+    ],
+)
+def test_the_shop_is_where_it_listens(tmp_path: Path, host: str | None, authority: str) -> None:
+    chosen = Options(data=tmp_path, ports={"frontend": free_port()}, free_ports=True)
+    options = chosen if host is None else replace(chosen, host=host)
+    ports = Ports(options.ports, any_free=True)
+    planned = {p.service: p for p in plan_processes(load_topology(), options, ports, {})}
+    ports.close()
+    assert planned["frontend"].url == f"http://{authority}:{options.ports['frontend']}"
+    assert planned["order"].url == f"http://127.0.0.1:{planned['order'].http_port}"
 
 
 def test_each_secret_is_in_the_environment_of_its_own_service_alone(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Mailer:
                 await aiosmtplib.send(
                     mail,
                     hostname=settings.smtp_host,
-                    port=settings.smtp_port,
+                    port=settings.port,
                     username=settings.smtp_username,
                     password=settings.smtp_password.get_secret_value()
                     if settings.smtp_password

@@ -10,16 +10,23 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.common.settings import Settings
 
+_STARTTLS_PORT, _IMPLICIT_TLS_PORT = 587, 465
+
 
 class NotificationSettings(Settings):
     """Where mail goes. Without `SMTP_HOST` and `MAIL_FOLDER` there is only the inbox."""
 
     smtp_host: str | None = None
-    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Without it the usual one: 587, or 465 with SMTP_IMPLICIT_TLS.",
+    )
     smtp_starttls: bool = True
     smtp_implicit_tls: bool = Field(
         default=False,
-        description="TLS from the first byte, as on port 465 (RFC 8314 §3.3), instead of STARTTLS.",
+        description="TLS from the first byte (RFC 8314 §3.3) instead of STARTTLS.",
     )
     smtp_username: str | None = None
     smtp_password: SecretStr | None = None
@@ -35,6 +42,11 @@ class NotificationSettings(Settings):
         pattern=r"^https?://[^\s/#?]+$",
         description="Where people find the shop: the links in mails begin with it.",
     )
+
+    @property
+    def port(self) -> int:
+        """The mail server's port."""
+        return self.smtp_port or (_IMPLICIT_TLS_PORT if self.smtp_implicit_tls else _STARTTLS_PORT)
 
     @field_validator("smtp_sender")
     @classmethod

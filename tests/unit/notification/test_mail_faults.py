@@ -118,8 +118,8 @@ class World:
         )
         return store
 
-    async def process(self, port: int, **changes: Any) -> Messages:
-        """One more process, which mails through the server at that port."""
+    async def process(self, port: int | None, **changes: Any) -> Messages:
+        """One more process, which mails through the server at that port, or at the usual one."""
         settings: dict[str, Any] = {
             "smtp_host": "127.0.0.1",
             "smtp_port": port,
@@ -293,6 +293,30 @@ async def test_tls_may_begin_with_the_first_byte(
         await notify(messages)
         await messages.send_mails()
     assert len(kept.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "port"),
+    [
+        ({}, 587),
+        ({"smtp_implicit_tls": True}, 465),
+        ({"smtp_implicit_tls": True, "smtp_port": 2465}, 2465),
+        ({"smtp_port": 25}, 25),
+    ],
+)
+async def test_the_port_is_the_usual_one_unless_it_is_set(
+    world: World, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], port: int
+) -> None:
+    asked: list[object] = []
+
+    async def send(*_: object, **options: object) -> None:
+        asked.append(options["port"])
+
+    monkeypatch.setattr("services.notification.clients.aiosmtplib.send", send)
+    messages = await world.process(**{"port": None, **settings})
+    await notify(messages)
+    await messages.send_mails()
+    assert asked == [port]
 
 
 class TestSeveralProcesses:

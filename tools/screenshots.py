@@ -1,5 +1,5 @@
 """The pictures in the README: six pages of a shop that has just been used, on a desk and on a
-phone, in light and in dark colours.
+phone, in light and in dark colours. And the picture of the shop that goes with a link to it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-from playwright.async_api import Browser, StorageState
+from playwright.async_api import Browser, StorageState, ViewportSize
 
 from tests.harness.browser import MISSING, chromium, open_browser
 from tests.harness.shop import Shop
 from tests.harness.shopper import Shopper
 
-FOLDER = Path(__file__).parent.parent / "docs" / "screenshots"
+_ROOT = Path(__file__).parent.parent
+FOLDER = _ROOT / "docs" / "screenshots"
+SHARED = _ROOT / "services" / "frontend" / "static" / "share.jpg"
+# The size that https://ogp.me consumers ask for, which layout.html says.
+_SHARED_SIZE: Final[ViewportSize] = {"width": 1200, "height": 630}
 
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
@@ -77,11 +81,21 @@ async def _take(
             await page.screenshot(path=FOLDER / f"{name}-{device}-{scheme}.png")
 
 
+async def _take_shared(browser: Browser, shop: Shop) -> None:
+    async with await browser.new_context(
+        base_url=shop.url, viewport=_SHARED_SIZE, color_scheme="light", reduced_motion="reduce"
+    ) as context:
+        page = await context.new_page()
+        await page.goto("/", wait_until="networkidle")
+        await page.screenshot(path=SHARED, type="jpeg", quality=80)
+
+
 async def take_all(executable: str) -> None:
     """Starts a shop with empty data and takes all pictures."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Shop(Path(folder)) as shop:
         async with open_browser(executable) as browser:
+            await _take_shared(browser, shop)
             pages, session = await _prepare(browser, shop)
             for device in SIZES:
                 for scheme in SCHEMES:

@@ -21,6 +21,7 @@ from services.frontend.clients import (
 from services.frontend.figures import Figures, FiguresMiddleware
 from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
+from services.frontend.origin import Origin
 from services.frontend.pages import account, cart, catalogue, checkout, mesh, orders, profile
 from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
@@ -48,10 +49,13 @@ async def wire(host: Host) -> None:
     assets = Assets()
     figures = Figures()
     sessions = Sessions(host.token_verifier, auth)
+    origin = Origin(settings.public_url or "", secure=settings.secure_cookies)
+    departments = Departments(products)
     visits = Visits(
+        origin=origin,
         seal=Seal(settings.frontend_secret.get_secret_value()),
         sessions=sessions,
-        departments=Departments(products),
+        departments=departments,
         secure_cookies=settings.secure_cookies,
     )
     site = Site(
@@ -91,7 +95,7 @@ async def wire(host: Host) -> None:
     host.serve_http(orders.routes)
     host.serve_http(account.routes, auth, sessions)
     host.serve_http(profile.routes)
-    host.serve_http(mesh.routes, figures, MeshMap(host.topology))
+    host.serve_http(mesh.routes, figures, MeshMap(host.topology), origin, departments)
     if settings.serve_api:
         _serve_api(host, figures)
 

@@ -468,13 +468,6 @@ SORTS = {
 }
 
 
-def money(cents: int, currency: str) -> str:
-    """An amount as the shop writes it: ``€ 24.95``."""
-    symbol = {"EUR": "€", "USD": "$", "GBP": "£"}.get(currency, currency)
-    sign = "-" if cents < 0 else ""
-    return f"{sign}{symbol} {abs(cents) // 100:,}.{abs(cents) % 100:02}"
-
-
 def from_milliseconds(at_ms: int) -> datetime:
     """A time that a service gave as Unix milliseconds."""
     return datetime.fromtimestamp(at_ms / 1000, UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.errors import HTTP_STATUS, Kind, ShopError
-from services.frontend.model import money
+from services.common.money import money
 from services.frontend.service import is_away
 
 # By how their codes end, since those who pass them on put different words before them.

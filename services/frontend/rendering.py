@@ -17,9 +17,10 @@ from starlette.types import Scope
 
 from services.common import context
 from services.common.fields import isolated
+from services.common.money import money
 from services.common.telemetry import trace_id
 from services.frontend.cookies import Cookie
-from services.frontend.model import COUNTRIES, MAX_QUANTITY, Product, money
+from services.frontend.model import COUNTRIES, MAX_QUANTITY, Product
 from services.frontend.visit import Visit
 from services.frontend.waterfall import Waterfall, waterfall
 
@@ -81,6 +82,7 @@ class Renderer:
             "query": _query,
             "words": _words,
         }
+        tests: dict[str, Any] = {"preview": _is_preview}
         known: dict[str, Any] = {
             "asset": assets.url,
             "picture": picture_url,
@@ -94,6 +96,7 @@ class Renderer:
             "max_quantity": MAX_QUANTITY,
         }
         self._environment.filters.update(filters)
+        self._environment.tests.update(tests)
         self._environment.globals.update(known)
         for name in self._environment.list_templates(extensions=["html"]):
             self._environment.get_template(name)  # from now on in memory: no page reads files
@@ -138,11 +141,11 @@ def picture_url(product_id: str, version: str = "v1") -> str:
     return f"/pictures/{product_id}.svg?v={version}"
 
 
-def linked_data(product: Product) -> dict[str, Any]:
+def linked_data(product: Product, origin: str) -> dict[str, Any]:
     """A product for search engines: https://schema.org/Product, as JSON-LD."""
     offer: dict[str, Any] = {
         "@type": "Offer",
-        "url": f"/products/{product.id}",
+        "url": f"{origin}/products/{product.id}",
         "price": f"{product.price_cents // 100}.{product.price_cents % 100:02}",
         "priceCurrency": product.currency,
     }
@@ -155,7 +158,7 @@ def linked_data(product: Product) -> dict[str, Any]:
         "sku": product.id,
         "name": product.name,
         "description": product.blurb,
-        "image": picture_url(product.id, product.version),
+        "image": origin + picture_url(product.id, product.version),
         "brand": {"@type": "Brand", "name": product.brand},
         "offers": offer,
     }
@@ -170,6 +173,11 @@ def _made(visit: Visit) -> Waterfall:
         request_id=request.request_id,
         page_milliseconds=1000 * (time.perf_counter() - visit.started),
     )
+
+
+def _is_preview(version: str) -> bool:
+    """Whether a version of the catalogue is the one that the preview leads to."""
+    return version.startswith("v2")
 
 
 def _day(at: datetime) -> str:

@@ -45,6 +45,8 @@ from services.frontend.model import (
 
 _AWAY = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
 _RELATED = 5
+# The longest page that the catalogue gives.
+_MAX_PRODUCTS = 60
 _DEPARTMENTS_SECONDS = 60.0
 _DEPARTMENTS_RETRY_SECONDS = 5.0
 
@@ -198,12 +200,48 @@ class Storefront:
         )
 
     async def browse(
-        self, *, query: str, category: str, sort: str, filters: Filters, cursor: str, limit: int
+        self,
+        *,
+        query: str,
+        category: str,
+        sort: str,
+        filters: Filters,
+        cursor: str,
+        limit: int,
+        pages: int = 1,
     ) -> ProductPage:
-        """Some of the catalogue."""
-        return await self._products.page(
-            query=query, category=category, sort=sort, filters=filters, cursor=cursor, limit=limit
-        )
+        """Some of the catalogue: so many pages of `limit` products, or fewer when there are no
+        more.
+        """
+
+        async def page(cursor: str) -> ProductPage:
+            return await self._products.page(
+                query=query,
+                category=category,
+                sort=sort,
+                filters=filters,
+                cursor=cursor,
+                limit=limit,
+            )
+
+        found = await page(cursor)
+        for _ in range(1, pages):
+            if found.next_cursor is None:
+                break
+            more = await page(found.next_cursor)
+            found = more.model_copy(
+                update={"items": (*found.items, *more.items), "suggestion": found.suggestion}
+            )
+        return found
+
+    async def product_ids(self) -> Sequence[str]:
+        """All products of the catalogue."""
+        page = await self._products.page(limit=_MAX_PRODUCTS)
+        ids = [product.id for product in page.items]
+        while page.next_cursor is not None:
+            page = await self._products.page(limit=_MAX_PRODUCTS, cursor=page.next_cursor)
+            ids += [product.id for product in page.items]
+        return ids
 
     async def show(self, product_id: str) -> Showing:
         """One product, with others of its department."""

@@ -16,6 +16,7 @@ from services.common.provide import provided
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category, Draft
+from services.frontend.origin import Origin
 from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
 from services.frontend.service import Departments
@@ -46,7 +47,9 @@ class Visit:
     """What a page knows about its visitor. Changes to it become cookies of the answer.
 
     :param session: None for a guest.
-    :param canary: whether the visitor sees the preview of the new catalogue.
+    :param canary: whether the visitor asks for the preview of the new catalogue.
+    :param origin: where the visitor finds the shop, as ``https://shop.example``; empty when that is
+        not known.
     :param made_before: the calls of the request that sent the visitor here, such as a purchase.
     :param id_sent: the visit's id as the browser sent it; None on the first page.
     """
@@ -55,6 +58,7 @@ class Visit:
     jar: CookieJar
     session: Session | None
     canary: bool
+    origin: str
     path: str
     id: str
     id_sent: str | None
@@ -140,8 +144,15 @@ class Visits:
     """Opens visits."""
 
     def __init__(
-        self, *, seal: Seal, sessions: Sessions, departments: Departments, secure_cookies: bool
+        self,
+        *,
+        origin: Origin,
+        seal: Seal,
+        sessions: Sessions,
+        departments: Departments,
+        secure_cookies: bool,
     ) -> None:
+        self._origin = origin
         self._seal = seal
         self._sessions = sessions
         self._departments = departments
@@ -165,6 +176,7 @@ class Visits:
             jar=jar,
             session=None,
             canary=wants_canary(request.scope),
+            origin=self._origin.of(request),
             path=local_path(_path_and_query(request)),
             id=id_sent or "",
             id_sent=id_sent,

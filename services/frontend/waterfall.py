@@ -51,6 +51,12 @@ class Waterfall:
         text = seal.close(_PURPOSE, [encode(served), self.trace_id, self.request_id])
         return text if len(text) <= _MAX_COOKIE_LENGTH else None
 
+    def versions_of(self, callee: str) -> frozenset[str]:
+        """The versions of a service that have answered this page's own calls."""
+        return frozenset(
+            call.version for call in self.calls if call.callee == callee and call.version
+        )
+
     @property
     def services(self) -> int:
         """How many different services took part, this one not counted."""

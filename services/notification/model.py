@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
+from services.common.money import money
 
 MESSAGES = Collection(
     "messages",
@@ -266,5 +267,4 @@ def _short(facts: _Facts) -> str:
 
 
 def _money(facts: _Facts) -> str:
-    cents = int(facts["total_cents"])
-    return f"{facts['currency']} {cents // 100}.{cents % 100:02d}"
+    return money(int(facts["total_cents"]), facts["currency"])

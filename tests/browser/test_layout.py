@@ -4,6 +4,8 @@ the reader's own.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Generator
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -12,7 +14,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import NewShopper
 from tests.browser.pages import BOARD
-from tests.harness.customer import Customer
+from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop
 from tests.harness.shopper import Shopper
 
@@ -52,6 +54,22 @@ async def bottom_of(locator: Locator) -> float:
     return box["y"] + box["height"]
 
 
+async def are_beside(one: Locator, other: Locator) -> bool:
+    """Whether two things are on one line."""
+    a, b = await one.bounding_box(), await other.bounding_box()
+    assert a is not None
+    assert b is not None
+    return a["y"] < b["y"] + b["height"] and b["y"] < a["y"] + a["height"]
+
+
+@pytest.fixture(scope="module")
+def preview_shop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shop]:
+    """With the catalogue of product v2, whose texts are longer; of all services only few."""
+    arguments = ("--only", "frontend,auth,product,inventory", "--versions", "product=v2")
+    with Shop(tmp_path_factory.mktemp("preview"), *arguments) as shop:
+        yield shop
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_a_dear_cart_and_its_header(
     new_shopper: NewShopper, customer: Customer, width: int
@@ -64,6 +82,14 @@ async def test_a_dear_cart_and_its_header(
     await fits(shopper.page)
     if width < 768:
         assert await bottom_of(shopper.page.locator("header.top")) <= 176  # of 640 and more
+        for line in await shopper.main.locator(".line").all():
+            box = await line.bounding_box()
+            assert box is not None
+            assert box["height"] <= 170
+    remove = shopper.main.get_by_role("button", name="Remove Oak Serving Board")
+    box = await remove.bounding_box()
+    assert box is not None
+    assert min(box["width"], box["height"]) >= 24  # WCAG 2.2 §2.5.8
     await shopper.open("/")
     await fits(shopper.page)
 
@@ -74,6 +100,103 @@ async def test_the_catalogue_with_its_filters(new_shopper: NewShopper, width: in
     await shopper.open("/products?q=lmap&min_price=10&in_stock=yes")
     await expect(shopper.main.get_by_role("link", name="lamp", exact=True)).to_be_visible()
     await fits(shopper.page)
+    show = shopper.main.get_by_role("button", name="Show")
+    assert await are_beside(shopper.main.get_by_label("In stock only"), show)
+    prices = [shopper.main.get_by_label(label) for label in ("From €", "Up to €")]
+    assert await are_beside(*prices)
+    if width >= 1280:
+        assert await are_beside(shopper.main.get_by_label("Department"), show)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_what_was_loaded_is_there_when_one_comes_back(
+    new_shopper: NewShopper, width: int
+) -> None:
+    shopper = await new_shopper(width=width)
+    await shopper.open("/products?sort=name")
+    cards = shopper.main.locator(".card")
+    seen = await cards.count()
+    await shopper.main.get_by_role("link", name="Load more").click()
+    await expect(cards).to_have_count(2 * seen)
+    await expect(cards.nth(seen).get_by_role("link")).to_be_focused()
+    await fits(shopper.page)
+    names = await shopper.main.locator(".card-name").all_inner_texts()
+    last = names[-1]
+    await shopper.main.get_by_role("link", name=last, exact=True).click()
+    await expect(shopper.page.get_by_role("heading", level=1)).to_have_text(last)
+
+    await shopper.page.go_back()
+
+    await expect(cards).to_have_count(2 * seen)
+    await expect(shopper.main.get_by_role("link", name=last, exact=True)).to_be_in_viewport()
+    assert await shopper.main.locator(".card-name").all_inner_texts() == names
+
+
+async def test_more_is_loaded_until_there_is_no_more(
+    new_shopper: NewShopper, client: Client
+) -> None:
+    shopper = await new_shopper()
+    await shopper.open("/products?sort=name")
+    more = shopper.main.get_by_role("link", name="Load more")
+    for pages in (2, 3):
+        await more.click()
+        await expect(shopper.page).to_have_url(re.compile(rf"pages={pages}$"))
+    await expect(more).to_have_count(0)
+    ids = await shopper.main.locator(".card").evaluate_all("cards => cards.map((card) => card.id)")
+    assert ids == [f"result-{number}" for number in range(1, len(ids) + 1)]
+    links = shopper.main.locator(".card-name a")
+    paths = await links.evaluate_all("links => links.map((link) => link.pathname)")
+    first = (await client.send("GET", "/api/products?limit=60&sort=name")).body
+    rest = (
+        await client.send("GET", f"/api/products?limit=60&sort=name&cursor={first['next_cursor']}")
+    ).body
+    assert paths == [f"/products/{one['id']}" for one in (*first["items"], *rest["items"])]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_more_without_scripts_goes_on_where_one_was(
+    new_shopper: NewShopper, width: int
+) -> None:
+    shopper = await new_shopper(width=width, has_scripts=False)
+    await shopper.open("/products?sort=name")
+    cards = shopper.main.locator(".card")
+    seen = await cards.count()
+    await shopper.main.get_by_role("link", name="Load more").click()
+    await expect(cards).to_have_count(2 * seen)
+    await expect(cards.nth(seen)).to_be_in_viewport()
+    await expect(cards.first).not_to_be_in_viewport()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_no_text_of_a_product_is_cut_off(
+    new_shopper: NewShopper, preview_shop: Shop, width: int
+) -> None:
+    shopper = await new_shopper(width=width, shop=preview_shop)
+    await shopper.open("/products")
+    hidden = "texts => texts.filter((one) => one.scrollHeight > one.clientHeight + 1).length"
+    assert await shopper.main.locator(".card-blurb").evaluate_all(hidden) == 0
+    await fits(shopper.page)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_the_note_of_an_outage_stands_apart(
+    new_shopper: NewShopper, preview_shop: Shop, width: int
+) -> None:
+    shopper = await new_shopper(width=width, shop=preview_shop)
+    await shopper.open("/")
+    preview_shop.pause("product")
+    try:
+        await shopper.open("/")
+    finally:
+        preview_shop.resume("product")
+    note = shopper.main.locator(".resting")
+    await expect(note).to_contain_text("The catalogue is taking a short break")
+    departments = shopper.main.locator(".departments")
+    box = await note.bounding_box()
+    assert box is not None
+    assert box["y"] - await bottom_of(departments) >= 40
+    await fits(shopper.page)
+    shopper.forget_complaints()  # of the pictures that the first page still wanted
 
 
 @pytest.mark.parametrize("width", WIDTHS)

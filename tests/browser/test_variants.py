@@ -56,6 +56,12 @@ async def test_product_v2_looks_different(new_shopper: NewShopper, mobile_shop: 
     await usual.open(BOARD)
     await preview.open(BOARD)
 
+    asked = await new_shopper(shop=mobile_shop)
+    await asked.open(BOARD)
+    await asked.page.get_by_role("button", name="Preview the new catalogue").click()
+    await expect(
+        asked.page.get_by_text("You see the preview of our new catalogue.")
+    ).to_be_visible()
     await expect(preview.main.get_by_text("Preview", exact=True)).to_be_visible()
     await expect(usual.main.get_by_text("Preview", exact=True)).to_have_count(0)
     await expect(preview.main.get_by_text("Sustainability").first).to_be_attached()

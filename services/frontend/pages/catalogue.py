@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from services.common.errors import Kind, ShopError
 from services.common.provide import provided
 from services.frontend.clients import ProductClient
-from services.frontend.model import PRODUCT_ID, SORTS, Article, Filters, cents_of
+from services.frontend.model import PRODUCT_ID, SORTS, Article, Filters, ProductPage, cents_of
 from services.frontend.pages.site import Site, SiteDependency
 from services.frontend.rendering import BETA
 from services.frontend.security import PICTURE_POLICY
@@ -20,6 +20,8 @@ from services.frontend.visit import Visit, VisitDependency
 
 _HOME_LIMIT = 8
 _PAGE_LIMIT = 24
+# On one page of the shop, each of _PAGE_LIMIT.
+_MAX_PAGES = 10
 _MAX_QUERY_LENGTH = 100
 _MAX_CURSOR_LENGTH = 512
 
@@ -49,6 +51,7 @@ async def browse(
     max_price: str = "",
     in_stock: str = "",
     cursor: Annotated[str, Query(max_length=_MAX_CURSOR_LENGTH)] = "",
+    pages: Annotated[int, Query(ge=1, le=_MAX_PAGES)] = 1,
 ) -> Response:
     query = q.strip()[:_MAX_QUERY_LENGTH]
     filters = Filters(cents_of(min_price), cents_of(max_price), in_stock == "yes")
@@ -70,12 +73,14 @@ async def browse(
         filters=filters,
         cursor=cursor,
         limit=site.page_size(_PAGE_LIMIT),
+        pages=pages,
     )
     return site.renderer.page(
         visit,
         "products.html",
         page=page,
         chosen=chosen,
+        more=_more(chosen, page, cursor, pages),
         sorts=SORTS,
         is_first=not cursor,
         wrong_prices=wrong_prices,
@@ -106,6 +111,19 @@ async def picture(request: Request, products: ProductsDependency, picture: str) 
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="image/svg+xml", headers=headers)
+
+
+def _more(
+    chosen: Mapping[str, str], page: ProductPage, cursor: str, pages: int
+) -> Mapping[str, str] | None:
+    """The query of a page that shows more: these products and the next ones, so that whoever comes
+    back to it finds both; once these are many, the next ones alone. None when these are the last.
+    """
+    if page.next_cursor is None:
+        return None
+    if pages < _MAX_PAGES:
+        return {**chosen, "cursor": cursor, "pages": str(pages + 1)}
+    return {**chosen, "cursor": page.next_cursor, "pages": ""}
 
 
 async def _recently_seen(site: Site, visit: Visit, but: str = "") -> Sequence[Article]:

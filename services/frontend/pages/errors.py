@@ -29,7 +29,7 @@ log = get_logger(__name__)
 _RETRY_SECONDS = 2.0
 
 # What asks for these is no person; a page would only be in the way.
-_FILE_PREFIXES = ("/pictures/", "/static/", "/favicon.ico", "/robots.txt")
+_FILE_PREFIXES = ("/pictures/", "/static/", "/favicon.ico", "/robots.txt", "/sitemap.xml")
 
 
 @dataclass(frozen=True, slots=True)

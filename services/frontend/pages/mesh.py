@@ -4,24 +4,31 @@ crawlers ask for.
 
 from __future__ import annotations
 
+from html import escape
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
+from services.common.errors import Kind, ShopError
 from services.common.provide import provided
 from services.frontend.figures import WINDOW_SECONDS, Figures
 from services.frontend.forms import FormDependency
 from services.frontend.meshmap import MeshMap
+from services.frontend.origin import Origin
 from services.frontend.pages.site import SiteDependency
 from services.frontend.rendering import STATIC
 from services.frontend.security import local_path
+from services.frontend.service import Departments
 from services.frontend.visit import VisitDependency
 
-_ROBOTS = (
-    "User-agent: *\nDisallow: /cart\nDisallow: /checkout\nDisallow: /orders\nDisallow: /profile\n"
-)
+# What is one visitor's own.
+_NOT_FOR_ROBOTS = ("/cart", "/checkout", "/inbox", "/orders", "/profile")
+_FOR_AN_HOUR = {"cache-control": "public, max-age=3600"}
+_SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 
+_Departments = Annotated[Departments, provided(Departments)]
+_Origin = Annotated[Origin, provided(Origin)]
 _MeshMap = Annotated[MeshMap, provided(MeshMap)]
 _Figures = Annotated[Figures, provided(Figures)]
 
@@ -50,7 +57,7 @@ async def preview(visit: VisitDependency, site: SiteDependency, form: FormDepend
     wanted = form.raw("preview") == "on"
     visit.jar.put_canary(wanted)
     visit.tell_next(
-        "You now see the preview of our new catalogue."
+        "Your requests now ask for the preview of our new catalogue."
         if wanted
         else "You are back in the usual catalogue.",
         "good",
@@ -59,8 +66,34 @@ async def preview(visit: VisitDependency, site: SiteDependency, form: FormDepend
 
 
 @routes.get("/robots.txt")
-async def robots() -> Response:
-    return PlainTextResponse(_ROBOTS, headers={"cache-control": "public, max-age=3600"})
+async def robots(request: Request, origin: _Origin) -> Response:
+    lines = ["User-agent: *", *(f"Disallow: {path}" for path in _NOT_FOR_ROBOTS)]
+    found_at = origin.of(request)
+    if found_at:
+        lines += ["", f"Sitemap: {found_at}/sitemap.xml"]
+    return PlainTextResponse("\n".join((*lines, "")), headers=_FOR_AN_HOUR)
+
+
+@routes.get("/sitemap.xml")
+async def sitemap(
+    request: Request, origin: _Origin, site: SiteDependency, departments: _Departments
+) -> Response:
+    found_at = origin.of(request)
+    if not found_at:
+        raise ShopError(Kind.NOT_FOUND, "unknown-host", "The request does not say for which host.")
+    paths = [
+        "/",
+        "/products",
+        *(f"/products?category={category.id}" for category in await departments.known()),
+        *(f"/products/{product_id}" for product_id in await site.storefront.product_ids()),
+        "/about",
+        "/mesh",
+    ]
+    entries = "".join(f"<url><loc>{escape(found_at + path)}</loc></url>\n" for path in paths)
+    body = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<urlset xmlns="{_SITEMAP}">\n{entries}</urlset>\n'
+    )
+    return Response(body, media_type="application/xml", headers=_FOR_AN_HOUR)
 
 
 @routes.get("/favicon.ico")

@@ -63,24 +63,24 @@ if (status) {
   if (status.querySelector("[data-moving=yes]")) setTimeout(look, shortest);
 }
 
-// "Load more" adds to the page instead of leaving it.
-const more = document.querySelector("[data-more-link]");
-if (more) {
-  more.addEventListener("click", async (event) => {
-    event.preventDefault();
-    try {
-      const next = await fetchDocument(more.href);
-      const cards = [...next.querySelectorAll("[data-more] .grid > li")];
-      document.querySelector("[data-more] .grid").append(...cards.map((card) => document.adoptNode(card)));
-      cards[0]?.querySelector("a")?.focus({ preventScroll: true });
-      const link = next.querySelector("[data-more-link]");
-      if (link) more.href = link.href;
-      else more.parentElement.remove();
-    } catch {
-      location.assign(more.href);
-    }
-  });
-}
+// "Load more" adds to the page instead of leaving it, and whoever comes back finds what was loaded.
+document.addEventListener("click", async (event) => {
+  const more = event.target.closest?.("[data-more-link]");
+  if (!more) return;
+  event.preventDefault();
+  try {
+    const grid = document.querySelector("[data-more] .grid");
+    const next = await fetchDocument(more.href);
+    const adopted = (nodes) => [...nodes].map((node) => document.adoptNode(node));
+    const cards = adopted([...next.querySelectorAll("[data-more] .grid > li")].slice(grid.children.length));
+    grid.append(...cards);
+    cards[0]?.querySelector("a").focus({ preventScroll: true });
+    more.parentElement.replaceWith(...adopted(next.querySelectorAll(".more")));
+    history.replaceState(null, "", more.href.split("#")[0]);
+  } catch {
+    location.assign(more.href);
+  }
+});
 
 // The mesh page keeps itself up to date while its box is ticked.
 const live = document.querySelector("[data-live]");

@@ -373,9 +373,10 @@ def _product(backends: Backends) -> Wire:
             raise ShopError(Kind.INVALID, "invalid-cursor", "This cursor is not one of ours.")
         wanted = backends.corrections.get(q, q)
         found = [one for one in backends.products.values() if wanted.lower() in one["name"].lower()]
+        start = int(cursor or 0)
         return {
-            "items": found[:limit],
-            "next_cursor": "more" if len(found) > limit else None,
+            "items": found[start : start + limit],
+            "next_cursor": str(start + limit) if len(found) > start + limit else None,
             "suggestion": backends.corrections.get(q),
         }
 

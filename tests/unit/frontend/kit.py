@@ -162,3 +162,9 @@ def address_fields(**changes: Any) -> dict[str, str]:
         "country": "NL",
         **changes,
     }
+
+
+def attributes(page: Page, tag: str, **given: str) -> list[dict[str, Any]]:
+    return [
+        dict(found) for name, found in page.tags if name == tag and given.items() <= found.items()
+    ]

@@ -152,6 +152,17 @@ async def test_the_preview_asks_for_the_canary(browser: Browser, backends: Backe
     assert "canary" not in backends.calls_of("GET /api/products")[-1].headers
 
 
+async def test_the_preview_is_said_as_what_it_is(browser: Browser) -> None:
+    page = await browser.get("/")
+    page = await browser.send(page.form("/preview", preview="on"))
+    assert "Your requests now ask for the preview of our new catalogue." in page.text
+    asked = "You asked for the preview of our new catalogue"
+    # The catalogue of these tests is v1, canary or not.
+    assert f"{asked}, but this page shows the usual one." in page.text
+    assert f"{asked}." in (await browser.get("/mesh")).text
+    assert "You see the preview" not in page.text
+
+
 async def test_the_second_edition_looks_different(browser: Browser, backends: Backends) -> None:
     backends.products["oak-board"] = product(
         "oak-board", version="v2", badges=["Bestseller"], sustainability="A"

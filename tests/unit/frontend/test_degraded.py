@@ -39,7 +39,7 @@ async def test_without_the_catalogue_the_shop_is_still_a_shop(
 ) -> None:
     await browser.add_to_cart("oak-board", 2)
     backends.down = {"product"}
-    assert "Our shelves are resting" in (await browser.get("/")).text
+    assert "The catalogue is taking a short break" in (await browser.get("/")).text
     page = await browser.get("/products")
     assert page.status == 503
     assert RESTING in page.text

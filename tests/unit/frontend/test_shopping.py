@@ -12,7 +12,7 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
 from services.pb import shipping_pb2 as pb
 from tests.unit.frontend.fakes import Backends, product
-from tests.unit.frontend.kit import Browser, Page, address_fields
+from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,13 +45,7 @@ async def test_search_keeps_what_was_asked_for(browser: Browser, backends: Backe
     assert ("option", {"value": "-price", "selected": None}) in page.tags
 
 
-def attributes(page: Page, tag: str, **given: str) -> list[dict[str, Any]]:
-    return [
-        dict(found) for name, found in page.tags if name == tag and given.items() <= found.items()
-    ]
-
-
-async def test_a_page_says_what_it_is_to_search_engines(browser: Browser) -> None:
+async def test_a_page_says_what_it_is_to_search_engines(browser: Browser, base_url: str) -> None:
     titles: set[str] = set()
     descriptions: set[str] = set()
     canonical = {
@@ -65,7 +59,8 @@ async def test_a_page_says_what_it_is_to_search_engines(browser: Browser) -> Non
     for path, known_as in canonical.items():
         page = await browser.get(path)
         [link] = attributes(page, "link", rel="canonical")
-        assert link["href"] == known_as
+        [address] = attributes(page, "meta", property="og:url")
+        assert link["href"] == address["content"] == base_url + known_as
         [title] = attributes(page, "meta", property="og:title")
         [description] = attributes(page, "meta", name="description")
         titles.add(title["content"])
@@ -75,6 +70,7 @@ async def test_a_page_says_what_it_is_to_search_engines(browser: Browser) -> Non
         page = await browser.get(path)
         assert attributes(page, "meta", name="robots", content="noindex"), path
         assert not attributes(page, "link", rel="canonical"), path
+        assert not attributes(page, "meta", property="og:url"), path
 
 
 async def test_a_product_is_linked_data_and_no_script(browser: Browser, backends: Backends) -> None:
@@ -139,7 +135,46 @@ async def test_a_long_catalogue_goes_on_behind_a_link(browser: Browser, backends
     backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
     page = await browser.get("/products?q=thing")
     more = [given for tag, given in page.tags if tag == "a" and given.get("rel") == "next"]
-    assert [given["href"] for given in more] == ["/products?q=thing&cursor=more"]
+    assert [given["href"] for given in more] == ["/products?q=thing&pages=2#result-25"]
+    whole = await browser.get("/products?q=thing&pages=2")
+    [shown] = [given for _, given in whole.tags if given.get("id") == "result-25"]
+    assert shown["class"] == "card"
+    links = [given.get("href") or "" for _, given in whole.tags]
+    shown_ids = [link.removeprefix("/products/") for link in links if "/thing-" in link]
+    assert shown_ids == list(backends.products)
+    assert not [given for _, given in whole.tags if given.get("rel") == "next"]
+
+
+async def test_what_is_too_long_for_one_page_goes_on_behind_it(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(250)}
+    page = await browser.get("/products?pages=10")
+    [more] = [given for _, given in page.tags if given.get("rel") == "next"]
+    assert more["href"] == "/products?cursor=240"
+    assert "data-more-link" not in more
+    rest = await browser.get("/products?cursor=240")
+    assert rest.html.count('id="result-') == 10
+    assert "Back to the first ones" in rest.text
+
+
+async def test_more_of_what_a_typing_error_meant_keeps_saying_so(
+    browser: Browser, backends: Backends
+) -> None:
+    backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
+    backends.corrections = {"thign": "thing"}
+    page = await browser.get("/products?q=thign&pages=2")
+    assert "Did you mean thing" in page.text
+    assert page.html.count('id="result-') == 30
+
+
+@pytest.mark.parametrize("pages", ["0", "-1", "11", "many"])
+async def test_so_many_pages_are_not_shown(
+    browser: Browser, backends: Backends, pages: str
+) -> None:
+    backends.queries.clear()
+    assert (await browser.get(f"/products?pages={pages}")).status == 422
+    assert backends.queries == []
 
 
 async def test_a_page_of_products_takes_one_call(browser: Browser, backends: Backends) -> None:

@@ -41,7 +41,7 @@ def a_message(**changes: object) -> Message:
 @pytest.mark.parametrize(
     ("kind", "subject", "said"),
     [
-        ("order-confirmed", "Your order GGZDF is confirmed", ["EUR 86.05", "packing"]),
+        ("order-confirmed", "Your order GGZDF is confirmed", ["€ 86.05", "packing"]),
         ("order-cancelled", "Your order GGZDF was cancelled", ["Your card was declined."]),
         ("shipment-dispatched", "Your order GGZDF is on its way", ["MM0123456789NL"]),
         ("shipment-delivered", "Your order GGZDF was delivered", ["was delivered"]),
@@ -59,7 +59,7 @@ def test_each_kind_has_its_text(kind: str, subject: str, said: list[str]) -> Non
 @pytest.mark.parametrize("cents", ["5", "0", "100", "123456"])
 def test_money_has_two_decimals(cents: str) -> None:
     text = model.compose("order-confirmed", "Ada", {**FACTS, "total_cents": cents})
-    assert f"EUR {int(cents) / 100:.2f}" in text.body
+    assert f"€ {int(cents) / 100:,.2f} " in text.body
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -1,4 +1,6 @@
-"""Which countries there are, and how their postal codes look."""
+"""Where parcels go: which countries there are, how their postal codes look, and how heavy a parcel
+may be.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,9 @@ class _PostalForm:
     pattern: str
     example: str
 
+
+# What the shop's carriers take.
+MAX_PARCEL_GRAMS = 100_000
 
 _FOUR_DIGITS = r"[0-9]{4}"
 _FIVE_DIGITS = r"[0-9]{5}"

@@ -112,7 +112,9 @@ def http_exception_response(error: HTTPException) -> Response:
 
 
 def problem_to_error(status: int, body: bytes, callee: str, retry_after: str | None) -> ShopError:
-    """Reads a callee's error answer back into the error that it raised."""
+    """Reads a callee's error answer back into the error that it raised; its `fields` say also what
+    was wrong with which part of the request, such as ``{"body.name": "…"}``.
+    """
     kind = kind_of_http_status(status)
     seconds = float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
     try:
@@ -125,8 +127,13 @@ def problem_to_error(status: int, body: bytes, callee: str, retry_after: str | N
             f"{callee} answered {status} {phrase}.",
             retry_after_seconds=seconds,
         )
+    wrong = {one.field: one.message for one in problem.errors}
     return ShopError(
-        kind, problem.code, problem.detail, retry_after_seconds=seconds, fields=problem.fields
+        kind,
+        problem.code,
+        problem.detail,
+        retry_after_seconds=seconds,
+        fields={**wrong, **problem.fields},
     )
 
 

@@ -10,7 +10,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
-from services.common.fields import NewName, normalised_email
+from services.common.errors import ShopError
+from services.common.fields import NewAddress, NewName, normalised_email
 from services.common.places import expected_postal_code
 from services.frontend.model import (
     COUNTRIES,
@@ -121,13 +122,39 @@ class Form:
         example = expected_postal_code(country, postal_code)
         if example is not None and "postal_code" not in self.errors:
             self.errors["postal_code"] = f"In this country a postal code looks like {example}."
-        return Address(
+        address = Address(
             name=self.person("name", "the recipient's name"),
             street=self.text("street", "the street and house number", 200),
             postal_code=postal_code,
             city=self.text("city", "the city", 100),
             country=country,
         )
+        if not self.errors:
+            self._check(address)
+        return address
+
+    def _check(self, address: Address) -> None:
+        """What the services would refuse is said here already."""
+        try:
+            NewAddress(**address.model_dump())
+        except ValidationError as error:
+            for wrong in error.errors(include_url=False, include_input=False):
+                self.errors[str(wrong["loc"][0])] = f"{wrong['msg']}."
+
+    def refused(
+        self, error: ShopError, otherwise: str, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Puts what a service found wrong at the fields that it is about, or else at `otherwise`.
+
+        :param names: the form's fields by the service's, where they differ.
+        """
+        for part, message in error.fields.items():
+            field = part.removeprefix("body.")
+            name = (names or {}).get(field, field)
+            if name in self.values:
+                self.errors[name] = f"{message}."
+        if not self.errors:
+            self.errors[otherwise] = error.detail
 
     def kept(self, names: Sequence[str]) -> dict[str, str]:
         """What was typed, to show it again."""

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.common.places import MAX_PARCEL_GRAMS
+
 MAX_LINES = 50
 MAX_QUANTITY = 20
 MAX_SEEN = 6
@@ -334,6 +336,11 @@ class Basket:
     def weight_grams(self) -> int:
         """What the parcel's contents weigh."""
         return sum(line.quantity * line.article.weight_grams for line in self.lines if line.article)
+
+    @property
+    def is_too_heavy(self) -> bool:
+        """Whether no carrier takes it."""
+        return self.weight_grams > MAX_PARCEL_GRAMS
 
     @property
     def is_orderable(self) -> bool:

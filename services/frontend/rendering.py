@@ -18,6 +18,7 @@ from starlette.types import Scope
 from services.common import context
 from services.common.fields import isolated
 from services.common.money import money
+from services.common.places import MAX_PARCEL_GRAMS
 from services.common.telemetry import trace_id
 from services.frontend.cookies import Cookie
 from services.frontend.model import COUNTRIES, MAX_QUANTITY, Product
@@ -78,6 +79,7 @@ class Renderer:
             "day": _day,
             "isolated": isolated,
             "moment": _moment,
+            "kilograms": _kilograms,
             "milliseconds": _milliseconds,
             "query": _query,
             "words": _words,
@@ -93,6 +95,7 @@ class Renderer:
             "version": version,
             "instance": instance,
             "countries": COUNTRIES,
+            "max_parcel_grams": MAX_PARCEL_GRAMS,
             "max_quantity": MAX_QUANTITY,
         }
         self._environment.filters.update(filters)
@@ -190,6 +193,14 @@ def _moment(at: datetime) -> str:
 
 def _milliseconds(value: float) -> str:
     return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def _kilograms(grams: int) -> str:
+    """A weight in tenths of a kilogram, rounded up: what is over a limit never looks as if it met
+    it.
+    """
+    tenths = -(-grams // 100)
+    return f"{tenths // 10}.{tenths % 10} kg" if tenths % 10 else f"{tenths // 10} kg"
 
 
 def _query(values: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from services.common.errors import Kind
 from services.common.fields import existing_country
 from services.common.identity import CallerDependency
+from services.common.places import MAX_PARCEL_GRAMS
 from services.common.problem import documented
 from services.common.provide import provided
 from services.shipping import model
@@ -70,7 +71,7 @@ async def get_quotes(
         Query(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["NL"]),
         AfterValidator(existing_country),
     ],
-    weight_grams: Annotated[int, Query(ge=1, le=model.MAX_WEIGHT_GRAMS, examples=[1200])],
+    weight_grams: Annotated[int, Query(ge=1, le=MAX_PARCEL_GRAMS, examples=[1200])],
 ) -> Quotes:
     return Quotes(
         quotes=[

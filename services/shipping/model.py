@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
+from services.common.places import MAX_PARCEL_GRAMS
 
 CURRENCY = "EUR"
-MAX_WEIGHT_GRAMS = 100_000
 
 _FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 30_000
@@ -169,11 +169,11 @@ def quotes(country: str, weight_grams: int) -> tuple[Quote, ...]:
 
     :raises ShopError: INVALID for a parcel that is too heavy or weighs nothing.
     """
-    if not 0 < weight_grams <= MAX_WEIGHT_GRAMS:
+    if not 0 < weight_grams <= MAX_PARCEL_GRAMS:
         raise ShopError(
             Kind.INVALID,
             "weight-out-of-range",
-            f"We ship parcels of up to {MAX_WEIGHT_GRAMS // 1000} kg.",
+            f"We ship parcels of up to {MAX_PARCEL_GRAMS // 1000} kg.",
         )
     zone = _zone(country)
     extra_cents = zone.cents_per_kg * (-(-weight_grams // 1000) - 1)

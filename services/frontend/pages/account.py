@@ -84,8 +84,10 @@ async def register(
     try:
         tokens = await auth.register(email, password, name)
     except ShopError as error:
-        field = "password" if "password" in error.code else "email"
-        form.errors[field] = _registration_refusal(error)
+        if error.kind is Kind.INVALID:
+            form.refused(error, "password" if "password" in error.code else "email")
+        else:
+            form.errors["email"] = _registration_refusal(error)
         return _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
     await _enter(visit, sessions, tokens)
     visit.tell_next(f"Welcome to Meshmart, {isolated(name)}.", "good")

@@ -45,6 +45,10 @@ async def show(
         chosen = saved[-1]
     if chosen is None:
         return _delivery_page(site, visit, saved, Form({}))
+    form = Form(chosen.model_dump(include=set(ADDRESS_FIELDS)))
+    form.address()
+    if form.errors:  # saved before today's rules, by which it would be refused in the end
+        return _delivery_page(site, visit, saved, form)
     return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, chosen))
 
 
@@ -56,10 +60,10 @@ async def choose_address(
     if not visit.cart.lines:
         return site.renderer.redirect(visit, "/cart")
     address = form.address()
+    kept = None if form.errors else await _kept(site, form, address)
     if form.errors:
         saved = await site.storefront.addresses()
         return _delivery_page(site, visit, saved, form, status=422)
-    kept = await _kept(site, address)
     if kept is not None:
         return site.renderer.redirect(visit, f"/checkout?address={kept.id}")
     return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, address))
@@ -179,10 +183,15 @@ def _opened(visit: Visit, sealed: str) -> Draft | None:
         return None
 
 
-async def _kept(site: Site, address: Address) -> SavedAddress | None:
+async def _kept(site: Site, form: Form, address: Address) -> SavedAddress | None:
+    """The address as it is saved; None when it is not, because it is refused, which goes to the
+    form's errors, or because it need not be.
+    """
     try:
         return await site.storefront.keep_address(address)
     except ShopError as error:
-        if error.kind is Kind.CONFLICT:  # the address book is full; the order does not need it
-            return None
-        raise
+        if error.kind is Kind.INVALID:
+            form.refused(error, "name")
+        elif error.kind is not Kind.CONFLICT:  # the address book is full; the order needs it not
+            raise
+        return None

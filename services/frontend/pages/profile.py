@@ -43,7 +43,13 @@ async def rename(
     name = form.person("full_name", "your name")
     if form.errors:
         return await _shown(site, visit, form, 422)
-    await site.customers.rename(name)
+    try:
+        await site.customers.rename(name)
+    except ShopError as error:
+        if error.kind not in {Kind.CONFLICT, Kind.INVALID}:
+            raise
+        form.refused(error, "full_name", {"name": "full_name"})
+        return await _shown(site, visit, form, HTTP_STATUS[error.kind])
     # Name and groups stand in the token, so it takes a new one for them to be known.
     visit.enter(await sessions.renew(visit.jar))
     visit.tell_next("Your name is saved.", "good")
@@ -76,7 +82,10 @@ async def add_address(
     try:
         await site.customers.add_address(address)
     except ShopError as error:
-        if error.kind not in {Kind.CONFLICT, Kind.INVALID}:
+        if error.kind is Kind.INVALID:
+            form.refused(error, "name")
+            return await _shown(site, visit, form, 422)
+        if error.kind is not Kind.CONFLICT:
             raise
         visit.tell_next(error.detail, "bad")
     else:

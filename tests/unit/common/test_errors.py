@@ -22,8 +22,10 @@ from services.common.errors import (
 from services.common.grpc_metadata import STATUS_DETAILS_KEY, error_from_status, error_metadata
 from services.common.problem import (
     MEDIA_TYPE,
+    FieldError,
     Problem,
     documented,
+    problem_response,
     problem_to_error,
     shop_error_response,
 )
@@ -85,6 +87,18 @@ def test_an_error_survives_grpc(kind: Kind) -> None:
     error = failure(kind)
     read = error_from_status(GRPC_STATUS[kind], error.detail, error_metadata(error), "stock")
     assert facts(read) == facts(error)
+
+
+def test_what_is_wrong_with_a_request_survives_http() -> None:
+    wrong = [
+        FieldError(field="body.name", message="Too odd"),
+        FieldError(field="body.city", message="No such"),
+    ]
+    response = problem_response(
+        422, "invalid-request", "It is not valid.", errors=wrong, fields={"product_id": "x"}
+    )
+    read = problem_to_error(422, bytes(response.body), "user", None)
+    assert read.fields == {"body.name": "Too odd", "body.city": "No such", "product_id": "x"}
 
 
 def test_an_error_without_extras_survives_both() -> None:

@@ -98,6 +98,7 @@ class Backends:
     shipment: shipping_pb2.Shipment | None = None
     order_refusal: ShopError | None = None
     entrance_refusal: ShopError | None = None
+    user_refusal: ShopError | None = None
     order_state: str = "confirmed"
     down: set[str] = field(default_factory=set[str])
     distrustful: set[str] = field(default_factory=set[str])
@@ -115,6 +116,7 @@ class Backends:
         self.mail, self.link_mails = "off", []
         self.refresh_tokens, self.replaced_tokens, self.expected_totals = set(), {}, []
         self.is_too_heavy = False
+        self.user_refusal = None
         self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
         self.entrance_refusal = None
         self.down, self.distrustful, self.seen = set(), set(), []
@@ -261,6 +263,8 @@ def _auth(backends: Backends) -> Wire:
             raise backends.entrance_refusal
         if body["email"] == "taken@example.com":
             raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
+        if backends.user_refusal is not None:
+            raise backends.user_refusal
         backends.profile |= {"email": body["email"], "name": body["name"]}
         return backends.tokens()
 
@@ -310,6 +314,8 @@ def _user(backends: Backends) -> Wire:
 
     @routes.patch("/api/users/me")
     async def change(body: dict[str, Any]) -> Any:
+        if backends.user_refusal is not None:
+            raise backends.user_refusal
         if "name" in body:
             backends.profile["name"] = body["name"]
         if "beta" in body:
@@ -322,6 +328,8 @@ def _user(backends: Backends) -> Wire:
 
     @routes.post("/api/users/me/addresses", status_code=201)
     async def add_address(body: dict[str, Any]) -> Any:
+        if backends.user_refusal is not None:
+            raise backends.user_refusal
         saved = {**body, "id": f"adr_{len(backends.addresses)}"}
         backends.addresses.append(saved)
         return saved

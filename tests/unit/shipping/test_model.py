@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import Kind, ShopError
+from services.common.places import MAX_PARCEL_GRAMS
 from services.shipping import model
-from services.shipping.model import MAX_WEIGHT_GRAMS, Shipment, State
+from services.shipping.model import Shipment, State
 from tests.unit.shipping.examples import NOW_MS, STEP_MS, a_shipment
 
 WAY = [State.DISPATCHED, State.IN_TRANSIT, State.OUT_FOR_DELIVERY, State.DELIVERED]
@@ -50,8 +51,8 @@ class TestQuotes:
 
     @given(
         st.sampled_from(["NL", "BE", "SE", "US"]),
-        st.integers(1, MAX_WEIGHT_GRAMS),
-        st.integers(1, MAX_WEIGHT_GRAMS),
+        st.integers(1, MAX_PARCEL_GRAMS),
+        st.integers(1, MAX_PARCEL_GRAMS),
     )
     def test_never_cost_less_for_more(self, country: str, one: int, other: int) -> None:
         light, heavy = sorted((one, other))
@@ -67,14 +68,14 @@ class TestQuotes:
         assert express.price_cents > standard.price_cents
         assert express.days_max < standard.days_max
 
-    @pytest.mark.parametrize("weight_grams", [-1, 0, MAX_WEIGHT_GRAMS + 1])
+    @pytest.mark.parametrize("weight_grams", [-1, 0, MAX_PARCEL_GRAMS + 1])
     def test_end_where_parcels_do(self, weight_grams: int) -> None:
         with pytest.raises(ShopError) as refused:
             model.quotes("NL", weight_grams)
         assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "weight-out-of-range")
 
     def test_reach_the_heaviest_parcel(self) -> None:
-        assert model.quotes("NL", MAX_WEIGHT_GRAMS)[0].price_cents == 495 + 99 * 40
+        assert model.quotes("NL", MAX_PARCEL_GRAMS)[0].price_cents == 495 + 99 * 40
 
 
 class TestWay:

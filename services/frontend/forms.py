@@ -104,7 +104,7 @@ class Form:
         value = self.values.get("quantity", "1").strip()
         if not re.fullmatch(r"[0-9]{1,9}", value):
             raise CartRefused(
-                f"A quantity is a whole number up to {MAX_QUANTITY}. Your cart is as it was."
+                f"A quantity is a whole number up to {MAX_QUANTITY}. Your cart has not changed."
             )
         return int(value)
 
@@ -114,7 +114,17 @@ class Form:
         return value if PRODUCT_ID.fullmatch(value) else ""
 
     def address(self) -> Address:
-        """The fields of an address."""
+        """The fields of an address, checked as the services check them."""
+        address = self._typed_address()
+        if not self.errors:
+            try:
+                NewAddress(**address.model_dump())
+            except ValidationError as error:
+                for wrong in error.errors(include_url=False, include_input=False):
+                    self.errors[str(wrong["loc"][0])] = f"{wrong['msg']}."
+        return address
+
+    def _typed_address(self) -> Address:
         country = self.raw("country")
         if country not in COUNTRIES:
             self.errors["country"] = "Choose a country from the list."
@@ -122,24 +132,13 @@ class Form:
         example = expected_postal_code(country, postal_code)
         if example is not None and "postal_code" not in self.errors:
             self.errors["postal_code"] = f"In this country a postal code looks like {example}."
-        address = Address(
+        return Address(
             name=self.person("name", "the recipient's name"),
             street=self.text("street", "the street and house number", 200),
             postal_code=postal_code,
             city=self.text("city", "the city", 100),
             country=country,
         )
-        if not self.errors:
-            self._check(address)
-        return address
-
-    def _check(self, address: Address) -> None:
-        """What the services would refuse is said here already."""
-        try:
-            NewAddress(**address.model_dump())
-        except ValidationError as error:
-            for wrong in error.errors(include_url=False, include_input=False):
-                self.errors[str(wrong["loc"][0])] = f"{wrong['msg']}."
 
     def refused(
         self, error: ShopError, otherwise: str, names: Mapping[str, str] | None = None

@@ -49,7 +49,7 @@ async def wire(host: Host) -> None:
     assets = Assets()
     figures = Figures()
     sessions = Sessions(host.token_verifier, auth)
-    origin = Origin(settings.public_url or "", secure=settings.secure_cookies)
+    origin = Origin(settings.shop_url or "", secure=settings.secure_cookies)
     departments = Departments(products)
     visits = Visits(
         origin=origin,

@@ -16,19 +16,19 @@ _HOST = re.compile(
 class Origin:
     """The shop's public origin.
 
-    :param public_url: as the shop's operator set it; empty where each visitor's own way in counts.
+    :param shop_url: as the shop's operator set it; empty where each visitor's own way in counts.
     :param secure: whether people come over https.
     """
 
-    def __init__(self, public_url: str, *, secure: bool) -> None:
-        self._public_url = public_url
+    def __init__(self, shop_url: str, *, secure: bool) -> None:
+        self._shop_url = shop_url
         self._scheme = "https" if secure else "http"
 
     def of(self, request: Request) -> str:
         """The origin without a slash at its end, such as ``https://shop.example``; empty where
         neither the setting nor the request says it.
         """
-        if self._public_url:
-            return self._public_url
+        if self._shop_url:
+            return self._shop_url
         host = request.headers.get("host", "")
         return f"{self._scheme}://{host.lower()}" if _HOST.fullmatch(host) else ""

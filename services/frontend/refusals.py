@@ -10,7 +10,7 @@ from services.frontend.service import is_away
 
 # By how their codes end, since those who pass them on put different words before them.
 _DECLINES = {
-    "insufficient-funds": "There is not enough money on this card.",
+    "insufficient-funds": "This card has insufficient funds.",
     "expired-card": "This card has expired.",
     "processing-error": "The bank could not process the payment just now.",
     "authentication-required": (
@@ -21,7 +21,7 @@ _DECLINES = {
     ),
 }
 _DECLINED = "The bank declined this card."
-_NOT_CHARGED = "You were not charged. Please choose another way to pay; your cart is as it was."
+_NOT_CHARGED = "You were not charged. Please choose another way to pay; your cart has not changed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def explained(error: ShopError) -> Refusal:
     if error.code == "idempotency-key-reused":
         return Refusal(
             status,
-            "You have sent this order before, with other details. Look at your orders first: if "
+            "You have sent this order before, with different details. Check your orders first: if "
             "it is not there, send this one as a new order.",
         )
     if error.code == "total-changed":
@@ -67,5 +67,8 @@ def explained(error: ShopError) -> Refusal:
             "Press the button again to order at the new price.",
         )
     if error.code == "out-of-stock":
-        return Refusal(status, "Somebody was faster: not everything is left. You were not charged.")
+        return Refusal(
+            status,
+            "Somebody was faster: not everything is available any more. You were not charged.",
+        )
     return Refusal(status, error.detail)

@@ -30,7 +30,7 @@ class FrontendSettings(Settings):
         default=False,
         description="True where the shop is served over https: cookies get `Secure` and `__Host-`.",
     )
-    public_url: Annotated[str, AfterValidator(_origin)] | None = Field(
+    shop_url: Annotated[str, AfterValidator(_origin)] | None = Field(
         default=None,
         description="Where people find the shop, such as https://shop.example: for canonical "
         "links, previews of links and the sitemap. Without it the host of each request counts.",

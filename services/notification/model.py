@@ -187,14 +187,14 @@ def _order_cancelled(facts: _Facts) -> Text:
     return Text(
         f"Your order {_short(facts)} was cancelled",
         f"Your order {facts['order_id']} was cancelled: {facts['reason']} "
-        "Whatever was charged or set aside on your card for it is given back.",
+        "Any amount that was charged to your card or held on it is returned.",
     )
 
 
 def _shipment_dispatched(facts: _Facts) -> Text:
     return Text(
         f"Your order {_short(facts)} is on its way",
-        f"The parcel of your order {facts['order_id']} is on its way. "
+        f"The parcel with your order {facts['order_id']} is on its way. "
         f"Its tracking number is {facts['tracking_number']}.",
     )
 
@@ -202,8 +202,7 @@ def _shipment_dispatched(facts: _Facts) -> Text:
 def _shipment_delivered(facts: _Facts) -> Text:
     return Text(
         f"Your order {_short(facts)} was delivered",
-        f"The parcel of your order {facts['order_id']} was delivered. "
-        "We hope you like what is in it.",
+        f"The parcel with your order {facts['order_id']} was delivered. We hope you like it.",
     )
 
 

@@ -146,7 +146,9 @@ class Shopper:
     @property
     def cart_link(self) -> Locator:
         """The way to the cart, with the number of things in it."""
-        return self.page.get_by_role("navigation", name="Yours").get_by_role("link", name="Cart")
+        return self.page.get_by_role("navigation", name="Your account").get_by_role(
+            "link", name="Cart"
+        )
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:

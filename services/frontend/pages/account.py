@@ -217,7 +217,7 @@ async def _leave(visit: Visit, sessions: Sessions) -> bool:
 
 def _login_refusal(error: ShopError) -> str:
     if error.kind is Kind.UNAUTHENTICATED:
-        return "This e-mail address and password do not belong together."
+        return "This e-mail address and password do not match."
     if error.code == "too-many-attempts":
         return f"Too many attempts. Please wait {_wait(error)} and try again."
     if is_away(error):

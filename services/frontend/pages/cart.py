@@ -63,4 +63,4 @@ def _too_few(available: int) -> str:
             left = "Only 1 is left."
         case _:
             left = f"Only {available} are left."
-    return f"{left} Your cart is as it was."
+    return f"{left} Your cart has not changed."

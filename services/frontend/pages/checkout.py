@@ -74,7 +74,7 @@ async def place(visit: VisitDependency, site: SiteDependency, form: FormDependen
     session = require_session(visit)
     draft = _opened(visit, form.raw("draft"))
     if draft is None or draft.user_id != session.caller.user_id:
-        visit.tell_next("That page was too old. Please check your order once more.", "bad")
+        visit.tell_next("That page was too old. Please check your order again.", "bad")
         return site.renderer.redirect(visit, "/checkout")
     method = form.raw("payment_method")
     shipping = form.raw("shipping") if form.raw("shipping") in _SHIPPING else _SHIPPING[0]
@@ -151,7 +151,7 @@ async def _payment_page(
     except ShopError as error:
         if error.code != _TOO_HEAVY:
             raise
-        visit.tell_next(f"{error.detail} Your cart is heavier: please take something out.", "bad")
+        visit.tell_next(f"{error.detail} Your cart is too heavy: please take something out.", "bad")
         return site.renderer.redirect(visit, "/cart")
     if not view.basket.is_orderable and status == 200:
         return site.renderer.redirect(visit, "/cart")
@@ -192,6 +192,6 @@ async def _kept(site: Site, form: Form, address: Address) -> SavedAddress | None
     except ShopError as error:
         if error.kind is Kind.INVALID:
             form.refused(error, "name")
-        elif error.kind is not Kind.CONFLICT:  # the address book is full; the order needs it not
+        elif error.kind is not Kind.CONFLICT:  # a full address book: the order can do without
             raise
         return None

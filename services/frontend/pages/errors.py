@@ -40,19 +40,19 @@ class _Words:
 
 _WORDS: Mapping[Kind, _Words] = {
     Kind.NOT_FOUND: _Words(
-        "We cannot find that", "It may have moved or sold out, or the link has a typing error."
+        "We cannot find that", "It may have moved or sold out, or the address may be mistyped."
     ),
     Kind.DENIED: _Words(
         "We did not accept that form",
         "It was too old, or it did not come from this shop. Nothing was changed. "
-        "Go back, reload the page and try once more.",
+        "Go back, reload the page and try again.",
     ),
     Kind.UNAVAILABLE: _Words(
-        "This part of the shop is resting",
+        "This part of the shop is taking a short break",
         "It will be back in a moment. The rest of the shop is open, and your cart is safe.",
     ),
     Kind.THROTTLED: _Words(
-        "One moment, please", "That was a bit fast for us. Wait a little and try again."
+        "One moment, please", "That was a little too fast for us. Wait a moment and try again."
     ),
     Kind.TOO_LARGE: _Words("That was too much", "What you sent is larger than this shop accepts."),
     Kind.INVALID: _Words(
@@ -61,7 +61,7 @@ _WORDS: Mapping[Kind, _Words] = {
     Kind.CONFLICT: _Words("That is not possible now", "Something has changed in the meantime."),
     Kind.INTERNAL: _Words(
         "Something went wrong on our side",
-        "We have noted it. You were not charged for anything new.",
+        "We have logged it. You were not charged for anything new.",
     ),
 }
 _SAME_WORDS = {

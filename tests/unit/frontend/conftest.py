@@ -55,7 +55,7 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
             elsewhere: Mapping[str, tuple[str, ...]] | None = None,
             request_seconds: float = 15.0,
             internal_port: int | None = None,
-            public_url: str = "",
+            shop_url: str = "",
             **settings: Any,
         ) -> str:
             port = free_port()
@@ -75,7 +75,7 @@ async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGener
                 environment.setenv("FRONTEND_SECRET", SECRET)
                 environment.setenv("SECURE_COOKIES", str(secure))
                 environment.setenv("SERVE_API", "true")
-                environment.setenv("PUBLIC_URL", public_url)
+                environment.setenv("SHOP_URL", shop_url)
                 await stack.enter_async_context(serving("frontend", wire, topology, process))
             return f"http://{LOOPBACK}:{port}"
 

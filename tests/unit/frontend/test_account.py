@@ -65,7 +65,7 @@ async def test_a_wrong_password_says_no_more_than_that(browser: Browser) -> None
     page = await browser.get("/login")
     page = await browser.send(page.form("/login"), email="ada@example.com", password="wrong")
     assert page.status == 401
-    assert "do not belong together" in page.text
+    assert "do not match" in page.text
     assert "wrong" not in page.html.replace("field-wrong", "")
 
 

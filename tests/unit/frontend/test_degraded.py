@@ -13,7 +13,7 @@ from tests.unit.frontend.kit import Browser, address_fields
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-RESTING = "This part of the shop is resting"
+RESTING = "This part of the shop is taking a short break"
 
 
 async def test_without_inventory_the_cart_is_still_there(
@@ -96,7 +96,7 @@ async def test_without_user_an_order_is_still_possible(
     await browser.add_to_cart("oak-board")
     backends.down = {"user"}
     page = await browser.get("/checkout")
-    assert "Your address book is resting" in page.text
+    assert "Your address book is not available right now" in page.text
     page = await browser.send(page.form("/checkout/address"), **address_fields())
     assert "Check and pay" in page.text
     page = await browser.send(page.form("/checkout"), payment_method="pm_card_visa")
@@ -113,7 +113,7 @@ async def test_without_shipping_an_order_is_still_possible(
     page = await browser.send(page.form("/checkout/address"), **address_fields())
     assert "The price of delivery cannot be shown" in page.text
     page = await browser.send(page.form("/checkout"), payment_method="pm_card_visa")
-    assert "Tracking is resting for a moment" in page.text
+    assert "Tracking is not available right now" in page.text
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ async def test_a_link_to_the_shop_comes_with_a_picture(browser: Browser, base_ur
     assert int(answer.headers["content-length"]) > 10_000
 
 
-class TestThePublicUrl:
+class TestTheShopsUrl:
     async def test_is_that_of_the_setting_whoever_asks(
         self, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
     ) -> None:
-        shop = new_browser(await start_frontend(public_url="https://shop.example/"))
+        shop = new_browser(await start_frontend(shop_url="https://shop.example/"))
         page = await shop.get("/products/oak-board", host="evil.example")
         [link] = attributes(page, "link", rel="canonical")
         assert link["href"] == "https://shop.example/products/oak-board"
@@ -83,8 +83,8 @@ class TestThePublicUrl:
         self, monkeypatch: pytest.MonkeyPatch, url: str
     ) -> None:
         monkeypatch.setenv("FRONTEND_SECRET", SECRET)
-        monkeypatch.setenv("PUBLIC_URL", url)
-        with pytest.raises(ConfigurationError, match=r"^The setting PUBLIC_URL is wrong: "):
+        monkeypatch.setenv("SHOP_URL", url)
+        with pytest.raises(ConfigurationError, match=r"^The setting SHOP_URL is wrong: "):
             read_settings(FrontendSettings)
 
 

@@ -155,7 +155,7 @@ async def test_what_is_too_long_for_one_page_goes_on_behind_it(
     assert "data-more-link" not in more
     rest = await browser.get("/products?cursor=240")
     assert rest.html.count('id="result-') == 10
-    assert "Back to the first ones" in rest.text
+    assert "Back to the beginning" in rest.text
 
 
 async def test_more_of_what_a_typing_error_meant_keeps_saying_so(
@@ -204,7 +204,7 @@ async def test_quantities_are_changed_and_removed(browser: Browser) -> None:
     page = await browser.send(page.form("/cart", action="update"), quantity="3")
     assert "€ 74.85" in page.text
     page = await browser.send(page.form("/cart", action="remove"))
-    assert "It is still empty" in page.text
+    assert "Your cart is empty" in page.text
 
 
 async def test_nobody_gets_more_than_twenty_of_one(browser: Browser) -> None:
@@ -237,7 +237,7 @@ async def test_a_quantity_that_cannot_be_is_said_and_changes_nothing(
 async def test_adding_none_adds_none(browser: Browser) -> None:
     page = await browser.add_to_cart("oak-board", 0)
     assert "at least 1" in page.text
-    assert "It is still empty" in (await browser.get("/cart")).text
+    assert "Your cart is empty" in (await browser.get("/cart")).text
 
 
 async def test_more_than_there_is_is_said_and_changes_nothing(
@@ -303,7 +303,7 @@ async def test_an_order_from_cart_to_parcel(browser: Browser, backends: Backends
     assert "Utrecht" in page.text
     placed = backends.calls_of("POST /api/orders")
     assert len(placed) == 1
-    assert (await browser.get("/cart")).text.count("It is still empty") == 1
+    assert (await browser.get("/cart")).text.count("Your cart is empty") == 1
     assert "Oak Board" in (await browser.get("/orders")).text
 
 
@@ -322,7 +322,7 @@ async def test_pressing_twice_is_one_order(browser: Browser, backends: Backends)
     ("code", "told"),
     [
         ("card-declined", "The bank declined this card."),
-        ("insufficient_funds", "not enough money"),
+        ("insufficient_funds", "insufficient funds"),
         ("expired-card", "has expired"),
     ],
 )

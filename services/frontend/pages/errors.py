@@ -92,7 +92,7 @@ class ErrorPages:
         if error.kind is Kind.UNAUTHENTICATED:
             visit.jar.drop(Cookie.ACCESS)
             visit.jar.drop(Cookie.REFRESH)
-            visit.tell_next("Please log in to go on.")
+            visit.tell_next("Please log in to continue.")
             return self._site.renderer.redirect(
                 visit, f"/login?next={quote(_way_back(request), safe='')}"
             )

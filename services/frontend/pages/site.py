@@ -44,4 +44,4 @@ def require_session(visit: Visit) -> Session:
             "We cannot check who you are at the moment. You are still logged in: please try again.",
             retry_after_seconds=2,
         )
-    raise ShopError(Kind.UNAUTHENTICATED, "login-needed", "Please log in to go on.")
+    raise ShopError(Kind.UNAUTHENTICATED, "login-needed", "Please log in to continue.")

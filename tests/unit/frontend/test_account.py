@@ -150,7 +150,7 @@ async def test_a_token_that_a_service_refuses_ends_in_a_log_in_and_no_loop(
     backends.distrustful = {"order"}
     page = await browser.get("/orders")
     assert page.path == "/login?next=/orders"
-    assert "Please log in to go on." in page.text
+    assert "Please log in to continue." in page.text
     assert not browser.cookie(REFRESH)
 
 

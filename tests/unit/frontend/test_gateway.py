@@ -133,6 +133,7 @@ async def test_a_client_that_leaves_in_mid_body_is_no_wrong_request(topology: To
             addresses={},
             session=session,
             tracer=TracerProvider().get_tracer("gateway"),
+            proxies_in_front=0,
             figures=Figures(),
             limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
         )

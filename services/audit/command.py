@@ -72,10 +72,11 @@ async def _audit(folder: Path, say: Say, *, mend: bool) -> int:
             snapshot, found = await _compared(shop)
     for violation in found:
         say(str(violation))
+    messages = sum(len(ids) for ids in snapshot.message_ids.values())
     counts = (
         f"{len(snapshot.orders)} orders, {len(snapshot.reservations)} reservations, "
         f"{len(snapshot.payments)} payments, {len(snapshot.ledger.intents)} orders at Stripe, "
-        f"{len(snapshot.shipments)} parcels and {len(snapshot.messages)} messages"
+        f"{len(snapshot.shipments)} parcels and {messages} messages"
     )
     if snapshot.moving:
         say(f"Sold all the time, so not compared: {', '.join(sorted(snapshot.moving))}.")

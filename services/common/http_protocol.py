@@ -5,19 +5,15 @@ arrival and on bodies that nobody reads, and refusals that wait for the answers 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from services.common.http_semantics import is_host
+
 MAX_HEAD_BYTES = 32 * 1024
 # What is taken of a body after its request was answered, so that the client sees the answer.
 MAX_UNREAD_BYTES = 256 * 1024
-
-# uri-host [":" port] (RFC 9110 §7.2, RFC 3986 §3.2.2), without the comma, which joins two fields.
-_HOST = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
-)
 
 
 class _HeadTooLarge(Exception):
@@ -75,7 +71,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_old = self.parser is not None and self.parser.get_http_version() == "1.0"
         if len(hosts) > 1 or not (hosts or is_old):
             raise _NotOneHost
-        if hosts and not _HOST.fullmatch(hosts[0]):
+        if hosts and not is_host(hosts[0].decode("latin-1")):
             raise _NotOneHost
         super().on_headers_complete()
 

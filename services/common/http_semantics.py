@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
@@ -9,7 +10,16 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Scope
 
+# uri-host [":" port] (RFC 9110 §7.2, RFC 3986 §3.2.2), without the comma, which joins two fields.
+_HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?"
+)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def is_host(value: str) -> bool:
+    """Whether a ``Host`` names one host."""
+    return _HOST.fullmatch(value) is not None
 
 
 def make_relative(message: Message, host: str) -> None:

@@ -9,15 +9,16 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.http_semantics import make_relative
+from services.common.http_semantics import is_host, make_relative
 
 _OWN = "/sandbox/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Edges:
-    """ASGI middleware: refuses what a page of another site asks for, answers requests that a stop
-    cuts off, closes connections with unread bodies, and shortens redirects.
+    """ASGI middleware: refuses a Host that is none and what a page of another site asks for,
+    answers requests that a stop cuts off, closes connections with unread bodies, and shortens
+    redirects.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -44,7 +45,9 @@ class Edges:
             await send(message)
 
         app = self._app
-        if (
+        if not is_host(headers.get("host", "none")):  # HTTP/1.0 may leave it out
+            app = refused(400, "The request's Host is none.")
+        elif (
             scope["path"].startswith(_OWN)
             and scope["method"] not in _READING
             and _is_foreign(headers)

@@ -733,6 +733,11 @@ class TestOwnRoutes:
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
             assert await reply.json() == Faults().model_dump()
 
+    @pytest.mark.parametrize("host", ["", "a, b"])
+    async def test_a_host_that_is_none_is_refused(self, shop: Shop, host: str) -> None:
+        async with shop.http.get(f"{shop.url}/livez", headers={"host": host}) as reply:
+            assert reply.status == 400
+
     async def test_a_page_of_its_own_may_change_it(self, shop: Shop) -> None:
         headers = {"origin": shop.url, "sec-fetch-site": "same-origin"}
         async with shop.http.delete(f"{shop.url}/sandbox/ledger", headers=headers) as reply:

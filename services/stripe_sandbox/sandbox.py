@@ -38,7 +38,7 @@ from services.stripe_sandbox.store import Books, Store, StoredAnswer
 API_VERSION = "2026-10-28.endive"
 MAX_KEY_LENGTH = 255
 
-_API_KEY = re.compile(r"(?:sk|rk)_test_[A-Za-z0-9_]+")
+_API_KEY = re.compile(r"sk_test_[A-Za-z0-9_]+")
 _VERSION = re.compile(r"20\d\d-\d\d-\d\d(\.[a-z]+)?")
 
 log = logging.getLogger(__name__)

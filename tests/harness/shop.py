@@ -195,8 +195,9 @@ class Shop:
         return [
             line
             for file in sorted((self.data / "logs").glob("*.log*"))
-            for line in file.read_text(encoding="utf-8").splitlines()
-            if json.loads(line)["level"] in {"error", "critical"}
+            # Not `splitlines`: a path may hold what Python takes for the end of a line, too.
+            for line in file.read_text(encoding="utf-8").split("\n")
+            if line and json.loads(line)["level"] in {"error", "critical"}
         ]
 
     @property

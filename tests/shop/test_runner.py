@@ -53,7 +53,7 @@ async def test_the_shop_is_localhost_in_both_families(shop: Shop) -> None:
     port = URL(shop.url).port
     async with aiohttp.ClientSession() as client:
         for host in ("127.0.0.1", "[::1]"):
-            async with client.get(f"http://{host}:{port}/livez") as answer:
+            async with client.get(f"http://{host}:{port}/robots.txt") as answer:
                 assert answer.status == 200
 
 

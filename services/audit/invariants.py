@@ -75,11 +75,6 @@ def violations_without_order(snapshot: Snapshot) -> Iterator[Violation]:
             yield Violation(order_id, f"there is a {name}, but no such order")
 
 
-def was_confirmed(order: Order) -> bool:
-    """Whether the order has been confirmed at some time."""
-    return any(moment.what == OrderState.CONFIRMED for moment in order.history)
-
-
 def _last_ms(order: Order) -> int:
     return order.history[-1].at_ms if order.history else order.created_ms
 
@@ -159,10 +154,20 @@ def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
     shipment = snapshot.shipments.get(order.id)
     if shipment is not None and shipment.state is not ShipmentState.CANCELLED:
         yield f"its shipment is {shipment.state}"
-    due = Counter({"order-cancelled": 1})
-    if was_confirmed(order):
-        due["order-confirmed"] = 1
-    yield from _messages(order, snapshot, due, shipment)
+    yield from _messages(order, snapshot, _due_when_cancelled(order, snapshot), shipment)
+
+
+def _due_when_cancelled(order: Order, snapshot: Snapshot) -> Counter[str]:
+    """What its customer is told of a cancelled order. Of one that was never confirmed it is either
+    the answer to the request that placed it, or a message.
+    """
+    if not order.is_attempt:
+        return Counter({"order-cancelled": 1, "order-confirmed": 1})
+    if order.was_answered:
+        return Counter()
+    # Earlier versions knew no attempts.
+    told = {event.kind for event in (*order.events, *snapshot.messages_of(order.id))}
+    return Counter({"order-cancelled" if "order-cancelled" in told else "order-not-placed": 1})
 
 
 def _state(document: Reservation | Payment | Shipment | None) -> str:

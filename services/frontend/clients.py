@@ -259,9 +259,9 @@ class OrderClient:
         )
         return _read(Order, reply)
 
-    async def history(self, *, limit: int, cursor: str) -> OrderPage:
-        """Some of the orders, newest first."""
-        query: dict[str, str | int] = {"limit": limit}
+    async def history(self, *, attempts: bool, limit: int, cursor: str) -> OrderPage:
+        """Some of the orders, newest first; or some of the attempts."""
+        query: dict[str, str | int] = {"limit": limit, "attempts": str(attempts).lower()}
         if cursor:
             query["cursor"] = cursor
         return _read(OrderPage, await self._history(query=query))

@@ -188,10 +188,13 @@ class Moment(_Answer):
 
 
 class Order(_Answer):
-    """An order as its customer sees it."""
+    """An order as its customer sees it. An attempt is one that was cancelled without ever having
+    been confirmed: to its customer it was never placed.
+    """
 
     order_id: str
     state: str
+    is_attempt: bool = False
     reason: Reason | None = None
     lines: tuple[OrderLine, ...]
     items_cents: int

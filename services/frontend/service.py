@@ -344,9 +344,9 @@ class Customers:
         self._shipping = shipping
         self._notifications = notifications
 
-    async def orders(self, *, cursor: str, limit: int) -> OrderPage:
-        """Some of the orders, newest first."""
-        return await self._orders.history(limit=limit, cursor=cursor)
+    async def orders(self, *, attempts: bool, cursor: str, limit: int) -> OrderPage:
+        """Some of the orders, newest first; or some of the attempts."""
+        return await self._orders.history(attempts=attempts, limit=limit, cursor=cursor)
 
     async def follow(self, order_id: str) -> Following:
         """An order with its parcel."""

@@ -22,7 +22,7 @@ class MessageView(BaseModel):
     id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf:confirmed"])
     kind: str = Field(examples=["order-confirmed"])
     order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
-    subject: str = Field(examples=["Your order RGGZDF is confirmed"])
+    subject: str = Field(examples=["Your order ord_mfrggzdfmztwq2lkmfrggzdf is confirmed"])
     text: str = Field(examples=["Hello Ada, …"])
     created_at: datetime
     is_held: bool = Field(description="Its mail waits until the address is confirmed.")

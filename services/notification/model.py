@@ -176,7 +176,7 @@ def _letter(greeting: str, body: str) -> str:
 
 def _order_confirmed(facts: _Facts) -> Text:
     return Text(
-        f"Your order {_short(facts)} is confirmed",
+        f"Your order {facts['order_id']} is confirmed",
         f"Thank you for your order {facts['order_id']}. "
         f"We have charged {_money(facts)} to your card "
         "and are packing your parcel now. We will write again when it is on its way.",
@@ -185,15 +185,24 @@ def _order_confirmed(facts: _Facts) -> Text:
 
 def _order_cancelled(facts: _Facts) -> Text:
     return Text(
-        f"Your order {_short(facts)} was cancelled",
+        f"Your order {facts['order_id']} was cancelled",
         f"Your order {facts['order_id']} was cancelled: {facts['reason']} "
         "Any amount that was charged to your card or held on it is returned.",
     )
 
 
+def _order_not_placed(facts: _Facts) -> Text:
+    return Text(
+        f"Your order {facts['order_id']} was not placed",
+        f"Your order {facts['order_id']} was not placed: {facts['reason']} "
+        "Nothing stays charged to your card or held on it, and no parcel is sent. "
+        "You can order again whenever you like.",
+    )
+
+
 def _shipment_dispatched(facts: _Facts) -> Text:
     return Text(
-        f"Your order {_short(facts)} is on its way",
+        f"Your order {facts['order_id']} is on its way",
         f"The parcel with your order {facts['order_id']} is on its way. "
         f"Its tracking number is {facts['tracking_number']}.",
     )
@@ -201,7 +210,7 @@ def _shipment_dispatched(facts: _Facts) -> Text:
 
 def _shipment_delivered(facts: _Facts) -> Text:
     return Text(
-        f"Your order {_short(facts)} was delivered",
+        f"Your order {facts['order_id']} was delivered",
         f"The parcel with your order {facts['order_id']} was delivered. We hope you like it.",
     )
 
@@ -245,6 +254,7 @@ _LINK_KINDS = frozenset({"confirm-address", "set-password"})
 _TEXTS: Mapping[str, Callable[[_Facts], Text]] = {
     "order-confirmed": _order_confirmed,
     "order-cancelled": _order_cancelled,
+    "order-not-placed": _order_not_placed,
     "shipment-dispatched": _shipment_dispatched,
     "shipment-delivered": _shipment_delivered,
     "confirm-address": _confirm_address,
@@ -259,10 +269,6 @@ def _link(facts: _Facts, path: str) -> str:
     """
     code = facts["code"]
     return f"{facts['shop_url']}{path}#{code}\n\nIf the page asks for a code, it is\n\n{code}"
-
-
-def _short(facts: _Facts) -> str:
-    return facts["order_id"][-6:].upper()
 
 
 def _money(facts: _Facts) -> str:

@@ -92,6 +92,10 @@ class OrderView(BaseModel):
 
     order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
     state: State
+    is_attempt: bool = Field(
+        description="It was cancelled without ever having been confirmed: no order was placed, and "
+        "nothing stays charged."
+    )
     reason: ReasonView | None
     lines: list[LineView]
     items_cents: int = Field(examples=[6990])
@@ -166,8 +170,12 @@ async def list_orders(
     orders: _Orders,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Annotated[str | None, Query(max_length=512)] = None,
+    attempts: Annotated[
+        bool | None,
+        Query(description="true: only attempts (is_attempt); false: all but those"),
+    ] = None,
 ) -> OrderPage:
-    page = await orders.history(caller.user_id, limit, cursor)
+    page = await orders.history(caller.user_id, limit, cursor, attempts=attempts)
     return OrderPage(
         items=[_view(stored.value) for stored in page.items], next_cursor=page.next_cursor
     )
@@ -225,6 +233,7 @@ def _view(order: Order) -> OrderView:
     return OrderView(
         order_id=order.id,
         state=order.state,
+        is_attempt=order.is_attempt,
         reason=ReasonView(code=order.reason.code, detail=order.reason.detail)
         if order.reason
         else None,

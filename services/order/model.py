@@ -74,6 +74,11 @@ _MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 BY_CUSTOMER = "cancelled-by-customer"
 NOT_COMPLETED = "order-not-completed"
 
+# What an attempt's history says when the request that placed it was answered with the refusal.
+ANSWERED = "answered"
+# What the customer is told of an attempt that was not answered so.
+_NOT_PLACED = "not-placed"
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -181,6 +186,23 @@ class Order(_Document):
     def is_settled(self) -> bool:
         """Whether the order has reached an end state."""
         return self.step is None
+
+    @property
+    def was_confirmed(self) -> bool:
+        """Whether the order has been confirmed at some time."""
+        return any(moment.what == State.CONFIRMED for moment in self.history)
+
+    @property
+    def is_attempt(self) -> bool:
+        """Whether it ended without ever having been confirmed: no order was placed. Nothing stays
+        charged for it, though something may have been charged and paid back.
+        """
+        return self.state is State.CANCELLED and not self.was_confirmed
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether the customer has the refusal of this attempt as an answer, and needs no message."""
+        return any(moment.what == ANSWERED for moment in self.history)
 
 
 def order_id_for(user_id: str, idempotency_key: str) -> str:
@@ -310,6 +332,18 @@ def in_progress() -> ShopError:
     )
 
 
+def answered(order: Order, now_ms: int) -> Order:
+    """An attempt whose customer has the refusal as an answer: no message needs to repeat it."""
+    return _closed_if_done(
+        order.model_copy(
+            update={
+                "events": order.events[1:],
+                "history": (*order.history, Moment(at_ms=now_ms, what=ANSWERED)),
+            }
+        )
+    )
+
+
 def delivered(order: Order) -> Order:
     """After `notification` has taken the first event."""
     return _closed_if_done(order.model_copy(update={"events": order.events[1:]}))
@@ -338,11 +372,13 @@ def told_again(order: Order, now_ms: int) -> Order:
     """Returns the order with the events of its past waiting once more, for a `notification` that
     has lost some: those that it knows it drops. The very same order where all of them wait anyway.
     """
-    past = [State.CONFIRMED] if any(m.what == State.CONFIRMED for m in order.history) else []
-    if order.state is State.CANCELLED:
-        past.append(State.CANCELLED)
+    past = [State.CONFIRMED.value] if order.was_confirmed else []
+    if order.is_attempt:
+        past += [] if order.was_answered else [_NOT_PLACED]
+    elif order.state is State.CANCELLED:
+        past.append(State.CANCELLED.value)
     waiting = {event.id for event in order.events}
-    again = [event for state in past if (event := _event(order, state)).id not in waiting]
+    again = [event for outcome in past if (event := _event(order, outcome)).id not in waiting]
     if not again:
         return order
     return order.model_copy(
@@ -430,21 +466,22 @@ def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
 
 
 def _settled(order: Order, state: State, now_ms: int) -> Order:
-    return order.model_copy(
+    settled = order.model_copy(
         update={
             "state": state,
             "step": None,
-            "events": (*order.events, _event(order, state)),
             "history": (*order.history, Moment(at_ms=now_ms, what=state.value)),
         }
     )
+    event = _event(settled, _NOT_PLACED if settled.is_attempt else state.value)
+    return settled.model_copy(update={"events": (*order.events, event)})
 
 
-def _event(order: Order, end: State) -> Event:
-    reason = order.reason.detail if order.reason and end is State.CANCELLED else ""
+def _event(order: Order, outcome: str) -> Event:
+    reason = order.reason.detail if order.reason and outcome != State.CONFIRMED else ""
     return Event(
-        id=f"{order.id}:{end.value}",
-        kind=f"order-{end.value}",
+        id=f"{order.id}:{outcome}",
+        kind=f"order-{outcome}",
         facts={
             "order_id": order.id,
             "total_cents": str(order.total_cents),

@@ -64,6 +64,8 @@ class _Drive:
     :ivar failures: how often the next thing to do has failed in a row; one more than that when a
         former drive may have tried it already.
     :ivar outage_since: the monotonic time at which the first of these attempts began.
+    :ivar waiting: how many requests wait for `settled`.
+    :ivar is_answered: whether some did when the order was settled: they answer with its end state.
     """
 
     stored: Stored[Order]
@@ -72,6 +74,8 @@ class _Drive:
     failures: int
     outage_since: float | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    is_answered: bool = False
 
 
 class Saga:
@@ -162,7 +166,11 @@ class Saga:
         while True:
             drive = self._driven.get(order_id)
             if drive is not None:
-                await _happens(drive.settled, until - time.monotonic())
+                drive.waiting += 1
+                try:
+                    await _happens(drive.settled, until - time.monotonic())
+                finally:
+                    drive.waiting -= 1
             stored = await self._store.get(order_id)
             left_seconds = until - time.monotonic()
             if stored is None or stored.value.is_settled or left_seconds <= 0:
@@ -269,7 +277,7 @@ class Saga:
         is_final = False
         began = time.monotonic()
         try:
-            changed = await self._done(order)
+            changed = await self._done(drive)
         except ShopError as error:
             changed = self._refused(order, error, time.monotonic() - drive.known.since)
             pause_seconds = error.retry_after_seconds or 0.0
@@ -286,10 +294,14 @@ class Saga:
             reason = changed.reason.code if changed.reason else ""
             self._ended.labels(changed.state.value, reason).inc()
             log.info("order.settled", order_id=order.id, state=changed.state.value, reason=reason)
+            drive.is_answered = drive.waiting > 0
             drive.settled.set()
 
-    async def _done(self, order: Order) -> Order:
+    async def _done(self, drive: _Drive) -> Order:
+        order = drive.stored.value
         if order.step is None:
+            if drive.is_answered and order.is_attempt:
+                return model.answered(order, now_ms())
             await self._notifications.deliver(order, order.events[0])
             return model.delivered(order)
         await self._effects[order.step](order)

@@ -93,9 +93,19 @@ class Orders:
             raise ShopError(Kind.NOT_FOUND, "unknown-order", "There is no such order.")
         return stored.value
 
-    async def history(self, user_id: str, limit: int, cursor: str | None) -> Page[Order]:
-        """The user's orders, newest first."""
-        return await self._store.of_user(user_id, limit, cursor)
+    async def history(
+        self, user_id: str, limit: int, cursor: str | None, *, attempts: bool | None = None
+    ) -> Page[Order]:
+        """The user's orders, newest first.
+
+        :param attempts: True for only the attempts, False for all but those.
+        """
+        return await self._store.of_user(
+            user_id,
+            limit,
+            cursor,
+            lambda order: attempts is None or order.is_attempt is attempts,
+        )
 
     async def cancel(self, user_id: str, order_id: str) -> Order:
         """Cancels a confirmed order that the carrier has not got yet.

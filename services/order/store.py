@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from services.common.documents import AlreadyExists, Documents, Page, Stored
 from services.order.model import Order
 
@@ -25,11 +27,26 @@ class OrderStore:
         """One order."""
         return await self._orders.get(order_id)
 
-    async def of_user(self, user_id: str, limit: int, cursor: str | None) -> Page[Order]:
-        """A user's orders, newest first."""
-        return await self._orders.find(
-            "by_user", equal=(user_id,), descending=True, limit=limit, cursor=cursor
-        )
+    async def of_user(
+        self, user_id: str, limit: int, cursor: str | None, is_wanted: Callable[[Order], bool]
+    ) -> Page[Order]:
+        """A user's orders, newest first, without those that are not wanted."""
+        found: list[Stored[Order]] = []
+        reads = limit + 1  # mostly that is all; what is rare is looked for in larger steps
+        while True:
+            page = await self._orders.find(
+                "by_user", equal=(user_id,), descending=True, limit=reads, cursor=cursor
+            )
+            for stored in page.items:
+                if not is_wanted(stored.value):
+                    continue
+                if len(found) == limit:
+                    behind = self._orders.cursor_behind("by_user", found[-1], descending=True)
+                    return Page(found, behind)
+                found.append(stored)
+            cursor, reads = page.next_cursor, _PAGE
+            if cursor is None:
+                return Page(found, None)
 
     async def unfinished(self) -> list[Stored[Order]]:
         """All orders that are not settled or whose customers are not told yet, oldest first."""

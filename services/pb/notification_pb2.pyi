@@ -49,8 +49,8 @@ class NotifyRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     kind: _builtins.str
-    """"order-confirmed", "order-cancelled", "shipment-dispatched", "shipment-delivered", "confirm-address", "set-password",
-    "password-changed"
+    """"order-confirmed", "order-cancelled", "order-not-placed", "shipment-dispatched", "shipment-delivered", "confirm-address",
+    "set-password", "password-changed"
     """
     @_builtins.property
     def contact(self) -> _shared_pb2.Contact: ...

@@ -17,17 +17,17 @@ _BLANK_ADDRESS = {**dict.fromkeys(ADDRESS, " "), "country": "NL"}
 class People:
     """Who the pages are shown to.
 
-    `regular` has an address, messages, and orders: `order_id` has arrived, `cancelled_id` was
-    cancelled. `newcomer` has an account and nothing else.
+    `regular` has an address, messages, and orders: `order_id` has arrived, `attempt_id` was
+    declined. `newcomer` has an account and nothing else.
     """
 
     def __init__(
-        self, *, regular: Customer, newcomer: Customer, order_id: str, cancelled_id: str
+        self, *, regular: Customer, newcomer: Customer, order_id: str, attempt_id: str
     ) -> None:
         self.regular = regular
         self.newcomer = newcomer
         self.order_id = order_id
-        self.cancelled_id = cancelled_id
+        self.attempt_id = attempt_id
         self._sessions: dict[str, StorageState] = {}
 
     @classmethod
@@ -42,16 +42,12 @@ class People:
         async def arrived() -> bool:
             return any(one["kind"] == "shipment-delivered" for one in await regular.inbox())
 
-        async def cancelled() -> str | None:
-            orders = (await regular.send("GET", "/api/orders")).body["items"]
-            return next((one["order_id"] for one in orders if one["state"] == "cancelled"), None)
-
         await eventually(arrived, "the parcel is delivered")
         return cls(
             regular=regular,
             newcomer=await Customer.register(client, "Alan Turing"),
             order_id=order_id,
-            cancelled_id=await eventually(cancelled, "the declined order is cancelled"),
+            attempt_id=declined.body["fields"]["order_id"],
         )
 
     async def enter(self, shopper: Shopper, customer: Customer) -> None:
@@ -78,7 +74,7 @@ def _at(path: str) -> Walk:
 def _regular_at(path: str) -> Walk:
     async def walk(shopper: Shopper, people: People) -> None:
         await people.enter(shopper, people.regular)
-        await shopper.open(path.format(order_id=people.order_id, cancelled_id=people.cancelled_id))
+        await shopper.open(path.format(order_id=people.order_id, attempt_id=people.attempt_id))
 
     return walk
 
@@ -192,8 +188,9 @@ PAGES: Mapping[str, Walk] = {
     "about": _at("/about"),
     "not found": _at("/products/no-such-thing"),
     "order": _regular_at("/orders/{order_id}"),
-    "cancelled order": _regular_at("/orders/{cancelled_id}"),
+    "order that was not placed": _regular_at("/orders/{attempt_id}"),
     "orders": _regular_at("/orders"),
+    "not placed": _regular_at("/orders?show=not-placed"),
     "inbox": _regular_at("/inbox"),
     "profile": _regular_at("/profile"),
     "no orders": _newcomer_at("/orders"),

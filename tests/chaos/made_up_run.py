@@ -226,7 +226,8 @@ def _refused(order: Order, step: Step, kind: Kind, code: str) -> Order:
     while order.step is not step:
         order = orders.succeeded(order, _NOW_MS)
     error = ShopError(kind, code, f"{code}.")
-    return _until_settled(orders.failed(order, error, _NOW_MS, may_wait=True))
+    settled = _until_settled(orders.failed(order, error, _NOW_MS, may_wait=True))
+    return orders.answered(settled, _NOW_MS)
 
 
 def _until_settled(order: Order) -> Order:

@@ -24,6 +24,7 @@ _END = b"\r\n.\r\n"
 _KINDS = {
     "is confirmed": "order-confirmed",
     "was cancelled": "order-cancelled",
+    "was not placed": "order-not-placed",
     "is on its way": "shipment-dispatched",
     "was delivered": "shipment-delivered",
 }

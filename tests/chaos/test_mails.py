@@ -19,7 +19,13 @@ _FACTS = {
     "reason": "You cancelled this order.",
     "tracking_number": "MM1",
 }
-_KINDS = ("order-confirmed", "order-cancelled", "shipment-dispatched", "shipment-delivered")
+_KINDS = (
+    "order-confirmed",
+    "order-cancelled",
+    "order-not-placed",
+    "shipment-dispatched",
+    "shipment-delivered",
+)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from services.audit.invariants import violations_of_order
 from services.audit.snapshot import Intent, Refund
 from services.inventory.model import Reservation, Stock, Ticket
 from services.inventory.model import State as ReservationState
@@ -34,6 +35,12 @@ def test_a_world_in_order_has_no_violations(world: World) -> None:
     assert list(violations(world.evidence())) == []
     ends = {order.reason.code if order.reason else order.state for order in world.orders.values()}
     assert {"confirmed", "out-of-stock", "card-declined", _BY_CUSTOMER} <= ends
+
+
+def test_an_audit_takes_attempts_as_earlier_versions_told_them(world: World) -> None:
+    order_id = _attempt_told_as_in_earlier_versions(world)
+    snapshot = world.evidence().snapshot
+    assert list(violations_of_order(snapshot.orders[order_id], snapshot)) == []
 
 
 def _change_stock(world: World, **changes: object) -> str:
@@ -188,6 +195,24 @@ def _delivery_not_told(world: World) -> str:
     return message.order_id
 
 
+def _attempt_not_told(world: World) -> str:
+    order = world.order_that("card-declined")
+    return _change(world, order, history=order.history[:-1])  # all but the answer
+
+
+def _attempt_told_as_in_earlier_versions(world: World) -> str:
+    _attempt_told_as_an_order(world)
+    return _attempt_not_told(world)
+
+
+def _attempt_told_as_an_order(world: World) -> str:
+    order_id = world.order_that("card-declined").id
+    message = next(iter(world.messages.values()))
+    changes = {"id": "x", "order_id": order_id, "kind": "order-cancelled"}
+    world.messages["x"] = message.model_copy(update=changes)
+    return order_id
+
+
 def _reservation_without_order(world: World) -> str:
     world.reservations["ord_x"] = Reservation(id="ord_x", state=ReservationState.RELEASED)
     return "ord_x"
@@ -203,8 +228,6 @@ def _order_lost(world: World) -> str:
     order_id = world.order_that("card-declined").id
     for documents in (world.orders, world.reservations, world.payments, world.intents):
         del documents[order_id]
-    del world.messages[f"{order_id}:cancelled"]
-    world.mails = {mail for mail in world.mails if mail.order_id != order_id}
     return order_id
 
 
@@ -367,6 +390,9 @@ def _mail_without_message(world: World) -> str:
         (_message_missing, "its messages are"),
         (_message_twice, "its messages are"),
         (_delivery_not_told, "its messages are"),
+        (_attempt_not_told, "its messages are {}, not {'order-not-placed': 1}"),
+        (_attempt_told_as_in_earlier_versions, "but told as an order"),
+        (_attempt_told_as_an_order, "its messages are {'order-cancelled': 1}, not {}"),
         (_reservation_without_order, "but no such order"),
         (_message_without_order, "but no such order"),
         (_order_lost, "there is no such order, but its customer was told"),

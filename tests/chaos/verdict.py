@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from services.audit.invariants import Violation, was_confirmed
+from services.audit.invariants import Violation
 from services.audit.snapshot import Snapshot
 from services.order.model import BY_CUSTOMER, NOT_COMPLETED, Order, State
 from services.shipping.model import State as ShipmentState
@@ -177,7 +177,7 @@ def _may_end_as(standing: _Standing, order: Order) -> bool:
             return True
         case State.CONFIRMED:
             return order.state is State.CONFIRMED or (
-                order.state is State.CANCELLED and reason == BY_CUSTOMER and was_confirmed(order)
+                order.state is State.CANCELLED and reason == BY_CUSTOMER and order.was_confirmed
             )
         case State.CANCELLING if order.state is State.CONFIRMED:
             return standing.reason == BY_CUSTOMER  # it was on its way already

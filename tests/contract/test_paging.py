@@ -156,3 +156,15 @@ async def test_what_keeps_its_place_is_met_once(
     finally:
         finished.set()
         await asyncio.gather(*writers)
+
+
+@both_directions
+@pytest.mark.parametrize("index", ["of_owner", "by_owner"])
+async def test_a_search_goes_on_behind_any_of_its_results(
+    items: Documents[Item], index: str, descending: bool
+) -> None:
+    await insert_all(items, [Item(id=f"item_{n}", rank=n % 3) for n in range(7)])
+    everything = await items.find(index, equal=["ada"], descending=descending)
+    cursor = items.cursor_behind(index, everything.items[2], descending=descending)
+    rest = await items.find(index, equal=["ada"], descending=descending, cursor=cursor)
+    assert rest.items == everything.items[3:]

@@ -29,6 +29,7 @@ def violations_of(
                 sold[line.product_id] += line.quantity
         if order.is_settled and order.state in {State.CONFIRMED, State.CANCELLED}:
             yield from violations_of_order(order, snapshot)
+            yield from _wrongly_told(order, snapshot)
             if "payment" not in restored:  # which has lost how often it asked
                 yield from _authorizations(order, snapshot)
         else:
@@ -45,6 +46,13 @@ def _authorizations(order: Order, snapshot: Snapshot) -> Iterator[Violation]:
     attempts = payment.attempt if payment is not None else 0
     if len(held) > attempts:
         yield Violation(order.id, f"authorized by {held}, but asked for only {attempts} times")
+
+
+def _wrongly_told(order: Order, snapshot: Snapshot) -> Iterator[Violation]:
+    """An attempt is told as an order by earlier versions only, of which there are none here."""
+    kinds = {message.kind for message in snapshot.messages_of(order.id)}
+    if order.is_attempt and "order-cancelled" in kinds:
+        yield Violation(order.id, f"it was never confirmed, but told as an order: {kinds}")
 
 
 def _stock_violations(

@@ -112,7 +112,7 @@ def test_nothing_is_found_where_nothing_is_wrong(closed: Closed) -> None:
 
     assert (status, said) == (
         0,
-        "4 orders, 4 reservations, 4 payments, 4 orders at Stripe, 3 parcels and 5 messages: "
+        "4 orders, 4 reservations, 4 payments, 4 orders at Stripe, 3 parcels and 4 messages: "
         "nothing disagrees.",
     )
 

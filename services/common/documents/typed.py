@@ -127,6 +127,14 @@ class Documents(Generic[M]):
             )
         return Page([self._stored(record) for record in records], next_cursor)
 
+    def cursor_behind(self, index: str, stored: Stored[M], *, descending: bool = False) -> str:
+        """The cursor that continues a search behind one of its results, for whoever has taken only
+        some of them.
+        """
+        declared = self._collection.index(index)
+        record = Record(stored.value.id, stored.revision, self._body(stored.value))
+        return cursors.encode(declared, position(declared, record), descending=descending)
+
     async def replace(self, stored: Stored[M], value: M) -> Stored[M]:
         """Compare-and-set: puts ``value`` in the place of the very state that ``stored`` is.
 

@@ -15,6 +15,7 @@ from services.frontend.service import Following
 from services.frontend.visit import Visit, VisitDependency
 
 _PAGE_LIMIT = 10
+_NOT_PLACED = "not-placed"
 _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 routes = APIRouter(include_in_schema=False)
@@ -22,11 +23,17 @@ routes = APIRouter(include_in_schema=False)
 
 @routes.get("/orders")
 async def history(
-    visit: VisitDependency, site: SiteDependency, cursor: Annotated[str, Query(max_length=512)] = ""
+    visit: VisitDependency,
+    site: SiteDependency,
+    show: str = "",
+    cursor: Annotated[str, Query(max_length=512)] = "",
 ) -> Response:
     require_session(visit)
-    page = await site.customers.orders(cursor=cursor, limit=site.page_size(_PAGE_LIMIT))
-    return site.renderer.page(visit, "orders.html", page=page, is_first=not cursor)
+    listing = {"show": _NOT_PLACED if show == _NOT_PLACED else ""}
+    page = await site.customers.orders(
+        attempts=show == _NOT_PLACED, cursor=cursor, limit=site.page_size(_PAGE_LIMIT)
+    )
+    return site.renderer.page(visit, "orders.html", page=page, listing=listing, is_first=not cursor)
 
 
 @routes.get("/orders/{order_id}")

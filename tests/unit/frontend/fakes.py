@@ -167,6 +167,7 @@ class Backends:
         return {
             "order_id": f"ord_{uuid.uuid4().hex[:24]}",
             "state": self.order_state,
+            "is_attempt": False,
             "reason": None,
             "lines": lines,
             "items_cents": items_cents,
@@ -429,8 +430,9 @@ def _order(backends: Backends) -> Wire:
         return order
 
     @routes.get("/api/orders")
-    async def history() -> Any:
-        return {"items": list(backends.orders.values()), "next_cursor": None}
+    async def history(attempts: bool) -> Any:
+        found = [order for order in backends.orders.values() if order["is_attempt"] is attempts]
+        return {"items": found, "next_cursor": None}
 
     @routes.get("/api/orders/{order_id}")
     async def one(order_id: str) -> Any:

@@ -481,6 +481,30 @@ async def test_cancelling(browser: Browser) -> None:
     assert "cancelled already" in (await browser.send(form)).text
 
 
+async def test_an_attempt_is_no_order(browser: Browser, backends: Backends) -> None:
+    page = await pay(browser, await at_payment(browser))
+    (order,) = backends.orders.values()
+    reason = {"code": "card-declined", "detail": "Your card was declined."}
+    attempt = {**order, "order_id": "ord_attempt", "state": "cancelled", "reason": reason}
+    backends.orders["ord_attempt"] = {**attempt, "is_attempt": True}
+
+    page = await browser.get("/orders")
+    assert order["order_id"] in page.text
+    assert "ord_attempt" not in page.text
+    assert ("a", {"href": "/orders?show=not-placed"}) in page.tags
+    page = await browser.get("/orders?show=not-placed")
+    assert "Not placed" in page.text
+    assert "ord_attempt" in page.text
+    assert "Your card was declined." in page.text
+    assert order["order_id"] not in page.text
+    assert ("a", {"href": "/cart"}) in page.tags
+    page = await browser.get("/orders/ord_attempt")
+    assert "This order was not placed" in page.text
+    assert "Your card was declined. Nothing stays charged for it" in page.text
+    assert "cancelled" not in page.text.lower()
+    assert ("a", {"href": "/cart"}) in page.tags
+
+
 async def test_somebody_elses_order_is_not_there(browser: Browser) -> None:
     await browser.log_in()
     for path in ("/orders/ord_of_bob", "/orders/ord_of_bob/status", "/orders/..%2f..%2fx"):

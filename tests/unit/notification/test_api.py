@@ -113,7 +113,7 @@ async def test_an_event_becomes_a_message_in_the_inbox(client: Client) -> None:
         "id": "ord_1:confirmed",
         "kind": "order-confirmed",
         "order_id": FACTS["order_id"],
-        "subject": "Your order RGGZDF is confirmed",
+        "subject": "Your order ord_mfrggzdfmztwq2lkmfrggzdf is confirmed",
         "is_held": False,
     }
     assert answer.json()["mail"] == "off"
@@ -140,7 +140,7 @@ async def test_an_event_is_mailed_at_once(server: MailServer, client: Client) ->
     await client.confirm()
     await client.notify()
     await until(lambda: len(server.mails) == 1, seconds=1.0)
-    assert server.mails[0]["Subject"] == "Your order RGGZDF is confirmed"
+    assert server.mails[0]["Subject"] == "Your order ord_mfrggzdfmztwq2lkmfrggzdf is confirmed"
 
 
 async def test_an_event_told_many_times_at_once_is_one_message_and_one_mail(

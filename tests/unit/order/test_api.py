@@ -143,6 +143,22 @@ async def test_a_refused_order_is_the_error_that_refused_it(
     assert shown.json()["reason"] == {"code": "the-reason", "detail": "As the test says."}
 
 
+async def test_an_attempt_is_listed_apart_from_orders(client: Client, world: World) -> None:
+    world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+    attempt_id = (await client.place()).json()["fields"]["order_id"]
+    order_id = (await client.place(key="key-2")).json()["order_id"]
+    assert (await client.cancel(order_id)).json()["is_attempt"] is False
+    listed = {
+        attempts: [
+            (order["order_id"], order["is_attempt"])
+            for order in (await client.get(f"?attempts={attempts}")).json()["items"]
+        ]
+        for attempts in ("true", "false")
+    }
+    assert listed == {"true": [(attempt_id, True)], "false": [(order_id, False)]}
+    assert len((await client.get("")).json()["items"]) == 2
+
+
 @takes_long
 async def test_an_order_that_takes_long_is_accepted(
     client: Client, world: World, process: Process
@@ -273,6 +289,8 @@ async def test_ids_of_the_wrong_form_are_refused(client: Client, order_id: str) 
     assert (await client.get(f"/{order_id}")).status == 422
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "attempts=x"]
+)
 async def test_bad_paging_is_refused(client: Client, query: str) -> None:
     assert (await client.get(f"?{query}")).status == 422

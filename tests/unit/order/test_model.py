@@ -55,14 +55,20 @@ def test_success_leads_further_back(step: Step, following: Step) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "state"), [(FORWARD[-1], State.CONFIRMED), (BACKWARD[-1], State.CANCELLED)]
+    ("step", "state", "told"),
+    [
+        (FORWARD[-1], State.CONFIRMED, "confirmed"),
+        (BACKWARD[-1], State.CANCELLED, "not-placed"),
+    ],
 )
-def test_the_last_step_settles_the_order_and_tells_the_customer(step: Step, state: State) -> None:
+def test_the_last_step_settles_the_order_and_tells_the_customer(
+    step: Step, state: State, told: str
+) -> None:
     order = model.succeeded(at(step), SOON_MS)
     assert order.is_settled
     assert order.state is state
     (event,) = order.events
-    assert (event.id, event.kind) == (f"{order.id}:{state.value}", f"order-{state.value}")
+    assert (event.id, event.kind) == (f"{order.id}:{told}", f"order-{told}")
     assert event.facts["total_cents"] == "8685"
     assert [moment.what for moment in order.history] == [step.value, state.value]
 
@@ -227,6 +233,38 @@ class TestCancellation:
             model.cancelled_by_customer(an_order(state=state), SOON_MS)
         assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, code)
         assert (refused.value.retry_after_seconds is not None) is may_try_again
+
+
+class TestAnAttempt:
+    """An order that ended without ever having been confirmed."""
+
+    def test_is_not_placed_even_if_it_was_charged_and_paid_back(self) -> None:
+        order = failed(at(Step.DISPATCH, begun_again=True), Kind.CONFLICT)
+        assert not order.is_attempt, "its parcel may turn out to be on its way"
+        while not order.is_settled:
+            order = model.succeeded(order, SOON_MS)
+        assert order.is_attempt
+        assert [event.kind for event in order.events] == ["order-not-placed"]
+
+    def test_is_no_order_that_its_customer_has_cancelled(self) -> None:
+        order = model.cancelled_by_customer(model.succeeded(at(Step.DISPATCH), SOON_MS), SOON_MS)
+        while not order.is_settled:
+            order = model.succeeded(order, SOON_MS)
+        assert (order.state, order.is_attempt) == (State.CANCELLED, False)
+        assert [event.kind for event in order.events] == ["order-confirmed", "order-cancelled"]
+
+    def test_is_told_again_as_what_it_is(self) -> None:
+        attempt = model.succeeded(at(Step.RELEASE), PLACED_MS)
+        told = model.told_again(model.delivered(attempt), SOON_MS)
+        assert told.events == attempt.events
+        assert told.open_since_ms == SOON_MS
+        answered = model.answered(attempt, PLACED_MS)
+        assert model.told_again(answered, SOON_MS) is answered
+
+    def test_that_was_answered_needs_no_message(self) -> None:
+        order = model.answered(model.succeeded(at(Step.RELEASE), PLACED_MS), SOON_MS)
+        assert (order.events, order.open_since_ms) == ((), None)
+        assert order.history[-1] == model.Moment(at_ms=SOON_MS, what=model.ANSWERED)
 
 
 def test_sums() -> None:

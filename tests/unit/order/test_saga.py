@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -68,7 +68,7 @@ class TestOneProcess:
         assert order.reason.code == code
         done = FORWARD[: FORWARD.index(step) + 1]
         assert world.around.asked == [*done, *UNDONE_AFTER[step], NOTIFY]
-        assert [event.kind for event in world.around.told] == ["order-cancelled"]
+        assert [event.kind for event in world.around.told] == ["order-not-placed"]
 
     async def test_gives_up_on_an_order_that_was_held_up_too_long(self, world: World) -> None:
         world.around.fail(Step.AUTHORIZE, *[OUTAGE] * 20)
@@ -352,9 +352,9 @@ class TestOutage:
             assert isinstance(store, FlakyStore)
             process = world.process("order-1")
             await process.saga.sweep()
-            store.fail_at = Step.CAPTURE
+            store.fails = lambda order: order.step is Step.CAPTURE
             stored = await world.begin(process, placed_now())
-            await world.when(stored.value.id, lambda _: store.fail_at is None)
+            await world.when(stored.value.id, lambda _: store.fails is None)
             await process.saga.sweep()
             assert (await world.finished(stored.value.id)).state is State.CONFIRMED
 
@@ -387,6 +387,82 @@ class TestTakeover:
         await asyncio.sleep(0.05)  # enough for the first one to undo something, if it did
         assert await world.order(stored.value.id) == done
         assert not set(world.around.asked) & set(BACKWARD)
+
+
+class TestAnAttempt:
+    """An order that is refused: its customer is told by an answer or by a message."""
+
+    async def test_is_told_by_the_answer_to_whoever_waits_for_it(self, world: World) -> None:
+        world.around.fail(Step.AUTHORIZE, REFUSAL)
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        attempt = await process.saga.settled(stored.value.id, 5.0)
+        assert attempt is not None
+        assert attempt.is_attempt
+        order = await world.finished(stored.value.id)
+        assert order.history[-1].what == model.ANSWERED
+        assert world.around.told == []
+
+    async def test_is_told_by_a_message_when_it_took_too_long(self, world: World) -> None:
+        world.around.fail(Step.AUTHORIZE, REFUSAL)
+        hold = world.around.hold(Step.AUTHORIZE)
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        await world.asked_for(Step.AUTHORIZE)
+        unsettled = await process.saga.settled(stored.value.id, 0.05)
+        assert unsettled is not None
+        assert not unsettled.is_settled
+        hold.set()
+        order = await world.finished(stored.value.id)
+        assert model.ANSWERED not in {moment.what for moment in order.history}
+        assert [event.id for event in world.around.told] == [f"{order.id}:not-placed"]
+
+    async def test_is_told_by_a_message_when_the_request_was_given_up(self, world: World) -> None:
+        world.around.fail(Step.AUTHORIZE, REFUSAL)
+        hold = world.around.hold(Step.AUTHORIZE)
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        request = asyncio.create_task(process.saga.settled(stored.value.id, 5.0))
+        await world.asked_for(Step.AUTHORIZE)
+        request.cancel()
+        await asyncio.wait([request])
+        hold.set()
+        await world.finished(stored.value.id)
+        assert [event.kind for event in world.around.told] == ["order-not-placed"]
+
+    async def test_is_told_by_a_message_when_another_process_drove_it_to_its_end(
+        self, world: World
+    ) -> None:
+        world.around.fail(Step.AUTHORIZE, OUTAGE, REFUSAL)
+        hold = world.around.hold(Step.AUTHORIZE)
+        first = world.process("order-1")
+        stored = await world.begin(first, placed_now())
+        request = asyncio.create_task(first.saga.settled(stored.value.id, 5.0))
+        await world.asked_for(Step.AUTHORIZE)
+        await first.saga.stop()
+        hold.set()
+        await world.take_over("order-2")
+        await world.finished(stored.value.id)
+        assert [event.kind for event in world.around.told] == ["order-not-placed"]
+        order = await request
+        assert order is not None
+        assert order.is_attempt
+
+    async def test_of_a_process_that_ended_before_it_answered_is_told_by_a_message(
+        self, tmp_path: Path
+    ) -> None:
+        async with a_world(tmp_path, FlakyStore) as world:
+            store = world.store
+            assert isinstance(store, FlakyStore)
+            world.around.fail(Step.AUTHORIZE, REFUSAL)
+            store.fails = lambda order: order.history[-1].what == model.ANSWERED
+            process = world.process()
+            stored = await world.begin(process, placed_now())
+            assert await process.saga.settled(stored.value.id, 5.0)
+            await world.when(stored.value.id, lambda _: store.fails is None)
+            await process.saga.sweep()
+            await world.finished(stored.value.id)
+            assert [event.kind for event in world.around.told] == ["order-not-placed"]
 
 
 class TestEvents:
@@ -428,11 +504,11 @@ class FlakyStore(OrderStore):
 
     def __init__(self, orders: Documents[Order]) -> None:
         super().__init__(orders)
-        self.fail_at: Step | None = None
+        self.fails: Callable[[Order], bool] | None = None
 
     async def save(self, stored: Stored[Order], order: Order) -> Stored[Order]:
-        if order.step is self.fail_at and self.fail_at is not None:
-            self.fail_at = None
+        if self.fails is not None and self.fails(order):
+            self.fails = None
             raise StoreUnavailable
         return await super().save(stored, order)
 
@@ -441,10 +517,10 @@ async def test_an_order_outlives_an_outage_of_the_database(tmp_path: Path) -> No
     async with a_world(tmp_path, FlakyStore) as world:
         store = world.store
         assert isinstance(store, FlakyStore)
-        store.fail_at = Step.CAPTURE
+        store.fails = lambda order: order.step is Step.CAPTURE
         process = world.process()
         stored = await world.begin(process, placed_now())
-        await world.when(stored.value.id, lambda _: store.fail_at is None)
+        await world.when(stored.value.id, lambda _: store.fails is None)
         order = await world.order(stored.value.id)
         assert order.step is Step.SHIP, "what happened after it could not be stored"
         await process.saga.sweep()

@@ -201,6 +201,39 @@ class TestShowing:
         times = [(await process.orders.get("usr_ada", order_id)).created_ms for order_id in shown]
         assert times == sorted(times, reverse=True)
 
+    async def test_tells_orders_and_attempts_apart_on_full_pages(
+        self, world: World, process: Process
+    ) -> None:
+        orders: list[str] = []
+        attempts: list[str] = []
+        for number in range(7):
+            is_refused = number % 3 != 0
+            if is_refused:
+                world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+            order = await place(process, idempotency_key=f"key-{number}")
+            (attempts if is_refused else orders).insert(0, order.id)
+
+        async def listed(attempts: bool | None) -> list[list[str]]:
+            pages: list[list[str]] = []
+            cursor: str | None = None
+            while True:
+                page = await process.orders.history("usr_ada", 2, cursor, attempts=attempts)
+                pages.append([stored.value.id for stored in page.items])
+                cursor = page.next_cursor
+                if cursor is None:
+                    return pages
+
+        assert await listed(attempts=False) == [orders[:2], orders[2:]]
+        assert await listed(attempts=True) == [attempts[:2], attempts[2:]]
+        assert sum(map(len, await listed(attempts=None))) == 7
+
+    async def test_lists_one_that_is_worked_on_as_an_order(self, world: World) -> None:
+        world.around.hold(Step.CAPTURE)
+        process = world.process(order_answer_seconds=0.05)
+        order = await place(process)
+        page = await process.orders.history("usr_ada", 2, None, attempts=False)
+        assert [stored.value.id for stored in page.items] == [order.id]
+
 
 class TestCancelling:
     async def test_undoes_a_confirmed_order(self, world: World, process: Process) -> None:

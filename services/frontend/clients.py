@@ -259,12 +259,19 @@ class OrderClient:
         )
         return _read(Order, reply)
 
-    async def history(self, *, attempts: bool, limit: int, cursor: str) -> OrderPage:
-        """Some of the orders, newest first; or some of the attempts."""
-        query: dict[str, str | int] = {"limit": limit, "attempts": str(attempts).lower()}
-        if cursor:
-            query["cursor"] = cursor
-        return _read(OrderPage, await self._history(query=query))
+    async def history(
+        self, *, query: str, attempts: bool | None, limit: int, cursor: str
+    ) -> OrderPage:
+        """Some of the orders that are about `query`, newest first.
+
+        :param attempts: True for only the attempts, False for all but those.
+        """
+        asked: dict[str, str | int] = {"limit": limit}
+        if attempts is not None:
+            asked["attempts"] = str(attempts).lower()
+        wanted = {"q": query, "cursor": cursor}
+        asked |= {name: value for name, value in wanted.items() if value}
+        return _read(OrderPage, await self._history(query=asked))
 
     async def order(self, order_id: str) -> Order:
         """One order. NOT_FOUND when it is not the customer's own."""

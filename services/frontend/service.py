@@ -344,9 +344,16 @@ class Customers:
         self._shipping = shipping
         self._notifications = notifications
 
-    async def orders(self, *, attempts: bool, cursor: str, limit: int) -> OrderPage:
-        """Some of the orders, newest first; or some of the attempts."""
-        return await self._orders.history(attempts=attempts, limit=limit, cursor=cursor)
+    async def orders(
+        self, *, query: str, attempts: bool | None, cursor: str, limit: int
+    ) -> OrderPage:
+        """Some of the orders that are about `query`, newest first.
+
+        :param attempts: True for only the attempts, False for all but those.
+        """
+        return await self._orders.history(
+            query=query, attempts=attempts, limit=limit, cursor=cursor
+        )
 
     async def follow(self, order_id: str) -> Following:
         """An order with its parcel."""

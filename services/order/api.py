@@ -174,8 +174,16 @@ async def list_orders(
         bool | None,
         Query(description="true: only attempts (is_attempt); false: all but those"),
     ] = None,
+    q: Annotated[
+        str,
+        Query(
+            max_length=100,
+            description="An order's number or a part of it, or words of a product's name",
+            examples=["oak board"],
+        ),
+    ] = "",
 ) -> OrderPage:
-    page = await orders.history(caller.user_id, limit, cursor, attempts=attempts)
+    page = await orders.history(caller.user_id, limit, cursor, attempts=attempts, query=q)
     return OrderPage(
         items=[_view(stored.value) for stored in page.items], next_cursor=page.next_cursor
     )

@@ -74,6 +74,10 @@ _MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 BY_CUSTOMER = "cancelled-by-customer"
 NOT_COMPLETED = "order-not-completed"
 
+# A part of an order's number is looked for from this length on: mails used to give its last six
+# characters, and what is shorter is rather a word.
+_MIN_NUMBER_LENGTH = 6
+
 # What an attempt's history says when the request that placed it was answered with the refusal.
 ANSWERED = "answered"
 # What the customer is told of an attempt that was not answered so.
@@ -320,6 +324,17 @@ def cancelled_by_customer(order: Order, now_ms: int) -> Order:
             "history": (*order.history, Moment(at_ms=now_ms, what="cancel requested")),
         }
     )
+
+
+def is_about(order: Order, query: str) -> bool:
+    """Whether a customer may mean the order: by (a part of) its number, or by the words in the name
+    of one of its products.
+    """
+    text = query.casefold().strip()
+    if len(text) >= _MIN_NUMBER_LENGTH and text in order.id:
+        return True
+    words = text.split()
+    return any(all(word in line.name.casefold() for word in words) for line in order.lines)
 
 
 def in_progress() -> ShopError:

@@ -94,18 +94,26 @@ class Orders:
         return stored.value
 
     async def history(
-        self, user_id: str, limit: int, cursor: str | None, *, attempts: bool | None = None
+        self,
+        user_id: str,
+        limit: int,
+        cursor: str | None,
+        *,
+        attempts: bool | None = None,
+        query: str = "",
     ) -> Page[Order]:
         """The user's orders, newest first.
 
         :param attempts: True for only the attempts, False for all but those.
+        :param query: a number or words; only what is about it.
         """
-        return await self._store.of_user(
-            user_id,
-            limit,
-            cursor,
-            lambda order: attempts is None or order.is_attempt is attempts,
-        )
+
+        def is_wanted(order: Order) -> bool:
+            return (attempts is None or order.is_attempt is attempts) and (
+                not query or model.is_about(order, query)
+            )
+
+        return await self._store.of_user(user_id, limit, cursor, is_wanted)
 
     async def cancel(self, user_id: str, order_id: str) -> Order:
         """Cancels a confirmed order that the carrier has not got yet.

@@ -43,7 +43,7 @@ class ProfileChange(BaseModel):
 
 
 class AddressBook(BaseModel):
-    """All of a user's addresses, oldest first."""
+    """All of a user's addresses; the one that was given last is the last."""
 
     items: list[SavedAddress]
 

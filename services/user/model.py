@@ -92,10 +92,15 @@ def with_profile(user: User, name: str | None, beta: bool | None) -> User:
 
 
 def with_address(user: User, address: AddressFields) -> User:
-    """The user with one more address, the last of their address book.
+    """The user with this address as the last of their address book. One that is there already only
+    moves, and keeps its id.
 
     :raises ShopError: CONFLICT, when the address book is full.
     """
+    others = tuple(known for known in user.addresses if _fields(known) != address)
+    if len(others) < len(user.addresses):
+        known = next(known for known in user.addresses if _fields(known) == address)
+        return user.model_copy(update={"addresses": (*others, known)})
     if len(user.addresses) >= MAX_ADDRESSES:
         raise ShopError(
             Kind.CONFLICT,
@@ -136,6 +141,10 @@ def with_password(user: User, old_hash: str, new_hash: str) -> User:
     return user.model_copy(
         update={"password_hash": new_hash, "password_version": user.password_version + 1}
     )
+
+
+def _fields(saved: SavedAddress) -> AddressFields:
+    return AddressFields(**saved.model_dump(exclude={"id"}))
 
 
 def _random_id(prefix: str) -> str:

@@ -95,11 +95,11 @@ class OwnAccount:
         return await self._update(user_id, partial(model.with_profile, name=name, beta=beta))
 
     async def addresses(self, user_id: str) -> Sequence[SavedAddress]:
-        """The address book, in the order in which it was filled."""
+        """The address book; the address that was given last is the last."""
         return (await self.show(user_id)).addresses
 
     async def add_address(self, user_id: str, address: AddressFields) -> SavedAddress:
-        """Adds to the address book.
+        """Adds to the address book, unless it is there already.
 
         :raises ShopError: CONFLICT, when it is full.
         """

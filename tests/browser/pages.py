@@ -191,6 +191,8 @@ PAGES: Mapping[str, Walk] = {
     "order that was not placed": _regular_at("/orders/{attempt_id}"),
     "orders": _regular_at("/orders"),
     "not placed": _regular_at("/orders?show=not-placed"),
+    "orders found": _regular_at("/orders?q=board"),
+    "no order found": _regular_at("/orders?q=submarine"),
     "inbox": _regular_at("/inbox"),
     "profile": _regular_at("/profile"),
     "no orders": _newcomer_at("/orders"),

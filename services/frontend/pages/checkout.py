@@ -41,8 +41,8 @@ async def show(
         return site.renderer.redirect(visit, "/cart")
     saved = await site.storefront.addresses()
     chosen = next((one for one in saved or () if one.id == address), None)
-    if chosen is None and saved and not change:
-        chosen = saved[-1]
+    if chosen is None and saved and len(saved) == 1 and not (address or change):
+        chosen = saved[0]
     if chosen is None:
         return _delivery_page(site, visit, saved, Form({}))
     form = Form(chosen.model_dump(include=set(ADDRESS_FIELDS)))

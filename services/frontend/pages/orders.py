@@ -16,6 +16,7 @@ from services.frontend.visit import Visit, VisitDependency
 
 _PAGE_LIMIT = 10
 _NOT_PLACED = "not-placed"
+_MAX_QUERY_LENGTH = 100
 _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 routes = APIRouter(include_in_schema=False)
@@ -26,14 +27,25 @@ async def history(
     visit: VisitDependency,
     site: SiteDependency,
     show: str = "",
+    q: str = "",
     cursor: Annotated[str, Query(max_length=512)] = "",
 ) -> Response:
     require_session(visit)
-    listing = {"show": _NOT_PLACED if show == _NOT_PLACED else ""}
+    query = q.strip()[:_MAX_QUERY_LENGTH]
+    are_attempts = show == _NOT_PLACED and not query
     page = await site.customers.orders(
-        attempts=show == _NOT_PLACED, cursor=cursor, limit=site.page_size(_PAGE_LIMIT)
+        query=query,
+        attempts=None if query else are_attempts,
+        cursor=cursor,
+        limit=site.page_size(_PAGE_LIMIT),
     )
-    return site.renderer.page(visit, "orders.html", page=page, listing=listing, is_first=not cursor)
+    return site.renderer.page(
+        visit,
+        "orders.html",
+        page=page,
+        listing={"show": _NOT_PLACED if are_attempts else "", "q": query},
+        is_first=not cursor,
+    )
 
 
 @routes.get("/orders/{order_id}")

@@ -430,8 +430,12 @@ def _order(backends: Backends) -> Wire:
         return order
 
     @routes.get("/api/orders")
-    async def history(attempts: bool) -> Any:
-        found = [order for order in backends.orders.values() if order["is_attempt"] is attempts]
+    async def history(attempts: bool | None = None, q: str = "") -> Any:
+        found = [
+            order
+            for order in backends.orders.values()
+            if attempts in {None, order["is_attempt"]} and q in str(order)
+        ]
         return {"items": found, "next_cursor": None}
 
     @routes.get("/api/orders/{order_id}")

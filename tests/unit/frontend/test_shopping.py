@@ -505,6 +505,43 @@ async def test_an_attempt_is_no_order(browser: Browser, backends: Backends) -> N
     assert ("a", {"href": "/cart"}) in page.tags
 
 
+async def test_orders_are_found_by_number_and_product(browser: Browser, backends: Backends) -> None:
+    page = await pay(browser, await at_payment(browser))
+    (order,) = backends.orders.values()
+    backends.orders["ord_attempt"] = {**order, "order_id": "ord_attempt", "is_attempt": True}
+
+    assert attributes(await browser.get("/orders"), "input", id="order-query", value="")
+    page = await browser.get("/orders?q=+Oak+Board+")
+    assert order["order_id"] in page.text
+    assert "ord_attempt" in page.text, "somebody may look for the number of an attempt, too"
+    assert attributes(page, "input", id="order-query", value="Oak Board")
+    page = await browser.get("/orders?q=ord_attempt")
+    assert "Not placed" in page.text
+    assert order["order_id"] not in page.text
+    page = await browser.get("/orders?q=%3Cb%3Esubmarine")
+    assert "Nothing found for “<b>submarine”" in page.text
+    assert ("a", {"href": "/orders"}) in page.tags
+
+
+async def test_of_several_addresses_one_is_chosen(browser: Browser, backends: Backends) -> None:
+    page = await at_payment(browser)
+    page = await browser.get("/checkout")
+    assert "Check and pay" in page.text, "there is but one"
+    form = (await browser.get("/checkout?change=1")).form("/checkout/address")
+    await browser.send(form, **address_fields(street="Herengracht 1"))
+
+    page = await browser.get("/checkout")
+    assert "Where should it go?" in page.text
+    latest = attributes(page, "input", name="address", value="adr_1")
+    assert "checked" in latest[0]
+    page = await browser.get("/checkout?address=adr_0")
+    await pay(browser, page)
+    (order,) = backends.orders.values()
+    assert order["address"]["street"] == "Keizersgracht 123"
+    await browser.add_to_cart("oak-board")
+    assert "Where should it go?" in (await browser.get("/checkout?address=adr_gone")).text
+
+
 async def test_somebody_elses_order_is_not_there(browser: Browser) -> None:
     await browser.log_in()
     for path in ("/orders/ord_of_bob", "/orders/ord_of_bob/status", "/orders/..%2f..%2fx"):

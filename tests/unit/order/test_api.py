@@ -157,6 +157,9 @@ async def test_an_attempt_is_listed_apart_from_orders(client: Client, world: Wor
     }
     assert listed == {"true": [(attempt_id, True)], "false": [(order_id, False)]}
     assert len((await client.get("")).json()["items"]) == 2
+    (found,) = (await client.get(f"?q={attempt_id[-6:].upper()}")).json()["items"]
+    assert found["order_id"] == attempt_id
+    assert (await client.get("?q=submarine")).json() == {"items": [], "next_cursor": None}
 
 
 @takes_long
@@ -290,7 +293,7 @@ async def test_ids_of_the_wrong_form_are_refused(client: Client, order_id: str) 
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "attempts=x"]
+    "query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "attempts=x", f"q={'x' * 101}"]
 )
 async def test_bad_paging_is_refused(client: Client, query: str) -> None:
     assert (await client.get(f"?{query}")).status == 422

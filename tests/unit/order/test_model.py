@@ -235,6 +235,25 @@ class TestCancellation:
         assert (refused.value.retry_after_seconds is not None) is may_try_again
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("board", True),
+        ("BOARD oak", True),
+        ("  bowl ", True),
+        ("oak bowl", False),  # not in one name
+        ("lamp", False),
+        ("ord_" + "a" * 24, True),
+        ("ORD_AAA", True),
+        ("AAAAAA", True),  # as mails of earlier versions named it
+        ("aaaaa", False),
+        ("ord_b", False),
+    ],
+)
+def test_an_order_is_found_by_its_number_and_by_its_products(query: str, found: bool) -> None:
+    assert model.is_about(an_order(), query) is found
+
+
 class TestAnAttempt:
     """An order that ended without ever having been confirmed."""
 

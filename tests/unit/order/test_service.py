@@ -227,6 +227,20 @@ class TestShowing:
         assert await listed(attempts=True) == [attempts[:2], attempts[2:]]
         assert sum(map(len, await listed(attempts=None))) == 7
 
+    async def test_finds_what_is_looked_for_among_many(self, process: Process) -> None:
+        bowls = [
+            (await place(process, idempotency_key=f"bowl-{n}", quantities=[("bowl", 1)])).id
+            for n in range(2)
+        ]
+        for number in range(8):
+            quantities = [("oak-board", 1)]
+            await place(process, idempotency_key=f"key-{number}", quantities=quantities)
+        first = await process.orders.history("usr_ada", 1, None, query="bowl")
+        assert [stored.value.id for stored in first.items] == bowls[1:]
+        second = await process.orders.history("usr_ada", 1, first.next_cursor, query="bowl")
+        assert [stored.value.id for stored in second.items] == bowls[:1]
+        assert second.next_cursor is None
+
     async def test_lists_one_that_is_worked_on_as_an_order(self, world: World) -> None:
         world.around.hold(Step.CAPTURE)
         process = world.process(order_answer_seconds=0.05)

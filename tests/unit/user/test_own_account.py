@@ -154,6 +154,41 @@ async def test_a_wrong_address_is_refused(
     assert await addresses_of(service, ada) == []
 
 
+async def test_an_address_that_is_there_is_not_added_again_but_is_the_latest(
+    service: Instance, ada: str
+) -> None:
+    other = {**ADDRESS, "street": "Herengracht 1"}
+    first = (await service.ask("POST", ADDRESSES, user_id=ada, body=ADDRESS)).json()
+    second = (await service.ask("POST", ADDRESSES, user_id=ada, body=other)).json()
+    again = await service.ask(
+        "POST", ADDRESSES, user_id=ada, body={**ADDRESS, "city": " Amsterdam "}
+    )
+    assert (again.status, again.json()) == (201, first)
+    assert await addresses_of(service, ada) == [second, first]
+
+
+async def test_a_full_address_book_still_takes_what_is_in_it(service: Instance, ada: str) -> None:
+    for number in range(MAX_ADDRESSES):
+        body = {**ADDRESS, "street": f"Street {number}"}
+        assert (await service.ask("POST", ADDRESSES, user_id=ada, body=body)).status == 201
+    known = {**ADDRESS, "street": "Street 3"}
+    assert (await service.ask("POST", ADDRESSES, user_id=ada, body=known)).status == 201
+    assert (await service.ask("POST", ADDRESSES, user_id=ada, body=ADDRESS)).status == 409
+    assert len(await addresses_of(service, ada)) == MAX_ADDRESSES
+
+
+async def test_the_same_address_sent_twice_at_once_is_one(tmp_path: Path, ada: str) -> None:
+    async with instance(tmp_path) as one, instance(tmp_path) as another:
+        added = await asyncio.gather(
+            *(
+                service.ask("POST", ADDRESSES, user_id=ada, body=ADDRESS)
+                for service in (one, another, one, another)
+            )
+        )
+        assert {answer.json()["id"] for answer in added} == {added[0].json()["id"]}
+        assert await addresses_of(one, ada) == [added[0].json()]
+
+
 async def test_users_touch_no_address_but_their_own(service: Instance, ada: str, eve: str) -> None:
     added = await service.ask("POST", ADDRESSES, user_id=ada, body=ADDRESS)
     address_id = added.json()["id"]
@@ -195,7 +230,7 @@ async def test_changes_at_the_same_time_lose_nothing(tmp_path: Path, ada: str) -
     async with instance(tmp_path) as one, instance(tmp_path) as another:
         first = (await one.ask("POST", ADDRESSES, user_id=ada, body=ADDRESS)).json()
         added, removed, renamed, joined = await asyncio.gather(
-            one.ask("POST", ADDRESSES, user_id=ada, body=ADDRESS),
+            one.ask("POST", ADDRESSES, user_id=ada, body={**ADDRESS, "street": "Herengracht 1"}),
             another.ask("DELETE", f"{ADDRESSES}/{first['id']}", user_id=ada),
             one.ask("PATCH", ME, user_id=ada, body={"name": "Ada King"}),
             another.ask("PATCH", ME, user_id=ada, body={"beta": True}),

@@ -60,6 +60,15 @@ class Registration(BaseModel):
     name: NewName = Field(examples=["Ada Lovelace"])
 
 
+class Guest(BaseModel):
+    """Somebody who orders without an account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: Email
+    name: NewName = Field(examples=["Ada Lovelace"])
+
+
 class LogIn(BaseModel):
     """What proves who somebody is."""
 
@@ -116,12 +125,25 @@ class RefreshTokenBody(BaseModel):
     )
 
 
+class KeptGuest(RefreshTokenBody):
+    """A guest's session, and the password that the account is to have."""
+
+    password: _Secret = Field(
+        min_length=MIN_PASSWORD_LENGTH,
+        max_length=MAX_PASSWORD_LENGTH,
+        description="Any characters; only what is guessed first is refused.",
+        examples=["correct horse battery"],
+    )
+
+
 class TokensView(BaseModel):
     """A session's tokens. Send the access token as ``Authorization: Bearer …``."""
 
     access_token: str = Field(description="A JWT (RFC 7519), signed ES256.")
     refresh_token: str = Field(description="Works once: each refresh answers with the next one.")
-    device_token: str = Field(description="For the next log-in from here; good for a year.")
+    device_token: str = Field(
+        description="For the next log-in from here; good for a year. Empty for a guest."
+    )
     token_type: str = Field(default="Bearer", examples=["Bearer"])
     expires_in: int = Field(description="Seconds until the access token expires.", examples=[900])
 
@@ -163,6 +185,37 @@ async def register(body: Registration, auth: _Auth, response: Response) -> Token
         email=body.email,
         password=body.password.get_secret_value(),
         name=body.name,
+        client_address=context.current().client_address,
+    )
+    return _view(tokens, response)
+
+
+@router.post(
+    "/api/auth/guest",
+    status_code=201,
+    operation_id="open_guest",
+    summary="Begin a session without an account, to order as a guest",
+    response_model=TokensView,
+    responses=documented(),
+)
+async def open_guest(body: Guest, auth: _Auth, response: Response) -> TokensView:
+    tokens = await auth.open_guest(
+        email=body.email, name=body.name, client_address=context.current().client_address
+    )
+    return _view(tokens, response)
+
+
+@router.post(
+    "/api/auth/guest/keep",
+    operation_id="keep_guest",
+    summary="Set a password, to keep a guest's account",
+    response_model=TokensView,
+    responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
+)
+async def keep_guest(body: KeptGuest, auth: _Auth, response: Response) -> TokensView:
+    tokens = await auth.keep_guest(
+        refresh_token=body.refresh_token.get_secret_value(),
+        password=body.password.get_secret_value(),
         client_address=context.current().client_address,
     )
     return _view(tokens, response)

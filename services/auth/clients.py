@@ -16,6 +16,8 @@ class Users:
     def __init__(self, edge: GrpcEdge) -> None:
         service = "meshmart.user.v1.UserService"
         self._create = edge.rpc(f"{service}/CreateUser", pb.CreateUserRequest, pb.User)
+        self._create_guest = edge.rpc(f"{service}/CreateGuest", pb.CreateGuestRequest, pb.User)
+        self._keep_guest = edge.rpc(f"{service}/KeepGuest", pb.KeepGuestRequest, pb.User)
         self._credentials = edge.rpc(
             f"{service}/GetCredentials", pb.GetCredentialsRequest, pb.Credentials
         )
@@ -31,6 +33,15 @@ class Users:
         """Opens an account. CONFLICT ("email-taken") for an address that has one."""
         request = pb.CreateUserRequest(email=email, name=name, password_hash=password_hash)
         return _account(await self._create(request))
+
+    async def create_guest(self, *, email: str, name: str) -> Account:
+        """Opens an account for one who orders without."""
+        return _account(await self._create_guest(pb.CreateGuestRequest(email=email, name=name)))
+
+    async def keep_guest(self, user_id: str, password_hash: str) -> Account:
+        """Makes a guest's account one with a password. CONFLICT ("email-taken", "not-a-guest")."""
+        request = pb.KeepGuestRequest(user_id=user_id, password_hash=password_hash)
+        return _account(await self._keep_guest(request))
 
     async def credentials(self, email: str) -> Credentials | None:
         """The account of an e-mail address and its password hash; None for an unknown address."""
@@ -86,7 +97,7 @@ class Notifications:
         :param code: what its link bears; empty for a mail without one.
         """
         contact = shared_pb2.Contact(
-            user_id=account.user_id, name=account.name, email=account.email
+            user_id=account.user_id, name=account.name, email=account.contact_email
         )
         request = notification_pb2.NotifyRequest(
             event_id=event_id, contact=contact, kind=mail, facts={"code": code} if code else {}
@@ -105,4 +116,6 @@ def _account(user: pb.User) -> Account:
         name=user.name,
         groups=tuple(user.groups),
         password_version=user.password_version,
+        # A user service of an earlier version, during an upgrade, knows no guests.
+        contact_email=user.contact_email or user.email,
     )

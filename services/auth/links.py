@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from services.auth.clients import Notifications, Users
 from services.auth.model import links as model
+from services.auth.model.accounts import Account
 from services.auth.model.links import Link, Mail, MailRequest
 from services.auth.store import LinkStore
 from services.common.background import for_each
@@ -56,10 +57,11 @@ class Links:
         """Calls this after each request."""
         self._asked = asked
 
-    async def request(self, mail: Mail, email: str, network: str) -> None:
+    async def request(self, mail: Mail, email: str, network: str, *, user_id: str = "") -> None:
         """Asks for a link to an address, whether or not it has an account.
 
         :param network: where the request comes from.
+        :param user_id: of the guest whom it is for.
         :raises ShopError: THROTTLED after MAILS_PER_ADDRESS within an hour, after too many from
             that network, or when the shop has mailed as many as it may in this minute.
         """
@@ -76,11 +78,11 @@ class Links:
         ):
             count = await self._store.count(count_id, now + 2 * window_ms)
             model.check_count(count, limit, window_ms, now)
-        await self._keep(model.new_request(mail, email, now))
+        await self._keep(model.new_request(mail, email, now, user_id=user_id))
 
     async def tell(self, mail: Mail, email: str, event_id: str) -> None:
         """Asks for a mail without a link, once per event."""
-        await self._keep(model.new_request(mail, email, self._clock(), event_id))
+        await self._keep(model.new_request(mail, email, self._clock(), request_id=event_id))
 
     async def find(self, mail: Mail, code: str) -> Link:
         """What a code stands for, without using it up.
@@ -118,9 +120,8 @@ class Links:
             self._asked()
 
     async def _send(self, request: MailRequest) -> None:
-        credentials = await self._users.credentials(request.email)
-        if credentials is not None:
-            account = credentials.account
+        account = await self._owner(request)
+        if account is not None:
             code = ""
             if request.mail is not Mail.PASSWORD_CHANGED:
                 link, code = model.new_link(request, account, self._clock())
@@ -132,3 +133,9 @@ class Links:
                     raise
                 log.warning("link.refused", mail=request.mail, reason=error.detail)
         await self._store.remove_request(request.id)
+
+    async def _owner(self, request: MailRequest) -> Account | None:
+        if request.user_id:
+            return await self._users.get(request.user_id)
+        credentials = await self._users.credentials(request.email)
+        return credentials.account if credentials else None

@@ -79,11 +79,38 @@ class Auth:
             async with self._passwords.turn(source.line):
                 password_hash = await self._passwords.hash(password)
             account = await self._users.create(email=email, name=name, password_hash=password_hash)
-            try:
-                await self._links.request(Mail.CONFIRM_ADDRESS, account.email, source.network)
-            except ShopError as error:  # the account is there, and its owner can ask for the link
-                log.warning("link.not_requested", user_id=account.user_id, reason=error.detail)
+            await self._ask_to_confirm(account, source)
             return await self._begun(account)
+
+    async def open_guest(self, *, email: str, name: str, client_address: str) -> Tokens:
+        """A session for one who orders without an account. The address may be anybody's: neither is
+        an account that has it touched, nor does the answer say whether there is one. A link to
+        confirm it is mailed.
+        """
+        with self._counted("guest"):
+            account = await self._users.create_guest(email=email, name=name)
+            await self._ask_to_confirm(account, Source(client_network(client_address)))
+            return await self._begun(account)
+
+    async def keep_guest(self, *, refresh_token: str, password: str, client_address: str) -> Tokens:
+        """Gives a guest's account a password, and a session in the place of the guest's.
+
+        :raises ShopError: UNAUTHENTICATED, when the session has ended; INVALID for a password that
+            is easily guessed; CONFLICT for an account that has a password, or an address that has
+            another account; THROTTLED when many want to be let in.
+        """
+        with self._counted("keep-guest"):
+            session = await self._sessions.of_token(refresh_token)
+            account = await self._users.get(session.user_id)
+            if account is None:
+                raise _account_gone()
+            check_password(normalised(password), account.contact_email)
+            async with self._passwords.turn(Source(client_network(client_address)).line):
+                password_hash = await self._passwords.hash(password)
+            kept = await self._users.keep_guest(account.user_id, password_hash)
+            tokens = await self._begun(kept)
+            await self._sessions.end(refresh_token)
+            return tokens
 
     async def log_in(
         self, *, email: str, password: str, client_address: str, device_token: str = ""
@@ -167,14 +194,12 @@ class Auth:
             account = await self._users.get(session.user_id)
             if account is None:
                 await self._sessions.end(refresh_token)
-                raise ShopError(
-                    Kind.UNAUTHENTICATED, "account-gone", "This account does not exist any more."
-                )
+                raise _account_gone()
             if account.password_version != session.password_version:
                 await self._sessions.end(refresh_token)
                 raise not_good()
             access_token = await self._keyring.access_token(account)
-            device_token = await self._devices.token(session.id, account.email)
+            device_token = await self._device_token(session.id, account)
             successor = await self._sessions.renew(refresh_token)
             return Tokens(access_token, successor, device_token, self._keyring.access_token_seconds)
 
@@ -185,7 +210,7 @@ class Auth:
     async def _begun(self, account: Account) -> Tokens:
         access_token = await self._keyring.access_token(account)
         refresh_token = await self._sessions.begin(account)
-        device_token = await self._devices.token(refresh_token.session_id, account.email)
+        device_token = await self._device_token(refresh_token.session_id, account)
         return Tokens(
             access_token, refresh_token.text, device_token, self._keyring.access_token_seconds
         )
@@ -227,6 +252,19 @@ class Auth:
         await self._links.tell(Mail.PASSWORD_CHANGED, changed.email, event_id)
         return changed
 
+    async def _ask_to_confirm(self, account: Account, source: Source) -> None:
+        guest_id = "" if account.email else account.user_id
+        try:
+            await self._links.request(
+                Mail.CONFIRM_ADDRESS, account.contact_email, source.network, user_id=guest_id
+            )
+        except ShopError as error:  # the account is there, and its owner can ask for the link
+            log.warning("link.not_requested", user_id=account.user_id, reason=error.detail)
+
+    async def _device_token(self, session_id: str, account: Account) -> str:
+        """Empty for a guest: the browser may keep that of an account."""
+        return await self._devices.token(session_id, account.email) if account.email else ""
+
     async def _keep_hash_up_to_date(
         self, credentials: Credentials, password: str, source: Source
     ) -> None:
@@ -253,3 +291,7 @@ class Auth:
             raise
         finally:
             self._outcomes.labels(action, outcome).inc()
+
+
+def _account_gone() -> ShopError:
+    return ShopError(Kind.UNAUTHENTICATED, "account-gone", "This account does not exist any more.")

@@ -60,12 +60,20 @@ _CLAIMS = _Claims(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The user on whose behalf a request is made, as the token says."""
+    """The user on whose behalf a request is made, as the token says.
+
+    :param email: by which the account is found; empty for a guest's.
+    """
 
     user_id: str
     email: str
     name: str
     groups: tuple[str, ...] = field(default=())
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether they ordered without an account: nobody can log in to what stands for it."""
+        return not self.email
 
 
 class TokenVerifier:

@@ -57,6 +57,8 @@ class AuthClient:
 
     def __init__(self, edge: HttpEdge) -> None:
         self._register = edge.route("POST", "/api/auth/register")
+        self._open_guest = edge.route("POST", "/api/auth/guest")
+        self._keep_guest = edge.route("POST", "/api/auth/guest/keep")
         self._login = edge.route("POST", "/api/auth/login")
         self._refresh = edge.route("POST", "/api/auth/refresh")
         self._logout = edge.route("POST", "/api/auth/logout")
@@ -70,6 +72,18 @@ class AuthClient:
         """Opens an account and logs in. CONFLICT for an address that has one."""
         body = {"email": email, "password": password, "name": name}
         return _read(Tokens, await self._register(json=body, headers=_visitors_address()))
+
+    async def open_guest(self, email: str, name: str) -> Tokens:
+        """A session for somebody without an account, whoever else has that address."""
+        body = {"email": email, "name": name}
+        return _read(Tokens, await self._open_guest(json=body, headers=_visitors_address()))
+
+    async def keep_guest(self, refresh_token: str, password: str) -> Tokens:
+        """Gives a guest's account a password. CONFLICT when it has one ("not-a-guest"), or when the
+        address has another account ("email-taken").
+        """
+        body = {"refresh_token": refresh_token, "password": password}
+        return _read(Tokens, await self._keep_guest(json=body, headers=_visitors_address()))
 
     async def log_in(self, email: str, password: str, device_token: str | None) -> Tokens:
         """A new session.

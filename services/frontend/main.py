@@ -22,7 +22,7 @@ from services.frontend.figures import Figures, FiguresMiddleware
 from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin
-from services.frontend.pages import account, cart, catalogue, checkout, mesh, orders, profile
+from services.frontend.pages import account, cart, catalogue, checkout, guest, mesh, orders, profile
 from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
 from services.frontend.rendering import STABLE, Assets, Renderer
@@ -94,6 +94,7 @@ async def wire(host: Host) -> None:
     host.serve_http(checkout.routes)
     host.serve_http(orders.routes)
     host.serve_http(account.routes, auth, sessions)
+    host.serve_http(guest.routes)
     host.serve_http(profile.routes)
     host.serve_http(mesh.routes, figures, MeshMap(host.topology), origin, departments)
     if settings.serve_api:

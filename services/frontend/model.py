@@ -150,6 +150,7 @@ class Profile(_Answer):
     """The customer's account."""
 
     email: str
+    is_guest: bool = False
     name: str
     groups: tuple[str, ...] = ()
 

@@ -220,8 +220,8 @@ def _confirm_address(facts: _Facts) -> Text:
         "Please confirm your e-mail address",
         "We have mailed you a link. Open it to confirm that the address is yours. Until then our "
         "mails about your orders wait; what they say is here all the same.",
-        "Somebody has opened an account at Meshmart with this e-mail address. If that was you, "
-        "please confirm that the address is yours:\n\n"
+        "Somebody has opened an account at Meshmart with this e-mail address, or ordered with it "
+        "as a guest. If that was you, please confirm that the address is yours:\n\n"
         f"{_link(facts, '/confirm')}\n\n"
         "The link is good for three days. If it was not you, do nothing: until the address is "
         "confirmed, we send no other mail to it.",

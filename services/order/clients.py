@@ -38,7 +38,8 @@ class Users:
     async def contact(self, user_id: str) -> Contact:
         """The user's name and e-mail address as they are now."""
         user = await self._get(user_pb2.GetUserRequest(user_id=user_id))
-        return Contact(name=user.name, email=user.email)
+        # A user service of an earlier version, during an upgrade, knows no guests.
+        return Contact(name=user.name, email=user.contact_email or user.email)
 
 
 class Products:

@@ -205,7 +205,7 @@ class Order(_Document):
 
     @property
     def was_answered(self) -> bool:
-        """Whether the customer has the refusal of this attempt as an answer, and needs no message."""
+        """Whether the customer has the refusal of this attempt as an answer: no message is due."""
         return any(moment.what == ANSWERED for moment in self.history)
 
 

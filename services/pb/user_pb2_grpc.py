@@ -39,6 +39,16 @@ class UserServiceStub:
                 request_serializer=services_dot_pb_dot_user__pb2.CreateUserRequest.SerializeToString,
                 response_deserializer=services_dot_pb_dot_user__pb2.User.FromString,
                 _registered_method=True)
+        self.CreateGuest = channel.unary_unary(
+                '/meshmart.user.v1.UserService/CreateGuest',
+                request_serializer=services_dot_pb_dot_user__pb2.CreateGuestRequest.SerializeToString,
+                response_deserializer=services_dot_pb_dot_user__pb2.User.FromString,
+                _registered_method=True)
+        self.KeepGuest = channel.unary_unary(
+                '/meshmart.user.v1.UserService/KeepGuest',
+                request_serializer=services_dot_pb_dot_user__pb2.KeepGuestRequest.SerializeToString,
+                response_deserializer=services_dot_pb_dot_user__pb2.User.FromString,
+                _registered_method=True)
         self.GetCredentials = channel.unary_unary(
                 '/meshmart.user.v1.UserService/GetCredentials',
                 request_serializer=services_dot_pb_dot_user__pb2.GetCredentialsRequest.SerializeToString,
@@ -66,6 +76,20 @@ class UserServiceServicer:
 
     def CreateUser(self, request, context):
         """Registers an account. ALREADY taken e-mail addresses are refused (ABORTED, "email-taken").
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateGuest(self, request, context):
+        """Opens an account for one who orders without: it has no password, and nobody finds it by its address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepGuest(self, request, context):
+        """Makes a guest's account one with a password, found by its address. ABORTED ("email-taken", "not-a-guest").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +128,16 @@ def add_UserServiceServicer_to_server(servicer, server):
             'CreateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateUser,
                     request_deserializer=services_dot_pb_dot_user__pb2.CreateUserRequest.FromString,
+                    response_serializer=services_dot_pb_dot_user__pb2.User.SerializeToString,
+            ),
+            'CreateGuest': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGuest,
+                    request_deserializer=services_dot_pb_dot_user__pb2.CreateGuestRequest.FromString,
+                    response_serializer=services_dot_pb_dot_user__pb2.User.SerializeToString,
+            ),
+            'KeepGuest': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepGuest,
+                    request_deserializer=services_dot_pb_dot_user__pb2.KeepGuestRequest.FromString,
                     response_serializer=services_dot_pb_dot_user__pb2.User.SerializeToString,
             ),
             'GetCredentials': grpc.unary_unary_rpc_method_handler(
@@ -153,6 +187,60 @@ class UserService:
             target,
             '/meshmart.user.v1.UserService/CreateUser',
             services_dot_pb_dot_user__pb2.CreateUserRequest.SerializeToString,
+            services_dot_pb_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGuest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshmart.user.v1.UserService/CreateGuest',
+            services_dot_pb_dot_user__pb2.CreateGuestRequest.SerializeToString,
+            services_dot_pb_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepGuest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshmart.user.v1.UserService/KeepGuest',
+            services_dot_pb_dot_user__pb2.KeepGuestRequest.SerializeToString,
             services_dot_pb_dot_user__pb2.User.FromString,
             options,
             channel_credentials,

@@ -16,6 +16,10 @@ class UserServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.User]
     """Registers an account. ALREADY taken e-mail addresses are refused (ABORTED, "email-taken")."""
+    CreateGuest: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateGuestRequest, _user_pb2.User]
+    """Opens an account for one who orders without: it has no password, and nobody finds it by its address."""
+    KeepGuest: _aio.UnaryUnaryMultiCallable[_user_pb2.KeepGuestRequest, _user_pb2.User]
+    """Makes a guest's account one with a password, found by its address. ABORTED ("email-taken", "not-a-guest")."""
     GetCredentials: _aio.UnaryUnaryMultiCallable[_user_pb2.GetCredentialsRequest, _user_pb2.Credentials]
     """The password hash for a log-in. NOT_FOUND for an unknown address."""
     ReplacePasswordHash: _aio.UnaryUnaryMultiCallable[_user_pb2.ReplacePasswordHashRequest, _user_pb2.ReplacePasswordHashResponse]
@@ -32,6 +36,22 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_user_pb2.CreateUserRequest, _abc.Awaitable[_user_pb2.User]],
     ) -> _abc.Awaitable[_user_pb2.User]:
         """Registers an account. ALREADY taken e-mail addresses are refused (ABORTED, "email-taken")."""
+
+    @_abc_1.abstractmethod
+    def CreateGuest(
+        self,
+        request: _user_pb2.CreateGuestRequest,
+        context: _aio.ServicerContext[_user_pb2.CreateGuestRequest, _abc.Awaitable[_user_pb2.User]],
+    ) -> _abc.Awaitable[_user_pb2.User]:
+        """Opens an account for one who orders without: it has no password, and nobody finds it by its address."""
+
+    @_abc_1.abstractmethod
+    def KeepGuest(
+        self,
+        request: _user_pb2.KeepGuestRequest,
+        context: _aio.ServicerContext[_user_pb2.KeepGuestRequest, _abc.Awaitable[_user_pb2.User]],
+    ) -> _abc.Awaitable[_user_pb2.User]:
+        """Makes a guest's account one with a password, found by its address. ABORTED ("email-taken", "not-a-guest")."""
 
     @_abc_1.abstractmethod
     def GetCredentials(

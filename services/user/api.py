@@ -26,6 +26,7 @@ class UserView(BaseModel):
 
     user_id: str = Field(examples=["usr_mfrggzdfmztwq2lkmfrggzdf"])
     email: str = Field(examples=["ada@example.com"])
+    is_guest: bool = Field(description="There is no password (yet) to log in with.")
     name: str = Field(examples=["Ada Lovelace"])
     groups: list[str] = Field(examples=[["beta"]])
     created_at: datetime
@@ -117,7 +118,8 @@ async def remove_address(
 def _view(user: User) -> UserView:
     return UserView(
         user_id=user.id,
-        email=user.email,
+        email=user.contact_email,
+        is_guest=user.is_guest,
         name=user.name,
         groups=list(user.groups),
         created_at=datetime.fromtimestamp(user.created_ms / 1000, UTC),

@@ -23,13 +23,18 @@ PersonName = Annotated[str, OneLine(100)]
 _ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
 
 
-class NewUser(BaseModel):
-    """What an account begins with, checked."""
+class NewGuest(BaseModel):
+    """What a guest's account begins with, checked."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     email: Email
     name: PersonName
+
+
+class NewUser(NewGuest):
+    """What an account begins with, checked."""
+
     password_hash: str = Field(pattern=r"^\$argon2id\$", max_length=256, repr=False)
 
 
@@ -42,6 +47,10 @@ class SavedAddress(AddressFields):
 class User(BaseModel):
     """An account.
 
+    A guest's account has no password and no `email`, by which it could be found: whoever orders
+    without an account proves nothing about the address that they give. So several guests may give
+    the same, and one that has an account.
+
     :param password_hash: a PHC string, or empty where there is no password yet; only `auth` ever
         gets to see it.
     :param password_version: how often the password was changed. A session of an earlier version has
@@ -51,13 +60,24 @@ class User(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    email: str
+    email: str | None
+    guest_email: str = ""
     name: str
     password_hash: str = Field(repr=False)
     created_ms: int
     password_version: int = 0
     groups: tuple[str, ...] = ()
     addresses: tuple[SavedAddress, ...] = ()
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether nobody can log in to it."""
+        return self.email is None
+
+    @property
+    def contact_email(self) -> str:
+        """Where to write to its owner."""
+        return self.guest_email if self.email is None else self.email
 
 
 class EmailTaken(ShopError):
@@ -79,6 +99,30 @@ class UnknownUser(ShopError):
 def opened(new: NewUser, now_ms: int) -> User:
     """The account that a registration opens."""
     return User(id=_random_id("usr"), created_ms=now_ms, **new.model_dump())
+
+
+def opened_for_guest(new: NewGuest, now_ms: int) -> User:
+    """The account of one who orders without."""
+    return User(
+        id=_random_id("usr"),
+        email=None,
+        guest_email=new.email,
+        name=new.name,
+        password_hash="",
+        created_ms=now_ms,
+    )
+
+
+def kept(user: User, password_hash: str) -> User:
+    """A guest's account with a password, found by its address from now on.
+
+    :raises ShopError: CONFLICT, when it is no guest's.
+    """
+    if not user.is_guest:
+        raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
+    return user.model_copy(
+        update={"email": user.guest_email, "guest_email": "", "password_hash": password_hash}
+    )
 
 
 def with_profile(user: User, name: str | None, beta: bool | None) -> User:

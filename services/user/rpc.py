@@ -26,6 +26,12 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
         )
         return _message(user)
 
+    async def CreateGuest(self, request: pb.CreateGuestRequest, context: Call) -> pb.User:
+        return _message(await self._users.create_guest(email=request.email, name=request.name))
+
+    async def KeepGuest(self, request: pb.KeepGuestRequest, context: Call) -> pb.User:
+        return _message(await self._users.keep_guest(request.user_id, request.password_hash))
+
     async def GetCredentials(
         self, request: pb.GetCredentialsRequest, context: Call
     ) -> pb.Credentials:
@@ -53,8 +59,9 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
 def _message(user: User) -> pb.User:
     return pb.User(
         user_id=user.id,
-        email=user.email,
+        email=user.email or "",
         name=user.name,
         groups=user.groups,
         password_version=user.password_version,
+        contact_email=user.contact_email,
     )

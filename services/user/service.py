@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from services.common.clock import now_ms
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, normalised_email
 from services.user import model
-from services.user.model import NewUser, SavedAddress, UnknownUser, User
+from services.user.model import NewGuest, NewUser, SavedAddress, UnknownUser, User
 from services.user.store import UserStore
 
 
@@ -27,16 +28,31 @@ class Users:
         :raises EmailTaken: the e-mail address has one already, in whatever spelling.
         :raises ShopError: INVALID, naming the first field that is wrong.
         """
-        try:
+        with _named_fields():
             new = NewUser(email=email, name=name, password_hash=password_hash)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise ShopError(
-                Kind.INVALID, "invalid-account", f"{first['loc'][0]}: {first['msg']}."
-            ) from error
         user = model.opened(new, now_ms())
         await self._store.add(user)
         return user
+
+    async def create_guest(self, *, email: str, name: str) -> User:
+        """Opens an account for one who orders without, whoever else has that address.
+
+        :raises ShopError: INVALID, naming the first field that is wrong.
+        """
+        with _named_fields():
+            new = NewGuest(email=email, name=name)
+        user = model.opened_for_guest(new, now_ms())
+        await self._store.add(user)
+        return user
+
+    async def keep_guest(self, user_id: str, password_hash: str) -> User:
+        """Makes a guest's account one that its owner can log in to.
+
+        :raises UnknownUser: there is no such account.
+        :raises EmailTaken: its address has another account.
+        :raises ShopError: CONFLICT, when it is no guest's.
+        """
+        return await self._store.update(user_id, partial(model.kept, password_hash=password_hash))
 
     async def get(self, user_id: str) -> User:
         """One account.
@@ -118,6 +134,18 @@ class OwnAccount:
             return await self._store.update(user_id, change)
         except UnknownUser as error:
             raise _gone() from error
+
+
+@contextmanager
+def _named_fields() -> Generator[None]:
+    """Refuses what is not valid, by the name of the first field that is not."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ShopError(
+            Kind.INVALID, "invalid-account", f"{first['loc'][0]}: {first['msg']}."
+        ) from error
 
 
 def _gone() -> ShopError:

@@ -49,6 +49,7 @@ class UserStore:
 
         :param change: pure, since it may be called more than once; what it raises ends the update.
         :raises UnknownUser: there is no such account.
+        :raises EmailTaken: another one has the e-mail address that it would be found by.
         """
         while True:
             stored = await self._users.get(user_id)
@@ -59,5 +60,7 @@ class UserStore:
                 return changed
             try:
                 return (await self._users.replace(stored, changed)).value
+            except AlreadyExists as error:
+                raise EmailTaken from error
             except RevisionConflict:
                 continue  # whoever was faster is done now; the request's deadline bounds the rest

@@ -139,6 +139,37 @@ async def _delivery_refused(shopper: Shopper, people: People) -> None:
     await expect(shopper.page.get_by_role("alert")).to_be_visible()
 
 
+async def _guest_at_delivery(shopper: Shopper, people: People) -> None:
+    await shopper.put_into_cart(BOARD)
+    await shopper.open("/checkout")
+    await expect(shopper.main.get_by_label("E-mail address")).to_be_visible()
+
+
+async def _guest_refused(shopper: Shopper, people: People) -> None:
+    await _guest_at_delivery(shopper, people)
+    await shopper.give_address(_BLANK_ADDRESS)
+    await shopper.main.get_by_label("E-mail address").fill("ada@example")
+    await shopper.page.get_by_role("button", name="Continue to payment").click()
+    await expect(shopper.page.get_by_role("alert")).to_be_visible()
+
+
+async def _guests_order(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+
+
+async def _guests_password(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+    await shopper.open("/profile/keep")
+    await shopper.page.get_by_label("Password").fill("password123")
+    await shopper.page.get_by_role("button", name="Set my password").click()
+    await expect(shopper.page.get_by_role("alert")).to_be_visible()
+
+
+async def _guests_profile(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+    await shopper.open("/profile")
+
+
 async def _choice_of_addresses(shopper: Shopper, people: People) -> None:
     await people.enter(shopper, people.regular)
     await shopper.put_into_cart(BOARD)
@@ -206,6 +237,11 @@ PAGES: Mapping[str, Walk] = {
     "delivery": _delivery,
     "delivery refused": _delivery_refused,
     "choice of addresses": _choice_of_addresses,
+    "guest's delivery": _guest_at_delivery,
+    "guest's delivery refused": _guest_refused,
+    "guest's order": _guests_order,
+    "guest's password refused": _guests_password,
+    "guest's profile": _guests_profile,
     "payment": _payment,
     "payment declined": _payment_declined,
     "profile refused": _profile_refused,

@@ -11,7 +11,7 @@ from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import NewShopper
 from tests.harness.books import Books
-from tests.harness.customer import ADDRESS, Customer
+from tests.harness.customer import ADDRESS, PASSWORD, Customer
 from tests.harness.shopper import DECLINED_VISA, Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -130,6 +130,28 @@ async def test_everything_works_without_scripts(new_shopper: NewShopper) -> None
 
     await shopper.open("/inbox")
     await expect(_message(shopper, "is confirmed")).to_be_visible()
+
+
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without scripts"])
+async def test_a_guest_orders_and_keeps_the_account_by_choice(
+    has_scripts: bool, new_shopper: NewShopper, books: Books
+) -> None:
+    shopper = await new_shopper(has_scripts=has_scripts)
+    page = shopper.page
+
+    order_id = await shopper.order_as_guest(LANTERN)
+
+    await page.get_by_role("link", name="Set a password to keep your account").click()
+    email = await page.get_by_label("You log in with").input_value()
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Set my password").click()
+    await expect(page.get_by_role("status")).to_contain_text("yours to keep")
+    other = await new_shopper(has_scripts=has_scripts)
+    await other.log_in(email)
+    await other.open("/orders")
+    await expect(other.main.get_by_role("listitem")).to_contain_text(order_id)
+    await books.settled()
+    assert len((await books.ledger()).charges(order_id)) == 1
 
 
 @pytest.mark.parametrize("has_scripts", [True, False], ids=["with scripts", "without scripts"])

@@ -117,6 +117,16 @@ class Shopper:
         await self.page.get_by_role("button", name="Continue to payment").click()
         await expect(self.page.get_by_role("heading", name="Check and pay")).to_be_visible()
 
+    async def order_as_guest(self, product_id: str) -> str:
+        """From the product to a confirmed order, without an account; gives the order's id."""
+        await self.put_into_cart(product_id)
+        await self.page.get_by_role("link", name="Go to checkout").click()
+        await self.main.get_by_label("E-mail address").fill(f"{uuid.uuid4().hex}@example.com")
+        await self.give_address()
+        await self.page.get_by_role("button", name="Continue to payment").click()
+        await self.pay()
+        return await self.order_confirmed()
+
     async def choose(self, card: str) -> None:
         """Chooses how to pay."""
         if card != VISA:

@@ -53,6 +53,34 @@ def _signed(customer: Customer, key: ECKey, **changes: Any) -> str:
     return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
 
 
+async def test_guests_with_one_address_share_nothing(client: Client, customer: Customer) -> None:
+    body = {"email": customer.email, "name": "Guest"}
+    answers = [await client.send("POST", "/api/auth/guest", json=body) for _ in range(2)]
+    assert [answer.status for answer in answers] == [201, 201]
+    one, other = (Customer(client, answer.body, customer.email) for answer in answers)
+    order_id = await one.bought({BOARD: 1})
+
+    assert (await one.order(order_id)).status == 200
+    for stranger in (other, customer):
+        assert (await stranger.order(order_id)).status == 404
+        assert (await stranger.send("GET", "/api/orders")).body["items"] == []
+        assert await stranger.inbox() == []
+
+    kept = {"refresh_token": answers[0].body["refresh_token"], "password": "eves horse battery"}
+    refused = await client.send("POST", "/api/auth/guest/keep", json=kept)
+    assert (refused.status, refused.code) == (409, "email-taken")
+    assert (await customer.logged_in_again()).user_id == customer.user_id
+
+
+async def test_a_guest_is_told_of_the_order_where_they_said(client: Client, books: Books) -> None:
+    email = f"{uuid.uuid4().hex}@example.com"
+    opened = await client.send("POST", "/api/auth/guest", json={"email": email, "name": "Grace"})
+    guest = Customer(client, opened.body, email)
+    order_id = await guest.bought({BOARD: 1})
+    snapshot = await books.settled()
+    assert {message.email for message in snapshot.messages_of(order_id)} == {email}
+
+
 async def test_a_token_signed_with_the_real_key_is_accepted(
     customer: Customer, signing_key: ECKey
 ) -> None:

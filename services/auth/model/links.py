@@ -45,11 +45,14 @@ LIFETIME_MS: Mapping[Mail, int] = {
 class MailRequest(BaseModel, frozen=True):
     """A mail that somebody has asked for. Whether the address has an account is not looked at yet:
     so asking takes the same time either way.
+
+    :param user_id: of the guest whom it is for: no account is found by the address that they gave.
     """
 
     id: str
     mail: Mail
     email: str
+    user_id: str = ""
     expires_ms: int
 
 
@@ -76,15 +79,19 @@ class MailCount(BaseModel, frozen=True):
     expires_ms: int
 
 
-def new_request(mail: Mail, email: str, now_ms: int, request_id: str | None = None) -> MailRequest:
+def new_request(
+    mail: Mail, email: str, now_ms: int, *, request_id: str | None = None, user_id: str = ""
+) -> MailRequest:
     """A request for a mail.
 
     :param request_id: for a request that must not count twice.
+    :param user_id: of the guest whom it is for.
     """
     return MailRequest(
         id=request_id or f"mail_{secrets.token_hex(16)}",
         mail=mail,
         email=email,
+        user_id=user_id,
         expires_ms=now_ms + LIFETIME_MS[mail],
     )
 
@@ -96,7 +103,7 @@ def new_link(request: MailRequest, account: Account, now_ms: int) -> tuple[Link,
         id=link_id(code),
         mail=request.mail,
         user_id=account.user_id,
-        email=account.email,
+        email=account.contact_email,
         password_version=account.password_version,
         expires_ms=now_ms + LIFETIME_MS[request.mail],
     )

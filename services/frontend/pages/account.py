@@ -18,8 +18,7 @@ from services.frontend.forms import (
     Form,
     FormDependency,
 )
-from services.frontend.model import Tokens
-from services.frontend.pages.site import Site, SiteDependency
+from services.frontend.pages.site import Site, SiteDependency, begin_session
 from services.frontend.security import local_path
 from services.frontend.service import is_away
 from services.frontend.session import Sessions
@@ -56,7 +55,7 @@ async def log_in(
     except ShopError as error:
         form.errors["email"] = _login_refusal(error)
         return _entrance(site, visit, "login.html", form, HTTP_STATUS[error.kind])
-    await _enter(visit, sessions, tokens)
+    await begin_session(visit, sessions, tokens)
     visit.tell_next("Welcome back.", "good")
     return site.renderer.redirect(visit, local_path(form.raw("next")))
 
@@ -89,7 +88,7 @@ async def register(
         else:
             form.errors["email"] = _registration_refusal(error)
         return _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
-    await _enter(visit, sessions, tokens)
+    await begin_session(visit, sessions, tokens)
     visit.tell_next(f"Welcome to Meshmart, {isolated(name)}.", "good")
     return site.renderer.redirect(visit, local_path(form.raw("next")))
 
@@ -180,7 +179,7 @@ async def confirm_address(
 
 
 def _shown(site: Site, visit: Visit, template: str, onward: str) -> Response:
-    if visit.session is not None:
+    if visit.caller is not None and not visit.caller.is_guest:
         return site.renderer.redirect(visit, local_path(onward))
     return _entrance(site, visit, template, Form({"next": onward}))
 
@@ -196,11 +195,6 @@ def _entrance(site: Site, visit: Visit, template: str, form: Form, status: int =
         min_password_length=MIN_PASSWORD_LENGTH,
         max_password_length=MAX_PASSWORD_LENGTH,
     )
-
-
-async def _enter(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
-    visit.enter(await sessions.begin(visit.jar, tokens))
-    visit.renew_id()
 
 
 async def _leave(visit: Visit, sessions: Sessions) -> bool:

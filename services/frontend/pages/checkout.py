@@ -1,14 +1,19 @@
-"""The checkout: first where to, then how to pay, then one order."""
+"""The checkout: first where to, then how to pay, then one order. Whoever has no account gives an
+e-mail address, too, and is a guest from then on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from services.common.errors import Kind, ShopError
+from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.common.provide import provided
+from services.frontend.clients import AuthClient
 from services.frontend.forms import ADDRESS_FIELDS, Form, FormDependency
 from services.frontend.model import (
     ACCEPTED_METHODS,
@@ -19,8 +24,10 @@ from services.frontend.model import (
     Draft,
     SavedAddress,
 )
-from services.frontend.pages.site import Site, SiteDependency, require_session
+from services.frontend.pages.site import Site, SiteDependency, begin_session, require_session
 from services.frontend.refusals import explained
+from services.frontend.service import is_away
+from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
 
 # What shipping answers where no carrier takes the parcel.
@@ -29,6 +36,9 @@ _DRAFT = "draft"
 _DRAFT_SECONDS = 2 * 3600
 _SHIPPING = ("standard", "express")
 
+_Auth = Annotated[AuthClient, provided(AuthClient)]
+_Sessions = Annotated[Sessions, provided(Sessions)]
+
 routes = APIRouter(include_in_schema=False)
 
 
@@ -36,9 +46,11 @@ routes = APIRouter(include_in_schema=False)
 async def show(
     visit: VisitDependency, site: SiteDependency, address: str = "", change: str = ""
 ) -> Response:
-    require_session(visit)
     if not visit.cart.lines:
         return site.renderer.redirect(visit, "/cart")
+    if not visit.looks_logged_in:
+        return _delivery_page(site, visit, (), Form({}))
+    require_session(visit)
     saved = await site.storefront.addresses()
     chosen = next((one for one in saved or () if one.id == address), None)
     if chosen is None and saved and len(saved) == 1 and not (address or change):
@@ -54,16 +66,38 @@ async def show(
 
 @routes.post("/checkout/address")
 async def choose_address(
-    visit: VisitDependency, site: SiteDependency, form: FormDependency
+    visit: VisitDependency,
+    site: SiteDependency,
+    form: FormDependency,
+    auth: _Auth,
+    sessions: _Sessions,
 ) -> Response:
-    require_session(visit)
+    is_stranger = not visit.looks_logged_in
+    if not is_stranger:
+        require_session(visit)
     if not visit.cart.lines:
         return site.renderer.redirect(visit, "/cart")
     address = form.address()
-    kept = None if form.errors else await _kept(site, form, address)
+    email = form.email("email") if is_stranger else ""
     if form.errors:
-        saved = await site.storefront.addresses()
+        saved = () if is_stranger else await site.storefront.addresses()
         return _delivery_page(site, visit, saved, form, status=422)
+    if is_stranger:
+        try:
+            tokens = await auth.open_guest(email, address.name)
+        except ShopError as error:
+            if is_away(error):
+                form.errors["email"] = (
+                    "Ordering without an account is taking a short break. "
+                    "Please try again in a moment."
+                )
+            else:
+                form.refused(error, "email")
+            return _delivery_page(site, visit, (), form, status=HTTP_STATUS[error.kind])
+        await begin_session(visit, sessions, tokens)
+    kept = await _kept(site, form, address)
+    if form.errors:
+        return _delivery_page(site, visit, (), form, status=422)
     if kept is not None:
         return site.renderer.redirect(visit, f"/checkout?address={kept.id}")
     return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, address))
@@ -71,9 +105,9 @@ async def choose_address(
 
 @routes.post("/checkout")
 async def place(visit: VisitDependency, site: SiteDependency, form: FormDependency) -> Response:
-    session = require_session(visit)
+    caller = require_session(visit).caller if visit.looks_logged_in else None
     draft = _opened(visit, form.raw("draft"))
-    if draft is None or draft.user_id != session.caller.user_id:
+    if caller is None or draft is None or draft.user_id != caller.user_id:
         visit.tell_next("That page was too old. Please check your order again.", "bad")
         return site.renderer.redirect(visit, "/checkout")
     method = form.raw("payment_method")
@@ -122,9 +156,9 @@ def _delivery_page(
     *,
     status: int = 200,
 ) -> Response:
-    values = form.kept(ADDRESS_FIELDS)
-    if not form.values:
-        values["name"] = require_session(visit).caller.name
+    values = form.kept(("email", *ADDRESS_FIELDS))
+    if not form.values and visit.caller is not None:
+        values["name"] = visit.caller.name
     return site.renderer.page(
         visit,
         "checkout_address.html",

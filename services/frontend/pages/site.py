@@ -7,9 +7,10 @@ from typing import Annotated
 
 from services.common.errors import Kind, ShopError
 from services.common.provide import provided
+from services.frontend.model import Tokens
 from services.frontend.rendering import MOBILE, Renderer
 from services.frontend.service import Customers, Storefront
-from services.frontend.session import Session
+from services.frontend.session import Session, Sessions
 from services.frontend.visit import Visit
 
 
@@ -45,3 +46,9 @@ def require_session(visit: Visit) -> Session:
             retry_after_seconds=2,
         )
     raise ShopError(Kind.UNAUTHENTICATED, "login-needed", "Please log in to continue.")
+
+
+async def begin_session(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
+    """Lets the customer in for whom auth has just issued these tokens."""
+    visit.enter(await sessions.begin(visit.jar, tokens))
+    visit.renew_id()

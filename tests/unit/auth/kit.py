@@ -73,14 +73,33 @@ class MemoryUsers(Users):
 
     def __init__(self) -> None:
         self.accounts: dict[str, Credentials] = {}
+        self.guests: dict[str, Account] = {}
         self.is_down = False
 
     async def create(self, *, email: str, name: str, password_hash: str) -> Account:
         self._answer()
         if email in self.accounts:
             raise ShopError(Kind.CONFLICT, "email-taken", "There is one.")
-        account = Account(f"usr_{len(self.accounts)}", email, name, ())
+        account = Account(f"usr_{len(self.accounts)}", email, name, (), contact_email=email)
         self.accounts[email] = Credentials(account, password_hash)
+        return account
+
+    async def create_guest(self, *, email: str, name: str) -> Account:
+        self._answer()
+        account = Account(f"usr_guest_{len(self.guests)}", "", name, (), contact_email=email)
+        self.guests[account.user_id] = account
+        return account
+
+    async def keep_guest(self, user_id: str, password_hash: str) -> Account:
+        self._answer()
+        if user_id not in self.guests:
+            raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
+        guest = self.guests[user_id]
+        if guest.contact_email in self.accounts:
+            raise ShopError(Kind.CONFLICT, "email-taken", "There is one.")
+        del self.guests[user_id]
+        account = guest._replace(email=guest.contact_email)
+        self.accounts[account.email] = Credentials(account, password_hash)
         return account
 
     async def credentials(self, email: str) -> Credentials | None:
@@ -107,7 +126,7 @@ class MemoryUsers(Users):
         for account, _ in self.accounts.values():
             if account.user_id == user_id:
                 return account
-        return None
+        return self.guests.get(user_id)
 
     def change(self, email: str, **changes: Any) -> None:
         """What the user service would do on its own API."""
@@ -137,7 +156,7 @@ class MemoryNotifications(Notifications):
 
     async def mail(self, event_id: str, mail: Mail, account: Account, code: str) -> None:
         self._answer()
-        self.by_event.setdefault(event_id, SentMail(mail, account.email, code))
+        self.by_event.setdefault(event_id, SentMail(mail, account.contact_email, code))
 
     async def confirm_address(self, user_id: str, email: str) -> None:
         self._answer()

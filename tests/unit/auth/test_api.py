@@ -78,6 +78,16 @@ async def test_registering_opens_a_session(http: Http, process: Process) -> None
     assert (caller.email, caller.name) == (EMAIL, "Ada Lovelace")
 
 
+async def test_a_guest_begins_a_session_and_sets_a_password(http: Http) -> None:
+    guest = await http.post("guest", {"email": EMAIL, "name": "Ada Lovelace"})
+    assert (guest.status, guest.headers["cache-control"]) == (201, "no-store")
+    body = {"refresh_token": guest.json()["refresh_token"], "password": PASSWORD}
+    assert (await http.post("guest/keep", {**body, "password": "short"})).status == 422
+    kept = await http.post("guest/keep", body)
+    assert (kept.status, kept.headers["cache-control"]) == (200, "no-store")
+    assert (await http.post("login", LOG_IN)).status == 200
+
+
 async def test_an_address_has_one_account_however_it_is_spelled(http: Http) -> None:
     assert (await http.post("register", REGISTRATION)).status == 201
     again = await http.post("register", {**REGISTRATION, "email": "ADA@Example.com"})
@@ -254,6 +264,8 @@ async def test_every_route_documents_itself(http: Http) -> None:
     }
     assert set(operations) == {
         "register",
+        "open_guest",
+        "keep_guest",
         "log_in",
         "refresh",
         "log_out",

@@ -121,8 +121,9 @@ class TestReset:
     async def test_sets_the_first_password_of_an_account(
         self, world: World, process: Process
     ) -> None:
-        guest = Account("usr_guest", "guest@example.com", "A Guest", ())
-        world.users.accounts[guest.email] = Credentials(guest, "")
+        email = "guest@example.com"
+        guest = Account("usr_guest", email, "A Guest", (), contact_email=email)
+        world.users.accounts[email] = Credentials(guest, "")
         refused = await failure(
             process.auth.log_in(email=guest.email, password=PASSWORD, client_address=HOME)
         )

@@ -140,6 +140,31 @@ async def test_a_user_from_registration_to_log_out(shop: Shop) -> None:
     assert (await shop.auth("refresh", refresh_token=refresh_token)).status == 401
 
 
+async def test_guests_from_an_order_to_an_account(shop: Shop) -> None:
+    first, second = [await shop.auth("guest", email=EMAIL, name="Ada") for _ in range(2)]
+    assert (first.status, second.status) == (201, 201)
+    assert (await shop.auth("login", email=EMAIL, password=PASSWORD)).status == 401
+    address = {"name": "A", "street": "S 1", "postal_code": "1015 CJ", "city": "C", "country": "NL"}
+    token = first.body["access_token"]
+    assert (await shop.me("POST", token, path="/addresses", body=address)).status == 201
+    others = await shop.me("GET", second.body["access_token"], path="/addresses")
+    assert others.body == {"items": []}
+
+    kept = await shop.auth(
+        "guest/keep", refresh_token=first.body["refresh_token"], password=PASSWORD
+    )
+    assert kept.status == 200
+    late = await shop.auth(
+        "guest/keep", refresh_token=second.body["refresh_token"], password=PASSWORD, instance=1
+    )
+    assert (late.status, late.body["code"]) == (409, "email-taken")
+    logged_in = await shop.auth("login", email=EMAIL, password=PASSWORD)
+    me = await shop.me("GET", logged_in.body["access_token"])
+    assert (me.body["email"], me.body["is_guest"]) == (EMAIL, False)
+    saved = await shop.me("GET", logged_in.body["access_token"], path="/addresses")
+    assert [item["street"] for item in saved.body["items"]] == ["S 1"]
+
+
 async def test_of_many_registrations_of_one_address_exactly_one_succeeds(shop: Shop) -> None:
     answers = await asyncio.gather(
         *(

@@ -112,6 +112,7 @@ class Backends:
         self.corrections, self.queries = {}, []
         self.stock = dict.fromkeys(names, 40)
         self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
+        self.profile["is_guest"] = False
         self.addresses, self.orders, self.messages = [], {}, []
         self.mail, self.link_mails = "off", []
         self.refresh_tokens, self.replaced_tokens, self.expected_totals = set(), {}, []
@@ -131,7 +132,7 @@ class Backends:
             "iss": ISSUER,
             "aud": AUDIENCE,
             "sub": "usr_ada",
-            "email": self.profile["email"],
+            "email": "" if self.profile["is_guest"] else self.profile["email"],
             "name": self.profile["name"],
             "groups": self.profile["groups"],
             "exp": time.time() + 900,
@@ -269,12 +270,29 @@ def _auth(backends: Backends) -> Wire:
         backends.profile |= {"email": body["email"], "name": body["name"]}
         return backends.tokens()
 
+    @routes.post("/api/auth/guest", status_code=201)
+    async def open_guest(body: dict[str, str]) -> Any:
+        backends.profile |= {"email": body["email"], "name": body["name"], "is_guest": True}
+        return backends.tokens()
+
+    @routes.post("/api/auth/guest/keep")
+    async def keep_guest(body: dict[str, str]) -> Any:
+        if body["refresh_token"] not in backends.refresh_tokens:
+            raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
+        if not backends.profile["is_guest"]:
+            raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
+        if backends.profile["email"] == "taken@example.com":
+            raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
+        backends.profile["is_guest"] = False
+        return backends.tokens()
+
     @routes.post("/api/auth/login")
     async def log_in(body: dict[str, str]) -> Any:
         if backends.entrance_refusal is not None:
             raise backends.entrance_refusal
         if body["password"] != PASSWORD:
             raise ShopError(Kind.UNAUTHENTICATED, "wrong-credentials", "Not so.")
+        backends.profile["is_guest"] = False
         return backends.tokens()
 
     @routes.post("/api/auth/refresh")

@@ -272,11 +272,13 @@ async def test_a_product_that_is_gone_can_only_be_removed(
     assert ("a", {"class": "button button-big button-wide", "href": "/checkout"}) not in page.tags
 
 
-async def test_guests_log_in_before_the_checkout_and_come_back(browser: Browser) -> None:
+async def test_whoever_has_an_account_logs_in_before_the_checkout_and_comes_back(
+    browser: Browser,
+) -> None:
     await browser.add_to_cart("oak-board")
     page = await browser.get("/checkout")
-    assert page.path == "/login?next=/checkout"
-    form = page.form("/login")
+    assert ("a", {"href": "/login?next=%2Fcheckout"}) in page.tags
+    form = (await browser.get("/login?next=/checkout")).form("/login")
     page = await browser.send(form, email="ada@example.com", password="correct horse battery")
     assert page.path == "/checkout"
     assert "Where should it go?" in page.text

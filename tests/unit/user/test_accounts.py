@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import Kind, ShopError
-from services.user.model import EmailTaken, UnknownUser
+from services.user.model import EmailTaken, UnknownUser, User
 from services.user.service import Users
 from tests.unit.user.kit import PASSWORD_HASH, accounts
 
@@ -91,6 +91,76 @@ async def test_of_two_who_change_a_password_one_does(users: Users, ada: str) -> 
 async def test_a_hash_of_the_same_password_does_not_count(users: Users, ada: str) -> None:
     await users.replace_password_hash(ada, old=PASSWORD_HASH, new="$argon2id$new")
     assert (await users.get(ada)).password_version == 0
+
+
+async def test_guests_have_what_address_they_like_and_nobody_finds_them_by_it(
+    users: Users, ada: str
+) -> None:
+    guests = [
+        await users.create_guest(email=email, name="Guest")
+        for email in ("ADA@example.com", "ada@example.com", "new@example.com", "new@example.com")
+    ]
+    assert len({ada, *(guest.id for guest in guests)}) == 5
+    assert {guest.contact_email for guest in guests} == {"ada@example.com", "new@example.com"}
+    assert (await users.by_email("ada@example.com")).id == ada
+    with pytest.raises(UnknownUser):
+        await users.by_email("new@example.com")
+    assert (await users.get(guests[0].id)).is_guest
+
+
+async def test_a_guest_who_sets_a_password_is_found(users: Users) -> None:
+    guest = await users.create_guest(email="new@example.com", name="Guest")
+    kept = await users.keep_guest(guest.id, PASSWORD_HASH)
+    assert (kept.id, kept.email, kept.is_guest) == (guest.id, "new@example.com", False)
+    assert (await users.by_email("NEW@example.com")) == kept
+    with pytest.raises(ShopError) as refused:
+        await users.keep_guest(guest.id, "$argon2id$other")
+    assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "not-a-guest")
+    assert (await users.get(guest.id)).password_hash == PASSWORD_HASH
+
+
+async def test_a_guest_takes_nobodys_account_over(users: Users, ada: str) -> None:
+    guest = await users.create_guest(email="ada@example.com", name="Eve")
+    before = await users.get(ada)
+    with pytest.raises(EmailTaken):
+        await users.keep_guest(guest.id, "$argon2id$eves")
+    assert await users.get(ada) == before
+    assert (await users.get(guest.id)).is_guest
+
+
+async def test_of_guests_with_one_address_one_keeps_the_account(tmp_path: Path) -> None:
+    async with accounts(tmp_path) as one, accounts(tmp_path) as another:
+        guests = [await one.create_guest(email="new@example.com", name="G") for _ in range(6)]
+        outcomes = await asyncio.gather(
+            *(
+                (one, another)[number % 2].keep_guest(guest.id, PASSWORD_HASH)
+                for number, guest in enumerate(guests)
+            ),
+            return_exceptions=True,
+        )
+        kept = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        assert len(kept) == 1
+        assert sum(isinstance(outcome, EmailTaken) for outcome in outcomes) == 5
+        assert (await one.by_email("new@example.com")).id == kept[0].id
+
+
+async def test_an_account_of_an_earlier_version_is_no_guest() -> None:
+    stored = {
+        "id": "usr_1",
+        "email": "ada@example.com",
+        "name": "Ada",
+        "password_hash": PASSWORD_HASH,
+        "created_ms": 1,
+    }
+    user = User.model_validate(stored)
+    assert (user.is_guest, user.contact_email) == (False, "ada@example.com")
+
+
+@pytest.mark.parametrize(("field", "value"), [("email", "no address"), ("name", "two\nlines")])
+async def test_a_guest_with_a_wrong_field_is_refused(users: Users, field: str, value: str) -> None:
+    with pytest.raises(ShopError, match=f"^{field}: ") as refused:
+        await users.create_guest(**{"email": "ada@example.com", "name": "Ada", field: value})
+    assert refused.value.kind is Kind.INVALID
 
 
 async def test_a_password_hash_is_not_shown_where_the_account_is_printed(

@@ -32,9 +32,16 @@ async def test_an_account_shows_what_is_the_users_business(service: Instance, ad
     assert shown == {
         "user_id": ada,
         "email": "ada@example.com",
+        "is_guest": False,
         "name": "Ada Lovelace",
         "groups": [],
     }
+
+
+async def test_a_guest_sees_the_address_that_they_gave(service: Instance, users: Users) -> None:
+    guest = await users.create_guest(email="ada@example.com", name="Guest")
+    shown = (await service.ask("GET", ME, user_id=guest.id)).json()
+    assert (shown["email"], shown["is_guest"]) == ("ada@example.com", True)
 
 
 @pytest.mark.parametrize(

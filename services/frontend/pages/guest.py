@@ -1,0 +1,84 @@
+"""A guest who keeps the account, by a password."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.common.provide import provided
+from services.frontend.clients import AuthClient
+from services.frontend.cookies import Cookie
+from services.frontend.forms import (
+    MAX_PASSWORD_LENGTH,
+    MIN_PASSWORD_LENGTH,
+    Form,
+    FormDependency,
+)
+from services.frontend.pages.site import Site, SiteDependency, begin_session, require_session
+from services.frontend.service import is_away
+from services.frontend.session import Sessions
+from services.frontend.visit import Visit, VisitDependency
+
+_Auth = Annotated[AuthClient, provided(AuthClient)]
+_Sessions = Annotated[Sessions, provided(Sessions)]
+
+routes = APIRouter(include_in_schema=False)
+
+
+@routes.get("/profile/keep")
+async def show_keeping(visit: VisitDependency, site: SiteDependency) -> Response:
+    if not require_session(visit).caller.is_guest:
+        return site.renderer.redirect(visit, "/profile")
+    return await _keeping(site, visit, Form({}))
+
+
+@routes.post("/profile/keep")
+async def keep(
+    visit: VisitDependency,
+    site: SiteDependency,
+    form: FormDependency,
+    auth: _Auth,
+    sessions: _Sessions,
+) -> Response:
+    require_session(visit)
+    password = form.new_password("password")
+    if form.errors:
+        return await _keeping(site, visit, form, 422)
+    try:
+        tokens = await auth.keep_guest(visit.jar.get(Cookie.REFRESH) or "", password)
+    except ShopError as error:
+        if error.code == "not-a-guest":  # the answer to this very form may have been lost
+            visit.enter(await sessions.renew(visit.jar))
+            visit.tell_next("This account has a password already.")
+            return site.renderer.redirect(visit, "/profile")
+        if error.kind is Kind.UNAUTHENTICATED:
+            raise
+        form.errors["password"] = _refusal(error)
+        return await _keeping(site, visit, form, HTTP_STATUS[error.kind])
+    await begin_session(visit, sessions, tokens)
+    visit.tell_next("Your password is set: the account is yours to keep.", "good")
+    return site.renderer.redirect(visit, "/profile")
+
+
+async def _keeping(site: Site, visit: Visit, form: Form, status: int = 200) -> Response:
+    view = await site.customers.account()
+    return site.renderer.page(
+        visit,
+        "keep.html",
+        status=status,
+        email=view.profile.email,
+        errors=form.errors,
+        min_password_length=MIN_PASSWORD_LENGTH,
+        max_password_length=MAX_PASSWORD_LENGTH,
+    )
+
+
+def _refusal(error: ShopError) -> str:
+    if error.code == "email-taken":
+        return "There is an account with your e-mail address already. Log in to that one instead?"
+    if is_away(error):
+        return "Setting passwords is taking a short break. Please try again in a moment."
+    return error.detail

@@ -1,0 +1,103 @@
+"""Guests: sessions without an account, and how one becomes an account."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+import pytest
+
+from services.auth.model.links import Mail
+from services.auth.service import Tokens
+from services.common.errors import Kind, ShopError
+from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, Process, World
+
+
+async def failure(attempt: Awaitable[object]) -> ShopError:
+    with pytest.raises(ShopError) as failed:
+        await attempt
+    return failed.value
+
+
+async def guest_of(process: Process, name: str = "Ada") -> Tokens:
+    return await process.auth.open_guest(email=EMAIL, name=name, client_address=HOME)
+
+
+async def log_in(process: Process, password: str = PASSWORD) -> Tokens:
+    return await process.auth.log_in(email=EMAIL, password=password, client_address=HOME)
+
+
+async def keep(process: Process, refresh_token: str, password: str = PASSWORD) -> Tokens:
+    return await process.auth.keep_guest(
+        refresh_token=refresh_token, password=password, client_address=HOME
+    )
+
+
+async def test_a_guest_has_a_session_and_has_proved_no_address(process: Process) -> None:
+    tokens = await guest_of(process)
+    caller = await process.verifier().verify(tokens.access_token)
+    assert (caller.name, caller.email, caller.is_guest) == ("Ada", "", True)
+    renewed = await process.auth.refresh(tokens.refresh_token)
+    assert tokens.device_token == renewed.device_token == "", "it would replace an account's"
+    assert (await process.verifier().verify(renewed.access_token)).user_id == caller.user_id
+
+
+async def test_a_guest_with_the_address_of_an_account_is_somebody_else(
+    process: Process, ada: str
+) -> None:
+    account = await process.verifier().verify((await process.auth.refresh(ada)).access_token)
+    guest = await guest_of(process, "Eve")
+    caller = await process.verifier().verify(guest.access_token)
+    assert caller.user_id != account.user_id
+    refused = await failure(keep(process, guest.refresh_token, "eves horse battery"))
+    assert (refused.kind, refused.code) == (Kind.CONFLICT, "email-taken")
+    assert (await log_in(process)).access_token
+    wrong = await failure(log_in(process, "eves horse battery"))
+    assert wrong.code == "wrong-credentials"
+
+
+async def test_a_guest_who_sets_a_password_keeps_the_account(process: Process) -> None:
+    guest = await guest_of(process)
+    before = await process.verifier().verify(guest.access_token)
+    assert (await failure(log_in(process))).code == ("wrong-credentials")
+    kept = await keep(process, guest.refresh_token)
+    caller = await process.verifier().verify(kept.access_token)
+    assert (caller.user_id, caller.email, caller.is_guest) == (before.user_id, EMAIL, False)
+    assert (await failure(process.auth.refresh(guest.refresh_token))).code == "session-ended"
+    assert kept.device_token
+    logged_in = await log_in(process)
+    assert (await process.verifier().verify(logged_in.access_token)).user_id == before.user_id
+
+
+async def test_a_guest_confirms_the_address_that_they_gave(
+    world: World, process: Process, ada: str
+) -> None:
+    await process.links.send()
+    world.notifications.by_event.clear()
+    await guest_of(process, "Eve")
+    await process.links.send()
+    (sent,) = world.notifications.by_event.values()
+    assert (sent.mail, sent.email) == (Mail.CONFIRM_ADDRESS, EMAIL)
+    await process.auth.confirm_address(sent.code)
+    assert world.notifications.confirmed == {"usr_guest_0": EMAIL}, "and not Ada's account"
+
+
+async def test_a_password_by_mail_is_none_for_guests(world: World, process: Process) -> None:
+    await guest_of(process)
+    await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+    await process.links.send()
+    assert world.notifications.mails(Mail.SET_PASSWORD) == []
+
+
+async def test_only_a_guest_is_given_a_password_so(process: Process, ada: str) -> None:
+    refused = await failure(keep(process, ada, "another horse"))
+    assert (refused.kind, refused.code) == (Kind.CONFLICT, "not-a-guest")
+    nobody = await failure(keep(process, "ses_x"))
+    assert nobody.kind is Kind.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("password", ["password123", "ada@example.com"])
+async def test_a_guests_password_is_no_easier_than_others(process: Process, password: str) -> None:
+    guest = await guest_of(process)
+    refused = await failure(keep(process, guest.refresh_token, password))
+    assert (refused.kind, refused.code) == (Kind.INVALID, "weak-password")
+    await process.auth.refresh(guest.refresh_token)  # still a session

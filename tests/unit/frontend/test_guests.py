@@ -1,0 +1,157 @@
+"""Ordering without an account, and keeping it afterwards."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.frontend.fakes import PASSWORD, Backends
+from tests.unit.frontend.kit import Browser, Page, address_fields
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REFRESH = "meshmart-refresh"
+
+
+async def as_guest(browser: Browser, **changes: Any) -> Page:
+    """What the delivery form of somebody without an account leads to."""
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    return await browser.send(form, **address_fields(email="grace@example.com", **changes))
+
+
+async def ordered(browser: Browser) -> Page:
+    """The order of a guest."""
+    page = await as_guest(browser)
+    return await browser.send(page.form("/checkout"), payment_method="pm_card_visa")
+
+
+async def test_an_order_needs_no_account(browser: Browser, backends: Backends) -> None:
+    page = await as_guest(browser)
+    assert "Check and pay" in page.text
+    (opened,) = backends.calls_of("POST /api/auth/guest")
+    assert json.loads(opened.body) == {"email": "grace@example.com", "name": "Ada Lovelace"}
+    page = await browser.send(page.form("/checkout"), payment_method="pm_card_visa")
+    assert "your order is confirmed" in page.text
+    assert ("a", {"href": "/profile/keep"}) in page.tags
+    (order,) = backends.orders.values()
+    assert order["order_id"] in (await browser.get("/orders")).text
+
+
+async def test_a_second_order_is_that_of_the_same_guest(
+    browser: Browser, backends: Backends
+) -> None:
+    await ordered(browser)
+    await browser.add_to_cart("red-lamp")
+    page = await browser.get("/checkout")
+    assert "Check and pay" in page.text, "the address is known"
+    assert len(backends.calls_of("POST /api/auth/guest")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [({"email": "no address"}, "Enter an e-mail address like"), ({"city": ""}, "Enter the city.")],
+)
+async def test_what_is_missing_is_asked_for_again(
+    browser: Browser, backends: Backends, fields: dict[str, str], told: str
+) -> None:
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    typed = {**address_fields(email="grace@example.com"), **fields}
+    page = await browser.send(form, **typed)
+    assert page.status == 422
+    assert told in page.text
+    value = {"id": "email", "value": typed["email"]}
+    assert any(value.items() <= given.items() for _, given in page.tags)
+    assert not backends.calls_of("POST /api/auth/guest")
+
+
+async def test_without_auth_nobody_is_let_in_and_nothing_is_lost(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    backends.down = {"auth"}
+    page = await browser.send(form, **address_fields(email="grace@example.com"))
+    assert page.status == 503
+    assert "Ordering without an account is taking a short break" in page.text
+    assert "Keizersgracht 123" in page.html
+
+
+async def test_a_guest_whose_session_has_ended_begins_again(
+    browser: Browser, backends: Backends
+) -> None:
+    before = await as_guest(browser)
+    backends.refresh_tokens.clear()
+    browser.set_cookie("meshmart-access", backends.access_token(exp=1))
+    page = await browser.send(before.form("/checkout"), payment_method="pm_card_visa")
+    assert page.path == "/checkout"
+    assert "too old" in page.text
+    assert "Where should it go?" in page.text
+    assert not backends.calls_of("POST /api/orders")
+
+
+async def test_a_customer_gives_no_address_of_another(browser: Browser, backends: Backends) -> None:
+    await browser.log_in()
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    await browser.send(form, **address_fields(email="eve@example.com"))
+    assert not backends.calls_of("POST /api/auth/guest")
+
+
+async def test_a_password_keeps_the_account(browser: Browser, backends: Backends) -> None:
+    page = await ordered(browser)
+    page = await browser.get("/profile/keep")
+    assert "grace@example.com" in page.html
+    short = await browser.send(page.form("/profile/keep"), password="short")
+    assert short.status == 422
+    assert "Use at least 10 characters." in short.text
+    before = browser.cookie(REFRESH)
+    page = await browser.send(page.form("/profile/keep"), password=PASSWORD)
+    assert page.path == "/profile"
+    assert "yours to keep" in page.text
+    assert "as a guest" not in page.text
+    assert browser.cookie(REFRESH) != before
+    (order,) = backends.orders.values()
+    page = await browser.get(f"/orders/{order['order_id']}")
+    assert ("a", {"href": "/profile/keep"}) not in page.tags
+    assert (await browser.get("/profile/keep")).path == "/profile"
+
+
+async def test_a_password_that_was_set_already_is_no_error(
+    browser: Browser, backends: Backends
+) -> None:
+    await ordered(browser)
+    page = await browser.get("/profile/keep")
+    backends.profile["is_guest"] = False  # the answer to this form was lost
+    page = await browser.send(page.form("/profile/keep"), password=PASSWORD)
+    assert page.path == "/profile"
+    assert "has a password already" in page.text
+    assert "as a guest" not in page.text
+
+
+async def test_an_address_with_an_account_is_not_taken_over(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    page = await browser.send(form, **address_fields(email="taken@example.com"))
+    assert "Check and pay" in page.text, "nothing tells that there is an account"
+    page = await browser.get("/profile/keep")
+    page = await browser.send(page.form("/profile/keep"), password=PASSWORD)
+    assert page.status == 409
+    assert "an account with your e-mail address already" in page.text
+    assert ("a", {"href": "/login"}) in page.tags
+
+
+async def test_a_guest_can_log_in_to_an_account(browser: Browser) -> None:
+    await ordered(browser)
+    page = await browser.get("/profile")
+    assert "You order as a guest." in page.text
+    assert ("a", {"href": "/login"}) in page.tags
+    page = await browser.log_in("/profile")
+    assert page.path == "/profile"
+    assert "You order as a guest." not in page.text
+    assert (await browser.get("/login?next=/orders")).path == "/orders"

@@ -167,8 +167,11 @@ def _fetch_sandbox(folder: Path, target: Path) -> None:
         return  # the shop pays at Stripe itself
     try:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url}/sandbox/backup", timeout=_SANDBOX_SECONDS) as answer:
-            (target / _SANDBOX_FILE).write_bytes(answer.read())
+        with (
+            opener.open(f"{url}/sandbox/backup", timeout=_SANDBOX_SECONDS) as answer,
+            (target / _SANDBOX_FILE).open("wb") as file,
+        ):
+            shutil.copyfileobj(answer, file)
     except (urllib.error.URLError, TimeoutError) as error:
         raise ConfigurationError(
             f"The Stripe sandbox at {url} cannot be copied ({error}): try again, or stop the shop."

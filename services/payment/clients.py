@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import stripe
+from stripe import (
+    StripeClient,  # named, so that it is loaded with this module, not at its first use
+)
 
 from services.common.calls import CallTools, observed
 from services.common.errors import Kind, ShopError
@@ -156,7 +159,7 @@ class Stripe:
         self._http = stripe.AIOHTTPClient(
             timeout=settings.stripe_timeout_seconds, proxy=proxy_for(settings.stripe_api_base)
         )
-        self._client = stripe.StripeClient(
+        self._client = StripeClient(
             settings.stripe_api_key.get_secret_value(),
             base_addresses={"api": settings.stripe_api_base},
             http_client=self._http,

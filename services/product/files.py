@@ -54,7 +54,7 @@ def read_catalogue(directory: Path = CATALOGUE_PATH) -> Catalogue:
         for entry in _read(path, _ENTRIES):
             if entry.category != category.id:
                 raise ConfigurationError(f"{path}: {entry.id} says it is in {entry.category!r}.")
-            products.append(Product.of(entry, category))
+            products.append(Product.of(entry))
     ids = [category.id for category in categories] + [product.id for product in products]
     for used, times in Counter(ids).items():
         if times > 1:

@@ -78,17 +78,15 @@ class Product(_Value):
     details: dict[str, str]
     name_key: str
     popularity: int
-    terms: tuple[str, ...]
 
     @classmethod
-    def of(cls, entry: CatalogueEntry, category: Category) -> Product:
+    def of(cls, entry: CatalogueEntry) -> Product:
         """The document for an entry of the catalogue."""
         return cls(
             **entry.model_dump(exclude={"added"}),
             added=entry.added.isoformat(),
             name_key=fold(entry.name),
             popularity=_popularity(entry.rating, entry.reviews),
-            terms=tuple(_product_terms(entry, category)),
         )
 
 
@@ -116,33 +114,8 @@ class UnknownProduct(ShopError):
 
 
 # --- Search ---------------------------------------------------------------------------------------
-# A product has a set of terms, and a query is the terms that it must all have. Three kinds of
-# terms, which cannot be taken for each other since a word has neither ":" nor "*" in it:
-#   ":all", "category:kitchen"   what the product belongs to
-#   "kettle", "kettles"          a word, in the singular and in the plural
-#   "ket*"                       the beginning of a word
 
-ALL = ":all"
 _WORD = re.compile(r"[0-9]+[.,][0-9]+|[^\W_]+")
-
-
-def category_term(category_id: str) -> str:
-    """The term of all products of a category."""
-    return f"category:{category_id}"
-
-
-def query_terms(query: str, category_id: str | None) -> list[str] | None:
-    """The terms that a product must have, or None when the query has something in it, but no word
-    to look for.
-
-    All words must occur; the last one may be only begun, as it is while somebody is typing.
-    """
-    terms = [category_term(category_id) if category_id else ALL]
-    asked = query_words(query)
-    if not asked:
-        return None if query.strip() else terms
-    *whole, last = asked
-    return [*dict.fromkeys([*whole, f"{last}*"]), *terms]
 
 
 def query_words(query: str) -> list[str]:
@@ -160,17 +133,6 @@ def fold(text: str) -> str:
     """Lower case without accents: ``Crème Brûlée`` becomes ``creme brulee``."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(character for character in decomposed if not unicodedata.combining(character))
-
-
-def _product_terms(entry: CatalogueEntry, category: Category) -> Iterator[str]:
-    texts = (entry.name, entry.brand, *entry.tags, category.name, entry.blurb)
-    terms = {ALL, category_term(category.id)}
-    for word in words(" ".join(texts)):
-        for form in word_forms(word):
-            whole = form[:MAX_WORD_LENGTH]
-            terms.add(whole)
-            terms.update(f"{whole[:end]}*" for end in range(MIN_WORD_LENGTH, len(whole) + 1))
-    yield from sorted(terms)
 
 
 def words(text: str) -> Iterator[str]:

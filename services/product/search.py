@@ -11,9 +11,10 @@ from datetime import date
 
 from services.common.errors import Kind, ShopError
 from services.product.model import (
+    MAX_WORD_LENGTH,
+    Category,
     Product,
     Sort,
-    query_terms,
     query_words,
     word_forms,
     words,
@@ -40,13 +41,24 @@ class Found:
 
 
 class _Entry:
-    """A product with its words, by where they occur."""
+    """A product with its words, by where they occur.
 
-    def __init__(self, product: Product) -> None:
+    :ivar words: all of them, cut as those of queries are.
+    """
+
+    def __init__(self, product: Product, category: str) -> None:
         self.product = product
-        self.terms = frozenset(product.terms)
+        texts = (product.name, product.brand, *product.tags, category, product.blurb)
+        self.words = frozenset(form[:MAX_WORD_LENGTH] for form in _all_forms(" ".join(texts)))
         self._name = _forms(product.name)
         self._tags = _forms(" ".join((product.brand, *product.tags)))
+
+    def fits(self, asked: Sequence[str]) -> bool:
+        """Whether it has all words; the last one may be only begun, as it is while somebody is
+        typing.
+        """
+        *whole, last = asked
+        return self.words.issuperset(whole) and _has_begun(self.words, last)
 
     def score(self, asked: Sequence[str]) -> int:
         """How well a product that has all words fits them."""
@@ -67,9 +79,9 @@ class _Entry:
 class SearchIndex:
     """The products, ready to be searched."""
 
-    def __init__(self, products: Iterable[Product]) -> None:
-        self._entries = [_Entry(product) for product in products]
-        self._terms = frozenset(term for entry in self._entries for term in entry.terms)
+    def __init__(self, products: Iterable[Product], categories: Iterable[Category]) -> None:
+        names = {category.id: category.name for category in categories}
+        self._entries = [_Entry(product, names[product.category]) for product in products]
         # How often each word occurs; the words of names count most, then those really written.
         self._vocabulary: Counter[str] = Counter()
         for entry in self._entries:
@@ -91,13 +103,16 @@ class SearchIndex:
         return Found(products, corrected) if products else Found([])
 
     def _fitting(self, query: str, category_id: str | None, sort: Sort) -> list[Product]:
-        terms = query_terms(query, category_id)
-        if terms is None:
+        asked = query_words(query)
+        if query.strip() and not asked:
             return []
-        entries = [entry for entry in self._entries if entry.terms.issuperset(terms)]
+        entries = [
+            entry
+            for entry in self._entries
+            if category_id in {None, entry.product.category} and (not asked or entry.fits(asked))
+        ]
         # Products that are equal in what they are sorted by keep this order.
         entries.sort(key=lambda entry: entry.product.id, reverse=sort not in _ASCENDING)
-        asked = query_words(query)
         _sort(entries, sort, asked)
         return [entry.product for entry in entries]
 
@@ -105,7 +120,8 @@ class SearchIndex:
         """The query with a known word in place of each unknown one; None when there is none."""
         *whole, last = list(words(query)) or [""]
         corrected = [self._known(word) for word in whole]
-        corrected.append(last if f"{last}*" in self._terms else self._known(last))
+        is_begun = any(_has_begun(entry.words, last) for entry in self._entries)
+        corrected.append(last if is_begun else self._known(last))
         if None in corrected:
             return None
         text = " ".join(word for word in corrected if word is not None)
@@ -196,6 +212,10 @@ def _sort(entries: list[_Entry], sort: Sort, asked: Sequence[str]) -> None:
             entries.sort(key=lambda entry: entry.product.price_cents)
         case Sort.PRICE_DESCENDING:
             entries.sort(key=lambda entry: -entry.product.price_cents)
+
+
+def _has_begun(words: frozenset[str], word: str) -> bool:
+    return word in words or any(known.startswith(word) for known in words)
 
 
 def _forms(text: str) -> frozenset[str]:

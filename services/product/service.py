@@ -89,7 +89,7 @@ class ProductService:
         self._store = store
         self._stock = stock
         self._edition = edition
-        self._index = SearchIndex(catalogue.products)
+        self._index = SearchIndex(catalogue.products, catalogue.categories)
         self._pictures = catalogue.pictures
         self._newest = newest_of(catalogue.products)
         counts = Counter(product.category for product in catalogue.products)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import Kind, ShopError
-from services.product.model import Sort, fold, query_terms
+from services.product.model import Sort, fold
 from services.product.search import is_one_edit_away
 from services.product.service import Search
 from tests.unit.product.shop import ENTRIES, Shop, entry, open_shop
@@ -48,7 +48,6 @@ FOUND: dict[str, set[str]] = {
     "oak zebra": set(),
     "!!!": set(),
     "a": set(),  # too short to search for
-    ":all": set(),  # no way to the terms that are not words
     "category:home": set(),
     "<script>alert(1)</script>": set(),
     "\0oak\0": {"oak-board", "blanket"},
@@ -245,12 +244,6 @@ async def test_singular_and_plural_find_each_other(
         for word in (singular, plural):
             for query in (word, f"{word} red"):
                 assert set(await ids(shop, Search(query=query))) == {"one", "two"}
-
-
-def test_the_rarest_terms_come_first() -> None:
-    """The store reads the documents of the first one."""
-    assert query_terms("oak boards", "kitchen") == ["oak", "boards*", "category:kitchen"]
-    assert query_terms("", None) == [":all"]
 
 
 async def test_every_product_is_found_by_its_own_name(shop: Shop) -> None:

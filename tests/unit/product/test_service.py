@@ -13,7 +13,6 @@ from services.product.files import read_catalogue
 from services.product.model import (
     MAX_IDS,
     CatalogueEntry,
-    Category,
     Edition,
     Product,
     Sort,
@@ -24,7 +23,7 @@ from services.product.model import (
 )
 from services.product.service import Search
 from services.product.store import PRODUCTS, ProductStore
-from tests.unit.product.shop import CATEGORIES, ENTRIES, Shop, entry, open_shop, write_catalogue
+from tests.unit.product.shop import ENTRIES, Shop, entry, open_shop, write_catalogue
 
 
 @pytest.fixture
@@ -146,10 +145,7 @@ def test_the_version_decides_the_edition(version: str, edition: Edition) -> None
 
 
 def product(**changes: object) -> Product:
-    return Product.of(
-        CatalogueEntry.model_validate(entry("thing", **changes)),
-        Category.model_validate(CATEGORIES[0]),
-    )
+    return Product.of(CatalogueEntry.model_validate(entry("thing", **changes)))
 
 
 def test_badges() -> None:

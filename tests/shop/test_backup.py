@@ -20,6 +20,8 @@ from tests.shop.conftest import LaunchShop
 BOARD = "oak-serving-board"
 _BACKUPS = 2
 _CUSTOMERS = 4
+# Of the copies, too: a process takes up its own orders at once, those of others after a while.
+_REPLICAS = ("--replicas", "order=2,payment=2")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -45,7 +47,7 @@ async def test_a_backup_of_a_busy_shop_is_of_one_moment(
     stock_file = tmp_path / "stock.yaml"
     stock_file.write_text(yaml.safe_dump({BOARD: 100_000}), encoding="utf-8")
     environment = {"STOCK_FILE": str(stock_file)}
-    shop = launch_shop("--replicas", "order=2,payment=2", name="original", environment=environment)
+    shop = launch_shop(*_REPLICAS, name="original", environment=environment)
     shop.wait_open()
     customers = [await Customer.register(Client(http, shop.url)) for _ in range(_CUSTOMERS)]
     orders: list[str] = []
@@ -66,7 +68,7 @@ async def test_a_backup_of_a_busy_shop_is_of_one_moment(
         data = tmp_path / f"restored-{number}"
         restored = await asyncio.to_thread(run, "restore", tmp_path / f"{number}", "--data", data)
         assert restored.returncode == 0, restored.stderr
-        copy = launch_shop(name=f"copy-{number}", data=data, environment=environment)
+        copy = launch_shop(*_REPLICAS, name=f"copy-{number}", data=data, environment=environment)
         copy.wait_open()
         async with open_books(copy) as books:
             snapshot = await books.settled()

@@ -30,6 +30,8 @@ EVERYONE = "*"
 
 # Environment variables by EVERYONE, a service's name or an instance's name.
 ExtraEnvironment = Mapping[str, Mapping[str, str]]
+# The HTTP and gRPC ports of each process, by service.
+_Addresses = Mapping[str, Sequence[tuple[int, int | None]]]
 _EXTRA_ENVIRONMENT = TypeAdapter(dict[str, dict[str, str]])
 
 
@@ -69,10 +71,7 @@ class Planned:
     @property
     def url(self) -> str:
         """Where this machine finds its HTTP side."""
-        host = self.environment.get("HOST", LOOPBACK)
-        if host == LOCALHOST or host in ALL_ADDRESSES:
-            host = LOOPBACK
-        return f"http://{with_port(host, self.http_port)}"
+        return _url(self.environment.get("HOST", LOOPBACK), self.http_port)
 
     @property
     def internal_url(self) -> str:
@@ -93,45 +92,18 @@ def plan_processes(
         name: _addresses(name, position, topology, options, ports if name in wanted else None)
         for position, name in enumerate(topology.services)
     }
-    shared = {
-        "HOST": LOOPBACK,
-        "DATABASE_URL": f"sqlite:///{options.data.resolve()}",
-        "DRAIN_SECONDS": _DRAIN_SECONDS,
-        "HTTP_ADDRESSES": json.dumps(
-            {name: [f"{LOOPBACK}:{http}" for http, _ in pairs] for name, pairs in addresses.items()}
-        ),
-        "GRPC_ADDRESSES": json.dumps(
-            {
-                name: [f"{LOOPBACK}:{grpc}" for _, grpc in pairs if grpc is not None]
-                for name, pairs in addresses.items()
-            }
-        ),
-        "SERVE_API": "true",
-    }
-    own: dict[str, dict[str, str]] = {
-        "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host},
-        "auth": {"PROXIES_IN_FRONT": "1"},  # the frontend
-    }
-    if not inherited.get("SMTP_HOST"):
-        own["notification"] = {"MAIL_FOLDER": str(options.data.resolve() / "mails")}
-    if not inherited.get("SHOP_URL"):
-        http_port = addresses["frontend"][0][0]
-        own.setdefault("notification", {})["SHOP_URL"] = f"http://{LOOPBACK}:{http_port}"
+    shared = _shared_settings(options, addresses)
+    own = _own_settings(options, addresses, inherited)
     planned: list[Planned] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
-        port = ports.http(SANDBOX)
-        stripe = {"STRIPE_API_KEY": SANDBOX_KEY, "STRIPE_API_BASE": f"http://{LOOPBACK}:{port}"}
-        own["payment"] = stripe
-        sandbox_settings = {
-            "SANDBOX_HOST": LOOPBACK,
-            "SANDBOX_PORT": str(port),
-            "SANDBOX_DATA_DIR": str(options.data.resolve()),
-        }
-        planned.append(Planned(SANDBOX, SANDBOX, port, None, sandbox_settings))
-    for name in wanted:
-        position = list(topology.services).index(name)
-        for replica, (http_port, grpc_port) in enumerate(addresses[name], start=1):
-            instance = name if len(addresses[name]) == 1 else f"{name}-{replica}"
+        sandbox = _sandbox(options, ports)
+        planned.append(sandbox)
+        own["payment"] = {"STRIPE_API_KEY": SANDBOX_KEY, "STRIPE_API_BASE": sandbox.url}
+    for position, name in enumerate(topology.services):
+        if name not in wanted:
+            continue
+        for replica, (http_port, grpc_port) in enumerate(addresses[name]):
+            instance = name if len(addresses[name]) == 1 else f"{name}-{replica + 1}"
             environment = {
                 **shared,
                 **own.get(name, {}),
@@ -147,7 +119,7 @@ def plan_processes(
                 environment["VARIANT"] = options.variants[name]
             internal_port: int | None = None
             if topology.services[name].internal_port is not None:
-                internal_port = ports.internal(name, position, replica - 1)
+                internal_port = ports.internal(name, position, replica)
                 environment |= {"INTERNAL_HOST": LOOPBACK, "INTERNAL_PORT": str(internal_port)}
             planned.append(
                 Planned(name, instance, http_port, grpc_port, environment, internal_port)
@@ -180,6 +152,57 @@ def read_environment(file: Path) -> ExtraEnvironment:
         raise ConfigurationError(
             f"The file {file} of --environment is wrong at {place}: {message}."
         ) from error
+
+
+def _shared_settings(options: Options, addresses: _Addresses) -> dict[str, str]:
+    """What every process is told."""
+    http = {name: [f"{LOOPBACK}:{port}" for port, _ in pairs] for name, pairs in addresses.items()}
+    grpc = {
+        name: [f"{LOOPBACK}:{port}" for _, port in pairs if port is not None]
+        for name, pairs in addresses.items()
+    }
+    return {
+        "HOST": LOOPBACK,
+        "DATABASE_URL": f"sqlite:///{options.data.resolve()}",
+        "DRAIN_SECONDS": _DRAIN_SECONDS,
+        "HTTP_ADDRESSES": json.dumps(http),
+        "GRPC_ADDRESSES": json.dumps(grpc),
+        "SERVE_API": "true",
+    }
+
+
+def _own_settings(
+    options: Options, addresses: _Addresses, inherited: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """What the processes of one service are told, by service."""
+    notification: dict[str, str] = {}
+    if not inherited.get("SMTP_HOST"):
+        notification["MAIL_FOLDER"] = str(options.data.resolve() / "mails")
+    if not inherited.get("SHOP_URL"):
+        http_port, _ = addresses["frontend"][0]
+        notification["SHOP_URL"] = _url(options.host, http_port)
+    return {
+        "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host},
+        "auth": {"PROXIES_IN_FRONT": "1"},  # the frontend
+        "notification": notification,
+    }
+
+
+def _sandbox(options: Options, ports: Ports) -> Planned:
+    port = ports.http(SANDBOX)
+    environment = {
+        "SANDBOX_HOST": LOOPBACK,
+        "SANDBOX_PORT": str(port),
+        "SANDBOX_DATA_DIR": str(options.data.resolve()),
+    }
+    return Planned(SANDBOX, SANDBOX, port, None, environment)
+
+
+def _url(host: str, port: int) -> str:
+    """Where this machine finds what listens at a host."""
+    if host == LOCALHOST or host in ALL_ADDRESSES:
+        host = LOOPBACK
+    return f"http://{with_port(host, port)}"
 
 
 def _with_extra(

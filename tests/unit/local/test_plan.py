@@ -245,6 +245,14 @@ def test_mails_are_files_unless_there_is_a_server(tmp_path: Path, given: dict[st
     assert not any("MAIL_FOLDER" in each.environment for each in planned if each != notification)
 
 
+def test_links_in_mails_lead_where_the_shop_listens(tmp_path: Path) -> None:
+    options = Options(data=tmp_path, free_ports=True, host="192.0.2.7")
+    ports = Ports({}, any_free=True)
+    planned = {p.service: p for p in plan_processes(load_topology(), options, ports, {})}
+    ports.close()
+    assert planned["notification"].environment["SHOP_URL"] == planned["frontend"].url
+
+
 def test_links_in_mails_lead_where_the_environment_says(tmp_path: Path) -> None:
     ports = Ports({}, any_free=True)
     given = {"SHOP_URL": "https://shop.example.com"}

@@ -112,33 +112,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _back_up(given: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m services backup",
-        description="Copies the shop's data as it is at one moment, while the shop runs or not.",
+    parser = _command_parser(
+        "backup", "Copies the shop's data as it is at one moment, while the shop runs or not."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder for the copy")
-    _add_data(parser)
     arguments = parser.parse_args(given)
     back_up(arguments.data, arguments.folder, print)
     return 0
 
 
 def _restore(given: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m services restore",
-        description="Puts a backup in the place of the shop's data. The shop must not run.",
+    parser = _command_parser(
+        "restore", "Puts a backup in the place of the shop's data. The shop must not run."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the backup")
-    _add_data(parser)
     arguments = parser.parse_args(given)
     restore(arguments.folder, arguments.data, print)
     return 0
 
 
 def _audit(given: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m services audit",
-        description="Compares what all services and Stripe have stored, order by order. "
+    parser = _command_parser(
+        "audit",
+        "Compares what all services and Stripe have stored, order by order. "
         "The status is 1 when something disagrees, 2 when it cannot be found out.",
     )
     parser.add_argument(
@@ -147,7 +143,6 @@ def _audit(given: Sequence[str]) -> int:
         help="repeat what an order has behind it and a restored store has lost; "
         "best while the shop is stopped",
     )
-    _add_data(parser)
     arguments = parser.parse_args(given)
     # The shop itself need not load what only this needs.
     from services.audit.command import audit  # noqa: PLC0415
@@ -155,6 +150,12 @@ def _audit(given: Sequence[str]) -> int:
 
     configure_logging(service="audit", version="", instance="", level="error", file=None)
     return audit(arguments.data, print, mend=arguments.mend)
+
+
+def _command_parser(name: str, description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m services {name}", description=description)
+    _add_data(parser)
+    return parser
 
 
 _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {

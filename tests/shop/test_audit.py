@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from services.audit.command import EXIT_DISAGREES, audit
+from services.common.clock import now_ms
 from services.local.backup import copy_database
 from services.local.child import SANDBOX
 from tests.harness.books import open_books
@@ -241,3 +242,21 @@ def test_what_a_person_must_look_at_is_left_as_it_is(
     assert status == EXIT_DISAGREES
     assert re.search(sentence, said), said
     assert advice in said
+
+
+def test_orders_under_way_are_mended_before_a_closed_shop_opens(closed: Closed) -> None:
+    """Nobody has compared them yet, and others must not buy meanwhile what is theirs."""
+    closed.put_back("inventory")
+    under_way = (
+        "json_set(body, '$.state', 'working', '$.step', 'dispatch', "
+        f"'$.open_since_ms', {now_ms()}, '$.created_ms', {now_ms()})"
+    )
+    closed.change("order", "orders", "body", under_way, f"%{closed.bought_later}%")
+
+    status, said = audited(closed, mend=True)
+
+    assert status == 0, said
+    assert f"mended: {closed.bought_later}" not in said
+    with closing(sqlite3.connect(closed.data / "inventory.db")) as connection:
+        sql = "SELECT body ->> 'state' FROM reservations WHERE id = ?"
+        assert connection.execute(sql, (closed.bought_later,)).fetchone() == ("sold",)

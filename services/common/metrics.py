@@ -4,6 +4,8 @@ business counters.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -47,9 +49,18 @@ class Metrics:
         """Counts a run of a background job."""
         self._jobs.labels(job, outcome).inc()
 
-    def counter(self, name: str, about: str, labels: tuple[str, ...] = ()) -> Counter:
-        """A business counter, such as ``orders`` by end state."""
-        return Counter(f"meshmart_{name}", about, labels, registry=self._registry)
+    def counter(
+        self, name: str, about: str, labels: tuple[str, ...] = (), *, rare: Iterable[str] = ()
+    ) -> Counter:
+        """A business counter, such as ``orders`` by end state.
+
+        :param rare: values of its one label that are shown from the start, as 0: else Prometheus
+            would see no increase at the first one (https://prometheus.io/docs/practices/instrumentation/#avoid-missing-metrics).
+        """
+        counter = Counter(f"meshmart_{name}", about, labels, registry=self._registry)
+        for value in rare:
+            counter.labels(value)
+        return counter
 
     def gauge(self, name: str, about: str, labels: tuple[str, ...] = ()) -> Gauge:
         """A business gauge, such as unfinished orders."""

@@ -115,6 +115,7 @@ class Saga:
             "order_final_refusals",
             "Final refusals where there should be none: of a step of a paid order, or of an undo.",
             ("step",),
+            rare=Step,
         )
         self._driven: dict[str, _Drive] = {}
         self._tasks: set[asyncio.Task[None]] = set()

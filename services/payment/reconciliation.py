@@ -74,7 +74,10 @@ class Reconciliation:
         self._reconciled = reconciled
         self._stripe = stripe
         self._strays = metrics.counter(
-            "stray_intents", "Intents at Stripe that their payment did not know, by end.", ("end",)
+            "stray_intents",
+            "Intents at Stripe that their payment did not know, by end.",
+            ("end",),
+            rare=("unknown", *NOT_GIVEN_BACK),
         )
         self._quiet = LeaseWatch(_QUIET_SECONDS, clock)
         self._slice_seconds = _LONGEST_SLICE_SECONDS

@@ -49,11 +49,17 @@ class Payments:
     def __init__(self, store: PaymentStore, stripe: Stripe, metrics: Metrics) -> None:
         self._store = store
         self._stripe = stripe
-        self._outcomes = metrics.counter("payments", "Payments that reached a state.", ("state",))
+        self._outcomes = metrics.counter(
+            "payments",
+            "Payments that reached a state.",
+            ("state",),
+            rare=(State.DISPUTED, State.REFUND_FAILED),
+        )
         self._recovered = metrics.counter(
             "payments_recovered",
             "Payments that Stripe has and the store had lost, by the request that found them.",
             ("request",),
+            rare=("capture", "cancel"),
         )
 
     async def authorize(

@@ -80,10 +80,11 @@ class Shop:
 
     @property
     def strays(self) -> dict[str, int]:
-        """The counter, by end."""
+        """The counter, by end, of those that were counted."""
         lines = self.metrics.exposition().decode().splitlines()
         counted = (line for line in lines if line.startswith("meshmart_stray_intents_total{"))
-        return {line.split('"')[1]: int(float(line.split()[1])) for line in counted}
+        counts = {line.split('"')[1]: int(float(line.split()[1])) for line in counted}
+        return {end: count for end, count in counts.items() if count}
 
 
 @pytest.fixture

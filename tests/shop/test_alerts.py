@@ -1,0 +1,53 @@
+"""docs/alerts.yaml asks for metrics that there are, with labels that they have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.harness.customer import Client, Customer
+from tests.harness.shop import Shop
+
+_FILE = Path(__file__).parents[2] / "docs" / "alerts.yaml"
+_RULES: list[dict[str, Any]] = [
+    rule
+    for group in yaml.safe_load(_FILE.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+_SELECTOR = re.compile(r'(meshmart_\w+)(?:\{(\w+)(=~?)"([^"]+)"\})?')
+
+
+@pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule["alert"])
+async def test_an_alert_sees_the_first_increase(
+    rule: dict[str, Any], shop: Shop, http: aiohttp.ClientSession
+) -> None:
+    """So each value that it asks for is shown, be it as 0."""
+    client = Client(http, shop.url)
+    customer = await Customer.register(client)
+    wrong = {"email": customer.email, "password": "not this password"}
+    assert (await client.send("POST", "/api/auth/login", json=wrong)).status == 401
+    samples = [
+        sample
+        for process in shop.processes()
+        if process.service != "stripe_sandbox"
+        for family in text_string_to_metric_families(
+            await client.at(process.internal_url).text("/metrics")
+        )
+        for sample in family.samples
+    ]
+    selectors = _SELECTOR.findall(rule["expr"])
+    assert selectors
+    for metric, label, operator, wanted in selectors:
+        of_metric = [sample for sample in samples if sample.name == metric]
+        assert of_metric, metric
+        if label:
+            values = {sample.labels[label] for sample in of_metric}
+            is_rare = metric != "meshmart_authentications_total"
+            alternatives = set(wanted.split("|") if operator == "=~" else [wanted])
+            assert alternatives <= values if is_rare else alternatives & values, (metric, values)

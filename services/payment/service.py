@@ -144,6 +144,8 @@ class Payments:
         stored = await self._store.get(order_id) or await self._recover(order_id, "capture")
         if stored is None:
             raise ShopError(Kind.CONFLICT, "not-authorized", "This order has no payment.")
+        if stored.value.state is State.AUTHORIZING:
+            stored = await self._authorized_before(stored)
         payment = stored.value
         if payment.state is State.CAPTURED:
             return payment
@@ -240,6 +242,19 @@ class Payments:
             "payment.was_lost", order_id=order_id, intent_id=intent.id, status=intent.status.value
         )
         return stored
+
+    async def _authorized_before(self, stored: Stored[Payment]) -> Stored[Payment]:
+        """A payment whose order asks for the capture, so that it knows of the authorization: the
+        store is a copy from before that. As it was returned where Stripe has none either.
+        """
+        order_id = stored.value.id
+        intent = await self._stripe.find(order_id)
+        if intent is None or intent.status not in HOLDS_MONEY:
+            return stored
+        found = await self._save(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
+        self._recovered.labels("capture").inc()
+        log.error("payment.was_older", order_id=order_id, intent_id=intent.id)
+        return found
 
     async def _existing(self, order_id: str) -> Stored[Payment]:
         stored = await self._store.get(order_id)

@@ -393,6 +393,19 @@ class TestARestoredStore:
         assert (await payments.capture(ORDER)).state is State.CAPTURED
         assert statuses(stripe) == [IntentStatus.CAPTURED]
 
+    @pytest.mark.parametrize("held", [IntentStatus.AUTHORIZED, IntentStatus.CAPTURED])
+    async def test_charges_what_it_was_about_to_authorize(
+        self, payments: Payments, stripe: FakeStripe, metrics: Metrics, held: IntentStatus
+    ) -> None:
+        """The copy is from while the authorization was under way."""
+        stripe.before["authorize"] = away()
+        assert (await failure(authorize(payments))).kind is Kind.UNAVAILABLE
+        intent_id = stripe.put(ORDER, held)
+        payment = await payments.capture(ORDER)
+        assert (payment.state, payment.intent_id) == (State.CAPTURED, intent_id)
+        assert statuses(stripe) == [IntentStatus.CAPTURED]
+        assert 'payments_recovered_total{request="capture"} 1.0' in metrics.exposition().decode()
+
     async def test_learns_from_its_order_whose_payment_it_is(
         self, payments: Payments, stripe: FakeStripe
     ) -> None:

@@ -49,6 +49,12 @@ async def test_a_declared_path_takes_declared_methods_only(in_a_mesh: Mesh, clie
     assert (await client.send("DELETE", "/api/products")).status == 403
 
 
+@pytest.mark.parametrize("path", ["/products", "/api/products"])
+async def test_what_is_read_may_be_asked_for_by_head(client: Client, path: str) -> None:
+    answer = await client.send("HEAD", path)
+    assert (answer.status, answer.text) == (200, "")
+
+
 # In the mesh's own words these mean something, or would if a service believed them.
 FORGED = {
     "x-envoy-upstream-rq-timeout-ms": "1",

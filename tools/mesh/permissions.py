@@ -61,7 +61,13 @@ def _route_of(service: Service, call: HttpCall) -> PublicRoute | None:
 
 
 def _public(service: Service, route: PublicRoute) -> Operation:
-    return Operation(service.http.port, route.methods, route.path, route.user)
+    # Whatever is read may be asked for by HEAD (RFC 9110 §9.3.2); only people do so.
+    methods = tuple(
+        each
+        for method in route.methods
+        for each in ((method, "HEAD") if method == "GET" else (method,))
+    )
+    return Operation(service.http.port, methods, route.path, route.user)
 
 
 def _called(service: Service, call: HttpCall) -> Operation:

@@ -135,7 +135,8 @@ def _audit(given: Sequence[str]) -> int:
     parser = _command_parser(
         "audit",
         "Compares what all services and Stripe have stored, order by order. "
-        "The status is 1 when something disagrees, 2 when it cannot be found out.",
+        "The status is 1 when something disagrees, 2 when Stripe or a database cannot be asked, "
+        "78 when an argument or a setting is wrong, or a store is missing.",
     )
     parser.add_argument(
         "--mend",
@@ -148,7 +149,7 @@ def _audit(given: Sequence[str]) -> int:
     from services.audit.command import audit  # noqa: PLC0415
     from services.common.logs import configure_logging  # noqa: PLC0415
 
-    configure_logging(service="audit", version="", instance="", level="error", file=None)
+    configure_logging(service="audit", version="", instance="", level="critical", file=None)
     return audit(arguments.data, print, mend=arguments.mend)
 
 

@@ -13,9 +13,10 @@ from services.notification.model import Message
 from services.order.model import Order
 from services.payment.model import Payment
 from services.shipping.model import Shipment
+from services.user.model import User
 
-SERVICES = ("order", "inventory", "payment", "shipping", "notification")
-"""The services that know of orders."""
+SERVICES = ("order", "inventory", "payment", "shipping", "notification", "user")
+"""The services that know of orders, and of those who place them."""
 
 _PAGE = 20_000
 _PAGE_SECONDS = 120.0
@@ -53,6 +54,7 @@ async def read_snapshot(stores: Stores, read_ledger: ReadLedger) -> Snapshot:
         shipments=await read_all(stores, "shipping", "shipments", Shipment),
         messages=await read_all(stores, "notification", "messages", Message),
         ledger=await read_ledger(),
+        user_ids=frozenset(await read_all(stores, "user", "users", User)),
         moving=frozenset(
             product_id
             for product_id in stock.keys() | later_stock.keys()

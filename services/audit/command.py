@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from services.audit.books import open_stores, read_snapshot
+from services.audit.books import SERVICES, open_stores, read_snapshot
 from services.audit.invariants import Violation, disagreements
 from services.audit.ledger import read_ledger
 from services.audit.mending import Mending
@@ -21,6 +21,7 @@ from services.common.errors import ConfigurationError, ShopError
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data
+from services.local.backup import databases_in
 from services.local.child import SANDBOX
 from services.local.data import Say
 from services.local.plan import SANDBOX_KEY
@@ -68,8 +69,12 @@ async def _audit(folder: Path, say: Say, *, mend: bool) -> int:
     async with _opened(folder) as shop:
         snapshot, found = await _compared(shop)
         if mend:
-            await _mend(shop, found, say)
+            refusals = await _mend(shop, found)
+            before = found
             snapshot, found = await _compared(shop)
+            _say_what_was_mended(before, found, refusals, say)
+            if shop.is_closed:
+                say("What customers are told again is told when the shop opens.")
     for violation in found:
         say(str(violation))
     messages = sum(len(ids) for ids in snapshot.message_ids.values())
@@ -83,7 +88,8 @@ async def _audit(folder: Path, say: Say, *, mend: bool) -> int:
     if not found:
         say(f"{counts}: nothing disagrees.")
         return 0
-    advice = "" if mend else " --mend mends what can be mended safely."
+    is_mendable = not mend and any(each.subject in snapshot.orders for each in found)
+    advice = " --mend mends what can be mended safely." if is_mendable else ""
     say(f"{counts}: {len(found)} disagreements.{advice}")
     return EXIT_DISAGREES
 
@@ -112,18 +118,35 @@ async def _compared(shop: _Shop) -> tuple[Snapshot, list[Violation]]:
         return snapshot, lasting
 
 
-async def _mend(shop: _Shop, found: list[Violation], say: Say) -> None:
+async def _mend(shop: _Shop, found: list[Violation]) -> dict[str, str]:
+    """Repeats what the orders have behind them. Returns what was refused, by order."""
+    refusals: dict[str, str] = {}
     async with AsyncExitStack() as resources:
         mending = await Mending.open(load_topology(), shop.process, shop.stripe, resources)
-        for subject in dict.fromkeys(violation.subject for violation in found):
+        for subject in _subjects(found):
             if not subject.startswith("ord_"):
-                say(f"not mended: {subject}: count what is there")
-                continue
-            what = await mending.mend(subject)
-            say(f"mended: {subject}" if what is None else f"not mended: {subject}: {what}")
+                refusals[subject] = "count what is there"
+            elif (refusal := await mending.mend(subject)) is not None:
+                refusals[subject] = refusal
         if shop.is_closed:
-            for order_id, what in (await mending.mend_unfinished()).items():
-                say(f"not mended: {order_id}, which is under way: {what}")
+            refusals |= await mending.mend_unfinished()
+    return refusals
+
+
+def _say_what_was_mended(
+    before: list[Violation], after: list[Violation], refusals: dict[str, str], say: Say
+) -> None:
+    still = _subjects(after)
+    for subject in _subjects(before):
+        if subject not in still:
+            say(f"mended: {subject}")
+    for subject in dict.fromkeys((*still, *refusals)):
+        say(f"not mended: {subject}: {refusals.get(subject, 'a person must look at it')}")
+
+
+def _subjects(violations: list[Violation]) -> dict[str, None]:
+    """The orders and products that they are about, each once."""
+    return dict.fromkeys(violation.subject for violation in violations)
 
 
 @asynccontextmanager
@@ -131,16 +154,13 @@ async def _opened(folder: Path) -> AsyncGenerator[_Shop]:
     if os.environ.get("DATABASE_URL"):
         yield _Shop(read_settings(ProcessSettings), read_settings(PaymentSettings), is_closed=False)
         return
-    if not (folder / "order.db").exists():
-        raise ConfigurationError(
-            f"There is no shop's data in {folder}: name its folder with --data DIR, "
-            "or a cluster's databases in DATABASE_URL."
-        )
+    databases_in(folder, SERVICES)
     process = ProcessSettings(database_url=f"sqlite:///{folder}")
     with data.held(folder) as is_closed:
         if os.environ.get("STRIPE_API_KEY"):
             yield _Shop(process, read_settings(PaymentSettings), is_closed)
         elif is_closed:
+            databases_in(folder, [SANDBOX])  # which would else begin an empty one
             async with running(SandboxSettings(port=0, data_dir=folder)) as url:
                 yield _Shop(process, _sandbox_at(url), is_closed)
         elif (url := data.url_of(folder, SANDBOX)) is not None:

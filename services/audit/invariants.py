@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from services.audit.snapshot import Snapshot
@@ -58,21 +58,26 @@ def violations_of_order(order: Order, snapshot: Snapshot) -> Iterator[Violation]
     """Yields what disagrees with an order that is settled."""
     check = _confirmed if order.state is OrderState.CONFIRMED else _cancelled
     history = ", ".join(moment.what for moment in order.history)
+    if snapshot.user_ids is not None and order.user_id not in snapshot.user_ids:
+        yield Violation(order.id, f"its customer, {order.user_id}, has no account")
     for what in check(order, snapshot):
         yield Violation(order.id, f"({order.state}; {history}) {what}")
 
 
 def violations_without_order(snapshot: Snapshot) -> Iterator[Violation]:
     """Yields what is there for an order that is not."""
+    there: defaultdict[str, list[str]] = defaultdict(list)
     for name, ids in {
-        "reservation": snapshot.reservations,
-        "payment": snapshot.payments,
-        "payment intent": snapshot.ledger.intents,
-        "shipment": snapshot.shipments,
-        "message": snapshot.message_ids,
+        "a reservation": snapshot.reservations,
+        "a payment": snapshot.payments,
+        "a payment intent": snapshot.ledger.intents,
+        "a shipment": snapshot.shipments,
+        "a message": snapshot.message_ids,
     }.items():
         for order_id in ids.keys() - snapshot.orders.keys():
-            yield Violation(order_id, f"there is a {name}, but no such order")
+            there[order_id].append(name)
+    for order_id, names in sorted(there.items()):
+        yield Violation(order_id, f"there is {_words(names)}, but no such order")
 
 
 def _last_ms(order: Order) -> int:
@@ -196,4 +201,15 @@ def _messages(
         # A parcel that was put back goes its way once more, of which the customer knows already.
         waiting += Counter(kind for kind in _TOLD.values() if not due[kind])
     if told - due - waiting or due - told - waiting:
-        yield f"its messages are {dict(told)}, not {dict(due)}"
+        yield f"its messages are {_counted(told)}, not {_counted(due)}"
+
+
+def _counted(messages: Counter[str]) -> str:
+    return _words(
+        [kind if count == 1 else f"{count} {kind}" for kind, count in sorted(messages.items())]
+    )
+
+
+def _words(names: Sequence[str]) -> str:
+    *others, last = names or ["none"]
+    return f"{', '.join(others)} and {last}" if others else last

@@ -110,6 +110,7 @@ class Snapshot:
 
     :ivar moving: the products whose stock changed while the reservations were read, so that the two
         cannot be compared.
+    :ivar user_ids: everybody with an account, guests included; None where that was not read.
     """
 
     orders: Mapping[str, Order]
@@ -120,6 +121,7 @@ class Snapshot:
     messages: Mapping[str, Message]
     ledger: Ledger
     moving: frozenset[str] = frozenset()
+    user_ids: frozenset[str] | None = None
 
     def messages_of(self, order_id: str) -> list[Message]:
         """The messages about an order."""

@@ -15,14 +15,16 @@ import sqlite3
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import BaseModel, ValidationError
 
 from services.common.clock import now_ms
 from services.common.errors import ConfigurationError
+from services.common.topology import load_topology
 from services.local import data
 from services.local.child import SANDBOX
 from services.local.data import Say
@@ -50,11 +52,7 @@ def back_up(folder: Path, target: Path, say: Say) -> None:
 
     :raises ConfigurationError: there is no such data, or the target cannot be used.
     """
-    databases = sorted(file for file in folder.glob("*.db") if file.name != _SANDBOX_FILE)
-    if not databases:
-        raise ConfigurationError(
-            f"There is no shop's data in {folder}: name its folder with --data DIR."
-        )
+    databases = databases_in(folder, _with_database(data.running_services(folder)))
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(target.iterdir()):
@@ -86,17 +84,11 @@ def restore(source: Path, folder: Path, say: Say) -> None:
     data.prepare(folder, say)
     descriptor = data.lock(folder, say)
     try:
-        copies = {name: folder / f"{name}.new" for name in manifest.files}
-        for name, copy in copies.items():
-            shutil.copyfile(source / name, copy)
-            copy.chmod(0o600)
-            if _digest(copy) != manifest.files[name]:
-                raise ConfigurationError(
-                    f"The file {source / name} is not what was backed up: use another backup."
-                )
-        data.clear_stores(folder)
-        for name, copy in copies.items():
-            copy.replace(folder / name)
+        with TemporaryDirectory(dir=folder, prefix="restoring-") as copies:
+            _copy_files(source, Path(copies), manifest)
+            data.clear_stores(folder)
+            for copy in sorted(Path(copies).iterdir()):
+                copy.replace(folder / copy.name)
     except OSError as error:
         raise ConfigurationError(
             f"The backup cannot be restored to {folder} ({error.strerror}: {error.filename})."
@@ -110,10 +102,43 @@ def restore(source: Path, folder: Path, say: Say) -> None:
     )
 
 
+def databases_in(folder: Path, services: Iterable[str]) -> list[Path]:
+    """Returns the databases of these services.
+
+    :raises ConfigurationError: there is no such data; or one is missing, or is none.
+    """
+    if not any(folder.glob("*.db")):
+        raise ConfigurationError(
+            f"There is no shop's data in {folder}: name its folder with --data DIR."
+        )
+    files = sorted(folder / f"{service}.db" for service in services)
+    for file in files:
+        if not file.exists():
+            raise ConfigurationError(f"The store {file} is missing: restore a backup.")
+        try:
+            with closing(_connect(file)) as connection:
+                connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(
+                f"The store {file} cannot be read ({error}): restore a backup."
+            ) from error
+    return files
+
+
 def copy_database(source: Path, target: Path) -> None:
     """Copies one database as it is at one moment, whoever writes to it meanwhile."""
     with closing(_connect(source)) as connection:
         _copy_to(connection, target)
+
+
+def _with_database(running: Sequence[str]) -> list[str]:
+    """The services with a database: of those that run, or of all when none does."""
+    declared = load_topology().services
+    return [
+        name
+        for name, service in declared.items()
+        if service.database and (not running or name in running)
+    ]
 
 
 def _copy(folder: Path, databases: list[Path], target: Path, *, is_running: bool) -> float:
@@ -176,6 +201,16 @@ def _fetch_sandbox(folder: Path, target: Path) -> None:
         raise ConfigurationError(
             f"The Stripe sandbox at {url} cannot be copied ({error}): try again, or stop the shop."
         ) from error
+
+
+def _copy_files(source: Path, target: Path, manifest: Manifest) -> None:
+    for name, digest in manifest.files.items():
+        shutil.copyfile(source / name, target / name)
+        (target / name).chmod(0o600)
+        if _digest(target / name) != digest:
+            raise ConfigurationError(
+                f"The file {source / name} is not what was backed up: use another backup."
+            )
 
 
 def _read_manifest(source: Path) -> Manifest:

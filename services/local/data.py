@@ -18,7 +18,7 @@ STATE_FILE = "shop.json"
 _LOCK_FILE = "shop.lock"
 _COOKIE_KEY_FILE = "frontend.secret"
 _STORES = ("*.db", "*.db-wal", "*.db-shm", _COOKIE_KEY_FILE)
-_OWN_FILES = (*_STORES, STATE_FILE, "logs/*.log*")
+_OWN_FILES = (*_STORES, STATE_FILE, "logs/*.log*", "mails/*")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _SECRET_BYTES = 48
 # How long the processes of a shop whose parent was killed may take to end.
@@ -140,6 +140,15 @@ def kept_secret(data: Path) -> str:
 def write_state(data: Path, state: object) -> None:
     """Says in a file where everything is, for other programs: tests, the load test, scripts."""
     write_whole(data / STATE_FILE, json.dumps(state, indent=2))
+
+
+def running_services(data: Path) -> list[str]:
+    """Returns the services of the shop that runs there; none when none does."""
+    try:
+        state = json.loads((data / STATE_FILE).read_bytes())
+    except FileNotFoundError:
+        return []
+    return [process["service"] for process in state["processes"]]
 
 
 def url_of(data: Path, service: str) -> str | None:

@@ -16,6 +16,7 @@ import pytest
 
 from services.audit.command import EXIT_DISAGREES, audit
 from services.common.clock import now_ms
+from services.common.errors import ConfigurationError
 from services.local.backup import copy_database
 from services.local.child import SANDBOX
 from tests.harness.books import open_books
@@ -120,7 +121,7 @@ def test_nothing_is_found_where_nothing_is_wrong(closed: Closed) -> None:
 
 def _order_rolled_back(closed: Closed) -> str:
     closed.put_back("order")
-    return f"{closed.bought_later}: there is a payment, but no such order"
+    return f"{closed.bought_later}: there is a reservation, a payment, .* but no such order"
 
 
 def _inventory_rolled_back(closed: Closed) -> str:
@@ -185,6 +186,11 @@ def _stock_sold_twice(closed: Closed) -> str:
     return f"{BOARD}: 1 sold, but orders have bought 4"
 
 
+def _account_lost(closed: Closed) -> str:
+    closed.delete("user", "users", "%")
+    return f"{closed.kept}: its customer, .*, has no account"
+
+
 def _order_stuck(closed: Closed) -> str:
     working = (
         "json_set(body, '$.state', 'working', '$.step', 'dispatch', '$.created_ms', 0, "
@@ -227,7 +233,8 @@ async def test_what_a_store_has_lost_is_found_and_mended(
     [
         (_order_rolled_back, "no such order: find out whether anything was sent"),
         (_intent_of_an_unknown_order, "no such order"),
-        (_refund_lost_at_stripe, ""),
+        (_refund_lost_at_stripe, "a person must look at it"),
+        (_account_lost, "a person must look at it"),
         (_stock_sold_twice, "count what is there"),
         (_order_stuck, ""),
     ],
@@ -242,6 +249,18 @@ def test_what_a_person_must_look_at_is_left_as_it_is(
     assert status == EXIT_DISAGREES
     assert re.search(sentence, said), said
     assert advice in said
+
+
+@pytest.mark.parametrize("service", ["payment", "user", SANDBOX])
+def test_a_store_that_is_missing_or_damaged_is_named(closed: Closed, service: str) -> None:
+    file = closed.data / f"{service}.db"
+    file.write_bytes(b"no database" * 1000)
+    with pytest.raises(ConfigurationError, match=rf"{service}\.db cannot be read"):
+        audited(closed)
+    file.unlink()
+    with pytest.raises(ConfigurationError, match=rf"{service}\.db is missing"):
+        audited(closed)
+    assert not file.exists()
 
 
 def test_orders_under_way_are_mended_before_a_closed_shop_opens(closed: Closed) -> None:

@@ -95,12 +95,18 @@ def test_what_cannot_be_copied_or_restored_is_said_in_a_sentence(
     assert run("backup", damaged, "--data", shop.data).returncode == 0
     with (damaged / "order.db").open("ab") as file:
         file.write(b"x")
+    partial = tmp_path / "partial"
+    assert run("restore", backup, "--data", partial).returncode == 0
+    (partial / "payment.db").unlink()
 
     assert "no shop's data in" in refusal("backup", tmp_path / "new", "--data", tmp_path)
     assert "is not empty" in refusal("backup", backup, "--data", shop.data)
     assert "Another shop" in refusal("restore", backup, "--data", shop.data)
     assert "no whole backup" in refusal("restore", tmp_path, "--data", tmp_path / "new")
     assert "is not what was backed up" in refusal("restore", damaged, "--data", tmp_path / "new")
+    assert not list((tmp_path / "new").glob("*.db*"))
+    assert "payment.db is missing" in refusal("backup", tmp_path / "less", "--data", partial)
+    assert not (tmp_path / "less").exists()
     assert "no shop's data in" in refusal("audit", "--data", tmp_path / "none")
 
 

@@ -12,7 +12,7 @@ from services.auth.keyring import Keyring
 from services.auth.links import Links
 from services.auth.model.accounts import Account, Credentials
 from services.auth.model.links import Mail, link_over
-from services.auth.model.password_rules import check_password, normalised
+from services.auth.model.password_rules import check_difference, check_password, normalised
 from services.auth.model.sources import Source, client_network
 from services.auth.passwords import Passwords
 from services.auth.sessions import Sessions, not_good
@@ -133,12 +133,13 @@ class Auth:
     ) -> Tokens:
         """Another password, and a new session: all others have ended.
 
-        :raises ShopError: as :meth:`log_in` does; INVALID for a password that is easily guessed;
-            CONFLICT when somebody else changes it at the same time.
+        :raises ShopError: as :meth:`log_in` does; INVALID for the password that it has, or one that
+            is easily guessed; CONFLICT when somebody else changes it at the same time.
         """
         with self._counted("change-password"):
             source = Source(client_network(client_address))
             credentials = await self._proven(email, password, source)
+            check_difference(normalised(new_password), normalised(password))
             return await self._begun(await self._with_password(credentials, new_password, source))
 
     async def mail_link(self, mail: Mail, email: str, *, client_address: str) -> None:

@@ -153,5 +153,5 @@ def link_over() -> ShopError:
     return ShopError(
         Kind.INVALID,
         "link-over",
-        "This link was used already, or it has expired. Please ask for a new one.",
+        "This code is not right, or no longer. Please ask for a new link.",
     )

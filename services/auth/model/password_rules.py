@@ -71,5 +71,20 @@ def check_password(password: str, email: str) -> None:
         raise _weak("The password must not be your e-mail address.")
 
 
+def check_difference(new_password: str, password: str) -> None:
+    """Refuses a change that changes nothing.
+
+    Both are as :func:`normalised` returns them.
+
+    :raises ShopError: INVALID.
+    """
+    if new_password == password:
+        raise ShopError(
+            Kind.INVALID,
+            "same-password",
+            "This is the password that you have. Please choose another.",
+        )
+
+
 def _weak(detail: str) -> ShopError:
     return ShopError(Kind.INVALID, "weak-password", f"{detail} Please choose another.")

@@ -333,6 +333,18 @@ class TestChange:
         assert (await failure(change)).code == "weak-password"
         assert await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
 
+    async def test_refuses_the_password_that_it_has(
+        self, world: World, process: Process, ada: str
+    ) -> None:
+        change = process.auth.change_password(
+            email=EMAIL, password=PASSWORD, new_password=PASSWORD, client_address=HOME
+        )
+        error = await failure(change)
+        assert (error.kind, error.code) == (Kind.INVALID, "same-password")
+        await process.links.send()
+        assert not world.notifications.mails(Mail.PASSWORD_CHANGED)
+        assert await process.auth.refresh(ada)
+
     async def test_ends_a_session_that_begins_meanwhile_with_the_old_password(
         self, world: World, process: Process, ada: str
     ) -> None:

@@ -213,6 +213,8 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
     async def change_password(body: dict[str, str]) -> Any:
         if body["password"] != PASSWORD:
             raise ShopError(Kind.UNAUTHENTICATED, "wrong-credentials", "Not so.")
+        if body["new_password"] == body["password"]:
+            raise ShopError(Kind.INVALID, "same-password", "This is the password that you have.")
         _check_new(body)
         backends.refresh_tokens.clear()
         return backends.tokens()
@@ -245,7 +247,7 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
 
     def _check_code(body: dict[str, str]) -> None:
         if body["code"] != CODE:
-            raise ShopError(Kind.INVALID, "link-over", "This link was used already.")
+            raise ShopError(Kind.INVALID, "link-over", "This code is not right, or no longer.")
 
     def _check_new(body: dict[str, str]) -> None:
         if body["new_password"] == WEAK_PASSWORD:

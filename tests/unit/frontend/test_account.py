@@ -376,7 +376,8 @@ async def test_an_address_is_confirmed_with_the_mailed_code(
     assert "not confirmed yet" in (await browser.get("/profile")).text
     page = await browser.get("/confirm")
     refused = await browser.send(page.form("/confirm"), code="another")
-    assert (refused.status, "This link was used already." in refused.text) == (422, True)
+    assert (refused.status, "This code is not right, or no longer." in refused.text) == (422, True)
+    assert '<a href="/profile">Ask for another in your profile</a>' in refused.html
     page = await browser.send(page.form("/confirm"), code=f" {CODE} ")
     assert (page.path, "is confirmed" in page.text) == ("/inbox", True)
     assert "wait" not in page.text
@@ -384,7 +385,9 @@ async def test_an_address_is_confirmed_with_the_mailed_code(
 
 
 async def test_a_guest_may_confirm_too(browser: Browser) -> None:
-    page = await browser.send((await browser.get("/confirm")).form("/confirm"), code=CODE)
+    page = await browser.get("/confirm")
+    assert '<a href="/profile">Ask for another in your profile</a>' in page.html, "after the log-in"
+    page = await browser.send(page.form("/confirm"), code=CODE)
     assert (page.path, "is confirmed" in page.text) == ("/", True)
 
 
@@ -420,7 +423,7 @@ async def test_a_password_is_set_with_the_mailed_code(browser: Browser, backends
     await browser.log_in()
     form = (await browser.get("/password")).form("/password")
     for fields, told in (
-        ({"code": "another", "new_password": "a battery that staples"}, "used already"),
+        ({"code": "another", "new_password": "a battery that staples"}, "not right, or no longer"),
         ({"code": "", "new_password": "a battery that staples"}, "Enter the code from the mail."),
         ({"code": CODE, "new_password": "short"}, "Use at least 10 characters."),
         ({"code": CODE, "new_password": WEAK_PASSWORD}, "Everybody would try that."),
@@ -460,6 +463,7 @@ async def test_a_password_is_changed_and_all_other_sessions_end(
         ({"password": ""}, 422, "Enter your password."),
         ({"new_password": "short"}, 422, "Use at least 10 characters."),
         ({"new_password": WEAK_PASSWORD}, 422, "Everybody would try that."),
+        ({"new_password": PASSWORD}, 422, "This is the password that you have."),
     ],
 )
 async def test_a_change_of_the_password_says_what_is_wrong(

@@ -155,3 +155,9 @@ async def test_a_guest_can_log_in_to_an_account(browser: Browser) -> None:
     assert page.path == "/profile"
     assert "You order as a guest." not in page.text
     assert (await browser.get("/login?next=/orders")).path == "/orders"
+
+
+async def test_a_guest_is_told_how_to_get_another_link(browser: Browser) -> None:
+    await as_guest(browser)
+    page = await browser.get("/confirm")
+    assert '<a href="/profile/keep">Set a password</a>, then ask for another' in page.html

@@ -74,9 +74,9 @@ _MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 BY_CUSTOMER = "cancelled-by-customer"
 NOT_COMPLETED = "order-not-completed"
 
-# A part of an order's number is looked for from this length on: mails used to give its last six
-# characters, and what is shorter is rather a word.
-_MIN_NUMBER_LENGTH = 6
+# A part of an order's number is looked for from this length on: what is shorter is rather the
+# beginning of a word, and stands in many numbers by chance.
+_MIN_NUMBER_LENGTH = 4
 
 # What an attempt's history says when the request that placed it was answered with the refusal.
 ANSWERED = "answered"

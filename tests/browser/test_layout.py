@@ -13,8 +13,8 @@ import pytest
 from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import NewShopper
-from tests.browser.pages import BOARD
-from tests.harness.customer import Client, Customer
+from tests.browser.pages import BOARD, LANTERN
+from tests.harness.customer import ADDRESS, Client, Customer
 from tests.harness.shop import Shop
 from tests.harness.shopper import Shopper
 
@@ -106,6 +106,84 @@ async def test_the_catalogue_with_its_filters(new_shopper: NewShopper, width: in
     assert await are_beside(*prices)
     if width >= 1280:
         assert await are_beside(shopper.main.get_by_label("Department"), show)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_the_menu_is_whole_or_shows_that_it_goes_on(
+    new_shopper: NewShopper, width: int
+) -> None:
+    shopper = await new_shopper(width=width)
+    await shopper.open("/products")
+    menu = shopper.page.get_by_role("navigation", name="Shop").get_by_role("list")
+    hidden = await menu.evaluate("menu => menu.scrollWidth - menu.clientWidth")
+    if width >= 768:
+        assert hidden <= 0
+        last = menu.get_by_role("link", name="Behind the shop")
+        await expect(last).to_be_in_viewport(ratio=1)
+    else:
+        assert hidden > 0
+        attached = "menu => getComputedStyle(menu).backgroundAttachment"
+        # What hides the dark edge moves with the row's end, the edge itself does not.
+        assert set((await menu.evaluate(attached)).split(", ")) == {"local", "scroll"}
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_the_orders_and_their_search(
+    new_shopper: NewShopper, customer: Customer, width: int
+) -> None:
+    await customer.bought({BOARD: 1})
+    await customer.bought({BOARD: 1, LANTERN: 1, DEAR: 1})
+    shopper = await new_shopper(width=width)
+    await shopper.log_in(customer.email)
+    await shopper.open("/orders")
+    await fits(shopper.page)
+    query = shopper.main.get_by_role("searchbox")
+    label = await shopper.main.get_by_text("Number or product").bounding_box()
+    box, form = [await one.bounding_box() for one in (query, shopper.main.get_by_role("search"))]
+    assert label is not None
+    assert box is not None
+    assert form is not None
+    assert label["height"] <= 30, "one line"
+    if width < 640:
+        assert box["width"] >= 0.95 * form["width"]
+        return
+    for row in await shopper.main.locator(".row").all():
+        pictures = await row.locator(".row-pictures").bounding_box()
+        last = await row.locator(".row-pictures img").last.bounding_box()
+        assert pictures is not None
+        assert last is not None
+        assert last["x"] + last["width"] >= pictures["x"] + pictures["width"] / 2 - 4
+        assert pictures["width"] <= 80
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_long_address_widens_no_page(
+    new_shopper: NewShopper, customer: Customer, width: int
+) -> None:
+    long = {**ADDRESS, "name": "N" * 100, "street": "S" * 190 + " 1", "city": "C" * 100}
+    added = await customer.send("POST", "/api/users/me/addresses", json=long)
+    assert added.status == 201
+    shopper = await new_shopper(width=width)
+    await shopper.log_in(customer.email)
+    await shopper.put_into_cart(BOARD)
+    for path in ("/checkout?change=1", "/profile"):
+        await shopper.open(path)
+        await fits(shopper.page)
+    await shopper.open("/checkout?change=1")
+    await shopper.page.get_by_role("button", name="Deliver here").click()
+    await expect(shopper.pay_button).to_be_enabled()
+    await fits(shopper.page)
+    await shopper.pay()
+    await shopper.order_confirmed()
+    await fits(shopper.page)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+async def test_a_heading_breaks_between_words_only(new_shopper: NewShopper, width: int) -> None:
+    shopper = await new_shopper(width=width)
+    await shopper.open("/confirm")
+    lines = "one => one.getClientRects().length"
+    assert await shopper.main.locator("h1 span").evaluate(lines) == 1
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -103,7 +103,7 @@ async def test_a_declined_card_costs_nothing_and_another_card_works(
     assert (await books.stock(LANTERN)).available == before.available - 3
     await shopper.open("/orders")
     await expect(shopper.main.get_by_role("listitem")).to_contain_text(order_id)
-    await shopper.page.get_by_role("link", name="What was not placed").click()
+    await shopper.page.get_by_role("link", name="Orders that were not placed").click()
     [attempt] = await shopper.main.get_by_role("list").filter(has_text="declined").all()
     await expect(attempt).to_contain_text(refused["order_id"])
     assert {message["order_id"] for message in await customer.inbox()} == {order_id}

@@ -246,7 +246,8 @@ class TestCancellation:
         ("ord_" + "a" * 24, True),
         ("ORD_AAA", True),
         ("AAAAAA", True),  # as mails of earlier versions named it
-        ("aaaaa", False),
+        ("AaAa", True),
+        ("aaa", False),
         ("ord_b", False),
     ],
 )

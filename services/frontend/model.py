@@ -408,7 +408,7 @@ ACCEPTED_METHODS: Sequence[PaymentMethod] = (
     ),
 )
 DECLINED_METHODS: Sequence[PaymentMethod] = (
-    PaymentMethod("pm_card_visa_chargeDeclined", "Visa ending in 0002", "The bank says no"),
+    PaymentMethod("pm_card_visa_chargeDeclined", "Visa ending in 0002", "The bank declines it"),
     PaymentMethod(
         "pm_card_visa_chargeDeclinedInsufficientFunds",
         "Visa ending in 9995",
@@ -465,6 +465,15 @@ class Filters:
     min_price_cents: int | None = None
     max_price_cents: int | None = None
     in_stock: bool = False
+
+    @property
+    def are_limits_crossed(self) -> bool:
+        """Whether no price can be within both limits."""
+        return (
+            self.min_price_cents is not None
+            and self.max_price_cents is not None
+            and self.min_price_cents > self.max_price_cents
+        )
 
 
 NO_FILTERS = Filters()

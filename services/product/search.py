@@ -20,8 +20,10 @@ from services.product.model import (
     words,
 )
 
-# Shorter words have too many neighbours: "pan" is one letter away from "pen".
+# Shorter words have too many neighbours: "pan" is one letter away from "pen". Of three letters, two
+# may be swapped.
 MIN_CORRECTED_LENGTH = 4
+MIN_SWAPPED_LENGTH = 3
 
 # How much a query's word counts by where it occurs; a whole word counts more than a begun one.
 _NAME, _NAME_BEGUN, _TAG, _TAG_BEGUN, _ELSEWHERE = 5, 4, 3, 2, 1
@@ -130,9 +132,14 @@ class SearchIndex:
     def _known(self, word: str) -> str | None:
         if word in self._vocabulary:
             return word
-        if len(word) < MIN_CORRECTED_LENGTH:
+        if len(word) < MIN_SWAPPED_LENGTH:
             return None
-        near = (known for known in self._vocabulary if is_one_edit_away(word, known))
+        near = (
+            known
+            for known in self._vocabulary
+            if is_one_edit_away(word, known)
+            and (len(word) >= MIN_CORRECTED_LENGTH or sorted(word) == sorted(known))
+        )
         return min(
             near,
             key=lambda known: (known[0] != word[0], -self._vocabulary[known], known),

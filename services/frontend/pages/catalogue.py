@@ -84,6 +84,7 @@ async def browse(
         sorts=SORTS,
         is_first=not cursor,
         wrong_prices=wrong_prices,
+        are_limits_crossed=filters.are_limits_crossed,
     )
 
 

@@ -131,6 +131,26 @@ async def test_what_is_no_price_is_said(browser: Browser, backends: Backends, te
     assert "min_price_cents" not in backends.queries[-1]
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("min_price=50&max_price=10", "“From” is more than “Up to”"),
+        ("min_price=50&max_price=50", "Try fewer filters."),
+        ("q=xyz", "Try fewer or different words."),
+        ("q=xyz&category=kitchen&in_stock=yes", "words, or all departments, or fewer filters."),
+    ],
+)
+async def test_what_finds_nothing_says_what_else_to_try(
+    browser: Browser, backends: Backends, query: str, told: str
+) -> None:
+    backends.products = {}
+    page = await browser.get(f"/products?{query}")
+    assert told in page.text
+    assert ("words" in page.text.partition("Nothing found")[2].split("Show all")[0]) is (
+        "q=" in query
+    )
+
+
 async def test_a_long_catalogue_goes_on_behind_a_link(browser: Browser, backends: Backends) -> None:
     backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(30)}
     page = await browser.get("/products?q=thing")

@@ -244,8 +244,8 @@ def _set_password(facts: _Facts) -> Text:
 def _password_changed(_: _Facts) -> Text:
     return Text(
         "Your password was changed",
-        "The password of your account was changed, and whoever was logged in must log in with the "
-        "new one. If that was not you, ask for a new password at once: "
+        "The password of your account was changed. Whoever else is logged in must log in with the "
+        "new one within 15 minutes. If that was not you, ask for a new password at once: "
         "“Forgot your password?” is on the page where you log in.",
     )
 

@@ -129,7 +129,10 @@ async def change_password(
         return await _shown(site, visit, form, HTTP_STATUS[error.kind])
     visit.enter(await sessions.begin(visit.jar, tokens))
     visit.renew_id()
-    visit.tell_next("Your password is changed. Everywhere else you are logged out.", "good")
+    visit.tell_next(
+        "Your password is changed. On all other devices you are logged out within 15 minutes.",
+        "good",
+    )
     return site.renderer.redirect(visit, "/profile")
 
 

@@ -361,7 +361,7 @@ async def test_the_inbox_says_that_mails_wait_for_the_confirmation(
     await browser.log_in()
     page = await browser.get("/inbox")
     assert "Mails to ada@example.com wait" in page.text
-    assert "The mail waits for your confirmation" in page.text
+    assert "Not mailed: your address is not confirmed" in page.text
     page = await browser.send(page.form("/profile/confirm"))
     assert page.path == "/inbox"
     assert "A mail with a link is on its way to ada@example.com." in page.text
@@ -449,6 +449,7 @@ async def test_a_password_is_changed_and_all_other_sessions_end(
     form = page.form("/profile/password")
     page = await browser.send(form, password=PASSWORD, new_password="a battery that staples")
     assert "Your password is changed." in page.text
+    assert "logged out within 15 minutes" in page.text, "when their access tokens have expired"
     assert browser.cookie(REFRESH) != before
     browser.set_cookie(ACCESS, backends.access_token(exp=1))
     assert (await browser.get("/profile")).path == "/profile"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,10 +38,10 @@ def main() -> int:
         options = Options(
             data=arguments.data,
             only=tuple(arguments.only.split(",")) if arguments.only else (),
-            ports=_assignments("--ports", ",".join(ports), _port),
+            ports=_assignments("--ports", ",".join(ports), _port, "ports from 1 to 65535"),
             free_ports="free" in arguments.ports.split(","),
-            host=arguments.host,
-            replicas=_assignments("--replicas", arguments.replicas, _count),
+            host=_host(arguments.host),
+            replicas=_assignments("--replicas", arguments.replicas, _count, "counts from 1 to 9"),
             versions=_assignments("--versions", arguments.versions, str),
             variants=_assignments("--variants", arguments.variants, str),
             environment=read_environment(arguments.environment) if arguments.environment else {},
@@ -83,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         default=LOCALHOST,
         metavar="ADDRESS",
-        help="where the shop listens (%(default)s); `::` for a container or a LAN",
+        help="where the shop listens (%(default)s); `::` for a container or a LAN: SHOP_URL then "
+        "says where links in mails lead",
     )
     _add_data(parser)
     parser.add_argument(
@@ -172,7 +174,19 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _assignments(option: str, text: str, convert: Callable[[str], Value]) -> dict[str, Value]:
+def _host(text: str) -> str:
+    # To the system's resolver, an empty name is every address of the machine.
+    if not re.fullmatch(r"[^\s/]+", text):
+        raise ConfigurationError(
+            f"--host takes an address or a name, such as {LOCALHOST} or ::, and {text!r} is none."
+        )
+    return text
+
+
+def _assignments(
+    option: str, text: str, convert: Callable[[str], Value], values_are: str = ""
+) -> dict[str, Value]:
+    form = "NAME=VALUE,…" + (f" with {values_are}" if values_are else "")
     values: dict[str, Value] = {}
     for part in filter(None, text.split(",")):
         name, separator, value = part.partition("=")
@@ -181,9 +195,7 @@ def _assignments(option: str, text: str, convert: Callable[[str], Value]) -> dic
                 raise ValueError
             values[name] = convert(value)
         except ValueError:
-            raise ConfigurationError(
-                f"{option} takes NAME=VALUE,…, and {part!r} is none."
-            ) from None
+            raise ConfigurationError(f"{option} takes {form}, and {part!r} is not that.") from None
     return values
 
 

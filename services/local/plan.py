@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
-from services.common.listening import ALL_ADDRESSES, LOCALHOST, LOOPBACK, with_port
+from services.common.listening import ALL_ADDRESSES, LOCALHOST, LOOPBACK, is_loopback, with_port
 from services.common.topology import Topology
 from services.local.child import SANDBOX
 from services.local.data import kept_secret
@@ -196,6 +196,23 @@ def _sandbox(options: Options, ports: Ports) -> Planned:
         "SANDBOX_DATA_DIR": str(options.data.resolve()),
     }
     return Planned(SANDBOX, SANDBOX, port, None, environment)
+
+
+def openness(host: str, inherited: Mapping[str, str]) -> str | None:
+    """What to say of a shop that listens there; None when this machine alone reaches it."""
+    if is_loopback(host):
+        return None
+    if host not in ALL_ADDRESSES:
+        return f"The shop listens on {host}: everybody who reaches it can use it."
+    everywhere = (
+        "The shop listens on all addresses of this machine: everybody who reaches one can use it."
+    )
+    if inherited.get("SHOP_URL"):
+        return everywhere
+    return (
+        f"{everywhere} Links in mails lead to {LOOPBACK}, unless SHOP_URL says where others find "
+        "the shop."
+    )
 
 
 def _url(host: str, port: int) -> str:

@@ -25,13 +25,12 @@ from types import FrameType
 from typing import Literal, NoReturn
 
 from services.common.host import Host
-from services.common.listening import is_loopback
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data
 from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
 from services.local.console import ERRORS, Console
-from services.local.plan import Options, Planned, inherited_by, plan_processes
+from services.local.plan import Options, Planned, inherited_by, openness, plan_processes
 from services.local.ports import Ports
 
 _START_SECONDS = 60.0
@@ -63,8 +62,9 @@ def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int
     ports = Ports(options.ports, any_free=options.free_ports)
     try:
         planned = plan_processes(load_topology(), options, ports, os.environ)
-        if not is_loopback(options.host):
-            console.say(f"The shop listens on {options.host}: everybody who reaches it can use it.")
+        said = openness(options.host, os.environ)
+        if said is not None:
+            console.say(said)
         return _Runner(planned, start_method, options.data, began, console).run()
     finally:
         ports.close()

@@ -15,6 +15,7 @@ from services.local.plan import (
     ExtraEnvironment,
     Options,
     inherited_by,
+    openness,
     plan_processes,
     read_environment,
 )
@@ -260,3 +261,26 @@ def test_links_in_mails_lead_where_the_environment_says(tmp_path: Path) -> None:
     ports.close()
     (notification,) = (process for process in planned if process.service == "notification")
     assert "SHOP_URL" not in notification.environment
+
+
+@pytest.mark.parametrize(
+    ("host", "shop_url", "told", "untold"),
+    [
+        ("192.0.2.7", "", "listens on 192.0.2.7:", "SHOP_URL"),
+        ("::", "", "on all addresses of this machine: ", ":::"),
+        ("0.0.0.0", "", "unless SHOP_URL says where", "0.0.0.0"),  # noqa: S104  what is tested
+        ("::", "https://shop.example", "on all addresses of this machine: ", "SHOP_URL"),
+    ],
+)
+def test_who_opens_the_shop_to_others_is_told(
+    host: str, shop_url: str, told: str, untold: str
+) -> None:
+    said = openness(host, {"SHOP_URL": shop_url})
+    assert said is not None
+    assert told in said
+    assert untold not in said
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
+def test_a_shop_for_this_machine_alone_needs_no_word(host: str) -> None:
+    assert openness(host, {}) is None

@@ -170,8 +170,19 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str]], int]] = {
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data", type=Path, default=Path(".data"), metavar="DIR", help="where data is kept (.data)"
+        "--data",
+        type=_folder,
+        default=Path(".data"),
+        metavar="DIR",
+        help="where data is kept (.data)",
     )
+
+
+def _folder(text: str) -> Path:
+    # As a path, an empty text is the working directory, which would be closed to all others.
+    if not text.strip():
+        raise ConfigurationError(f"--data takes a folder, and {text!r} is none.")
+    return Path(text)
 
 
 def _host(text: str) -> str:

@@ -16,6 +16,7 @@ from services.local.child import EXIT_CONFIGURATION
     ("arguments", "sentence"),
     [
         (("--host", ""), "--host takes an address or a name, such as localhost or ::, and '' is"),
+        (("--data", ""), "--data takes a folder, and '' is none."),
         (("--host", " "), "and ' ' is none."),
         (("--host", "http://localhost"), "and 'http://localhost' is none."),
         (("--ports", "frontend=99999"), "with ports from 1 to 65535, and 'frontend=99999' is not"),

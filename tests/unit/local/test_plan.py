@@ -19,7 +19,7 @@ from services.local.plan import (
     plan_processes,
     read_environment,
 )
-from services.local.ports import Ports
+from services.local.ports import Ports, usual_http
 from tests.harness.ports import free_port
 
 PlanWith = Callable[[ExtraEnvironment], Mapping[str, Mapping[str, str]]]
@@ -279,6 +279,12 @@ def test_who_opens_the_shop_to_others_is_told(
     assert said is not None
     assert told in said
     assert untold not in said
+
+
+def test_the_readme_says_where_the_documentation_of_orders_is() -> None:
+    position = list(load_topology().services).index("order")
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"<http://127.0.0.1:{usual_http('order', position)}/docs>" in readme
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])

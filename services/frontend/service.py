@@ -355,6 +355,16 @@ class Customers:
             query=query, attempts=attempts, limit=limit, cursor=cursor
         )
 
+    async def may_have_orders(self) -> bool:
+        """Whether the customer has orders; True also while nobody can say, since what depends on it
+        is a warning.
+        """
+        try:
+            page = await self._orders.history(query="", attempts=False, limit=1, cursor="")
+        except ShopError:
+            return True
+        return bool(page.items)
+
     async def follow(self, order_id: str) -> Following:
         """An order with its parcel."""
         order, parcel = await asyncio.gather(

@@ -18,11 +18,14 @@ from services.frontend.forms import (
     Form,
     FormDependency,
 )
-from services.frontend.pages.site import Site, SiteDependency, begin_session
+from services.frontend.pages.site import Site, SiteDependency, begin_session, leaves_orders
 from services.frontend.security import local_path
 from services.frontend.service import is_away
 from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
+
+# Whoever fills these in is somebody else afterwards, or nobody.
+_SESSION_ENDS = frozenset({"login.html", "register.html", "password.html"})
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
 _Onward = Annotated[str, Query(alias="next")]
@@ -35,7 +38,7 @@ routes = APIRouter(include_in_schema=False)
 async def show_login(
     visit: VisitDependency, site: SiteDependency, onward: _Onward = "/"
 ) -> Response:
-    return _shown(site, visit, "login.html", onward)
+    return await _shown(site, visit, "login.html", onward)
 
 
 @routes.post("/login")
@@ -49,12 +52,12 @@ async def log_in(
     email = form.email("email")
     password = form.password("password")
     if form.errors:
-        return _entrance(site, visit, "login.html", form, 422)
+        return await _entrance(site, visit, "login.html", form, 422)
     try:
         tokens = await auth.log_in(email, password, visit.jar.get(Cookie.DEVICE))
     except ShopError as error:
         form.errors["email"] = _login_refusal(error)
-        return _entrance(site, visit, "login.html", form, HTTP_STATUS[error.kind])
+        return await _entrance(site, visit, "login.html", form, HTTP_STATUS[error.kind])
     await begin_session(visit, sessions, tokens)
     visit.tell_next("Welcome back.", "good")
     return site.renderer.redirect(visit, local_path(form.raw("next")))
@@ -64,7 +67,7 @@ async def log_in(
 async def show_registration(
     visit: VisitDependency, site: SiteDependency, onward: _Onward = "/"
 ) -> Response:
-    return _shown(site, visit, "register.html", onward)
+    return await _shown(site, visit, "register.html", onward)
 
 
 @routes.post("/register")
@@ -79,7 +82,7 @@ async def register(
     email = form.email("email")
     password = form.new_password("password")
     if form.errors:
-        return _entrance(site, visit, "register.html", form, 422)
+        return await _entrance(site, visit, "register.html", form, 422)
     try:
         tokens = await auth.register(email, password, name)
     except ShopError as error:
@@ -87,7 +90,7 @@ async def register(
             form.refused(error, "password" if "password" in error.code else "email")
         else:
             form.errors["email"] = _registration_refusal(error)
-        return _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
+        return await _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
     await begin_session(visit, sessions, tokens)
     visit.tell_next(f"Welcome to Meshmart, {isolated(name)}.", "good")
     return site.renderer.redirect(visit, local_path(form.raw("next")))
@@ -107,7 +110,7 @@ async def log_out(
 
 @routes.get("/forgot")
 async def show_forgotten(visit: VisitDependency, site: SiteDependency) -> Response:
-    return _entrance(site, visit, "forgot.html", Form({}))
+    return await _entrance(site, visit, "forgot.html", Form({}))
 
 
 @routes.post("/forgot")
@@ -116,12 +119,12 @@ async def mail_password_link(
 ) -> Response:
     email = form.email("email")
     if form.errors:
-        return _entrance(site, visit, "forgot.html", form, 422)
+        return await _entrance(site, visit, "forgot.html", form, 422)
     try:
         await auth.mail_password_link(email)
     except ShopError as error:
         form.errors["email"] = _link_refusal(error)
-        return _entrance(site, visit, "forgot.html", form, HTTP_STATUS[error.kind])
+        return await _entrance(site, visit, "forgot.html", form, HTTP_STATUS[error.kind])
     visit.tell_next(
         "If there is an account with this e-mail address, a mail with a link is on its way to it. "
         "The link is good for half an hour."
@@ -131,7 +134,7 @@ async def mail_password_link(
 
 @routes.get("/password")
 async def show_reset(visit: VisitDependency, site: SiteDependency) -> Response:
-    return _entrance(site, visit, "password.html", Form({}))
+    return await _entrance(site, visit, "password.html", Form({}))
 
 
 @routes.post("/password")
@@ -145,13 +148,13 @@ async def reset_password(
     code = form.code()
     new_password = form.new_password("new_password")
     if form.errors:
-        return _entrance(site, visit, "password.html", form, 422)
+        return await _entrance(site, visit, "password.html", form, 422)
     try:
         await auth.reset_password(code, new_password)
     except ShopError as error:
         field = "new_password" if "password" in error.code else "code"
         form.errors[field] = _link_refusal(error)
-        return _entrance(site, visit, "password.html", form, HTTP_STATUS[error.kind])
+        return await _entrance(site, visit, "password.html", form, HTTP_STATUS[error.kind])
     await _leave(visit, sessions)
     visit.tell_next("Your new password is set. Please log in with it.", "good")
     return site.renderer.redirect(visit, "/login")
@@ -159,7 +162,7 @@ async def reset_password(
 
 @routes.get("/confirm")
 async def show_confirmation(visit: VisitDependency, site: SiteDependency) -> Response:
-    return _entrance(site, visit, "confirm.html", Form({}))
+    return await _entrance(site, visit, "confirm.html", Form({}))
 
 
 @routes.post("/confirm")
@@ -168,23 +171,25 @@ async def confirm_address(
 ) -> Response:
     code = form.code()
     if form.errors:
-        return _entrance(site, visit, "confirm.html", form, 422)
+        return await _entrance(site, visit, "confirm.html", form, 422)
     try:
         await auth.confirm_address(code)
     except ShopError as error:
         form.errors["code"] = _link_refusal(error)
-        return _entrance(site, visit, "confirm.html", form, HTTP_STATUS[error.kind])
+        return await _entrance(site, visit, "confirm.html", form, HTTP_STATUS[error.kind])
     visit.tell_next("Thank you: your e-mail address is confirmed.", "good")
     return site.renderer.redirect(visit, "/inbox" if visit.session else "/")
 
 
-def _shown(site: Site, visit: Visit, template: str, onward: str) -> Response:
+async def _shown(site: Site, visit: Visit, template: str, onward: str) -> Response:
     if visit.caller is not None and not visit.caller.is_guest:
         return site.renderer.redirect(visit, local_path(onward))
-    return _entrance(site, visit, template, Form({"next": onward}))
+    return await _entrance(site, visit, template, Form({"next": onward}))
 
 
-def _entrance(site: Site, visit: Visit, template: str, form: Form, status: int = 200) -> Response:
+async def _entrance(
+    site: Site, visit: Visit, template: str, form: Form, status: int = 200
+) -> Response:
     return site.renderer.page(
         visit,
         template,
@@ -194,6 +199,7 @@ def _entrance(site: Site, visit: Visit, template: str, form: Form, status: int =
         onward=local_path(form.raw("next")),
         min_password_length=MIN_PASSWORD_LENGTH,
         max_password_length=MAX_PASSWORD_LENGTH,
+        leaves_orders=template in _SESSION_ENDS and await leaves_orders(site, visit),
     )
 
 

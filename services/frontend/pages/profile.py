@@ -17,7 +17,7 @@ from services.frontend.forms import (
     Form,
     FormDependency,
 )
-from services.frontend.pages.site import Site, SiteDependency, require_session
+from services.frontend.pages.site import Site, SiteDependency, leaves_orders, require_session
 from services.frontend.security import local_path
 from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
@@ -174,6 +174,7 @@ async def _shown(site: Site, visit: Visit, form: Form, status: int = 200) -> Res
         values=form.kept(ADDRESS_FIELDS),
         new_name=form.values.get("full_name", view.profile.name),
         errors=form.errors,
+        leaves_orders=await leaves_orders(site, visit),
         min_password_length=MIN_PASSWORD_LENGTH,
         max_password_length=MAX_PASSWORD_LENGTH,
     )

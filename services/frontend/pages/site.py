@@ -48,6 +48,14 @@ def require_session(visit: Visit) -> Session:
     raise ShopError(Kind.UNAUTHENTICATED, "login-needed", "Please log in to continue.")
 
 
+async def leaves_orders(site: Site, visit: Visit) -> bool:
+    """Whether the visitor is a guest with orders, which nobody sees any more once the guest's
+    session ends.
+    """
+    caller = visit.caller
+    return caller is not None and caller.is_guest and await site.customers.may_have_orders()
+
+
 async def begin_session(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
     """Lets the customer in for whom auth has just issued these tokens."""
     visit.enter(await sessions.begin(visit.jar, tokens))

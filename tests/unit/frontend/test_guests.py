@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.frontend.fakes import PASSWORD, Backends
+from tests.unit.frontend.fakes import CODE, PASSWORD, Backends
 from tests.unit.frontend.kit import Browser, Page, address_fields
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -161,3 +161,65 @@ async def test_a_guest_is_told_how_to_get_another_link(browser: Browser) -> None
     await as_guest(browser)
     page = await browser.get("/confirm")
     assert '<a href="/profile/keep">Set a password</a>, then ask for another' in page.html
+
+
+LEFT_BEHIND = "Your orders do not move to another account"
+# Each of these ends a guest's session.
+EXITS = ["/login", "/register", "/password", "/profile"]
+
+
+@pytest.mark.parametrize("path", EXITS)
+async def test_a_guest_with_orders_is_told_what_stays_behind(browser: Browser, path: str) -> None:
+    await ordered(browser)
+    page = await browser.get(path)
+    assert LEFT_BEHIND in page.text
+    assert ("a", {"href": "/profile/keep"}) in page.tags
+
+
+async def test_a_refused_form_still_says_so(browser: Browser) -> None:
+    await ordered(browser)
+    page = await browser.get("/login")
+    page = await browser.send(page.form("/login"), email="ada@example.com", password="wrong")
+    assert page.status == 401
+    assert LEFT_BEHIND in page.text
+    page = await browser.get("/password")
+    page = await browser.send(page.form("/password"), code=CODE, new_password="short")
+    assert page.status == 422
+    assert LEFT_BEHIND in page.text
+
+
+@pytest.mark.parametrize("path", EXITS)
+async def test_nothing_stays_behind_of_a_guest_who_has_not_ordered(
+    browser: Browser, path: str
+) -> None:
+    await as_guest(browser)
+    assert LEFT_BEHIND not in (await browser.get(path)).text
+
+
+@pytest.mark.parametrize("refusing", ["down", "distrustful"])
+async def test_where_orders_cannot_be_asked_for_there_may_be_some(
+    browser: Browser, backends: Backends, refusing: str
+) -> None:
+    await ordered(browser)
+    setattr(backends, refusing, {"order"})
+    page = await browser.get("/login")
+    assert page.status == 200
+    assert LEFT_BEHIND in page.text
+
+
+async def test_nobody_else_is_told_of_orders_left_behind(
+    browser: Browser, backends: Backends
+) -> None:
+    assert LEFT_BEHIND not in (await browser.get("/login")).text
+    assert not backends.calls_of("GET /api/orders")
+    await ordered(browser)
+    await browser.log_in()
+    assert LEFT_BEHIND not in (await browser.get("/profile")).text
+    assert "only in this browser" not in (await browser.get("/orders")).text
+
+
+async def test_a_guests_orders_say_how_long_they_are_seen(browser: Browser) -> None:
+    await ordered(browser)
+    page = await browser.get("/orders")
+    assert "only in this browser, and until you log out or log in" in page.text
+    assert ("a", {"href": "/profile/keep"}) in page.tags

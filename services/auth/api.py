@@ -136,6 +136,12 @@ class KeptGuest(RefreshTokenBody):
     )
 
 
+class GuestEmail(RefreshTokenBody):
+    """A guest's session, and where to write to them from now on."""
+
+    email: Email
+
+
 class TokensView(BaseModel):
     """A session's tokens. Send the access token as ``Authorization: Bearer …``."""
 
@@ -219,6 +225,36 @@ async def keep_guest(body: KeptGuest, auth: _Auth, response: Response) -> Tokens
         client_address=context.current().client_address,
     )
     return _view(tokens, response)
+
+
+@router.post(
+    "/api/auth/guest/address",
+    status_code=204,
+    operation_id="change_guest_email",
+    summary="Change a guest's e-mail address; a link to confirm it is mailed",
+    response_model=None,
+    responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
+)
+async def change_guest_email(body: GuestEmail, auth: _Auth) -> None:
+    await auth.change_guest_email(
+        body.refresh_token.get_secret_value(),
+        body.email,
+        client_address=context.current().client_address,
+    )
+
+
+@router.post(
+    "/api/auth/guest/address/mail",
+    status_code=202,
+    operation_id="mail_guest_link",
+    summary="Mail a guest the link to confirm the address again",
+    response_model=None,
+    responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
+)
+async def mail_guest_link(body: RefreshTokenBody, auth: _Auth) -> None:
+    await auth.mail_guest_link(
+        body.refresh_token.get_secret_value(), client_address=context.current().client_address
+    )
 
 
 @router.post(

@@ -18,6 +18,9 @@ class Users:
         self._create = edge.rpc(f"{service}/CreateUser", pb.CreateUserRequest, pb.User)
         self._create_guest = edge.rpc(f"{service}/CreateGuest", pb.CreateGuestRequest, pb.User)
         self._keep_guest = edge.rpc(f"{service}/KeepGuest", pb.KeepGuestRequest, pb.User)
+        self._change_guest_email = edge.rpc(
+            f"{service}/ChangeGuestEmail", pb.ChangeGuestEmailRequest, pb.User
+        )
         self._credentials = edge.rpc(
             f"{service}/GetCredentials", pb.GetCredentialsRequest, pb.Credentials
         )
@@ -42,6 +45,11 @@ class Users:
         """Makes a guest's account one with a password. CONFLICT ("email-taken", "not-a-guest")."""
         request = pb.KeepGuestRequest(user_id=user_id, password_hash=password_hash)
         return _account(await self._keep_guest(request))
+
+    async def change_guest_email(self, user_id: str, email: str) -> Account:
+        """Changes where to write to a guest. CONFLICT ("not-a-guest")."""
+        request = pb.ChangeGuestEmailRequest(user_id=user_id, email=email)
+        return _account(await self._change_guest_email(request))
 
     async def credentials(self, email: str) -> Credentials | None:
         """The account of an e-mail address and its password hash; None for an unknown address."""

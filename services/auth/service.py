@@ -100,10 +100,7 @@ class Auth:
             another account; THROTTLED when many want to be let in.
         """
         with self._counted("keep-guest"):
-            session = await self._sessions.of_token(refresh_token)
-            account = await self._users.get(session.user_id)
-            if account is None:
-                raise _account_gone()
+            account = await self._account_of(refresh_token)
             check_password(normalised(password), account.contact_email)
             async with self._passwords.turn(Source(client_network(client_address)).line):
                 password_hash = await self._passwords.hash(password)
@@ -111,6 +108,34 @@ class Auth:
             tokens = await self._begun(kept)
             await self._sessions.end(refresh_token)
             return tokens
+
+    async def mail_guest_link(self, refresh_token: str, *, client_address: str) -> None:
+        """Mails a guest once more the link that confirms the address which they gave.
+
+        :raises ShopError: UNAUTHENTICATED, when the session has ended; CONFLICT for an account that
+            has a password; THROTTLED after too many mails.
+        """
+        account = await self._guest_of(refresh_token)
+        await self._links.request(
+            Mail.CONFIRM_ADDRESS,
+            account.contact_email,
+            client_network(client_address),
+            user_id=account.user_id,
+        )
+
+    async def change_guest_email(
+        self, refresh_token: str, email: str, *, client_address: str
+    ) -> None:
+        """Writes to a guest at another address from now on, as far as they confirm it: a link for
+        that is mailed. Nothing happens for the address that they have given already.
+
+        :raises ShopError: UNAUTHENTICATED, when the session has ended; CONFLICT for an account that
+            has a password.
+        """
+        account = await self._guest_of(refresh_token)
+        if account.contact_email != email:
+            changed = await self._users.change_guest_email(account.user_id, email)
+            await self._ask_to_confirm(changed, Source(client_network(client_address)))
 
     async def log_in(
         self, *, email: str, password: str, client_address: str, device_token: str = ""
@@ -156,6 +181,9 @@ class Auth:
         :raises ShopError: INVALID for a code that is not good (any more).
         """
         link = await self._links.find(Mail.CONFIRM_ADDRESS, code)
+        account = await self._users.get(link.user_id)
+        if account is None or account.contact_email != link.email:
+            raise link_over()  # a guest has corrected the address since: this one may be a stranger's
         await self._notifications.confirm_address(link.user_id, link.email)
         await self._links.use_up(link)
 
@@ -207,6 +235,27 @@ class Auth:
     async def log_out(self, refresh_token: str) -> None:
         """Ends a session; one that is not there has ended already."""
         await self._sessions.end(refresh_token)
+
+    async def _account_of(self, refresh_token: str) -> Account:
+        """Whose session that is.
+
+        :raises ShopError: UNAUTHENTICATED, when it has ended, or the account is gone.
+        """
+        session = await self._sessions.of_token(refresh_token)
+        account = await self._users.get(session.user_id)
+        if account is None:
+            raise _account_gone()
+        return account
+
+    async def _guest_of(self, refresh_token: str) -> Account:
+        """The same for a guest.
+
+        :raises ShopError: CONFLICT for an account that has a password.
+        """
+        account = await self._account_of(refresh_token)
+        if account.email:
+            raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
+        return account
 
     async def _begun(self, account: Account) -> Tokens:
         access_token = await self._keyring.access_token(account)

@@ -128,6 +128,28 @@ class KeepGuestRequest(_message.Message):
 Global___KeepGuestRequest: _TypeAlias = KeepGuestRequest  # noqa: Y015
 
 @_typing.final
+class ChangeGuestEmailRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    email: _builtins.str
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeGuestEmailRequest: _TypeAlias = ChangeGuestEmailRequest  # noqa: Y015
+
+@_typing.final
 class GetCredentialsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

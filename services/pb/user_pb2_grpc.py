@@ -49,6 +49,11 @@ class UserServiceStub:
                 request_serializer=services_dot_pb_dot_user__pb2.KeepGuestRequest.SerializeToString,
                 response_deserializer=services_dot_pb_dot_user__pb2.User.FromString,
                 _registered_method=True)
+        self.ChangeGuestEmail = channel.unary_unary(
+                '/meshmart.user.v1.UserService/ChangeGuestEmail',
+                request_serializer=services_dot_pb_dot_user__pb2.ChangeGuestEmailRequest.SerializeToString,
+                response_deserializer=services_dot_pb_dot_user__pb2.User.FromString,
+                _registered_method=True)
         self.GetCredentials = channel.unary_unary(
                 '/meshmart.user.v1.UserService/GetCredentials',
                 request_serializer=services_dot_pb_dot_user__pb2.GetCredentialsRequest.SerializeToString,
@@ -90,6 +95,13 @@ class UserServiceServicer:
 
     def KeepGuest(self, request, context):
         """Makes a guest's account one with a password, found by its address. ABORTED ("email-taken", "not-a-guest").
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeGuestEmail(self, request, context):
+        """Writes to a guest at another address from now on. ABORTED ("not-a-guest").
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,6 +150,11 @@ def add_UserServiceServicer_to_server(servicer, server):
             'KeepGuest': grpc.unary_unary_rpc_method_handler(
                     servicer.KeepGuest,
                     request_deserializer=services_dot_pb_dot_user__pb2.KeepGuestRequest.FromString,
+                    response_serializer=services_dot_pb_dot_user__pb2.User.SerializeToString,
+            ),
+            'ChangeGuestEmail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeGuestEmail,
+                    request_deserializer=services_dot_pb_dot_user__pb2.ChangeGuestEmailRequest.FromString,
                     response_serializer=services_dot_pb_dot_user__pb2.User.SerializeToString,
             ),
             'GetCredentials': grpc.unary_unary_rpc_method_handler(
@@ -241,6 +258,33 @@ class UserService:
             target,
             '/meshmart.user.v1.UserService/KeepGuest',
             services_dot_pb_dot_user__pb2.KeepGuestRequest.SerializeToString,
+            services_dot_pb_dot_user__pb2.User.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeGuestEmail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meshmart.user.v1.UserService/ChangeGuestEmail',
+            services_dot_pb_dot_user__pb2.ChangeGuestEmailRequest.SerializeToString,
             services_dot_pb_dot_user__pb2.User.FromString,
             options,
             channel_credentials,

@@ -20,6 +20,8 @@ class UserServiceStub:
     """Opens an account for one who orders without: it has no password, and nobody finds it by its address."""
     KeepGuest: _aio.UnaryUnaryMultiCallable[_user_pb2.KeepGuestRequest, _user_pb2.User]
     """Makes a guest's account one with a password, found by its address. ABORTED ("email-taken", "not-a-guest")."""
+    ChangeGuestEmail: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangeGuestEmailRequest, _user_pb2.User]
+    """Writes to a guest at another address from now on. ABORTED ("not-a-guest")."""
     GetCredentials: _aio.UnaryUnaryMultiCallable[_user_pb2.GetCredentialsRequest, _user_pb2.Credentials]
     """The password hash for a log-in. NOT_FOUND for an unknown address."""
     ReplacePasswordHash: _aio.UnaryUnaryMultiCallable[_user_pb2.ReplacePasswordHashRequest, _user_pb2.ReplacePasswordHashResponse]
@@ -52,6 +54,14 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_user_pb2.KeepGuestRequest, _abc.Awaitable[_user_pb2.User]],
     ) -> _abc.Awaitable[_user_pb2.User]:
         """Makes a guest's account one with a password, found by its address. ABORTED ("email-taken", "not-a-guest")."""
+
+    @_abc_1.abstractmethod
+    def ChangeGuestEmail(
+        self,
+        request: _user_pb2.ChangeGuestEmailRequest,
+        context: _aio.ServicerContext[_user_pb2.ChangeGuestEmailRequest, _abc.Awaitable[_user_pb2.User]],
+    ) -> _abc.Awaitable[_user_pb2.User]:
+        """Writes to a guest at another address from now on. ABORTED ("not-a-guest")."""
 
     @_abc_1.abstractmethod
     def GetCredentials(

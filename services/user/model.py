@@ -23,12 +23,17 @@ PersonName = Annotated[str, OneLine(100)]
 _ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
 
 
-class NewGuest(BaseModel):
-    """What a guest's account begins with, checked."""
+class GuestEmail(BaseModel):
+    """Where to write to a guest, checked."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     email: Email
+
+
+class NewGuest(GuestEmail):
+    """What a guest's account begins with, checked."""
+
     name: PersonName
 
 
@@ -118,11 +123,19 @@ def kept(user: User, password_hash: str) -> User:
 
     :raises ShopError: CONFLICT, when it is no guest's.
     """
-    if not user.is_guest:
-        raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
+    _check_is_guest(user)
     return user.model_copy(
         update={"email": user.guest_email, "guest_email": "", "password_hash": password_hash}
     )
+
+
+def with_guest_email(user: User, new: GuestEmail) -> User:
+    """A guest's account with another address to write to.
+
+    :raises ShopError: CONFLICT, when it is no guest's: what it is found by stays.
+    """
+    _check_is_guest(user)
+    return user.model_copy(update={"guest_email": new.email})
 
 
 def with_profile(user: User, name: str | None, beta: bool | None) -> User:
@@ -185,6 +198,11 @@ def with_password(user: User, old_hash: str, new_hash: str) -> User:
     return user.model_copy(
         update={"password_hash": new_hash, "password_version": user.password_version + 1}
     )
+
+
+def _check_is_guest(user: User) -> None:
+    if not user.is_guest:
+        raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
 
 
 def _fields(saved: SavedAddress) -> AddressFields:

@@ -32,6 +32,9 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
     async def KeepGuest(self, request: pb.KeepGuestRequest, context: Call) -> pb.User:
         return _message(await self._users.keep_guest(request.user_id, request.password_hash))
 
+    async def ChangeGuestEmail(self, request: pb.ChangeGuestEmailRequest, context: Call) -> pb.User:
+        return _message(await self._users.change_guest_email(request.user_id, request.email))
+
     async def GetCredentials(
         self, request: pb.GetCredentialsRequest, context: Call
     ) -> pb.Credentials:

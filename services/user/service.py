@@ -12,7 +12,7 @@ from services.common.clock import now_ms
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, normalised_email
 from services.user import model
-from services.user.model import NewGuest, NewUser, SavedAddress, UnknownUser, User
+from services.user.model import GuestEmail, NewGuest, NewUser, SavedAddress, UnknownUser, User
 from services.user.store import UserStore
 
 
@@ -53,6 +53,16 @@ class Users:
         :raises ShopError: CONFLICT, when it is no guest's.
         """
         return await self._store.update(user_id, partial(model.kept, password_hash=password_hash))
+
+    async def change_guest_email(self, user_id: str, email: str) -> User:
+        """Changes where to write to a guest, whoever else has that address.
+
+        :raises UnknownUser: there is no such account.
+        :raises ShopError: CONFLICT, when it is no guest's; INVALID for an address that is none.
+        """
+        with _named_fields():
+            new = GuestEmail(email=email)
+        return await self._store.update(user_id, partial(model.with_guest_email, new=new))
 
     async def get(self, user_id: str) -> User:
         """One account.

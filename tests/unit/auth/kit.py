@@ -102,6 +102,13 @@ class MemoryUsers(Users):
         self.accounts[account.email] = Credentials(account, password_hash)
         return account
 
+    async def change_guest_email(self, user_id: str, email: str) -> Account:
+        self._answer()
+        if user_id not in self.guests:
+            raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
+        self.guests[user_id] = self.guests[user_id]._replace(contact_email=email)
+        return self.guests[user_id]
+
     async def credentials(self, email: str) -> Credentials | None:
         self._answer()
         return self.accounts.get(email)

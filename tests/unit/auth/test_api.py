@@ -88,6 +88,18 @@ async def test_a_guest_begins_a_session_and_sets_a_password(http: Http) -> None:
     assert (await http.post("login", LOG_IN)).status == 200
 
 
+async def test_a_guest_corrects_the_address_and_asks_for_the_link_again(http: Http) -> None:
+    guest = await http.post("guest", {"email": EMAIL, "name": "Ada Lovelace"})
+    session = {"refresh_token": guest.json()["refresh_token"]}
+    changed = await http.post("guest/address", {**session, "email": "ada@example.org"})
+    assert changed.status == 204
+    assert (await http.post("guest/address", {**session, "email": "ada"})).status == 422
+    assert (await http.post("guest/address/mail", session)).status == 202
+    ended = {"refresh_token": "ses_x"}
+    assert (await http.post("guest/address/mail", ended)).status == 401
+    assert (await http.post("guest/address", {**ended, "email": EMAIL})).status == 401
+
+
 async def test_an_address_has_one_account_however_it_is_spelled(http: Http) -> None:
     assert (await http.post("register", REGISTRATION)).status == 201
     again = await http.post("register", {**REGISTRATION, "email": "ADA@Example.com"})
@@ -266,6 +278,8 @@ async def test_every_route_documents_itself(http: Http) -> None:
         "register",
         "open_guest",
         "keep_guest",
+        "change_guest_email",
+        "mail_guest_link",
         "log_in",
         "refresh",
         "log_out",

@@ -6,10 +6,12 @@ from collections.abc import Awaitable
 
 import pytest
 
-from services.auth.model.links import Mail
+from services.auth.model.links import MAILS_PER_ADDRESS, Mail
 from services.auth.service import Tokens
 from services.common.errors import Kind, ShopError
 from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, Process, World
+
+CORRECTED = "ada@example.org"
 
 
 async def failure(attempt: Awaitable[object]) -> ShopError:
@@ -101,3 +103,67 @@ async def test_a_guests_password_is_no_easier_than_others(process: Process, pass
     refused = await failure(keep(process, guest.refresh_token, password))
     assert (refused.kind, refused.code) == (Kind.INVALID, "weak-password")
     await process.auth.refresh(guest.refresh_token)  # still a session
+
+
+async def mail_again(process: Process, refresh_token: str) -> None:
+    await process.auth.mail_guest_link(refresh_token, client_address=HOME)
+    await process.links.send()
+
+
+async def correct(process: Process, refresh_token: str, email: str = CORRECTED) -> None:
+    await process.auth.change_guest_email(refresh_token, email, client_address=HOME)
+    await process.links.send()
+
+
+async def test_a_guest_asks_for_the_link_again(world: World, process: Process) -> None:
+    guest = await guest_of(process)
+    await process.links.send()
+    await mail_again(process, guest.refresh_token)
+    first, second = world.notifications.mails(Mail.CONFIRM_ADDRESS)
+    assert (second.email, second.code != first.code) == (EMAIL, True)
+    await process.auth.confirm_address(second.code)
+    assert world.notifications.confirmed == {"usr_guest_0": EMAIL}
+
+
+async def test_a_guest_is_mailed_no_more_links_than_others(world: World, process: Process) -> None:
+    guest = await guest_of(process)
+    for _ in range(MAILS_PER_ADDRESS - 1):
+        await mail_again(process, guest.refresh_token)
+    refused = await failure(mail_again(process, guest.refresh_token))
+    assert (refused.kind, refused.code) == (Kind.THROTTLED, "too-many-mails")
+    await correct(process, guest.refresh_token)
+    await correct(process, guest.refresh_token, EMAIL)  # takes place, if without a mail
+    assert world.users.guests["usr_guest_0"].contact_email == EMAIL
+    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == MAILS_PER_ADDRESS + 1
+
+
+async def test_a_corrected_address_is_mailed_a_link(world: World, process: Process) -> None:
+    guest = await guest_of(process)
+    await process.links.send()
+    await correct(process, guest.refresh_token)
+    wrong, right = world.notifications.mails(Mail.CONFIRM_ADDRESS)
+    assert (wrong.email, right.email) == (EMAIL, CORRECTED)
+    over = await failure(process.auth.confirm_address(wrong.code))
+    assert over.code == "link-over", "a stranger may have that mail"
+    await process.auth.confirm_address(right.code)
+    assert world.notifications.confirmed == {"usr_guest_0": CORRECTED}
+
+
+async def test_the_same_address_is_no_correction(world: World, process: Process) -> None:
+    guest = await guest_of(process)
+    await process.links.send()
+    await correct(process, guest.refresh_token, EMAIL)
+    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
+
+
+async def test_only_guests_correct_their_address_so(
+    world: World, process: Process, ada: str
+) -> None:
+    await process.links.send()
+    for attempt in (correct(process, ada), mail_again(process, ada)):
+        refused = await failure(attempt)
+        assert (refused.kind, refused.code) == (Kind.CONFLICT, "not-a-guest")
+    for attempt in (correct(process, "ses_x"), mail_again(process, "ses_x")):
+        assert (await failure(attempt)).kind is Kind.UNAUTHENTICATED
+    assert (await log_in(process)).access_token
+    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1

@@ -150,6 +150,12 @@ async def test_guests_from_an_order_to_an_account(shop: Shop) -> None:
     others = await shop.me("GET", second.body["access_token"], path="/addresses")
     assert others.body == {"items": []}
 
+    session = first.body["refresh_token"]
+    for email in ("typo@example.com", EMAIL):
+        changed = await shop.auth("guest/address", refresh_token=session, email=email)
+        assert changed.status == 204
+        assert (await shop.me("GET", token)).body["email"] == email
+
     kept = await shop.auth(
         "guest/keep", refresh_token=first.body["refresh_token"], password=PASSWORD
     )

@@ -119,6 +119,20 @@ async def test_a_guest_who_sets_a_password_is_found(users: Users) -> None:
     assert (await users.get(guest.id)).password_hash == PASSWORD_HASH
 
 
+async def test_a_guest_is_written_to_where_they_say_now(users: Users, ada: str) -> None:
+    guest = await users.create_guest(email="typo@example.com", name="Guest")
+    changed = await users.change_guest_email(guest.id, "ADA@example.com")
+    assert (changed.contact_email, changed.is_guest) == ("ada@example.com", True)
+    assert (await users.by_email("ada@example.com")).id == ada
+    with pytest.raises(ShopError) as refused:
+        await users.change_guest_email(guest.id, "no address")
+    assert refused.value.kind is Kind.INVALID
+    with pytest.raises(ShopError) as refused:
+        await users.change_guest_email(ada, "eve@example.com")
+    assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "not-a-guest")
+    assert (await users.get(ada)).email == "ada@example.com"
+
+
 async def test_a_guest_takes_nobodys_account_over(users: Users, ada: str) -> None:
     guest = await users.create_guest(email="ada@example.com", name="Eve")
     before = await users.get(ada)

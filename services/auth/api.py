@@ -128,6 +128,9 @@ class RefreshTokenBody(BaseModel):
 class KeptGuest(RefreshTokenBody):
     """A guest's session, and the password that the account is to have."""
 
+    email: Email | None = Field(
+        default=None, description="To log in with, if not the address that the guest has given."
+    )
     password: _Secret = Field(
         min_length=MIN_PASSWORD_LENGTH,
         max_length=MAX_PASSWORD_LENGTH,
@@ -223,6 +226,7 @@ async def keep_guest(body: KeptGuest, auth: _Auth, response: Response) -> Tokens
         refresh_token=body.refresh_token.get_secret_value(),
         password=body.password.get_secret_value(),
         client_address=context.current().client_address,
+        email=body.email or "",
     )
     return _view(tokens, response)
 

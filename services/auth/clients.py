@@ -41,9 +41,12 @@ class Users:
         """Opens an account for one who orders without."""
         return _account(await self._create_guest(pb.CreateGuestRequest(email=email, name=name)))
 
-    async def keep_guest(self, user_id: str, password_hash: str) -> Account:
-        """Makes a guest's account one with a password. CONFLICT ("email-taken", "not-a-guest")."""
-        request = pb.KeepGuestRequest(user_id=user_id, password_hash=password_hash)
+    async def keep_guest(self, user_id: str, password_hash: str, email: str) -> Account:
+        """Makes a guest's account one with a password. CONFLICT ("email-taken", "not-a-guest").
+
+        :param email: to log in with; empty for the address that the guest has given.
+        """
+        request = pb.KeepGuestRequest(user_id=user_id, password_hash=password_hash, email=email)
         return _account(await self._keep_guest(request))
 
     async def change_guest_email(self, user_id: str, email: str) -> Account:

@@ -92,19 +92,26 @@ class Auth:
             await self._ask_to_confirm(account, Source(client_network(client_address)))
             return await self._begun(account)
 
-    async def keep_guest(self, *, refresh_token: str, password: str, client_address: str) -> Tokens:
+    async def keep_guest(
+        self, *, refresh_token: str, password: str, client_address: str, email: str = ""
+    ) -> Tokens:
         """Gives a guest's account a password, and a session in the place of the guest's.
 
+        :param email: to log in with, in the place of the address that the guest has given; a link
+            to confirm it is mailed.
         :raises ShopError: UNAUTHENTICATED, when the session has ended; INVALID for a password that
             is easily guessed; CONFLICT for an account that has a password, or an address that has
             another account; THROTTLED when many want to be let in.
         """
         with self._counted("keep-guest"):
             account = await self._account_of(refresh_token)
-            check_password(normalised(password), account.contact_email)
-            async with self._passwords.turn(Source(client_network(client_address)).line):
+            check_password(normalised(password), email or account.contact_email)
+            source = Source(client_network(client_address))
+            async with self._passwords.turn(source.line):
                 password_hash = await self._passwords.hash(password)
-            kept = await self._users.keep_guest(account.user_id, password_hash)
+            kept = await self._users.keep_guest(account.user_id, password_hash, email)
+            if kept.email != account.contact_email:
+                await self._ask_to_confirm(kept, source)
             tokens = await self._begun(kept)
             await self._sessions.end(refresh_token)
             return tokens
@@ -183,7 +190,7 @@ class Auth:
         link = await self._links.find(Mail.CONFIRM_ADDRESS, code)
         account = await self._users.get(link.user_id)
         if account is None or account.contact_email != link.email:
-            raise link_over()  # a guest has corrected the address since: this one may be a stranger's
+            raise link_over()  # a guest has given another one since: this may be a stranger's
         await self._notifications.confirm_address(link.user_id, link.email)
         await self._links.use_up(link)
 

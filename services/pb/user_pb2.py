@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16services/pb/user.proto\x12\x10meshmart.user.v1\"u\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06groups\x18\x04 \x03(\t\x12\x18\n\x10password_version\x18\x05 \x01(\x03\x12\x15\n\rcontact_email\x18\x06 \x01(\t\"G\n\x11\x43reateUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rpassword_hash\x18\x03 \x01(\t\"1\n\x12\x43reateGuestRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\":\n\x10KeepGuestRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\t\"9\n\x17\x43hangeGuestEmailRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"&\n\x15GetCredentialsRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"J\n\x0b\x43redentials\x12$\n\x04user\x18\x01 \x01(\x0b\x32\x16.meshmart.user.v1.User\x12\x15\n\rpassword_hash\x18\x02 \x01(\t\"c\n\x1aReplacePasswordHashRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x19\n\x11old_password_hash\x18\x02 \x01(\t\x12\x19\n\x11new_password_hash\x18\x03 \x01(\t\"\x1d\n\x1bReplacePasswordHashResponse\"^\n\x15\x43hangePasswordRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x19\n\x11old_password_hash\x18\x02 \x01(\t\x12\x19\n\x11new_password_hash\x18\x03 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t2\xab\x05\n\x0bUserService\x12I\n\nCreateUser\x12#.meshmart.user.v1.CreateUserRequest\x1a\x16.meshmart.user.v1.User\x12K\n\x0b\x43reateGuest\x12$.meshmart.user.v1.CreateGuestRequest\x1a\x16.meshmart.user.v1.User\x12G\n\tKeepGuest\x12\".meshmart.user.v1.KeepGuestRequest\x1a\x16.meshmart.user.v1.User\x12U\n\x10\x43hangeGuestEmail\x12).meshmart.user.v1.ChangeGuestEmailRequest\x1a\x16.meshmart.user.v1.User\x12X\n\x0eGetCredentials\x12\'.meshmart.user.v1.GetCredentialsRequest\x1a\x1d.meshmart.user.v1.Credentials\x12r\n\x13ReplacePasswordHash\x12,.meshmart.user.v1.ReplacePasswordHashRequest\x1a-.meshmart.user.v1.ReplacePasswordHashResponse\x12Q\n\x0e\x43hangePassword\x12\'.meshmart.user.v1.ChangePasswordRequest\x1a\x16.meshmart.user.v1.User\x12\x43\n\x07GetUser\x12 .meshmart.user.v1.GetUserRequest\x1a\x16.meshmart.user.v1.Userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16services/pb/user.proto\x12\x10meshmart.user.v1\"u\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06groups\x18\x04 \x03(\t\x12\x18\n\x10password_version\x18\x05 \x01(\x03\x12\x15\n\rcontact_email\x18\x06 \x01(\t\"G\n\x11\x43reateUserRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\rpassword_hash\x18\x03 \x01(\t\"1\n\x12\x43reateGuestRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"I\n\x10KeepGuestRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\"9\n\x17\x43hangeGuestEmailRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\r\n\x05\x65mail\x18\x02 \x01(\t\"&\n\x15GetCredentialsRequest\x12\r\n\x05\x65mail\x18\x01 \x01(\t\"J\n\x0b\x43redentials\x12$\n\x04user\x18\x01 \x01(\x0b\x32\x16.meshmart.user.v1.User\x12\x15\n\rpassword_hash\x18\x02 \x01(\t\"c\n\x1aReplacePasswordHashRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x19\n\x11old_password_hash\x18\x02 \x01(\t\x12\x19\n\x11new_password_hash\x18\x03 \x01(\t\"\x1d\n\x1bReplacePasswordHashResponse\"^\n\x15\x43hangePasswordRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x19\n\x11old_password_hash\x18\x02 \x01(\t\x12\x19\n\x11new_password_hash\x18\x03 \x01(\t\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t2\xab\x05\n\x0bUserService\x12I\n\nCreateUser\x12#.meshmart.user.v1.CreateUserRequest\x1a\x16.meshmart.user.v1.User\x12K\n\x0b\x43reateGuest\x12$.meshmart.user.v1.CreateGuestRequest\x1a\x16.meshmart.user.v1.User\x12G\n\tKeepGuest\x12\".meshmart.user.v1.KeepGuestRequest\x1a\x16.meshmart.user.v1.User\x12U\n\x10\x43hangeGuestEmail\x12).meshmart.user.v1.ChangeGuestEmailRequest\x1a\x16.meshmart.user.v1.User\x12X\n\x0eGetCredentials\x12\'.meshmart.user.v1.GetCredentialsRequest\x1a\x1d.meshmart.user.v1.Credentials\x12r\n\x13ReplacePasswordHash\x12,.meshmart.user.v1.ReplacePasswordHashRequest\x1a-.meshmart.user.v1.ReplacePasswordHashResponse\x12Q\n\x0e\x43hangePassword\x12\'.meshmart.user.v1.ChangePasswordRequest\x1a\x16.meshmart.user.v1.User\x12\x43\n\x07GetUser\x12 .meshmart.user.v1.GetUserRequest\x1a\x16.meshmart.user.v1.Userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEGUESTREQUEST']._serialized_start=236
   _globals['_CREATEGUESTREQUEST']._serialized_end=285
   _globals['_KEEPGUESTREQUEST']._serialized_start=287
-  _globals['_KEEPGUESTREQUEST']._serialized_end=345
-  _globals['_CHANGEGUESTEMAILREQUEST']._serialized_start=347
-  _globals['_CHANGEGUESTEMAILREQUEST']._serialized_end=404
-  _globals['_GETCREDENTIALSREQUEST']._serialized_start=406
-  _globals['_GETCREDENTIALSREQUEST']._serialized_end=444
-  _globals['_CREDENTIALS']._serialized_start=446
-  _globals['_CREDENTIALS']._serialized_end=520
-  _globals['_REPLACEPASSWORDHASHREQUEST']._serialized_start=522
-  _globals['_REPLACEPASSWORDHASHREQUEST']._serialized_end=621
-  _globals['_REPLACEPASSWORDHASHRESPONSE']._serialized_start=623
-  _globals['_REPLACEPASSWORDHASHRESPONSE']._serialized_end=652
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=654
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=748
-  _globals['_GETUSERREQUEST']._serialized_start=750
-  _globals['_GETUSERREQUEST']._serialized_end=783
-  _globals['_USERSERVICE']._serialized_start=786
-  _globals['_USERSERVICE']._serialized_end=1469
+  _globals['_KEEPGUESTREQUEST']._serialized_end=360
+  _globals['_CHANGEGUESTEMAILREQUEST']._serialized_start=362
+  _globals['_CHANGEGUESTEMAILREQUEST']._serialized_end=419
+  _globals['_GETCREDENTIALSREQUEST']._serialized_start=421
+  _globals['_GETCREDENTIALSREQUEST']._serialized_end=459
+  _globals['_CREDENTIALS']._serialized_start=461
+  _globals['_CREDENTIALS']._serialized_end=535
+  _globals['_REPLACEPASSWORDHASHREQUEST']._serialized_start=537
+  _globals['_REPLACEPASSWORDHASHREQUEST']._serialized_end=636
+  _globals['_REPLACEPASSWORDHASHRESPONSE']._serialized_start=638
+  _globals['_REPLACEPASSWORDHASHRESPONSE']._serialized_end=667
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=669
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=763
+  _globals['_GETUSERREQUEST']._serialized_start=765
+  _globals['_GETUSERREQUEST']._serialized_end=798
+  _globals['_USERSERVICE']._serialized_start=801
+  _globals['_USERSERVICE']._serialized_end=1484
 # @@protoc_insertion_point(module_scope)

@@ -118,14 +118,16 @@ def opened_for_guest(new: NewGuest, now_ms: int) -> User:
     )
 
 
-def kept(user: User, password_hash: str) -> User:
+def kept(user: User, password_hash: str, other: GuestEmail | None = None) -> User:
     """A guest's account with a password, found by its address from now on.
 
+    :param other: the address, if not the one that the guest has given.
     :raises ShopError: CONFLICT, when it is no guest's.
     """
     _check_is_guest(user)
+    email = user.guest_email if other is None else other.email
     return user.model_copy(
-        update={"email": user.guest_email, "guest_email": "", "password_hash": password_hash}
+        update={"email": email, "guest_email": "", "password_hash": password_hash}
     )
 
 

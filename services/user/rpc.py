@@ -30,7 +30,9 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
         return _message(await self._users.create_guest(email=request.email, name=request.name))
 
     async def KeepGuest(self, request: pb.KeepGuestRequest, context: Call) -> pb.User:
-        return _message(await self._users.keep_guest(request.user_id, request.password_hash))
+        return _message(
+            await self._users.keep_guest(request.user_id, request.password_hash, request.email)
+        )
 
     async def ChangeGuestEmail(self, request: pb.ChangeGuestEmailRequest, context: Call) -> pb.User:
         return _message(await self._users.change_guest_email(request.user_id, request.email))

@@ -45,14 +45,18 @@ class Users:
         await self._store.add(user)
         return user
 
-    async def keep_guest(self, user_id: str, password_hash: str) -> User:
+    async def keep_guest(self, user_id: str, password_hash: str, email: str = "") -> User:
         """Makes a guest's account one that its owner can log in to.
 
+        :param email: in the place of the address that the guest has given; empty for that one.
         :raises UnknownUser: there is no such account.
         :raises EmailTaken: its address has another account.
-        :raises ShopError: CONFLICT, when it is no guest's.
+        :raises ShopError: CONFLICT, when it is no guest's; INVALID for an address that is none.
         """
-        return await self._store.update(user_id, partial(model.kept, password_hash=password_hash))
+        with _named_fields():
+            other = GuestEmail(email=email) if email else None
+        change = partial(model.kept, password_hash=password_hash, other=other)
+        return await self._store.update(user_id, change)
 
     async def change_guest_email(self, user_id: str, email: str) -> User:
         """Changes where to write to a guest, whoever else has that address.

@@ -90,15 +90,16 @@ class MemoryUsers(Users):
         self.guests[account.user_id] = account
         return account
 
-    async def keep_guest(self, user_id: str, password_hash: str) -> Account:
+    async def keep_guest(self, user_id: str, password_hash: str, email: str) -> Account:
         self._answer()
         if user_id not in self.guests:
             raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
         guest = self.guests[user_id]
-        if guest.contact_email in self.accounts:
+        email = email or guest.contact_email
+        if email in self.accounts:
             raise ShopError(Kind.CONFLICT, "email-taken", "There is one.")
         del self.guests[user_id]
-        account = guest._replace(email=guest.contact_email)
+        account = guest._replace(email=email, contact_email=email)
         self.accounts[account.email] = Credentials(account, password_hash)
         return account
 

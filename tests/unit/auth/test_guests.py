@@ -167,3 +167,30 @@ async def test_only_guests_correct_their_address_so(
         assert (await failure(attempt)).kind is Kind.UNAUTHENTICATED
     assert (await log_in(process)).access_token
     assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
+
+
+async def test_a_guest_keeps_the_account_with_another_address(
+    world: World, process: Process, ada: str
+) -> None:
+    guest = await guest_of(process)
+    before = await process.verifier().verify(guest.access_token)
+    await process.links.send()
+    kept = await process.auth.keep_guest(
+        refresh_token=guest.refresh_token, password=PASSWORD, client_address=HOME, email=CORRECTED
+    )
+    caller = await process.verifier().verify(kept.access_token)
+    assert (caller.user_id, caller.email) == (before.user_id, CORRECTED)
+    await process.links.send()
+    sent = world.notifications.mails(Mail.CONFIRM_ADDRESS)[-1]
+    assert sent.email == CORRECTED
+    await process.auth.confirm_address(sent.code)
+    assert world.notifications.confirmed == {before.user_id: CORRECTED}
+
+
+async def test_the_address_that_a_guest_gave_is_mailed_no_second_link(
+    world: World, process: Process
+) -> None:
+    guest = await guest_of(process)
+    await keep(process, guest.refresh_token)
+    await process.links.send()
+    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1

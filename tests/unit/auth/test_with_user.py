@@ -164,6 +164,14 @@ async def test_guests_from_an_order_to_an_account(shop: Shop) -> None:
         "guest/keep", refresh_token=second.body["refresh_token"], password=PASSWORD, instance=1
     )
     assert (late.status, late.body["code"]) == (409, "email-taken")
+    elsewhere = await shop.auth(
+        "guest/keep",
+        refresh_token=second.body["refresh_token"],
+        password=PASSWORD,
+        email="ada@example.org",
+    )
+    assert elsewhere.status == 200
+    assert (await shop.auth("login", email="ada@example.org", password=PASSWORD)).status == 200
     logged_in = await shop.auth("login", email=EMAIL, password=PASSWORD)
     me = await shop.me("GET", logged_in.body["access_token"])
     assert (me.body["email"], me.body["is_guest"]) == (EMAIL, False)

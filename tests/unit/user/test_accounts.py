@@ -133,6 +133,24 @@ async def test_a_guest_is_written_to_where_they_say_now(users: Users, ada: str) 
     assert (await users.get(ada)).email == "ada@example.com"
 
 
+async def test_a_guest_keeps_the_account_with_an_address_that_is_free(
+    users: Users, ada: str
+) -> None:
+    guest = await users.create_guest(email="ada@example.com", name="Guest")
+    with pytest.raises(ShopError):
+        await users.keep_guest(guest.id, PASSWORD_HASH, "no address")
+    with pytest.raises(EmailTaken):
+        await users.keep_guest(guest.id, PASSWORD_HASH)
+    kept = await users.keep_guest(guest.id, PASSWORD_HASH, "New@example.com")
+    assert (kept.id, kept.email, kept.contact_email) == (
+        guest.id,
+        "new@example.com",
+        "new@example.com",
+    )
+    assert (await users.by_email("new@example.com")).id == guest.id
+    assert (await users.by_email("ada@example.com")).id == ada
+
+
 async def test_a_guest_takes_nobodys_account_over(users: Users, ada: str) -> None:
     guest = await users.create_guest(email="ada@example.com", name="Eve")
     before = await users.get(ada)

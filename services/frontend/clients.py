@@ -59,6 +59,8 @@ class AuthClient:
         self._register = edge.route("POST", "/api/auth/register")
         self._open_guest = edge.route("POST", "/api/auth/guest")
         self._keep_guest = edge.route("POST", "/api/auth/guest/keep")
+        self._change_guest_email = edge.route("POST", "/api/auth/guest/address")
+        self._mail_guest_link = edge.route("POST", "/api/auth/guest/address/mail")
         self._login = edge.route("POST", "/api/auth/login")
         self._refresh = edge.route("POST", "/api/auth/refresh")
         self._logout = edge.route("POST", "/api/auth/logout")
@@ -78,12 +80,22 @@ class AuthClient:
         body = {"email": email, "name": name}
         return _read(Tokens, await self._open_guest(json=body, headers=_visitors_address()))
 
-    async def keep_guest(self, refresh_token: str, password: str) -> Tokens:
+    async def keep_guest(self, refresh_token: str, email: str, password: str) -> Tokens:
         """Gives a guest's account a password. CONFLICT when it has one ("not-a-guest"), or when the
         address has another account ("email-taken").
         """
-        body = {"refresh_token": refresh_token, "password": password}
+        body = {"refresh_token": refresh_token, "email": email, "password": password}
         return _read(Tokens, await self._keep_guest(json=body, headers=_visitors_address()))
+
+    async def change_guest_email(self, refresh_token: str, email: str) -> None:
+        """Writes to a guest at another address. CONFLICT ("not-a-guest")."""
+        body = {"refresh_token": refresh_token, "email": email}
+        await self._change_guest_email(json=body, headers=_visitors_address())
+
+    async def mail_guest_link(self, refresh_token: str) -> None:
+        """Mails a guest the link to confirm the address again. THROTTLED after too many."""
+        body = {"refresh_token": refresh_token}
+        await self._mail_guest_link(json=body, headers=_visitors_address())
 
     async def log_in(self, email: str, password: str, device_token: str | None) -> Tokens:
         """A new session.

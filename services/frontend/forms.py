@@ -116,7 +116,7 @@ class Form:
     def address(self) -> Address:
         """The fields of an address, checked as the services check them."""
         address = self._typed_address()
-        if not self.errors:
+        if not self.errors.keys() & set(ADDRESS_FIELDS):
             try:
                 NewAddress(**address.model_dump())
             except ValidationError as error:
@@ -125,19 +125,19 @@ class Form:
         return address
 
     def _typed_address(self) -> Address:
+        # In the order of the form's fields: what is wrong is listed so.
+        name = self.person("name", "the recipient's name")
+        street = self.text("street", "the street and house number", 200)
         country = self.raw("country")
-        if country not in COUNTRIES:
-            self.errors["country"] = "Choose a country from the list."
         postal_code = self.text("postal_code", "the postal code", 20)
         example = expected_postal_code(country, postal_code)
         if example is not None and "postal_code" not in self.errors:
             self.errors["postal_code"] = f"In this country a postal code looks like {example}."
+        city = self.text("city", "the city", 100)
+        if country not in COUNTRIES:
+            self.errors["country"] = "Choose a country from the list."
         return Address(
-            name=self.person("name", "the recipient's name"),
-            street=self.text("street", "the street and house number", 200),
-            postal_code=postal_code,
-            city=self.text("city", "the city", 100),
-            country=country,
+            name=name, street=street, postal_code=postal_code, city=city, country=country
         )
 
     def refused(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from services.common.errors import Kind, ShopError
+from services.common.identity import Caller
 from services.frontend.clients import (
     InventoryClient,
     NotificationClient,
@@ -354,6 +355,15 @@ class Customers:
         return await self._orders.history(
             query=query, attempts=attempts, limit=limit, cursor=cursor
         )
+
+    async def contact_email(self, caller: Caller) -> str:
+        """Where the customer is written to; empty while nobody can say. The token of a guest bears
+        no address.
+        """
+        if not caller.is_guest:
+            return caller.email
+        profile = await unless_away(self._users.profile())
+        return profile.email if profile else ""
 
     async def may_have_orders(self) -> bool:
         """Whether the customer has orders; True also while nobody can say, since what depends on it

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from playwright.async_api import StorageState, expect
 
-from tests.harness.customer import ADDRESS, Client, Customer
+from tests.harness.customer import ADDRESS, PASSWORD, Client, Customer
 from tests.harness.shopper import DECLINED_VISA, Shopper
 from tests.harness.waiting import eventually
 
@@ -165,6 +165,40 @@ async def _guests_password(shopper: Shopper, people: People) -> None:
     await expect(shopper.page.get_by_role("alert")).to_be_visible()
 
 
+async def _guests_address_taken(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+    await shopper.open("/profile/keep")
+    await shopper.page.get_by_label("You log in with").fill(people.regular.email)
+    await shopper.page.get_by_label("Password").fill(PASSWORD)
+    await shopper.page.get_by_role("button", name="Set my password").click()
+    await expect(shopper.page.get_by_role("alert")).to_contain_text("cannot be moved")
+
+
+async def _guest_logs_in(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+    await shopper.open("/login")
+    await expect(shopper.main.get_by_text("Your orders do not move")).to_be_visible()
+
+
+async def _guests_payment(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+    await shopper.put_into_cart(BOARD)
+    await shopper.open("/checkout")
+    await expect(shopper.main.get_by_text("Mails go to")).to_be_visible()
+
+
+async def _guest_corrects_the_address(shopper: Shopper, people: People) -> None:
+    await _guests_payment(shopper, people)
+    await shopper.page.get_by_role("link", name="Change the e-mail address").click()
+    await expect(shopper.main.get_by_label("E-mail address")).to_be_visible()
+
+
+async def _guests_inbox(shopper: Shopper, people: People) -> None:
+    await shopper.order_as_guest(BOARD)
+    await shopper.open("/inbox")
+    await expect(shopper.page.get_by_role("button", name="Mail me the link again")).to_be_visible()
+
+
 async def _guests_profile(shopper: Shopper, people: People) -> None:
     await shopper.order_as_guest(BOARD)
     await shopper.open("/profile")
@@ -241,6 +275,11 @@ PAGES: Mapping[str, Walk] = {
     "guest's delivery refused": _guest_refused,
     "guest's order": _guests_order,
     "guest's password refused": _guests_password,
+    "guest's address taken": _guests_address_taken,
+    "guest's log-in": _guest_logs_in,
+    "guest's payment": _guests_payment,
+    "guest's correction": _guest_corrects_the_address,
+    "guest's inbox": _guests_inbox,
     "guest's profile": _guests_profile,
     "payment": _payment,
     "payment declined": _payment_declined,

@@ -49,18 +49,18 @@ async def show(
     if not visit.cart.lines:
         return site.renderer.redirect(visit, "/cart")
     if not visit.looks_logged_in:
-        return _delivery_page(site, visit, (), Form({}))
+        return await _delivery_page(site, visit, (), Form({}))
     require_session(visit)
     saved = await site.storefront.addresses()
     chosen = next((one for one in saved or () if one.id == address), None)
     if chosen is None and saved and len(saved) == 1 and not (address or change):
         chosen = saved[0]
     if chosen is None:
-        return _delivery_page(site, visit, saved, Form({}))
+        return await _delivery_page(site, visit, saved, Form({}))
     form = Form(chosen.model_dump(include=set(ADDRESS_FIELDS)))
     form.address()
     if form.errors:  # saved before today's rules, by which it would be refused in the end
-        return _delivery_page(site, visit, saved, form)
+        return await _delivery_page(site, visit, saved, form)
     return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, chosen))
 
 
@@ -77,11 +77,11 @@ async def choose_address(
         require_session(visit)
     if not visit.cart.lines:
         return site.renderer.redirect(visit, "/cart")
-    address = form.address()
     email = form.email("email") if is_stranger else ""
+    address = form.address()
     if form.errors:
         saved = () if is_stranger else await site.storefront.addresses()
-        return _delivery_page(site, visit, saved, form, status=422)
+        return await _delivery_page(site, visit, saved, form, status=422)
     if is_stranger:
         try:
             tokens = await auth.open_guest(email, address.name)
@@ -93,11 +93,11 @@ async def choose_address(
                 )
             else:
                 form.refused(error, "email")
-            return _delivery_page(site, visit, (), form, status=HTTP_STATUS[error.kind])
+            return await _delivery_page(site, visit, (), form, status=HTTP_STATUS[error.kind])
         await begin_session(visit, sessions, tokens)
     kept = await _kept(site, form, address)
     if form.errors:
-        return _delivery_page(site, visit, (), form, status=422)
+        return await _delivery_page(site, visit, (), form, status=422)
     if kept is not None:
         return site.renderer.redirect(visit, f"/checkout?address={kept.id}")
     return await _payment_page(site, visit, _new_draft(site, visit, visit.cart, address))
@@ -148,7 +148,7 @@ async def _refused(
     )
 
 
-def _delivery_page(
+async def _delivery_page(
     site: Site,
     visit: Visit,
     saved: Sequence[SavedAddress] | None,
@@ -159,11 +159,13 @@ def _delivery_page(
     values = form.kept(("email", *ADDRESS_FIELDS))
     if not form.values and visit.caller is not None:
         values["name"] = visit.caller.name
+    guest = visit.caller if visit.caller is not None and visit.caller.is_guest else None
     return site.renderer.page(
         visit,
         "checkout_address.html",
         status=status,
         saved=saved,
+        contact=await site.customers.contact_email(guest) if guest else "",
         values=values,
         errors=form.errors,
     )
@@ -194,6 +196,7 @@ async def _payment_page(
         "checkout_payment.html",
         status=status,
         view=view,
+        contact=await site.customers.contact_email(require_session(visit).caller),
         sealed=visit.seal.close(_DRAFT, draft.showing(view.totals).model_dump(mode="json")),
         errors=errors or {},
         problem=problem,

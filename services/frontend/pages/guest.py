@@ -25,6 +25,8 @@ from services.frontend.visit import Visit, VisitDependency
 _Auth = Annotated[AuthClient, provided(AuthClient)]
 _Sessions = Annotated[Sessions, provided(Sessions)]
 
+_BREAK = "Setting passwords is taking a short break. Please try again in a moment."
+
 routes = APIRouter(include_in_schema=False)
 
 
@@ -44,11 +46,12 @@ async def keep(
     sessions: _Sessions,
 ) -> Response:
     require_session(visit)
+    email = form.email("email")
     password = form.new_password("password")
     if form.errors:
         return await _keeping(site, visit, form, 422)
     try:
-        tokens = await auth.keep_guest(visit.jar.get(Cookie.REFRESH) or "", password)
+        tokens = await auth.keep_guest(visit.jar.get(Cookie.REFRESH) or "", email, password)
     except ShopError as error:
         if error.code == "not-a-guest":  # the answer to this very form may have been lost
             visit.enter(await sessions.renew(visit.jar))
@@ -56,29 +59,31 @@ async def keep(
             return site.renderer.redirect(visit, "/profile")
         if error.kind is Kind.UNAUTHENTICATED:
             raise
-        form.errors["password"] = _refusal(error)
-        return await _keeping(site, visit, form, HTTP_STATUS[error.kind])
+        is_taken = error.code == "email-taken"
+        if is_taken:
+            form.errors["email"] = "Give an address that has no account yet."
+        elif is_away(error):
+            form.errors["password"] = _BREAK
+        else:
+            form.refused(error, "password")
+        status = HTTP_STATUS[error.kind]
+        return await _keeping(site, visit, form, status, taken=email if is_taken else "")
     await begin_session(visit, sessions, tokens)
     visit.tell_next("Your password is set: the account is yours to keep.", "good")
     return site.renderer.redirect(visit, "/profile")
 
 
-async def _keeping(site: Site, visit: Visit, form: Form, status: int = 200) -> Response:
-    view = await site.customers.account()
+async def _keeping(
+    site: Site, visit: Visit, form: Form, status: int = 200, *, taken: str = ""
+) -> Response:
+    caller = require_session(visit).caller
     return site.renderer.page(
         visit,
         "keep.html",
         status=status,
-        email=view.profile.email,
+        email=form.values.get("email") or await site.customers.contact_email(caller),
+        taken=taken,
         errors=form.errors,
         min_password_length=MIN_PASSWORD_LENGTH,
         max_password_length=MAX_PASSWORD_LENGTH,
     )
-
-
-def _refusal(error: ShopError) -> str:
-    if error.code == "email-taken":
-        return "There is an account with your e-mail address already. Log in to that one instead?"
-    if is_away(error):
-        return "Setting passwords is taking a short break. Please try again in a moment."
-    return error.detail

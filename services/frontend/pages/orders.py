@@ -51,7 +51,8 @@ async def history(
 @routes.get("/orders/{order_id}")
 async def show(visit: VisitDependency, site: SiteDependency, order_id: str) -> Response:
     view = await _followed(site, visit, order_id)
-    return site.renderer.page(visit, "order.html", view=view)
+    contact = await site.customers.contact_email(require_session(visit).caller)
+    return site.renderer.page(visit, "order.html", view=view, contact=contact)
 
 
 @routes.get("/orders/{order_id}/status")

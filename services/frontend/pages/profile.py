@@ -8,8 +8,10 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from services.common.errors import HTTP_STATUS, Kind, ShopError
+from services.common.fields import isolated
 from services.common.provide import provided
 from services.frontend.clients import AuthClient
+from services.frontend.cookies import Cookie
 from services.frontend.forms import (
     ADDRESS_FIELDS,
     MAX_PASSWORD_LENGTH,
@@ -54,6 +56,26 @@ async def rename(
     visit.enter(await sessions.renew(visit.jar))
     visit.tell_next("Your name is saved.", "good")
     return site.renderer.redirect(visit, "/profile")
+
+
+@routes.post("/profile/email")
+async def change_guest_email(
+    visit: VisitDependency, site: SiteDependency, form: FormDependency, auth: _Auth
+) -> Response:
+    if not require_session(visit).caller.is_guest:
+        return site.renderer.redirect(visit, "/profile")
+    email = form.email("email")
+    if form.errors:
+        return await _shown(site, visit, form, 422)
+    try:
+        await auth.change_guest_email(visit.jar.get(Cookie.REFRESH) or "", email)
+    except ShopError as error:
+        if error.kind not in {Kind.CONFLICT, Kind.INVALID}:
+            raise
+        form.refused(error, "email")
+        return await _shown(site, visit, form, HTTP_STATUS[error.kind])
+    visit.tell_next(f"Your e-mail address is {isolated(email)} now.", "good")
+    return site.renderer.redirect(visit, local_path(form.raw("next"), "/profile"))
 
 
 @routes.post("/profile/beta")
@@ -140,15 +162,19 @@ async def change_password(
 async def mail_address_link(
     visit: VisitDependency, site: SiteDependency, form: FormDependency, auth: _Auth
 ) -> Response:
-    session = require_session(visit)
+    caller = require_session(visit).caller
     try:
-        await auth.mail_address_link(session.caller.email)
+        if caller.is_guest:
+            await auth.mail_guest_link(visit.jar.get(Cookie.REFRESH) or "")
+        else:
+            await auth.mail_address_link(caller.email)
     except ShopError as error:
         if error.kind is not Kind.THROTTLED:
             raise
         visit.tell_next(error.detail, "bad")
     else:
-        visit.tell_next(f"A mail with a link is on its way to {session.caller.email}.", "good")
+        contact = await site.customers.contact_email(caller) or "you"
+        visit.tell_next(f"A mail with a link is on its way to {isolated(contact)}.", "good")
     return site.renderer.redirect(visit, local_path(form.raw("next"), "/profile"))
 
 
@@ -158,9 +184,10 @@ async def inbox(
     site: SiteDependency,
     cursor: Annotated[str, Query(max_length=512)] = "",
 ) -> Response:
-    require_session(visit)
+    caller = require_session(visit).caller
     page = await site.customers.inbox(cursor=cursor, limit=_INBOX_LIMIT)
-    return site.renderer.page(visit, "inbox.html", page=page, is_first=not cursor)
+    contact = await site.customers.contact_email(caller) if page.mail == "waiting" else ""
+    return site.renderer.page(visit, "inbox.html", page=page, contact=contact, is_first=not cursor)
 
 
 async def _shown(site: Site, visit: Visit, form: Form, status: int = 200) -> Response:
@@ -172,6 +199,8 @@ async def _shown(site: Site, visit: Visit, form: Form, status: int = 200) -> Res
         status=status,
         view=view,
         values=form.kept(ADDRESS_FIELDS),
+        email=form.values.get("email", view.profile.email),
+        onward=local_path(form.raw("next"), "/profile"),
         new_name=form.values.get("full_name", view.profile.name),
         errors=form.errors,
         leaves_orders=await leaves_orders(site, visit),

@@ -233,6 +233,25 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
     async def mail_address_link(body: dict[str, str]) -> None:
         _keep_link_mail("address", body["email"])
 
+    @routes.post("/api/auth/guest/address", status_code=204)
+    async def change_guest_email(body: dict[str, str]) -> None:
+        _check_session(body)
+        if body["email"] == backends.profile["email"]:
+            return
+        backends.profile["email"] = body["email"]
+        _keep_link_mail("guest", body["email"])
+
+    @routes.post("/api/auth/guest/address/mail", status_code=202)
+    async def mail_guest_link(body: dict[str, str]) -> None:
+        _check_session(body)
+        _keep_link_mail("guest", backends.profile["email"])
+
+    def _check_session(body: dict[str, str]) -> None:
+        if body["refresh_token"] not in backends.refresh_tokens:
+            raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
+        if not backends.profile["is_guest"]:
+            raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
+
     @routes.post("/api/auth/address/confirm", status_code=204)
     async def confirm_address(body: dict[str, str]) -> None:
         _check_code(body)
@@ -283,9 +302,11 @@ def _auth(backends: Backends) -> Wire:
             raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
         if not backends.profile["is_guest"]:
             raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
-        if backends.profile["email"] == "taken@example.com":
+        if body["email"] == "taken@example.com":
             raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
-        backends.profile["is_guest"] = False
+        if body["password"] == WEAK_PASSWORD:
+            raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
+        backends.profile |= {"email": body["email"], "is_guest": False}
         return backends.tokens()
 
     @routes.post("/api/auth/login")

@@ -211,4 +211,6 @@ async def test_pictures_are_kept_by_browsers(browser: Browser) -> None:
 async def test_files_for_browsers_and_crawlers(browser: Browser) -> None:
     assert "Disallow: /checkout" in (await browser.get("/robots.txt")).html
     assert (await browser.get("/favicon.ico")).headers["content-type"] == "image/svg+xml"
-    assert "The catalogue, with search" in (await browser.get("/about")).text
+    page = await browser.get("/about")
+    assert "The catalogue, with search" in page.text
+    assert "No account is needed" in page.text

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.frontend.fakes import CODE, PASSWORD, Backends
-from tests.unit.frontend.kit import Browser, Page, address_fields
+from tests.unit.frontend.fakes import CODE, MAX_LINK_MAILS, PASSWORD, WEAK_PASSWORD, Backends
+from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REFRESH = "meshmart-refresh"
+GRACE = "grace@example.com"
+CORRECTED = "grace@example.org"
 
 
 async def as_guest(browser: Browser, **changes: Any) -> Page:
@@ -105,11 +107,11 @@ async def test_a_password_keeps_the_account(browser: Browser, backends: Backends
     page = await ordered(browser)
     page = await browser.get("/profile/keep")
     assert "grace@example.com" in page.html
-    short = await browser.send(page.form("/profile/keep"), password="short")
+    short = await browser.send(page.form("/profile/keep"), email=GRACE, password="short")
     assert short.status == 422
     assert "Use at least 10 characters." in short.text
     before = browser.cookie(REFRESH)
-    page = await browser.send(page.form("/profile/keep"), password=PASSWORD)
+    page = await browser.send(page.form("/profile/keep"), email=GRACE, password=PASSWORD)
     assert page.path == "/profile"
     assert "yours to keep" in page.text
     assert "as a guest" not in page.text
@@ -126,7 +128,7 @@ async def test_a_password_that_was_set_already_is_no_error(
     await ordered(browser)
     page = await browser.get("/profile/keep")
     backends.profile["is_guest"] = False  # the answer to this form was lost
-    page = await browser.send(page.form("/profile/keep"), password=PASSWORD)
+    page = await browser.send(page.form("/profile/keep"), email=GRACE, password=PASSWORD)
     assert page.path == "/profile"
     assert "has a password already" in page.text
     assert "as a guest" not in page.text
@@ -139,11 +141,33 @@ async def test_an_address_with_an_account_is_not_taken_over(
     form = (await browser.get("/checkout")).form("/checkout/address")
     page = await browser.send(form, **address_fields(email="taken@example.com"))
     assert "Check and pay" in page.text, "nothing tells that there is an account"
-    page = await browser.get("/profile/keep")
-    page = await browser.send(page.form("/profile/keep"), password=PASSWORD)
+    keeping = (await browser.get("/profile/keep")).form("/profile/keep")
+    page = await browser.send(keeping, email="taken@example.com", password=PASSWORD)
     assert page.status == 409
-    assert "an account with your e-mail address already" in page.text
-    assert ("a", {"href": "/login"}) in page.tags
+    assert "cannot be moved to the account of taken@example.com" in page.text
+    assert ("a", {"href": "/login"}) not in page.tags, "that way the orders are lost"
+    assert (attributes(page, "input", id="password")[0].get("aria-invalid")) is None
+    assert attributes(page, "input", id="email", value="taken@example.com")
+    page = await browser.send(page.form("/profile/keep"), email=CORRECTED, password=PASSWORD)
+    assert "yours to keep" in page.text
+    assert backends.profile["email"] == CORRECTED
+
+
+async def test_what_is_wrong_with_a_password_is_said_there(browser: Browser) -> None:
+    await as_guest(browser)
+    page = await browser.get("/profile/keep")
+    page = await browser.send(page.form("/profile/keep"), email=GRACE, password=WEAK_PASSWORD)
+    assert page.status == 422
+    assert "Everybody would try that." in page.text
+    assert attributes(page, "input", id="password")[0]["aria-invalid"] == "true"
+
+
+async def test_while_auth_is_away_no_password_is_set(browser: Browser, backends: Backends) -> None:
+    await as_guest(browser)
+    page = await browser.get("/profile/keep")
+    backends.down = {"auth"}
+    page = await browser.send(page.form("/profile/keep"), email=GRACE, password=PASSWORD)
+    assert (page.status, "taking a short break" in page.text) == (503, True)
 
 
 async def test_a_guest_can_log_in_to_an_account(browser: Browser) -> None:
@@ -223,3 +247,94 @@ async def test_a_guests_orders_say_how_long_they_are_seen(browser: Browser) -> N
     page = await browser.get("/orders")
     assert "only in this browser, and until you log out or log in" in page.text
     assert ("a", {"href": "/profile/keep"}) in page.tags
+
+
+async def test_a_guest_sees_and_corrects_where_mails_go_before_paying(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await as_guest(browser)
+    assert f"Mails go to {GRACE}" in page.text
+    assert ("a", {"href": "/checkout?change=1#email"}) in page.tags
+    page = await browser.get("/checkout?change=1")
+    assert attributes(page, "input", id="email", value=GRACE)
+    page = await browser.send(page.form("/profile/email"), email=CORRECTED)
+    assert page.path == "/checkout"
+    assert f"Mails go to {CORRECTED}" in page.text
+    assert backends.link_mails == [("guest", CORRECTED)]
+    page = await browser.send(page.form("/checkout"), payment_method="pm_card_visa")
+    assert f"Mails go to {CORRECTED}" in page.text, "the order says so, too"
+    assert ("a", {"href": "/profile#email"}) in page.tags
+
+
+async def test_a_correction_that_is_no_address_is_asked_for_again(
+    browser: Browser, backends: Backends
+) -> None:
+    await as_guest(browser)
+    form = (await browser.get("/checkout?change=1")).form("/profile/email")
+    page = await browser.send(form, email="grace@")
+    assert page.status == 422
+    assert "Enter an e-mail address like" in page.text
+    assert attributes(page, "input", id="email", value="grace@")
+    page = await browser.send(page.form("/profile/email"), email=CORRECTED)
+    assert page.path == "/checkout", "still on the way to the payment"
+    assert backends.profile["email"] == CORRECTED
+
+
+async def test_a_customer_sees_where_mails_go_and_corrects_nothing(
+    browser: Browser, backends: Backends
+) -> None:
+    await browser.log_in()
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    page = await browser.send(form, **address_fields())
+    assert "Mails go to ada@example.com" in page.text
+    assert not attributes(await browser.get("/checkout?change=1"), "input", id="email")
+    token = page.form("/checkout").fields["form_token"]
+    fields = {"form_token": token, "email": CORRECTED}
+    page = await browser.post("/profile/email", fields, {"origin": browser.base_url})
+    assert page.path == "/profile"
+    assert not backends.calls_of("POST /api/auth/guest/address")
+
+
+async def test_a_guest_asks_for_the_link_again(browser: Browser, backends: Backends) -> None:
+    await ordered(browser)
+    backends.mail = "waiting"
+    page = await browser.get("/inbox")
+    assert f"Mails to {GRACE} wait" in page.text
+    again = page.form("/profile/confirm")
+    page = await browser.send(again)
+    assert page.path == "/inbox"
+    assert f"on its way to {GRACE}" in page.text
+    for _ in range(MAX_LINK_MAILS):
+        page = await browser.send(again)
+    assert "Too many mails." in page.text
+    assert backends.link_mails == [("guest", GRACE)] * MAX_LINK_MAILS
+    assert (await browser.get("/profile")).form("/profile/confirm")
+
+
+async def test_without_the_account_a_guest_pays_all_the_same(
+    browser: Browser, backends: Backends
+) -> None:
+    page = await as_guest(browser)
+    backends.down = {"user"}
+    page = await browser.send(page.form("/checkout"), payment_method="pm_card_visa")
+    assert "your order is confirmed" in page.text
+    assert "Mails go to" not in page.text
+
+
+async def test_what_is_wrong_is_listed_as_the_form_runs(browser: Browser) -> None:
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    blank = dict.fromkeys(["email", *address_fields()], "")
+    page = await browser.send(form, **blank)
+    listed = [given["href"] for tag, given in page.tags if tag == "a" and given.get("href", "")]
+    wrong = [href for href in listed if href and href.startswith("#") and href != "#main"]
+    assert wrong == ["#email", "#name", "#street", "#postal_code", "#city", "#country"]
+
+
+async def test_an_address_is_checked_whole_beside_a_wrong_email(browser: Browser) -> None:
+    await browser.add_to_cart("oak-board")
+    form = (await browser.get("/checkout")).form("/checkout/address")
+    page = await browser.send(form, **address_fields(email="grace@", street="\u115f"))
+    assert attributes(page, "input", id="email")[0]["aria-invalid"] == "true"
+    assert attributes(page, "input", id="street")[0]["aria-invalid"] == "true"

@@ -120,9 +120,7 @@ def may_be_mailed(message: Message, confirmed: ConfirmedAddress | None) -> bool:
     """Whether a mail may go to its address: nobody gets any who has not confirmed that they want
     them, except the one with the link for that.
     """
-    if message.kind in _LINK_KINDS:
-        return True
-    return confirmed is not None and confirmed.email == message.email
+    return message.kind in _LINK_KINDS or confirmed is not None
 
 
 def held(message: Message) -> Message:
@@ -135,9 +133,18 @@ def released(message: Message) -> Message:
     return message.model_copy(update={"due_ms": 0, "is_held": False})
 
 
-def claimed(message: Message) -> Message:
-    """In the hands of a process that is about to send its mail."""
-    return message.model_copy(update={"is_being_sent": True})
+def claimed(message: Message, confirmed: ConfirmedAddress | None) -> Message:
+    """In the hands of a process that is about to send its mail, to the address that the user has
+    confirmed: an order keeps the one of its time, and a guest may have corrected that since.
+    """
+    is_link = message.kind in _LINK_KINDS
+    email = message.email if is_link or confirmed is None else confirmed.email
+    return message.model_copy(update={"is_being_sent": True, "email": email})
+
+
+def gives_address(kind: str) -> bool:
+    """Whether a message of that kind goes to the address that the user has given last."""
+    return kind == _CONFIRM_ADDRESS
 
 
 def postponed(message: Message, now_ms: int, jitter: float) -> Message:
@@ -250,14 +257,15 @@ def _password_changed(_: _Facts) -> Text:
     )
 
 
-_LINK_KINDS = frozenset({"confirm-address", "set-password"})
+_CONFIRM_ADDRESS = "confirm-address"
+_LINK_KINDS = frozenset({_CONFIRM_ADDRESS, "set-password"})
 _TEXTS: Mapping[str, Callable[[_Facts], Text]] = {
     "order-confirmed": _order_confirmed,
     "order-cancelled": _order_cancelled,
     "order-not-placed": _order_not_placed,
     "shipment-dispatched": _shipment_dispatched,
     "shipment-delivered": _shipment_delivered,
-    "confirm-address": _confirm_address,
+    _CONFIRM_ADDRESS: _confirm_address,
     "set-password": _set_password,
     "password-changed": _password_changed,
 }

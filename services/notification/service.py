@@ -55,6 +55,9 @@ class Messages:
     ) -> None:
         """Puts a message into the user's inbox and queues its mail. A repeated event changes
         nothing, and so does one that is about a mail, where none are sent.
+
+        The link that confirms another address than the confirmed one ends that confirmation: the
+        user is written to there no more.
         """
         text = model.compose(kind, name, {**facts, "shop_url": self._mailer.shop_url})
         is_mailed = self._mailer.is_configured
@@ -74,6 +77,8 @@ class Messages:
             due_ms=0 if is_mailed else None,
             mail_text=text.mail,
         )
+        if model.gives_address(kind):
+            await self._store.forget_other_address(user_id, email)
         if not await self._store.add(message):
             log.info("notification.repeated", event_id=event_id)
 
@@ -89,15 +94,15 @@ class Messages:
         return MailState.WAITING if confirmed is None else MailState.ON
 
     async def confirm_address(self, user_id: str, email: str) -> None:
-        """Mail to the address reaches the user: from now on it is sent, and what was held for less
-        than a day is sent, too. What is older is in the inbox.
+        """Mail to the address reaches the user: from now on it is sent there, and what was held for
+        less than a day is sent, too. What is older is in the inbox.
         """
         now = now_ms()
         # In this order: whoever holds a mail looks afterwards whether that is still right.
         await self._store.confirm_address(
             ConfirmedAddress(id=user_id, email=email, confirmed_ms=now)
         )
-        for stored in await self._store.held(user_id, email, now - model.PATIENCE_MS):
+        for stored in await self._store.held(user_id, now - model.PATIENCE_MS):
             await self._release(stored)
 
     async def send_mails(self) -> bool:
@@ -127,21 +132,20 @@ class Messages:
 
     async def _take_and_send(self, stored: Stored[Message]) -> None:
         try:
-            if await self._may_be_mailed(stored.value):
-                await self._send(await self._store.save(stored, model.claimed(stored.value)))
+            confirmed = await self._store.confirmed_address(stored.value.user_id)
+            if model.may_be_mailed(stored.value, confirmed):
+                claimed = model.claimed(stored.value, confirmed)
+                await self._send(await self._store.save(stored, claimed))
             else:
                 await self._hold(stored)
         except RevisionConflict:
             return  # another process has it
 
-    async def _may_be_mailed(self, message: Message) -> bool:
-        confirmed = await self._store.confirmed_address(message.user_id)
-        return model.may_be_mailed(message, confirmed)
-
     async def _hold(self, stored: Stored[Message]) -> None:
         self._mails.labels("held").inc()
         kept = await self._store.save(stored, model.held(stored.value))
-        if await self._may_be_mailed(kept.value):
+        confirmed = await self._store.confirmed_address(kept.value.user_id)
+        if model.may_be_mailed(kept.value, confirmed):
             await self._release(kept)  # whoever has confirmed the address may not have seen it held
 
     async def _release(self, stored: Stored[Message]) -> None:

@@ -31,19 +31,15 @@ class MessageStore:
             "by_user", equal=(user_id,), descending=True, limit=limit, cursor=cursor
         )
 
-    async def held(self, user_id: str, email: str, since_ms: int) -> list[Stored[Message]]:
-        """A user's messages from then on whose mails wait until that address is confirmed."""
+    async def held(self, user_id: str, since_ms: int) -> list[Stored[Message]]:
+        """A user's messages from then on whose mails wait until an address is confirmed."""
         found: list[Stored[Message]] = []
         cursor: str | None = None
         while True:
             page = await self._messages.find(
                 "by_user", equal=(user_id,), at_least=since_ms, limit=_PAGE, cursor=cursor
             )
-            found += [
-                stored
-                for stored in page.items
-                if stored.value.is_held and stored.value.email == email
-            ]
+            found += [stored for stored in page.items if stored.value.is_held]
             cursor = page.next_cursor
             if cursor is None:
                 return found
@@ -65,6 +61,18 @@ class MessageStore:
                 else:
                     await self._addresses.replace(stored, address)
             except (AlreadyExists, RevisionConflict):
+                continue  # somebody else was faster; seldom, and the request's deadline bounds it
+            return
+
+    async def forget_other_address(self, user_id: str, email: str) -> None:
+        """Removes the user's confirmed address, unless it is this one."""
+        while True:
+            stored = await self._addresses.get(user_id)
+            if stored is None or stored.value.email == email:
+                return
+            try:
+                await self._addresses.delete(stored)
+            except RevisionConflict:
                 continue  # somebody else was faster; seldom, and the request's deadline bounds it
             return
 

@@ -20,7 +20,13 @@ from services.common.errors import ConfigurationError, Kind, ShopError
 from services.common.metrics import Metrics
 from services.common.settings import read_settings
 from services.notification.clients import Mailer
-from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
+from services.notification.model import (
+    ADDRESSES,
+    MESSAGES,
+    ConfirmedAddress,
+    MailState,
+    Message,
+)
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -286,14 +292,36 @@ class TestUnconfirmedAddress:
         (sent,) = await inbox(messages, "usr_eve")
         assert (sent.is_held, sent.mailed_ms is None) == (False, False)
 
-    async def test_is_another_than_the_confirmed_one(
+    async def test_that_was_corrected_gets_no_mail_of_any_time(
         self, messages: Messages, server: MailServer
     ) -> None:
-        await notify(messages, email="bob@example.com")
+        """What was held for a mistyped address, and what an order of then says later, goes to the
+        one that was confirmed in its place.
+        """
+        typo = {"user_id": "usr_eve", "email": "typo@example.com"}
+        await notify(messages, "held", **typo)
         await messages.send_mails()
-        await messages.confirm_address("usr_ada", "ada@example.com")
+        await messages.confirm_address("usr_eve", "eve@example.com")
+        await notify(messages, "later", **typo)
         await messages.send_mails()
-        assert server.mails == []
+        assert server.recipients == [["eve@example.com"]] * 2
+        assert {one.email for one in await inbox(messages, "usr_eve")} == {"eve@example.com"}
+
+    async def test_that_is_given_later_ends_the_confirmation_before(
+        self, messages: Messages, server: MailServer
+    ) -> None:
+        link = {"kind": "confirm-address", "facts": {"code": "abc-123"}}
+        await notify(messages, "link:1", **link)
+        assert await messages.mail_state("usr_ada") is MailState.ON, "the same address"
+        await notify(messages, "link:2", email="ada@example.org", **link)
+        assert await messages.mail_state("usr_ada") is MailState.WAITING
+        await notify(messages)
+        await messages.send_mails()
+        assert sorted(server.recipients) == [["ada@example.com"], ["ada@example.org"]]
+        await messages.confirm_address("usr_ada", "ada@example.org")
+        await messages.send_mails()
+        assert server.recipients[-1] == ["ada@example.org"]
+        assert server.mails[-1]["Message-ID"] == "<ord_1.confirmed@meshmart.example>"
 
     async def test_gets_what_was_held_for_less_than_a_day(
         self, messages: Messages, store: MessageStore, server: MailServer

@@ -377,7 +377,7 @@ async def test_an_address_is_confirmed_with_the_mailed_code(
     page = await browser.get("/confirm")
     refused = await browser.send(page.form("/confirm"), code="another")
     assert (refused.status, "This code is not right, or no longer." in refused.text) == (422, True)
-    assert '<a href="/profile">Ask for another in your profile</a>' in refused.html
+    assert '<a href="/inbox">Ask for another in your inbox</a>' in refused.html
     page = await browser.send(page.form("/confirm"), code=f" {CODE} ")
     assert (page.path, "is confirmed" in page.text) == ("/inbox", True)
     assert "wait" not in page.text
@@ -386,7 +386,7 @@ async def test_an_address_is_confirmed_with_the_mailed_code(
 
 async def test_a_guest_may_confirm_too(browser: Browser) -> None:
     page = await browser.get("/confirm")
-    assert '<a href="/profile">Ask for another in your profile</a>' in page.html, "after the log-in"
+    assert '<a href="/inbox">Ask for another in your inbox</a>' in page.html, "after the log-in"
     page = await browser.send(page.form("/confirm"), code=CODE)
     assert (page.path, "is confirmed" in page.text) == ("/", True)
 

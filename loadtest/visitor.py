@@ -44,23 +44,23 @@ class Visitor:
             assert _product_ids(page), "the home page shows no products"
 
     def leaf_through_pages(self) -> Sequence[str]:
-        """Some pages of the catalogue; no product is on two of them.
+        """Loads more of the catalogue a few times: each page goes on behind all that was there, and
+        has no product twice.
 
-        :return: the ids of the products on the last page.
+        :return: the ids of all products that were loaded.
         """
         path: str | None = f"/products?sort={random.choice(_SORTS)}"
-        seen: set[str] = set()
-        ids: Sequence[str] = ()
+        ids: list[str] = []
         for number in range(random.randint(1, _MAX_PAGES)):
             if path is None:
                 break
             if number:
                 self._think()
             with self._shop.page(path, step="pages: catalogue") as page:
-                ids = _product_ids(page)
-                assert ids, "a page of the catalogue is empty"
-                assert seen.isdisjoint(ids), "a product is on two pages of the catalogue"
-            seen.update(ids)
+                before, ids = ids, _product_ids(page)
+                assert len(ids) > len(before), "a page of the catalogue has nothing more"
+                assert ids[: len(before)] == before, "a page has not what was loaded before"
+                assert len(set(ids)) == len(ids), "a page of the catalogue has a product twice"
             following = _NEXT_LINK.search(page)
             path = html.unescape(following[1]) if following else None
         return ids
@@ -160,7 +160,7 @@ def _check_department(category: Category, products: Sequence[Product], *, is_all
     assert not is_all or count == category.count, f"{count} of {category.count} in {category.id}"
 
 
-def _product_ids(page: str) -> Sequence[str]:
+def _product_ids(page: str) -> list[str]:
     return list(dict.fromkeys(_PRODUCT_LINK.findall(page)))
 
 

@@ -125,7 +125,7 @@ def _back_up(given: Sequence[str]) -> int:
 
 def _restore(given: Sequence[str]) -> int:
     parser = _command_parser(
-        "restore", "Puts a backup in the place of the shop's data. The shop must not run."
+        "restore", "Replaces the shop's data with a backup. The shop must not run."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the backup")
     arguments = parser.parse_args(given)

@@ -74,7 +74,7 @@ async def _audit(folder: Path, say: Say, *, mend: bool) -> int:
             snapshot, found = await _compared(shop)
             _say_what_was_mended(before, found, refusals, say)
             if shop.is_closed:
-                say("What customers are told again is told when the shop opens.")
+                say("Messages that were lost are sent again once the shop is open.")
     for violation in found:
         say(str(violation))
     messages = sum(len(ids) for ids in snapshot.message_ids.values())

@@ -24,7 +24,7 @@ _ON_ITS_WAY = frozenset(ShipmentState) - {ShipmentState.PREPARED, ShipmentState.
 # By then an order is settled, whatever was out; one that is not waits for a person.
 _LATE_MS = 3_600_000
 
-# What the customer is told about, once the parcel has been there.
+# The message about each stage that the parcel has reached.
 _TOLD = {
     ShipmentState.IN_TRANSIT: "shipment-dispatched",
     ShipmentState.DELIVERED: "shipment-delivered",
@@ -150,7 +150,7 @@ def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
         yield f"its payment is {_state(payment)}"
     charged = sum(snapshot.ledger.charges(order.id))
     refunded = snapshot.ledger.refunded(order.id)
-    # The bank takes a disputed charge back by itself.
+    # The bank itself returns a disputed charge to the customer.
     if charged != refunded and (payment is None or payment.state is not PaymentState.DISPUTED):
         yield f"{charged} cents charged, {refunded} refunded"
     if len(snapshot.ledger.charges(order.id)) > 1:

@@ -13,7 +13,7 @@ from services.common.clock import now_ms
 class Devices:
     """Issues and reads device tokens. Nothing is stored of them.
 
-    :param clock: gives the Unix time in milliseconds.
+    :param clock: returns the Unix time in milliseconds.
     """
 
     def __init__(self, store: DeviceKeyStore, clock: Callable[[], int] = now_ms) -> None:

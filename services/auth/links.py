@@ -35,7 +35,7 @@ class Links:
     whether there is an account, and registering does not wait for `notification`.
 
     :param limits: how many links are mailed; further requests are refused.
-    :param clock: gives the Unix time in milliseconds.
+    :param clock: returns the Unix time in milliseconds.
     """
 
     def __init__(

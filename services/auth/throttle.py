@@ -15,11 +15,11 @@ class LoginThrottle:
 
     Nothing is counted for an account or for the shop as a whole: whoever has a right password is
     kept out by failures from their own network alone, and in a browser that the account knows by
-    its own alone. docs/accounts.md tells what that costs.
+    its own alone. docs/accounts.md says what that costs.
 
     :param failures_per_minute: how many wrong passwords are taken from one network, over all
         accounts.
-    :param clock: gives the Unix time in milliseconds.
+    :param clock: returns the Unix time in milliseconds.
     """
 
     def __init__(

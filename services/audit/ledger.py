@@ -9,6 +9,7 @@ import stripe
 
 from services.audit.snapshot import Intent, Ledger, Refund
 from services.common.errors import Kind, ShopError
+from services.payment.clients import http_client
 from services.payment.settings import PaymentSettings
 
 _PAGE = 100  # the most that Stripe lists at once (https://docs.stripe.com/api/pagination)
@@ -21,7 +22,7 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
 
     :raises ShopError: UNAVAILABLE when Stripe cannot be asked.
     """
-    http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds)
+    http = http_client(settings)
     client = stripe.StripeClient(
         settings.stripe_api_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},

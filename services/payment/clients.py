@@ -156,9 +156,7 @@ class Stripe:
 
     def __init__(self, settings: PaymentSettings, tools: CallTools) -> None:
         self._tools = tools
-        self._http = stripe.AIOHTTPClient(
-            timeout=settings.stripe_timeout_seconds, proxy=proxy_for(settings.stripe_api_base)
-        )
+        self._http = http_client(settings)
         self._client = StripeClient(
             settings.stripe_api_key.get_secret_value(),
             base_addresses={"api": settings.stripe_api_base},
@@ -328,6 +326,12 @@ class Stripe:
                     raise _unavailable("The payment provider cannot be reached.") from error
                 outcome.status = "200"
                 return answer
+
+
+def http_client(settings: PaymentSettings) -> stripe.AIOHTTPClient:
+    """The SDK's way to Stripe, through the proxy that the environment names."""
+    proxy = proxy_for(settings.stripe_api_base, schemes=("http", "https"))
+    return stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds, proxy=proxy)
 
 
 def _intent(intent: stripe.PaymentIntent) -> Intent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -19,60 +18,15 @@ from services.payment.settings import PaymentSettings
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings
 from tests.harness.ports import free_port
+from tests.harness.proxy import LOOPBACK, proxy_to
 from tests.unit.common.kit import call_tools
 from tools.certificate import self_signed
-
-LOOPBACK = "127.0.0.1"
 
 
 @pytest.fixture(autouse=True)
 def request_context() -> Generator[None]:
     with context.background(30.0):
         yield
-
-
-class Proxy:
-    """A forward proxy (RFC 9110 §3.7, §9.3.6) whose ways all lead to one port of this machine.
-
-    :ivar asked: request lines and what they said of who asks.
-    """
-
-    def __init__(self, target_port: int) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self._target_port = target_port
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        line, *fields = head.split("\r\n")
-        headers = dict(field.lower().split(": ", 1) for field in fields if field)
-        self.asked.append((line, headers.get("proxy-authorization", "")))
-        target_reader, target_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
-        method, target, version = line.split()
-        if method == "CONNECT":
-            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            path = target.removeprefix("http://").partition("/")[2]
-            target_writer.write("\r\n".join([f"{method} /{path} {version}", *fields]).encode())
-        await asyncio.gather(_pass_on(reader, target_writer), _pass_on(target_reader, writer))
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        return
-    finally:
-        writer.close()
-
-
-@asynccontextmanager
-async def proxy_to(port: int) -> AsyncGenerator[tuple[Proxy, str]]:
-    proxy = Proxy(port)
-    async with await asyncio.start_server(proxy.serve, LOOPBACK, 0) as server:
-        yield proxy, f"http://ada:s%20cret@{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
 
 
 @asynccontextmanager

@@ -9,12 +9,10 @@ import stripe
 
 from services.audit.snapshot import Intent, Ledger, Refund
 from services.common.errors import Kind, ShopError
-from services.payment.clients import http_client
+from services.payment.clients import FAILED_REFUNDS, http_client
 from services.payment.settings import PaymentSettings
 
 _PAGE = 100  # the most that Stripe lists at once (https://docs.stripe.com/api/pagination)
-# https://docs.stripe.com/api/refunds/object#refund_object-status: these gave nothing back.
-_FAILED = frozenset({"failed", "canceled"})
 
 
 async def read_ledger(settings: PaymentSettings) -> Ledger:
@@ -47,7 +45,7 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
                 )
         listed_refunds = await client.v1.refunds.list_async({"limit": _PAGE})
         async for refund in listed_refunds.auto_paging_iter():
-            if refund.status not in _FAILED:
+            if refund.status not in FAILED_REFUNDS:
                 refunds[str(refund.payment_intent)].append(Refund(refund.id, refund.amount))
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
         raise ShopError(

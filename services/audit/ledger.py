@@ -12,6 +12,10 @@ from services.common.errors import Kind, ShopError
 from services.payment.clients import FAILED_REFUNDS, http_client
 from services.payment.settings import PaymentSettings
 
+# The key of an intent's metadata with which a person notes how a charge was paid back, where Stripe
+# could not: docs/checkout.md.
+_PAID_BACK = "paid_back"
+
 _PAGE = 100  # the most that Stripe lists at once (https://docs.stripe.com/api/pagination)
 
 
@@ -41,6 +45,7 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
                         intent.amount,
                         intent.amount_capturable,
                         intent.amount_received,
+                        is_paid_back=hasattr(intent.metadata, _PAID_BACK),
                     )
                 )
         listed_refunds = await client.v1.refunds.list_async({"limit": _PAGE})

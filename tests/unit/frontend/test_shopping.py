@@ -539,6 +539,8 @@ async def test_a_refund_that_did_not_arrive_is_no_secret(
     assert "Your money has not reached you" in page.text
     assert "You pay nothing" not in page.text
     assert "Nothing stays charged" not in page.text
+    page = await browser.get("/orders" + "?show=not-placed" * is_attempt)
+    assert "Your money has not reached you yet." in page.text
 
 
 async def test_orders_are_found_by_number_and_product(browser: Browser, backends: Backends) -> None:

@@ -175,40 +175,36 @@ MAIL_VALUES = ",".join(
     }.items()
 )
 CASES_OF_POLICIES = {
-    "default": Case("", set([*always(), *to_mongodb(), *metrics()])),
+    "default": Case("", {*always(), *to_mongodb(), *metrics()}),
     "ingress": Case(
         "ingress.kind=ingress,frontend.servesApi=false",
-        set([*always(serves_api=False), *to_mongodb(), *metrics(), *from_controllers(CONTROLLER)]),
+        {*always(serves_api=False), *to_mongodb(), *metrics(), *from_controllers(CONTROLLER)},
     ),
     "istio": Case(
         "mesh=istio,frontend.servesApi=false",
-        set(
-            [
-                *always(serves_api=False),
-                *to_mongodb(),
-                *of_proxies(15020),
-                *from_controllers(CONTROLLER),
-                Connection(PAYMENT, SANDBOX, 12443),
-            ]
-        ),
+        {
+            *always(serves_api=False),
+            *to_mongodb(),
+            *of_proxies(15020),
+            *from_controllers(CONTROLLER),
+            Connection(PAYMENT, SANDBOX, 12443),
+        },
     ),
     "linkerd": Case(
         "mesh=linkerd,frontend.servesApi=false",
-        set(
-            [
-                *always(serves_api=False),
-                *to_mongodb(),
-                *metrics(),
-                *of_proxies(4190, 4191),
-                *between_proxies(),
-            ]
-        ),
+        {
+            *always(serves_api=False),
+            *to_mongodb(),
+            *metrics(),
+            *of_proxies(4190, 4191),
+            *between_proxies(),
+        },
     ),
     "settings": Case(
         f"observability.otlpEndpoint=http://jaeger.observability:{OTLP},"
         f"mongodb.uri=mongodb://shop:p%40ss@mongo-0.mongo.{NAMESPACES[OUTSIDER]}.svc:{OWN_MONGODB}/,"
         + MAIL_VALUES,
-        set([*always(), *metrics(), *to_whom_settings_name()]),
+        {*always(), *metrics(), *to_whom_settings_name()},
     ),
 }
 
@@ -489,7 +485,7 @@ def test_by_traffic_an_address_may_bring_people_in(enforcing: Stage) -> None:
     )
     enforcing.apply(policies(*VALUES, "--set", values))
     opened = [*to_mongodb(), *metrics(), *from_controllers(CONTROLLER, OUTSIDER)]
-    _passing_becomes(enforcing, Case(values, set([*always(), *opened])))
+    _passing_becomes(enforcing, Case(values, {*always(), *opened}))
 
 
 def _passing_becomes(stage: Stage, case: Case) -> None:

@@ -52,8 +52,8 @@ PORTS = (
 _NAME, _PART_OF = "app.kubernetes.io/name", "app.kubernetes.io/part-of"
 _ANY_POD: Mapping[str, Any] = {"podSelector": {}}
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
-# How long a network may take to learn of a change.
-_SETTLE_SECONDS = 30.0
+# How long a network may take to follow a change, when the machine is busy.
+_SETTLE_SECONDS = 120.0
 
 VALUES = (
     *("--namespace", HOME, "--set", f"stripe.sandbox.namespace={NAMESPACES[SANDBOX]}"),

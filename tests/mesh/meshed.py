@@ -55,7 +55,7 @@ class Namespaced(NamedTuple):
 Outcome = Literal["answered", "denied", "refused", "failed"]
 # What may refuse a request, in the order in which it passes them.
 Layer = Literal["the caller's proxy", "the network", "the mesh"]
-# NetworkPolicies refuse the connection, or drop its packets: in the words of Python, gRPC and Envoy.
+# NetworkPolicies refuse the connection, or drop its packets: in words of Python, gRPC and Envoy.
 _NO_CONNECTION = re.compile(
     r"Connect call failed|Connection refused|TimeoutError|ConnectionTimeout"
     r"|remote connection failure|connection timeout|upstream request timeout"

@@ -157,6 +157,13 @@ def between_proxies() -> Iterator[Connection]:
             yield each
 
 
+def between_own_proxies() -> Iterator[Connection]:
+    """The same within a shop that somebody may put into Linkerd by `linkerd inject`."""
+    for each in between_proxies():
+        if each.source in SHOP:
+            yield each
+
+
 def to_whom_settings_name() -> Iterator[Connection]:
     """Mail in one namespace, MongoDB at one address, spans wherever."""
     yield Connection(NOTIFICATION, OUTSIDER, MAIL)
@@ -175,10 +182,16 @@ MAIL_VALUES = ",".join(
     }.items()
 )
 CASES_OF_POLICIES = {
-    "default": Case("", {*always(), *to_mongodb(), *metrics()}),
+    "default": Case("", {*always(), *to_mongodb(), *metrics(), *between_own_proxies()}),
     "ingress": Case(
         "ingress.kind=ingress,frontend.servesApi=false",
-        {*always(serves_api=False), *to_mongodb(), *metrics(), *from_controllers(CONTROLLER)},
+        {
+            *always(serves_api=False),
+            *to_mongodb(),
+            *metrics(),
+            *between_own_proxies(),
+            *from_controllers(CONTROLLER),
+        },
     ),
     "istio": Case(
         "mesh=istio,frontend.servesApi=false",
@@ -204,7 +217,7 @@ CASES_OF_POLICIES = {
         f"observability.otlpEndpoint=http://jaeger.observability:{OTLP},"
         f"mongodb.uri=mongodb://shop:p%40ss@mongo-0.mongo.{NAMESPACES[OUTSIDER]}.svc:{OWN_MONGODB}/,"
         + MAIL_VALUES,
-        {*always(), *metrics(), *to_whom_settings_name()},
+        {*always(), *metrics(), *between_own_proxies(), *to_whom_settings_name()},
     ),
 }
 

@@ -44,6 +44,15 @@ def test_a_pod_that_wants_more_than_restricted_is_refused(release: Release) -> N
         )
 
 
+def test_an_upgrade_that_changes_nothing_starts_nothing_again(release: Release) -> None:
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in release.namespace.objects("pods")}
+
+    before = pods()
+    release.upgrade()
+    assert pods() == before
+
+
 def test_secrets_outlive_an_upgrade(release: Release) -> None:
     names = [
         secret["metadata"]["name"]

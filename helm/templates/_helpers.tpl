@@ -79,8 +79,11 @@ priorityClassName: {{ . }}
 {{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $own) | toYaml -}}
 {{- end -}}
 
+{{/* Context {user}: the image's own, the shop's when it is left out. */}}
 {{- define "meshmart.podSecurity" -}}
 runAsNonRoot: true
+runAsUser: {{ .user | default 10001 }}
+runAsGroup: {{ .user | default 10001 }}
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}
 

@@ -113,7 +113,8 @@ def between_services(*, serves_api: bool) -> Iterator[Connection]:
 def always(*, serves_api: bool = True) -> Iterator[Connection]:
     """What is let through whatever the values are, but for MongoDB's."""
     yield from between_services(serves_api=serves_api)
-    for source in (*OTHERS, PURCHASE_TEST):  # people come in from anywhere
+    # People come in from anywhere, and `helm test` where the frontend serves all that it asks for.
+    for source in (*OTHERS, PURCHASE_TEST) if serves_api else OTHERS:
         yield Connection(source, FRONTEND.workload, FRONTEND.http.port)
     yield Connection(PAYMENT, SANDBOX, 12111)
     for each in imaginable():
@@ -157,6 +158,13 @@ def between_proxies() -> Iterator[Connection]:
             yield each
 
 
+def between_own_proxies() -> Iterator[Connection]:
+    """The same within a shop that somebody may put into Linkerd by `linkerd inject`."""
+    for each in between_proxies():
+        if each.source in SHOP:
+            yield each
+
+
 def to_whom_settings_name() -> Iterator[Connection]:
     """Mail in one namespace, MongoDB at one address, spans wherever."""
     yield Connection(NOTIFICATION, OUTSIDER, MAIL)
@@ -175,10 +183,16 @@ MAIL_VALUES = ",".join(
     }.items()
 )
 CASES_OF_POLICIES = {
-    "default": Case("", {*always(), *to_mongodb(), *metrics()}),
+    "default": Case("", {*always(), *to_mongodb(), *metrics(), *between_own_proxies()}),
     "ingress": Case(
         "ingress.kind=ingress,frontend.servesApi=false",
-        {*always(serves_api=False), *to_mongodb(), *metrics(), *from_controllers(CONTROLLER)},
+        {
+            *always(serves_api=False),
+            *to_mongodb(),
+            *metrics(),
+            *between_own_proxies(),
+            *from_controllers(CONTROLLER),
+        },
     ),
     "istio": Case(
         "mesh=istio,frontend.servesApi=false",
@@ -204,7 +218,7 @@ CASES_OF_POLICIES = {
         f"observability.otlpEndpoint=http://jaeger.observability:{OTLP},"
         f"mongodb.uri=mongodb://shop:p%40ss@mongo-0.mongo.{NAMESPACES[OUTSIDER]}.svc:{OWN_MONGODB}/,"
         + MAIL_VALUES,
-        {*always(), *metrics(), *to_whom_settings_name()},
+        {*always(), *metrics(), *between_own_proxies(), *to_whom_settings_name()},
     ),
 }
 

@@ -14,6 +14,8 @@ from tests.harness.cluster import ROOT, CommandFailed, Namespace, run, run_chart
 
 # Where the manifests would go; nothing is made in it.
 _NAMESPACE = "dry-run"
+# What values/own-namespace.yaml says to be there.
+_PRIORITY_CLASS = "shop"
 # Kinds that a plain cluster does not have, and what brings them.
 _FROM_ELSEWHERE = {
     "HTTPRoute": "the Gateway API",
@@ -33,7 +35,9 @@ def namespace() -> Generator[Namespace]:
         *("kubectl", "label", "namespace", _NAMESPACE),
         "pod-security.kubernetes.io/enforce=restricted",
     )
+    run("kubectl", "create", "priorityclass", _PRIORITY_CLASS, "--value=1")
     yield Namespace(_NAMESPACE)
+    run("kubectl", "delete", "priorityclass", _PRIORITY_CLASS)
     run("kubectl", "delete", "namespace", _NAMESPACE, "--wait")
 
 
@@ -50,8 +54,9 @@ def dry_run(manifests: str, namespace: Namespace) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_the_api_server_takes_it(case: str, namespace: Namespace) -> None:
     manifests = run_chart("--values", str(HERE / "values" / f"{case}.yaml"))
-    # The sandbox goes into a namespace that the chart makes, which a dry run has not.
-    manifests = manifests.replace("namespace: stripe\n", f"namespace: {_NAMESPACE}\n")
+    # A dry run has neither the shop's namespace nor the one that the chart makes for the sandbox.
+    for name in ("stripe", "ecommerce"):
+        manifests = manifests.replace(f"namespace: {name}\n", f"namespace: {_NAMESPACE}\n")
     assert "created (server dry run)" in dry_run(manifests, namespace)
 
 

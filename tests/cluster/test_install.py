@@ -9,6 +9,7 @@ import pytest
 from services.common.topology import load_topology
 from tests.cluster.release import Release
 from tests.harness.cluster import CommandFailed
+from tests.harness.customer import Client
 
 WORKLOADS = [service.workload for service in load_topology().services.values()]
 
@@ -30,12 +31,26 @@ def test_helm_test_buys_something(release: Release) -> None:
     assert "Succeeded" in release.namespace.helm("test", "shop", "--timeout", "120s")
 
 
+async def test_what_is_for_operators_is_not_open_to_people(client: Client) -> None:
+    for path in ("/metrics", "/docs", "/openapi.json", "/livez", "/readyz"):
+        assert (await client.send("GET", path)).status == 404, path
+
+
 def test_a_pod_that_wants_more_than_restricted_is_refused(release: Release) -> None:
     """The namespace enforces the standard, so all that runs in it meets the standard."""
     with pytest.raises(CommandFailed, match='violates PodSecurity "restricted'):
         release.namespace.kubectl(
             *("run", "greedy", "--image=curlimages/curl:8.14.1", "--privileged", "--dry-run=server")
         )
+
+
+def test_an_upgrade_that_changes_nothing_starts_nothing_again(release: Release) -> None:
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in release.namespace.objects("pods")}
+
+    before = pods()
+    release.upgrade()
+    assert pods() == before
 
 
 def test_secrets_outlive_an_upgrade(release: Release) -> None:

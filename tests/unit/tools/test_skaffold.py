@@ -28,7 +28,7 @@ PROFILES: Sequence[tuple[str, ...]] = (
     ("linkerd", "debug"),
 )
 # A context of the right name, behind which nobody answers.
-_KUBECONFIG = {
+_KUBECONFIG: Mapping[str, Any] = {
     "apiVersion": "v1",
     "kind": "Config",
     "current-context": "kind-meshmart",

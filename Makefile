@@ -33,7 +33,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog \
-	up down image test-cluster test-mesh certificate mesh compose goldens bench-install bench-mesh sbom audit check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down image test-cluster test-mesh certificate mesh compose goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -165,6 +165,9 @@ sbom: $(VENV)/.check  ## The software bill of materials (CycloneDX) of the image
 
 audit: $(VENV)/.check  ## Known vulnerabilities of the image's packages (asks a public database)
 	@$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
+
+wheels: $(VENV)/.runtime  ## Whether the image can be built for arm64: a wheel of every package (asks the package index)
+	@$(BIN)/python -m tools.wheels --machine aarch64
 
 # protoc finds its typing plug-ins on the PATH. `only_async`: the shop has no synchronous gRPC.
 protoc = export PATH="$(CURDIR)/$(BIN):$$PATH" \

@@ -10,13 +10,23 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+# Where the version is written.
+_PLACES = {
+    "pyproject.toml": r'^version = "(.+)"$',
+    "helm/Chart.yaml": r"^(?:version|appVersion): (\S+)$",
+    "Dockerfile": r"^ARG VERSION=(\S+)$",
+    "Makefile": r"^IMAGE \?= meshmart:(\S+)$",
+    "tools/kind.py": r'default="meshmart:(\S+)"',
+    "mesh/linkerd/faulty/faulty.yaml": r"image: meshmart:(\S+)",
+    "docs/gitops/argocd.yaml": r"^ *targetRevision: (\S+)$",
+    "docs/gitops/flux.yaml": r"^ *tag: (\S+)$",
+}
 _VERSION = r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?"
 
 
@@ -37,18 +47,13 @@ def with_whole_links(text: str, repository: str, version: str) -> str:
     return re.sub(r"\]\((?!https?://|#|mailto:)", f"]({files}", text)
 
 
-def declared_versions() -> dict[str, str]:
-    """The version of the project, by where it is written."""
-    chart = yaml.safe_load((ROOT / "helm/Chart.yaml").read_text(encoding="utf-8"))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    (in_dockerfile,) = re.findall(r"^ARG VERSION=(\S+)$", dockerfile, re.MULTILINE)
-    return {
-        "pyproject.toml": project["project"]["version"],
-        "helm/Chart.yaml, version": chart["version"],
-        "helm/Chart.yaml, appVersion": chart["appVersion"],
-        "Dockerfile, ARG VERSION": in_dockerfile,
-    }
+def declared_versions() -> list[tuple[str, str]]:
+    """The version of the project in each place where it is written, with the place."""
+    return [
+        (place, version)
+        for place, pattern in _PLACES.items()
+        for version in _found(pattern, (ROOT / place).read_text(encoding="utf-8"), place)
+    ]
 
 
 def notes(version: str, repository: str) -> str:
@@ -128,10 +133,17 @@ def main() -> None:
         print(package_chart(arguments.version, arguments.image, arguments.output))
 
 
+def _found(pattern: str, text: str, place: str) -> list[str]:
+    found = re.findall(pattern, text, re.MULTILINE)
+    if not found:
+        _give_up(f"{place} says no version like {pattern}.")
+    return found
+
+
 def _check(version: str) -> None:
     if not re.fullmatch(_VERSION, version):
         _give_up(f"{version!r} is no version like 1.2.3.")
-    for place, declared in declared_versions().items():
+    for place, declared in declared_versions():
         if declared != version:
             _give_up(f"{place} says {declared}, and {version} is to be released.")
 

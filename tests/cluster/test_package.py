@@ -11,7 +11,7 @@ from tools.release import declared_versions, package_chart
 
 
 def test_the_packaged_chart_names_the_published_image(tmp_path: Path) -> None:
-    (version,) = set(declared_versions().values())
+    (version,) = {version for _, version in declared_versions()}
     package = package_chart(version, "ghcr.io/ada/meshmart", tmp_path)
     rendered = run("helm", "template", "shop", str(package), "--kube-version", "1.32.0")
     images = [

@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.test_goldens import CASES, HERE
 from tests.harness.cluster import Object, render
 
-_WORKLOADS = {"Deployment", "StatefulSet", "Job", "Pod"}
+WORKLOADS = {"Deployment", "StatefulSet", "Job", "Pod"}
 # They end by themselves, so nobody sends them requests.
 _SHORT_LIVED = {"Job", "Pod"}
 
@@ -24,7 +24,7 @@ def manifests(case: str) -> list[Object]:
 def pods(case: str) -> Iterator[tuple[Object, Mapping[str, Any]]]:
     """Every workload and its pod's spec."""
     for manifest in manifests(case):
-        if manifest["kind"] in _WORKLOADS:
+        if manifest["kind"] in WORKLOADS:
             spec = manifest["spec"]
             yield manifest, spec if manifest["kind"] == "Pod" else spec["template"]["spec"]
 
@@ -67,7 +67,9 @@ def test_every_container_has_requests_and_limits(case: str) -> None:
         for container in pod["containers"]:
             for bound in ("requests", "limits"):
                 amounts = container["resources"][bound]
-                assert amounts.keys() >= {"cpu", "memory"}, manifest["metadata"]["name"]
+                assert amounts.keys() == {"cpu", "memory", "ephemeral-storage"}, manifest[
+                    "metadata"
+                ]
 
 
 def test_every_server_has_probes_on_paths_of_their_own(case: str) -> None:
@@ -76,6 +78,8 @@ def test_every_server_has_probes_on_paths_of_their_own(case: str) -> None:
             continue
         for container in pod["containers"]:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                # A mesh's proxy would take any TCP connection.
+                assert "tcpSocket" not in container[probe], manifest["metadata"]["name"]
                 path = container[probe].get("httpGet", {}).get("path", "/readyz")
                 assert path in {"/livez", "/readyz"}, manifest["metadata"]["name"]
 
@@ -127,7 +131,7 @@ def test_every_reference_leads_somewhere(case: str) -> None:
     names: dict[str, set[str]] = {}
     for manifest in made:
         names.setdefault(manifest["kind"], set()).add(manifest["metadata"]["name"])
-    of_the_user = {"mail"}  # what production.yaml says to be there
+    of_the_user = {"mail", "shop-secrets"}  # what values/*.yaml say to be there
     for _, pod in pods(case):
         if "serviceAccountName" in pod:
             assert pod["serviceAccountName"] in names["ServiceAccount"]

@@ -9,6 +9,7 @@ import pytest
 from services.common.topology import load_topology
 from tests.cluster.release import Release
 from tests.harness.cluster import CommandFailed
+from tests.harness.customer import Client
 
 WORKLOADS = [service.workload for service in load_topology().services.values()]
 
@@ -28,6 +29,11 @@ def test_every_pod_is_ready_and_none_had_to_start_twice(release: Release) -> Non
 
 def test_helm_test_buys_something(release: Release) -> None:
     assert "Succeeded" in release.namespace.helm("test", "shop", "--timeout", "120s")
+
+
+async def test_what_is_for_operators_is_not_open_to_people(client: Client) -> None:
+    for path in ("/metrics", "/docs", "/openapi.json", "/livez", "/readyz"):
+        assert (await client.send("GET", path)).status == 404, path
 
 
 def test_a_pod_that_wants_more_than_restricted_is_refused(release: Release) -> None:

@@ -24,7 +24,7 @@ _ALWAYS = {
 }
 
 
-def _left_in(namespace: str) -> set[str]:
+def left_in(namespace: str) -> set[str]:
     kinds = run("kubectl", "api-resources", _ALL_KINDS, "--namespaced", "-o", "name").split()
     wanted = ",".join(kind for kind in kinds if not kind.startswith("events"))
     found = run("kubectl", "get", wanted, "-n", namespace, "--ignore-not-found", "-o", "name")
@@ -36,7 +36,7 @@ def test_it_leaves_nothing_behind(release: Release) -> None:
     name = release.namespace.name
 
     def is_empty() -> bool:
-        return not _left_in(name)
+        return not left_in(name)
 
     wait_until(is_empty, f"{name} is empty", 120)
     namespaces = json.loads(run("kubectl", "get", "namespaces", "-o", "json"))["items"]

@@ -44,6 +44,13 @@ def test_a_pod_that_wants_more_than_restricted_is_refused(release: Release) -> N
         )
 
 
+def test_a_volume_at_data_would_belong_to_the_images_user(release: Release) -> None:
+    """Docker gives a new volume the owner of what it covers (compose.yaml)."""
+    look = "import os; print(os.stat('/data').st_uid == os.getuid() != 0)"
+    command = ("exec", "deployment/order-service", "--", "python", "-c", look)
+    assert release.namespace.kubectl(*command).strip() == "True"
+
+
 def test_secrets_outlive_an_upgrade(release: Release) -> None:
     names = [
         secret["metadata"]["name"]

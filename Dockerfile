@@ -7,10 +7,14 @@ ARG PYTHON_VERSION=3.14
 FROM python:${PYTHON_VERSION}-slim AS build
 WORKDIR /build
 COPY requirements.lock ./
+# A version of debugpy, for `skaffold dev --profile debug`. No other image has it.
+ARG DEBUGPY_VERSION=
 # The lock names everything with its hash, so nothing is resolved and nothing is compiled.
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
         --require-hashes --no-deps --only-binary :all: -r requirements.lock \
+    && if [ -n "${DEBUGPY_VERSION}" ]; then /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+        --no-deps --only-binary :all: "debugpy==${DEBUGPY_VERSION}"; fi \
     && /opt/venv/bin/python -m pip uninstall --yes --quiet pip setuptools
 COPY services /app/services
 # The root file system is read-only where this runs: what Python would compile at its start is compiled here.
@@ -33,6 +37,8 @@ COPY --from=build --chown=10001:10001 /app /app
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
+# A volume that is mounted there belongs to the user below, as this does (compose.yaml).
+RUN install -d -o 10001 -g 10001 /data
 WORKDIR /app
 USER 10001:10001
 EXPOSE 3000 3001 9000

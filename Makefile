@@ -33,7 +33,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog \
-	up down image test-cluster test-mesh certificate mesh goldens bench-install bench-mesh sbom audit check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down image test-cluster test-mesh certificate mesh compose goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -103,6 +103,7 @@ check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/diagram.py --check
 	$(BIN)/python -m tools.mesh --check
+	$(BIN)/python -m tools.compose --check
 	$(BIN)/pyright
 
 format: $(VENV)/.check  ## Format the code and mend what the linter can mend
@@ -165,6 +166,9 @@ sbom: $(VENV)/.check  ## The software bill of materials (CycloneDX) of the image
 audit: $(VENV)/.check  ## Known vulnerabilities of the image's packages (asks a public database)
 	@$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
+wheels: $(VENV)/.runtime  ## Whether the image can be built for arm64: a wheel of every package (asks the package index)
+	@$(BIN)/python -m tools.wheels --machine aarch64
+
 # protoc finds its typing plug-ins on the PATH. `only_async`: the shop has no synchronous gRPC.
 protoc = export PATH="$(CURDIR)/$(BIN):$$PATH" \
 	&& python -m grpc_tools.protoc -I. --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS) \
@@ -173,6 +177,9 @@ protoc = export PATH="$(CURDIR)/$(BIN):$$PATH" \
 
 mesh: $(VENV)/.runtime  ## The manifests in mesh/ that follow from topology.yaml
 	@$(BIN)/python -m tools.mesh
+
+compose: $(VENV)/.runtime  ## compose.yaml, from topology.yaml
+	@$(BIN)/python -m tools.compose
 
 proto: $(VENV)/.check  ## The Python code of services/pb/*.proto
 	rm -f services/pb/*_pb2.py services/pb/*_pb2.pyi services/pb/*_pb2_grpc.py services/pb/*_pb2_grpc.pyi

@@ -1,12 +1,14 @@
 """A kind cluster with the shop in it: ``python -m tools.kind up`` and ``down``.
 
-Runs the tools that people would run by hand, prints each command, and says what is missing.
+Runs the tools that people would run by hand, prints each command, and says what is missing. It can
+be interrupted anywhere and run again: it takes up what is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,8 +22,12 @@ NAMESPACE = "ecommerce"
 URL = "http://127.0.0.1:8080"
 # Through a mesh's gateway. The name must lead to this machine.
 MESH_URL = "https://ecommerce.example.com:8443 (with 127.0.0.1 ecommerce.example.com in /etc/hosts)"
-# Of kind v0.32: https://github.com/kubernetes-sigs/kind/releases
-NODE_IMAGE = "kindest/node:v1.34.0"
+# The node image is one of those that kind's release notes name for it, with its digest.
+KIND_VERSION = "v0.32.0"
+NODE_IMAGE = (
+    "kindest/node:v1.34.8@sha256:02722c2dedddcfc00febf5d27fbeb9b7b2c14294c82109ff4a85d89ac9ba3256"
+)
+# Those that the shop is tried with. The last number may be another one.
 ISTIO_VERSION = "1.31.0"
 LINKERD_VERSION = "edge-26.6.3"  # 2.20
 TRAEFIK_CHART = "41.3.0"
@@ -31,7 +37,8 @@ GATEWAY_API = (
 
 TOOLS = {
     "docker": "https://docs.docker.com/get-started/get-docker/",
-    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/#installation",
+    "kind": "https://kind.sigs.k8s.io/docs/user/quick-start/#installation "
+    f"(version {KIND_VERSION})",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
     "helm": "https://helm.sh/docs/intro/install/",
     "istioctl": f"https://istio.io/latest/docs/setup/additional-setup/download-istio-release/ "
@@ -97,7 +104,8 @@ def _up(name: str, image: str, mesh: str) -> None:
     _need("docker", "kind", "kubectl", "helm", *MESH_TOOLS[mesh])
     if mesh != "none":
         _check_version(mesh)
-    if name not in _output("kind", "get", "clusters").split():
+    context = ("--context", f"kind-{name}")
+    if not _take_up_cluster(name, context):
         _run(
             *("kind", "create", "cluster", "--name", name, "--image", NODE_IMAGE),
             *("--wait", "120s", "--config", "-"),
@@ -105,8 +113,7 @@ def _up(name: str, image: str, mesh: str) -> None:
         )
     _run("docker", "build", "--tag", image, ".")
     _run("kind", "load", "docker-image", image, "--name", name)
-    context = ("--context", f"kind-{name}")
-    _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_namespace(mesh))
+    _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_NAMESPACE)
     if mesh != "none":
         _install_mesh(mesh, context)
         certificate = secret(self_signed(HOST), SECRET_NAMESPACE[mesh])
@@ -119,6 +126,7 @@ def _up(name: str, image: str, mesh: str) -> None:
         *("--set", f"image.repository={repository},image.tag={tag},mesh={mesh}"),
         *("--set", WAY_IN[mesh]),
     )
+    _forget_unfinished("shop", NAMESPACE, context)
     _run(*install)
     if mesh == "linkerd":
         for part in (("--selector", "meshmart/step=servers"), ()):
@@ -132,11 +140,56 @@ def _up(name: str, image: str, mesh: str) -> None:
     print(f"The shop is open: {URL if mesh == 'none' else MESH_URL}")
 
 
-def _namespace(mesh: str) -> str:
-    # The meshes' init containers set up a pod's network, which "restricted" forbids.
-    standard = "restricted" if mesh == "none" else "privileged"
-    metadata = {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": standard}}
-    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+# The shop's own pods keep to "restricted", and whoever makes one that does not is warned. None is
+# refused: the meshes' init containers set up a pod's network, and a namespace may be meshed later,
+# by a label or an annotation.
+_NAMESPACE = json.dumps(
+    {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": {
+                "pod-security.kubernetes.io/enforce": "privileged",
+                "pod-security.kubernetes.io/warn": "restricted",
+            },
+        },
+    }
+)
+
+
+def _take_up_cluster(name: str, context: tuple[str, str]) -> bool:
+    """Makes an earlier run's cluster ready. False when there is none, or none that got so far as to
+    hold anything.
+    """
+    if name not in _output("kind", "get", "clusters").split():
+        return False
+    _run("docker", "start", f"{name}-control-plane")  # a machine that was restarted may not have
+    if not _succeeds("kind", "export", "kubeconfig", "--name", name):
+        _run("kind", "delete", "cluster", "--name", name)  # there is no API server in it yet
+        return False
+    ready = ("wait", "nodes", "--all", "--for=condition=Ready", "--timeout=120s")
+    if _succeeds("kubectl", *context, *ready):
+        return True
+    shop = ("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name")
+    is_answering = _succeeds("kubectl", *context, "version")
+    if not is_answering or _output("kubectl", *context, *shop).strip():
+        _give_up(
+            f"The cluster {name} does not become ready. `make down KIND_CLUSTER={name}` removes it "
+            "and all that is in it; `make up` then makes another one."
+        )
+    _run("kind", "delete", "cluster", "--name", name)  # its making was interrupted
+    return False
+
+
+def _forget_unfinished(release: str, namespace: str, context: tuple[str, str]) -> None:
+    """Removes Helm's record of an installation that was interrupted, which would forbid the next.
+    What it has made stays, and belongs to the next.
+    """
+    states = "status in (pending-install,pending-upgrade,pending-rollback)"
+    selector = f"owner=helm,name={release},{states}"
+    secrets = ("-n", namespace, "delete", "secrets", "--selector", selector)
+    _run("kubectl", *context, *secrets)
 
 
 def _check_version(mesh: str) -> None:
@@ -145,7 +198,8 @@ def _check_version(mesh: str) -> None:
         "linkerd": ("linkerd", ("version", "--client", "--short"), LINKERD_VERSION),
     }[mesh]
     found = _output(tool, *command).strip()
-    if wanted not in found:
+    line, _, _ = wanted.rpartition(".")
+    if not re.search(rf"(?<![\w.]){re.escape(line)}\.\d+\b", found):
         _give_up(f"{tool} is {found}; the shop is tried with {wanted}: {TOOLS[tool]}")
 
 
@@ -158,11 +212,13 @@ def _install_mesh(mesh: str, context: tuple[str, str]) -> None:
         gateway = ("-n", "istio-system", "patch", "service", "istio-ingressgateway")
         _run("kubectl", *context, *gateway, "-p", json.dumps(GATEWAY_PORT))
         return
+    verb = _linkerd_verb(context)
     for options in (("--crds",), ("--values", "mesh/linkerd/install.yaml")):
-        manifests = _output("linkerd", *context, "install", *options)
+        manifests = _output("linkerd", *context, verb, *options)
         _run("kubectl", *context, "apply", "-f", "-", given=manifests)
     _run("linkerd", *context, "check")
     _, cluster = context
+    _forget_unfinished("traefik", "shop-ingress", context)
     _run(
         *("helm", "--kube-context", cluster, "upgrade", "--install", "traefik", "traefik"),
         *("--repo", "https://traefik.github.io/charts", "--version", TRAEFIK_CHART),
@@ -170,6 +226,18 @@ def _install_mesh(mesh: str, context: tuple[str, str]) -> None:
         *("--values", "mesh/linkerd/traefik.yaml"),
         *("--set", "service.spec.type=NodePort,ports.websecure.nodePort=30443"),
     )
+
+
+def _linkerd_verb(context: tuple[str, str]) -> str:
+    """`upgrade` where Linkerd is installed, which `install` refuses, else `install`."""
+    get = ("kubectl", *context, "-n", "linkerd", "get", "--ignore-not-found", "-o", "name")
+    if _output(*get, "secret/linkerd-config-overrides").strip():
+        return "upgrade"
+    # `install` takes this for a whole Linkerd and `upgrade` needs the secret: with this alone, an
+    # earlier run was interrupted.
+    remove = ("-n", "linkerd", "delete", "--ignore-not-found", "configmap/linkerd-config")
+    _run("kubectl", *context, *remove)
+    return "install"
 
 
 def _need(*tools: str) -> None:
@@ -181,6 +249,11 @@ def _need(*tools: str) -> None:
 def _run(*command: str, given: str | None = None) -> None:
     print("+", *command, flush=True)
     subprocess.run(command, input=given, text=True, check=True, cwd=ROOT)
+
+
+def _succeeds(*command: str) -> bool:
+    print("+", *command, flush=True)
+    return subprocess.run(command, check=False, cwd=ROOT).returncode == 0
 
 
 def _output(*command: str) -> str:

@@ -5,6 +5,7 @@ one sentence.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -97,16 +98,32 @@ class ProcessSettings(Addresses):
     )
 
 
+def _secrets_folder() -> Path | None:
+    folder = os.environ.get("SECRETS_FOLDER")
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise ConfigurationError(f"The setting SECRETS_FOLDER is wrong: {folder} is no folder.")
+    return Path(folder)
+
+
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)
 
 
 def read_settings(kind: type[SettingsType]) -> SettingsType:
-    """Reads one group of settings from the environment.
+    """Reads one group of settings from the environment, and from the files of the folder that
+    ``SECRETS_FOLDER`` names: each bears the name of a setting, ``smtp_password`` say. A variable
+    takes the place of a file.
 
     :raises ConfigurationError: naming the environment variable and what is wrong with it.
     """
     try:
-        return kind()
+        return kind(_secrets_dir=_secrets_folder())
+    except OSError as error:
+        raise ConfigurationError(
+            f"The setting SECRETS_FOLDER is wrong: {error.filename} cannot be read "
+            f"({error.strerror})."
+        ) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(str(part) for part in first["loc"][:1]).upper()

@@ -53,6 +53,13 @@ def test_an_upgrade_that_changes_nothing_starts_nothing_again(release: Release) 
     assert pods() == before
 
 
+def test_a_volume_at_data_would_belong_to_the_images_user(release: Release) -> None:
+    """Docker gives a new volume the owner of what it covers (compose.yaml)."""
+    look = "import os; print(os.stat('/data').st_uid == os.getuid() != 0)"
+    command = ("exec", "deployment/order-service", "--", "python", "-c", look)
+    assert release.namespace.kubectl(*command).strip() == "True"
+
+
 def test_secrets_outlive_an_upgrade(release: Release) -> None:
     names = [
         secret["metadata"]["name"]

@@ -57,6 +57,7 @@ WRONG = [
     "observability.namespaces={of all}",
     "observability.otlpEndpoint=jaeger",
     "mesh=consul",
+    "debug=checkout",
     "nonsense=1",
 ]
 
@@ -382,3 +383,23 @@ def test_clients_addresses_may_be_kept_on_their_way_in(values: str, policy: str 
         if (manifest["kind"], manifest["metadata"]["name"]) == ("Service", "frontend")
     )
     assert service["spec"].get("externalTrafficPolicy") == policy
+
+
+def test_one_service_is_debugged() -> None:
+    services = {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]["spec"]["containers"][0]
+        for manifest in render("--set", "development=true,debug=order")
+        if manifest["kind"] == "Deployment"
+    }
+    debugged = {
+        name
+        for name, service in services.items()
+        if any(variable["name"] == "DEBUG_PORT" for variable in service["env"])
+    }
+    unasked = {name for name, service in services.items() if "livenessProbe" not in service}
+    assert debugged == unasked == {"order-service"}
+
+
+def test_only_what_watches_its_code_is_debugged() -> None:
+    with pytest.raises(CommandFailed, match="debug is for a shop with development=true"):
+        render("--set", "debug=order")

@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import closing, suppress
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 class Reloading:
     """`notification` from a copy of the code that the test may change."""
 
-    def __init__(self, folder: Path, ports: Ports) -> None:
+    def __init__(self, folder: Path, ports: Ports, settings: Mapping[str, str]) -> None:
         self.code = folder / "services"
         shutil.copytree(
             ROOT / "services", self.code, ignore=shutil.ignore_patterns("__pycache__", "catalogue")
@@ -40,6 +40,7 @@ class Reloading:
                 "HTTP_PORT": str(self.http_port),
                 "GRPC_PORT": str(grpc_port),
                 "DATABASE_URL": f"sqlite:///{folder}",
+                **settings,
             },
             stdout=subprocess.DEVNULL,
         )
@@ -61,10 +62,11 @@ class Reloading:
         path.write_text(f"{path.read_text(encoding='utf-8')}\n{text}\n", encoding="utf-8")
 
 
-@pytest.fixture
-def reloading(tmp_path: Path) -> Generator[Reloading]:
+@contextmanager
+def started(folder: Path, **settings: str) -> Generator[Reloading]:
+    """The service, which is ended at the end and leaves no process behind."""
     with closing(Ports({}, any_free=True)) as ports:
-        reloading = Reloading(tmp_path, ports)
+        reloading = Reloading(folder, ports, settings)
         yield reloading
         family = psutil.Process(reloading.process.pid).children(recursive=True)
         try:
@@ -78,6 +80,12 @@ def reloading(tmp_path: Path) -> Generator[Reloading]:
             for process in family:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
+
+
+@pytest.fixture
+def reloading(tmp_path: Path) -> Generator[Reloading]:
+    with started(tmp_path) as reloading:
+        yield reloading
 
 
 def test_a_change_starts_it_again_and_a_mistake_waits_for_its_mending(
@@ -97,6 +105,28 @@ def test_a_change_starts_it_again_and_a_mistake_waits_for_its_mending(
         (ROOT / "services/common/host.py").read_text(encoding="utf-8"), encoding="utf-8"
     )
     wait_until(lambda: another_than(second), "a process serves again", 30)
+
+
+# In debugpy's place: notes where it would listen, and runs what it is given.
+_DEBUGGER = """\
+import runpy, sys
+from pathlib import Path
+_, listen, address, option, module, *arguments = sys.argv
+assert (listen, option) == ("--listen", "-m")
+Path(__file__).with_name("address").write_text(address)
+sys.argv = [module, *arguments]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def test_it_runs_under_the_debugger_of_a_debug_image(tmp_path: Path) -> None:
+    debugger = tmp_path / "packages" / "debugpy"
+    debugger.mkdir(parents=True)
+    debugger.joinpath("__main__.py").write_text(_DEBUGGER, encoding="utf-8")
+    with started(tmp_path, DEBUG_PORT="5678", PYTHONPATH=str(debugger.parent)) as reloading:
+        wait_until(reloading.serving_pid, "it serves", 30)
+        # The loopback: only a forwarded port leads there.
+        assert debugger.joinpath("address").read_text(encoding="utf-8") == "127.0.0.1:5678"
 
 
 def test_only_its_own_code_and_what_all_share_is_watched() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -30,6 +31,22 @@ def refusal(kind: type[Settings]) -> str:
     assert sentence.endswith(".")
     assert "\n" not in sentence
     return sentence
+
+
+def test_a_secret_may_be_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRETS_FOLDER", str(tmp_path))
+    (tmp_path / "shop_key").write_text("a-long-key-in-a-file\n", encoding="utf-8")
+    assert read_settings(ShopSettings).shop_key.get_secret_value() == "a-long-key-in-a-file"
+    monkeypatch.setenv("SHOP_KEY", "a-long-key")
+    assert read_settings(ShopSettings).shop_key.get_secret_value() == "a-long-key"
+
+
+def test_a_folder_of_secrets_that_is_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_KEY", "a-long-key")
+    monkeypatch.setenv("SECRETS_FOLDER", str(tmp_path / "none"))
+    assert "The setting SECRETS_FOLDER is wrong" in refusal(ShopSettings)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

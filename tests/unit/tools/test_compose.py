@@ -1,0 +1,174 @@
+"""compose.yaml: the shop of `python -m services`, in containers."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from services.common.topology import load_topology
+from services.local.child import SANDBOX
+from services.local.plan import SANDBOX_KEY, Options, plan_processes
+from services.local.ports import Ports
+from tools.compose import FILE, compose
+
+TOPOLOGY = load_topology()
+# Where a process listens and finds the others: a container has its usual ports, and names.
+_PLACES = {
+    *("HOST", "HTTP_PORT", "GRPC_PORT", "INTERNAL_HOST", "INTERNAL_PORT", "INSTANCE", "LOG_FILE"),
+    *("HTTP_ADDRESSES", "GRPC_ADDRESSES", "SANDBOX_HOST", "SANDBOX_PORT"),
+}
+_SHOP_URL = "http://127.0.0.1:8080"
+
+
+def declared() -> Mapping[str, Any]:
+    """The file as Compose reads it."""
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+
+
+def container(service: str) -> str:
+    """How a service of the topology, or the sandbox, is called in the file."""
+    return "stripe-sandbox" if service == SANDBOX else TOPOLOGY.services[service].workload
+
+
+def settings(value: str, environment: Mapping[str, str]) -> str:
+    """A value with `${NAME:-default}` and `${NAME-default}` replaced."""
+
+    def replaced(match: re.Match[str]) -> str:
+        name, is_default_for_empty, default = match.groups()
+        found = environment.get(name)
+        return default if found is None or (is_default_for_empty and not found) else found
+
+    return re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", replaced, value)
+
+
+def test_it_follows_from_the_topology() -> None:
+    assert FILE.read_text(encoding="utf-8") == compose(TOPOLOGY), "run `make compose`"
+
+
+@pytest.mark.parametrize("own", [{}, {"STRIPE_API_KEY": "sk_test_of_mine", "STRIPE_API_BASE": ""}])
+def test_each_container_is_told_what_the_local_runner_tells(
+    tmp_path: Path, own: Mapping[str, str]
+) -> None:
+    ports = Ports({}, any_free=True)
+    planned = plan_processes(
+        TOPOLOGY,
+        Options(data=tmp_path, free_ports=True),
+        ports,
+        {**own, "SHOP_URL": _SHOP_URL},
+    )
+    ports.close()
+    urls = {process.service: process.url for process in planned}
+    in_containers = {
+        f"sqlite:///{tmp_path}": "mongodb://mongodb:27017/",
+        str(tmp_path / "mails"): "/data/mails",
+        str(tmp_path): "/data",
+        urls.get(SANDBOX, "no sandbox"): "http://stripe-sandbox:12111",
+    }
+    services = declared()["services"]
+    for process in planned:
+        expected = {
+            name: in_containers.get(value, value)
+            for name, value in process.environment.items()
+            if name not in _PLACES
+        }
+        if process.service == "payment" and own:
+            expected["STRIPE_API_KEY"] = own["STRIPE_API_KEY"]  # the runner's own environment
+        if process.service == "notification":
+            expected["SHOP_URL"] = _SHOP_URL
+        if process.service == "frontend":
+            del expected["DATABASE_URL"]  # it keeps nothing
+            # Made once, and kept; here it is a file.
+            assert len(expected.pop("FRONTEND_SECRET")) >= 32
+            expected["SECRETS_FOLDER"] = "/data"
+        environment: Mapping[str, str] = services[container(process.service)]["environment"]
+        told = {name: settings(value, own) for name, value in environment.items()}
+        if own:
+            assert told.pop("STRIPE_API_BASE", "") == ""
+        assert {n: v for n, v in told.items() if n not in _PLACES} == expected, process.service
+
+
+def test_every_process_of_the_shop_has_its_container() -> None:
+    others = {"mongodb", "secrets"}
+    assert set(declared()["services"]) == {*map(container, (*TOPOLOGY.services, SANDBOX)), *others}
+
+
+def test_only_this_machine_reaches_it() -> None:
+    ports = {
+        name: service["ports"]
+        for name, service in declared()["services"].items()
+        if service.get("ports")
+    }
+    assert ports.keys() == {"frontend", "stripe-sandbox"}
+    for published in ports.values():
+        assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_a_network_holds_those_alone_who_have_business_there() -> None:
+    file = declared()
+    members: dict[str, set[str]] = {name: set() for name in file["networks"]}
+    for name, service in file["services"].items():
+        for network in service.get("networks", ()):
+            members[network].add(name)
+    stores = {each.workload for each in TOPOLOGY.services.values() if each.database}
+    assert members == {
+        "shop": {each.workload for each in TOPOLOGY.services.values()},
+        "stores": {*stores, "mongodb"},
+        "stripe": {"payment-service", "stripe-sandbox"},
+    }
+    assert file["networks"]["stores"] == {"internal": True}
+    assert file["services"]["secrets"]["network_mode"] == "none"
+
+
+def test_it_holds_no_secret() -> None:
+    text = FILE.read_text(encoding="utf-8").replace(SANDBOX_KEY, "")
+    assert not re.search(r"(?i)(secret|password|key)\w*: *[^/ $\n{][\w-]{7,}", text)
+
+
+def test_containers_may_do_no_more_than_pods() -> None:
+    for name, service in declared()["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("user", "").startswith("0"), name
+
+
+def test_the_frontend_waits_until_all_others_are_well() -> None:
+    services = declared()["services"]
+    waits_for = {
+        name: each["condition"] for name, each in services["frontend"]["depends_on"].items()
+    }
+    assert waits_for.pop("secrets") == "service_completed_successfully"
+    others = {each.workload for name, each in TOPOLOGY.services.items() if name != "frontend"}
+    assert waits_for == dict.fromkeys(others, "service_healthy")
+    ports = {name: container.get("healthcheck") for name, container in services.items()}
+    for name, service in TOPOLOGY.services.items():
+        asked = f"http://127.0.0.1:{service.internal_port or service.http.port}/readyz"
+        assert asked in ports[service.workload]["test"][-1], name
+
+
+def test_the_secret_is_made_once(tmp_path: Path) -> None:
+    (script,) = declared()["services"]["secrets"]["command"]
+    script = script.replace("/data", str(tmp_path))
+    made: list[str] = []
+    for _ in range(2):
+        subprocess.run(["sh", "-euc", script], check=True)
+        made.append((tmp_path / "frontend_secret").read_text(encoding="utf-8"))
+    assert made[0] == made[1]
+    assert len(made[0].strip()) >= 32
+
+
+def test_compose_takes_it() -> None:
+    command = ["docker", "compose"]
+    if (
+        shutil.which("docker") is None
+        or subprocess.run([*command, "version"], check=False).returncode
+    ):
+        pytest.skip("there is no docker compose")
+    subprocess.run([*command, "--file", str(FILE), "config", "--quiet"], check=True)

@@ -1,0 +1,65 @@
+"""Writes compose.yaml from topology.yaml; with --check says whether it is up to date.
+
+The image, the version and MongoDB's settings are the chart's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from services.common.topology import Topology, load_topology
+from services.local.plan import SANDBOX_KEY
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "compose.yaml"
+
+
+def readiness(port: int) -> str:
+    """A health check's command: the image has Python, and no curl."""
+    url = f"http://127.0.0.1:{port}/readyz"
+    program = f"import urllib.request; urllib.request.urlopen('{url}', timeout=4)"
+    return f"[CMD, python, -c, {json.dumps(program)}]"
+
+
+def compose(topology: Topology) -> str:
+    """The file's text."""
+    (http_port,) = {service.http.port for service in topology.services.values()}
+    chart = yaml.safe_load((ROOT / "helm/Chart.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((ROOT / "helm/values.yaml").read_text(encoding="utf-8"))
+    environment = Environment(  # noqa: S701  it makes YAML, of our own words
+        loader=FileSystemLoader(Path(__file__).resolve().parent),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("compose.yaml.j2").render(
+        services=topology.services,
+        http_port=http_port,
+        version=chart["appVersion"],
+        mongodb=values["mongodb"],
+        sandbox_key=SANDBOX_KEY,
+        readiness=readiness,
+    )
+
+
+def main() -> int:
+    """Gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    wanted = compose(load_topology())
+    if not arguments.check:
+        FILE.write_text(wanted, encoding="utf-8")
+    elif not FILE.exists() or FILE.read_text(encoding="utf-8") != wanted:
+        print("compose.yaml is not that of topology.yaml; run `make compose`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -86,6 +86,7 @@ def proxied(request: pytest.FixtureRequest) -> Generator[Mesh]:
         *("--set", "observability.otlpEndpoint=http://jaeger.observability:4317"),
         *("--set-string", "services.shipping.environment.SHIPPING_STEP_SECONDS=3600"),
     )
+    mesh.mark_namespace()
     mesh.apply(*mesh.entry)
     install_bystanders(kind.name)
     release.upgrade()

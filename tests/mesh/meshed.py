@@ -43,6 +43,7 @@ NODE = os.environ.get("MESHMART_CLUSTER_NODE", "127.0.0.1")
 SETTLE_SECONDS = 60.0
 
 OUTSIDER = "outsider"
+ECHO_HOST = "echo.example.com"
 
 
 class Namespaced(NamedTuple):
@@ -94,6 +95,7 @@ class Mesh(ABC):
     :cvar verifies_users: whether the mesh looks at users' tokens.
     :cvar egress_is_by_workload: whether one service may be let out and another not.
     :cvar catalogue_routes: those of the base for `product-service`.
+    :cvar echo_port: the gateway's port by which people come to the echo.
     :cvar partner: a request to the partner of scenario 14.
     :cvar first_span: how the service is called at which a trace begins.
     """
@@ -105,12 +107,13 @@ class Mesh(ABC):
     verifies_users: ClassVar[bool]
     egress_is_by_workload: ClassVar[bool]
     catalogue_routes: ClassVar[Sequence[str]]
+    echo_port: ClassVar[Literal["http", "https"]] = "http"
     partner: ClassVar[Mapping[str, Any]]
     first_span: ClassVar[str]
 
     def __init__(self, release: Release, certificate: Certificate) -> None:
         self.release = release
-        self.certificate = certificate
+        self.certificates = [certificate]
 
     @classmethod
     @abstractmethod
@@ -136,6 +139,9 @@ class Mesh(ABC):
     def namespace(self) -> Namespace:
         """The shop's."""
         return self.release.namespace
+
+    def mark_namespace(self) -> None:
+        """Says of the shop's namespace what README.md says; here nothing."""
 
     @abstractmethod
     def close(self) -> None:
@@ -171,7 +177,7 @@ class Mesh(ABC):
 
     @abstractmethod
     def lead_to_echo(self) -> None:
-        """Makes the way in lead echo.example.com to the echo, by way of what the shop's requests
+        """Makes the way in lead ECHO_HOST to the echo, by way of what the shop's requests
         go through.
         """
 
@@ -214,9 +220,9 @@ class Mesh(ABC):
         assert not left, left
 
     def run_steps(self, first: str) -> None:
-        """The commands in the mesh's README.md of which that one is the first."""
+        """The commands in the mesh's README.md of which the first begins so."""
         text = (self.base().parent / "README.md").read_text(encoding="utf-8")
-        pattern = rf"^```sh\n({re.escape(first)}\n.*?)^```$"
+        pattern = rf"^```sh\n({re.escape(first)}[^\n]*\n.*?)^```$"
         (commands,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
         run("bash", "-euo", "pipefail", "-c", commands)
 
@@ -244,8 +250,9 @@ class Mesh(ABC):
             yield Client(session, f"{port}://{host}:{node_port}")
 
     def trust(self) -> ssl.SSLContext:
-        """Trusts the gateway's certificate."""
-        return ssl.create_default_context(cadata=self.certificate.certificate.decode())
+        """Trusts the gateway's certificates."""
+        trusted = b"".join(each.certificate for each in self.certificates)
+        return ssl.create_default_context(cadata=trusted.decode())
 
     def spans(self) -> list[dict[str, Any]]:
         """All spans that services and proxies have sent."""

@@ -91,6 +91,7 @@ class Mesh(ABC):
     own subclasses.
 
     :cvar way_in: the Service of the gateway.
+    :cvar namespace_labels: what README.md says of the shop's namespace.
     :cvar entry: what the way in needs, before the proxies are there.
     :cvar verifies_users: whether the mesh looks at users' tokens.
     :cvar egress_is_by_workload: whether one service may be let out and another not.
@@ -103,6 +104,7 @@ class Mesh(ABC):
     name: ClassVar[Literal["istio", "linkerd", "none"]]
     proxy: ClassVar[str]
     way_in: ClassVar[Namespaced]
+    namespace_labels: ClassVar[Sequence[str]] = ()
     entry: ClassVar[Sequence[Path]]
     verifies_users: ClassVar[bool]
     egress_is_by_workload: ClassVar[bool]
@@ -139,9 +141,6 @@ class Mesh(ABC):
     def namespace(self) -> Namespace:
         """The shop's."""
         return self.release.namespace
-
-    def mark_namespace(self) -> None:
-        """Says of the shop's namespace what README.md says; here nothing."""
 
     @abstractmethod
     def close(self) -> None:

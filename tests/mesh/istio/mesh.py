@@ -28,6 +28,7 @@ class IstioMesh(Mesh):
     name = "istio"
     proxy = "istio-proxy"
     way_in = Namespaced("istio-system", "istio-ingressgateway")
+    namespace_labels = ("istio-injection=enabled",)
     entry = _ENTRY
     verifies_users = True
     egress_is_by_workload = True
@@ -42,9 +43,6 @@ class IstioMesh(Mesh):
     @classmethod
     def is_installed(cls) -> bool:
         return "istiod" in run("kubectl", "get", "deployments", "-n", "istio-system", "-o", "name")
-
-    def mark_namespace(self) -> None:
-        run("kubectl", "label", "namespace", self.namespace.name, "istio-injection=enabled")
 
     def close(self) -> None:
         self.apply(BASE)

@@ -4,33 +4,18 @@ and what its settings need is opened, or refused with a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.harness.elsewhere import ISTIO, LINKERD, left_behind, strings
 from tests.harness.matrix import TOPOLOGY
 from tools.mesh import render
-from tools.mesh.render import CannotRender, Gateway, Server, Shop
+from tools.mesh.render import CannotRender, Server, Shop
 
 MESH = Path(__file__).parents[3] / "mesh"
-# Everything is called otherwise than in the files.
-ISTIO = Shop(
-    namespace="student-07",
-    host="student-07.example.org",
-    gateway=Gateway("edge", {"istio": "edge"}, "edge-account"),
-    trust_domain="td.example",
-    stripe_namespace="student-07-stripe",
-)
-LINKERD = Shop(
-    mesh="linkerd",
-    namespace="student-07",
-    host="student-07.example.org",
-    gateway=Gateway("edge", {}, "edge-account"),
-    stripe_namespace="student-07-stripe",
-)
 _FILES = sorted(
     path
     for path in MESH.rglob("*.yaml")
@@ -43,47 +28,6 @@ def documents(path: Path) -> list[Any]:
     return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
 
 
-def strings(value: Any) -> Iterator[str]:
-    """All texts in an object, names of fields among them."""
-    if isinstance(value, dict):
-        for key, each in value.items():  # pyright: ignore[reportUnknownVariableType]  parsed YAML
-            yield key
-            yield from strings(each)
-    elif isinstance(value, list):
-        for each in value:  # pyright: ignore[reportUnknownVariableType]  parsed YAML
-            yield from strings(each)
-    elif isinstance(value, str):
-        yield value
-
-
-# What only the shop of the files is called, or its gateway. istiod stays in istio-system.
-_OLD = (
-    "ecommerce",
-    "cluster.local/ns/",
-    "ingressgateway",
-    "shop-ingress",
-    "traefik",
-    ".stripe.svc",
-)
-_CLASS = {"gatewayClassName": "traefik"}  # whichever shop it is
-
-
-def left_behind(objects: Any) -> list[str]:
-    """What still speaks of the shop of the files."""
-    return [
-        text
-        for text in strings(objects)
-        if any(old in text for old in _OLD) or text == "istio-system"
-    ]
-
-
-def without_class(each: Any) -> Any:
-    spec = each.get("spec", {})
-    if spec.items() >= _CLASS.items():
-        return {**each, "spec": {key: spec[key] for key in spec if key not in _CLASS}}
-    return each
-
-
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: str(path.relative_to(MESH)))
 def test_nothing_speaks_of_the_files_shop(path: Path) -> None:
     own = path.relative_to(MESH).parts[0]
@@ -91,7 +35,7 @@ def test_nothing_speaks_of_the_files_shop(path: Path) -> None:
         if own in {shop.mesh, "gateway-api"}:
             objects = [render.moved(each, shop, "edge") for each in documents(path)]
 
-            assert left_behind([without_class(each) for each in objects]) == []
+            assert left_behind(objects) == []
 
 
 @pytest.fixture(autouse=True)

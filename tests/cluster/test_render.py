@@ -28,6 +28,20 @@ def test_nothing_speaks_of_the_files_shop(folder: Path) -> None:
     assert left_behind(objects) == []
 
 
+@pytest.mark.parametrize("folder", [each for each in FOLDERS if each.name != "shared"], ids=str)
+def test_what_is_outside_of_the_namespace_is_this_shops_alone(folder: Path) -> None:
+    """So that another shop neither overwrites it nor takes it back."""
+    mesh, _, below = str(folder).partition("/")
+    shop = ISTIO if mesh == "istio" else LINKERD
+    for each in render.rendered(shop, below):
+        metadata = each["metadata"]
+        if metadata.get("namespace") != shop.namespace:
+            assert metadata["name"].startswith(f"{shop.namespace}-"), metadata
+            labels = metadata.get("labels", {})
+            if "meshmart/scenario" in labels:
+                assert labels["meshmart/shop"] == shop.namespace, metadata
+
+
 def test_stripe_itself_takes_the_place_of_the_sandbox() -> None:
     shop = render.Shop(has_stripe_key=True)
     assert render.rendered(shop, "base") == render.built("istio", "stripe-key")

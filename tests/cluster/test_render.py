@@ -47,6 +47,30 @@ def test_stripe_itself_takes_the_place_of_the_sandbox() -> None:
     assert render.rendered(shop, "base") == render.built("istio", "stripe-key")
 
 
+def test_a_scenario_leaves_the_way_to_stripe_as_it_is() -> None:
+    """README.md takes scenarios back by the base without ``meshmart/part=stripe``: in a shop with a
+    key of its own, too, Stripe stays what it is.
+    """
+
+    def by_part(folder: str) -> tuple[list[str], list[render.Object]]:
+        of_stripe: list[str] = []
+        others: list[render.Object] = []
+        for each in render.built("istio", folder):
+            if each["metadata"].get("labels", {}).get("meshmart/part") == "stripe":
+                of_stripe.append(f"{each['kind']}/{each['metadata']['name']}")
+            else:
+                others.append(each)
+        return of_stripe, others
+
+    of_stripe, others = by_part("base")
+    assert of_stripe == ["ServiceEntry/stripe", "DestinationRule/stripe", "VirtualService/stripe"]
+    assert by_part("stripe-key") == (of_stripe, others)
+    for folder in FOLDERS:
+        if folder.parts[:2] == ("istio", "scenarios"):
+            for each in render.built("istio", str(folder.relative_to("istio"))):
+                assert f"{each['kind']}/{each['metadata']['name']}" not in of_stripe
+
+
 def command(*arguments: str) -> str:
     return run(sys.executable, "-m", "tools.mesh", "render", *arguments)
 

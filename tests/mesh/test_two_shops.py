@@ -62,25 +62,34 @@ def second(request: pytest.FixtureRequest) -> Generator[Mesh]:
     if first.name == "none":
         pytest.skip("without a mesh nobody is refused")
     release = Release("", Namespace("second"), Namespace("second-stripe"), enforced="privileged")
-    uninstall(release)
-    put_servers_beside()
     certificate = self_signed(HOST)
-    first.certificates.append(certificate)
-    gateways = first.way_in.namespace
-    run("kubectl", "apply", "-f", "-", given=secret(certificate, gateways, shop="second"))
-    install(release, *first.chart_values(), *_VALUES)
     second = type(first)(release, certificate)
+    uninstall(release)
+    try:
+        put_servers_beside()
+        install_second(first, second)
+        yield second
+    finally:
+        run("kubectl", "delete", "--ignore-not-found", "-f", "-", given=rendered(first, "base"))
+        at_gateway = Namespace(first.way_in.namespace)
+        at_gateway.kubectl("delete", "secret", "second-tls-secret", "--ignore-not-found")
+        uninstall(release)
+        _BESIDE.kubectl("delete", "namespace", "beside", "--ignore-not-found", "--wait")
+
+
+def install_second(first: Mesh, second: Mesh) -> None:
+    """Brings it into the mesh in the order of README.md's steps."""
+    (certificate,) = second.certificates
+    first.certificates.append(certificate)
+    manifest = secret(certificate, first.way_in.namespace, shop="second")
+    run("kubectl", "apply", "-f", "-", given=manifest)
+    install(second.release, *first.chart_values(), *_VALUES)
     for label in second.namespace_labels:
         run("kubectl", "label", "namespace", "second", label)
     for folder, selector in _STEPS[first.name]:
         applied(first, folder, *selector)
-    release.upgrade()
+    second.release.upgrade()  # which waits for its pods
     applied(first, "base")
-    yield second
-    run("kubectl", "delete", "--ignore-not-found", "-f", "-", given=rendered(first, "base"))
-    run("kubectl", "-n", gateways, "delete", "secret", "second-tls-secret")
-    uninstall(release)
-    run("kubectl", "delete", "namespace", "beside", "--wait")
 
 
 # What README.md applies before the base.

@@ -170,7 +170,8 @@ async def test_what_its_settings_name_is_reached(second: Mesh, mesh: Mesh) -> No
         mails = _BESIDE.kubectl("logs", "mail").split()
         spans = [json.loads(line) for line in _BESIDE.kubectl("logs", "collector").splitlines()]
         from_services = {span["service"] for span in spans if not span["by_proxy"]}
-        return customer.email in mails and set(TOPOLOGY.services) <= from_services
+        workloads = {service.workload for service in TOPOLOGY.services.values()}
+        return customer.email in mails and workloads <= from_services
 
     await takes_effect(has_come, "the mail and the spans of all services have come")
     databases = Namespace("second").objects("pods", "app.kubernetes.io/name=mongodb")

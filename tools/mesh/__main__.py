@@ -1,6 +1,7 @@
 """Writes the manifests of mesh/ that follow from topology.yaml; ``--check`` says whether they do.
 
-Each file below templates/ makes the one of the same path and name below mesh/.
+Each file below templates/ makes the one of the same path and name below mesh/. One in a folder
+``{service}`` makes one for each service, or none where it renders nothing.
 """
 
 from __future__ import annotations
@@ -140,30 +141,38 @@ def rendered(topology: Topology) -> dict[Path, str]:
         callee: [each for each in permissions(topology) if each.callee == callee]
         for callee in topology.services
     }
-    return {
-        ROOT / "mesh" / name.removesuffix(".j2"): environment.get_template(name).render(
-            topology=topology,
-            services=topology.services,
-            permissions=by_callee,
-            gateway=GATEWAY,
-            grouped=grouped,
-            uri_match=uri_match,
-            duration=duration,
-            flow=flow,
-            milliseconds=milliseconds,
-            timed_calls=timed_calls,
-            service_routes=service_routes,
-            grants=grants,
-            caller_groups=caller_groups,
-            http_match=http_match,
-            grpc_match=grpc_match,
-            pod_ports=pod_ports,
-            probes=probes,
-            public_matches=public_matches,
-            public_timeout=partial(public_timeout, topology),
-        )
-        for name in environment.list_templates(filter_func=lambda name: name.endswith(".yaml.j2"))
-    }
+    found: dict[Path, str] = {}
+    for name in environment.list_templates(filter_func=lambda name: name.endswith(".yaml.j2")):
+        template = environment.get_template(name)
+        path = name.removesuffix(".j2")
+        subjects = topology.services.items() if "{service}" in name else [("", None)]
+        for subject, service in subjects:
+            text = template.render(
+                topology=topology,
+                services=topology.services,
+                name=subject,
+                service=service,
+                permissions=by_callee,
+                gateway=GATEWAY,
+                grouped=grouped,
+                uri_match=uri_match,
+                duration=duration,
+                flow=flow,
+                milliseconds=milliseconds,
+                timed_calls=timed_calls,
+                service_routes=service_routes,
+                grants=grants,
+                caller_groups=caller_groups,
+                http_match=http_match,
+                grpc_match=grpc_match,
+                pod_ports=pod_ports,
+                probes=probes,
+                public_matches=public_matches,
+                public_timeout=partial(public_timeout, topology),
+            )
+            if text:
+                found[ROOT / "mesh" / path.replace("{service}", subject)] = text
+    return found
 
 
 def main() -> int:
@@ -174,6 +183,7 @@ def main() -> int:
     status = 0
     for path, text in rendered(load_topology()).items():
         if not arguments.check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             name = path.relative_to(ROOT)

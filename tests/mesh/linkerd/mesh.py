@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tests.harness.cluster import ROOT, run
 from tests.harness.matrix import TOPOLOGY, Operation, is_declared
 from tests.harness.waiting import wait_until
-from tests.mesh.meshed import SETTLE_SECONDS, Mesh, Namespaced, Outcome, SickPod
+from tests.mesh.meshed import SETTLE_SECONDS, Layer, Mesh, Namespaced, Outcome, SickPod
 from tools.kind import ROUTE_IS_ACCEPTED
 
 BASE = ROOT / "mesh/linkerd/base"
@@ -76,11 +76,19 @@ class LinkerdMesh(Mesh):
     def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
         return is_declared(caller, operation) or _is_probe(operation)
 
+    def first_to_refuse(self, caller: str, operation: Operation) -> Layer | None:
+        """To the network all proxies speak with each other, on one port."""
+        return None if self.allows(caller, operation, user=True) else "the mesh"
+
     def answer_to_outsiders(self, operation: Operation) -> Outcome:
         return "answered" if _is_probe(operation) else "denied"
 
+    def callees_judge_alone(self) -> AbstractContextManager[None]:
+        """A caller's proxy refuses nothing, but leaves pods alone."""
+        return self.nobody_is_left_alone()
+
     @contextmanager
-    def callees_judge_alone(self) -> Generator[None]:
+    def nobody_is_left_alone(self) -> Generator[None]:
         """A proxy leaves a pod alone that has denied seven RPCs in a row; not now."""
         annotate = ("annotate", "services", "--all", "--overwrite")
         self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}-")

@@ -4,17 +4,19 @@ commands are run as they stand there, and print what people are told that they s
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.harness.cluster import ROOT, Namespace, run
+from tests.harness.cluster import ROOT, run
 from tests.harness.waiting import wait_until
 from tests.mesh.conftest import chosen
 from tests.mesh.meshed import SETTLE_SECONDS, Mesh
@@ -65,6 +67,7 @@ def second_terminal() -> Generator[Callable[[Readme], None]]:
 def test_the_first_hour(in_a_mesh: Mesh, second_terminal: Callable[[Readme], None]) -> None:
     """Before the base is there; the way in and the proxies are."""
     in_a_mesh.open()
+    in_a_mesh.delete(in_a_mesh.base() / "calls.yaml")
     try:
         follow(in_a_mesh, in_a_mesh.base().parent / "start", second_terminal)
     finally:
@@ -129,17 +132,24 @@ def _printed(commands: str) -> str:
     return done.stdout
 
 
+@cache
+def _kinds() -> str:
+    """Those of which a scenario may change an object."""
+    names = run("kubectl", "api-resources", "--namespaced", "--verbs=list,delete", "-o", "name")
+    return ",".join(name for name in names.split() if _MAY_CHANGE.fullmatch(name))
+
+
 def _configuration(mesh: Mesh) -> Mapping[str, Any]:
     """All that a scenario may have changed, and how many pods each workload is to have."""
-    names = run("kubectl", "api-resources", "--namespaced", "--verbs=list,delete", "-o", "name")
-    kinds = ",".join(name for name in names.split() if _MAY_CHANGE.fullmatch(name))
+    there = json.loads(run("kubectl", "get", _kinds(), "-A", "-o", "json"))["items"]
+    namespaces = {mesh.namespace.name, mesh.release.stripe.name, mesh.way_in.namespace}
     return {
-        "/".join((namespace.name, each["kind"], each["metadata"]["name"])): (
+        "/".join((each["metadata"]["namespace"], each["kind"], each["metadata"]["name"])): (
             each["metadata"].get("labels", {}),
             each["spec"]["replicas"] if each["kind"] == "Deployment" else each.get("spec"),
         )
-        for namespace in (mesh.namespace, Namespace(mesh.way_in.namespace))
-        for each in namespace.objects(kinds)
+        for each in there
+        if each["metadata"]["namespace"] in namespaces
     }
 
 

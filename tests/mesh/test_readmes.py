@@ -65,12 +65,13 @@ def second_terminal() -> Generator[Callable[[Readme], None]]:
 
 
 def test_the_first_hour(in_a_mesh: Mesh, second_terminal: Callable[[Readme], None]) -> None:
-    """Before the base is there; the way in and the proxies are."""
+    """Where pods have proxies, and nothing of the base is there."""
     in_a_mesh.open()
-    in_a_mesh.delete(in_a_mesh.base() / "calls.yaml")
+    in_a_mesh.delete(in_a_mesh.base())
     try:
         follow(in_a_mesh, in_a_mesh.base().parent / "start", second_terminal)
     finally:
+        in_a_mesh.apply(*in_a_mesh.entry)
         in_a_mesh.close()
 
 

@@ -81,20 +81,20 @@ class LinkerdMesh(Mesh):
 
     @contextmanager
     def callees_judge_alone(self) -> Generator[None]:
-        """A proxy leaves a pod alone that has denied seven RPCs in a row; not now."""
-        annotate = ("annotate", "services", "--all", "--overwrite")
-        self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}-")
-        yield
+        """A proxy leaves none of the shop's only pods alone, however often they deny."""
         for service in self.namespace.objects("services", "app.kubernetes.io/managed-by=Helm"):
-            name = service["metadata"]["name"]
-            if name != "mongodb":
-                accrual = f"{_FAILURE_ACCRUAL}=consecutive"
-                self.namespace.kubectl("annotate", "service", name, "--overwrite", accrual)
+            assert _FAILURE_ACCRUAL not in service["metadata"].get("annotations", {}), service
+        yield
 
     @contextmanager
     def sick_payment_pod(self) -> Generator[SickPod]:
-        """The scenario's own: mesh/linkerd/faulty."""
-        yield _FaultyPod(self)
+        """The scenario's own, mesh/linkerd/faulty, and the annotation of which its text speaks."""
+        annotate = ("annotate", "service", "payment-service")
+        self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}=consecutive")
+        try:
+            yield _FaultyPod(self)
+        finally:
+            self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}-")
 
     def counts_answers(self) -> bool:
         return True

@@ -239,8 +239,8 @@ async def test_one_partner_is_let_through(mesh: Mesh, scenario: str) -> None:
             return is_reached_from("shipping-service")
 
         await takes_effect(is_reached, "shipping reaches its partner")
-        # Its NetworkPolicy lets shipping alone through, where these are enforced. Without it what is
-        # left is the mesh's own word.
+        # Its NetworkPolicy lets shipping alone through, where these are enforced. Without it
+        # the mesh's own word is left.
         everybody = json.dumps([{"op": "replace", "path": "/spec/podSelector", "value": {}}])
         mesh.namespace.kubectl("patch", "networkpolicy", "carrier", "--type=json", "-p", everybody)
         if mesh.egress_is_by_workload:

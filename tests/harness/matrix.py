@@ -60,6 +60,17 @@ def is_declared(caller: str, operation: Operation) -> bool:
     return False
 
 
+def is_connected(caller: str, operation: Operation) -> bool:
+    """Whether the topology has the caller connect to the port at which this is offered."""
+    if caller == STRANGER:
+        return operation.callee == "frontend"  # people may come from anywhere
+    return any(
+        is_declared(caller, other)
+        for other in operations()
+        if other.callee == operation.callee and (other.verb == RPC) == (operation.verb == RPC)
+    )
+
+
 def sample(path: str) -> str:
     """A path that falls under a template: ``/orders/{order_id}`` as ``/orders/order_id``."""
     return path.replace("/**", "/x").replace("{", "").replace("}", "")

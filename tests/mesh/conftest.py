@@ -89,6 +89,7 @@ def proxied(request: pytest.FixtureRequest) -> Generator[Mesh]:
     mesh.apply(*mesh.entry)
     install_bystanders(kind.name)
     release.upgrade()
+    mesh.has_policies = mesh.network_refuses()
     yield mesh
     mesh.remove()
     uninstall(release)

@@ -30,8 +30,8 @@ from services.common import record
 from tests.cluster.release import IMAGE, Release
 from tests.harness.cluster import ROOT, Namespace, run
 from tests.harness.customer import Client
-from tests.harness.matrix import STRANGER, TOPOLOGY, Operation
-from tests.harness.waiting import eventually
+from tests.harness.matrix import STRANGER, TOPOLOGY, Operation, is_connected
+from tests.harness.waiting import eventually, wait_until
 from tools.certificate import HOST, SECRET_NAMESPACE, Certificate, secret, self_signed
 from tools.kind import WAY_IN
 
@@ -53,6 +53,13 @@ class Namespaced(NamedTuple):
 
 
 Outcome = Literal["answered", "denied", "refused", "failed"]
+# What may refuse a request, in the order in which it passes them.
+Layer = Literal["the caller's proxy", "the network", "the mesh"]
+# Nobody has taken the connection: NetworkPolicies refuse it, or drop its packets.
+_NO_CONNECTION = re.compile(
+    r"Connect call failed|Connection refused|connection timeout|connection_timeout"
+    r"|ConnectionTimeout|TimeoutError|delayed connect error"
+)
 
 
 class Probed(NamedTuple):
@@ -67,6 +74,16 @@ class Probed(NamedTuple):
         """Which pod has answered."""
         served = record.decode(self.who)
         return served.instance if served else ""
+
+    @property
+    def refused_by(self) -> Layer | None:
+        """Which layer has refused the request, if one has."""
+        if self.outcome == "answered":
+            return None
+        if self.outcome == "failed" and "502" in self.detail:
+            return "the caller's proxy"
+        is_by_network = self.outcome == "failed" and _NO_CONNECTION.search(self.detail)
+        return "the network" if is_by_network else "the mesh"
 
 
 class SickPod(Protocol):
@@ -92,10 +109,11 @@ class Mesh(ABC):
     :cvar way_in: the Service of the gateway.
     :cvar entry: what the way in needs, before the proxies are there.
     :cvar verifies_users: whether the mesh looks at users' tokens.
-    :cvar egress_is_by_workload: whether one service may be let out and another not.
+    :cvar egress_is_by_workload: whether the mesh can let out one service and not another.
     :cvar catalogue_routes: those of the base for `product-service`.
     :cvar partner: a request to the partner of scenario 14.
     :cvar first_span: how the service is called at which a trace begins.
+    :ivar has_policies: whether the cluster's network does as the shop's NetworkPolicies say.
     """
 
     name: ClassVar[Literal["istio", "linkerd", "none"]]
@@ -111,6 +129,7 @@ class Mesh(ABC):
     def __init__(self, release: Release, certificate: Certificate) -> None:
         self.release = release
         self.certificate = certificate
+        self.has_policies = False  # until the shop is there to be tried
 
     @classmethod
     @abstractmethod
@@ -153,13 +172,38 @@ class Mesh(ABC):
     def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
         """Whether the base lets a caller's request through, with or without a user's token."""
 
+    def first_to_refuse(self, caller: str, operation: Operation) -> Layer | None:
+        """Which layer refuses a caller's request with a user's token, if one does, where
+        NetworkPolicies are enforced.
+        """
+        if not is_connected(caller, operation):
+            return "the network"
+        return None if self.allows(caller, operation, user=True) else "the mesh"
+
     @abstractmethod
     def answer_to_outsiders(self, operation: Operation) -> Outcome:
-        """What comes of a request by somebody without a proxy."""
+        """What comes of a request by somebody without a proxy, where the network lets it pass."""
 
     @abstractmethod
     def callees_judge_alone(self) -> AbstractContextManager[None]:
         """Takes away what the caller's own proxy would refuse."""
+
+    @contextmanager
+    def without_network_policies(self) -> Generator[None]:
+        """Takes away what the network would refuse, so that what is refused the mesh refuses."""
+        self.release.upgrade("networkPolicies.enabled=false")
+        try:
+            wait_until(lambda: not self.network_refuses(), "all may connect", SETTLE_SECONDS)
+            yield
+        finally:
+            self.release.upgrade("networkPolicies.enabled=true")
+            if self.has_policies:
+                wait_until(self.network_refuses, "the policies are back", SETTLE_SECONDS)
+
+    def network_refuses(self) -> bool:
+        """Whether the network refuses what the chart lets nobody do."""
+        stranger_to = {"method": "GET", "url": "http://payment-service.ecommerce:3000/livez"}
+        return self.probe(OUTSIDER, [stranger_to])[0].refused_by == "the network"
 
     @abstractmethod
     def sick_payment_pod(self) -> AbstractContextManager[SickPod]:

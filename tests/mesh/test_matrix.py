@@ -1,11 +1,17 @@
 """Every declared request is allowed, and every other one is denied: each caller against each
 operation of each service, sent from the caller's own pods. Without a mesh nothing is denied.
+
+NetworkPolicies refuse much of it before the mesh is asked. So this is tried twice: by the mesh's
+rules alone, and as it is shipped, which says of each request which layer refuses it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from typing import Any
+
+import pytest
 
 from tests.harness.customer import Client, Customer
 from tests.harness.matrix import (
@@ -38,7 +44,7 @@ def request(operation: Operation, token: str | None) -> dict[str, Any]:
 
 async def test_every_caller_and_every_operation(mesh: Mesh, client: Client) -> None:
     token = (await Customer.register(client)).token
-    with mesh.callees_judge_alone():
+    with mesh.without_network_policies(), mesh.callees_judge_alone():
         verdicts, wrong = judged(mesh, token)
     print(
         f"matrix in {mesh.name}: {len(CALLERS)} callers x {len(list(operations()))} operations, "
@@ -49,10 +55,34 @@ async def test_every_caller_and_every_operation(mesh: Mesh, client: Client) -> N
     assert verdicts["answered"] > 50
 
 
-async def test_who_reaches_the_database(in_a_mesh: Mesh) -> None:
+async def test_as_shipped_each_request_is_refused_by_the_first_layer_that_can(
+    in_a_mesh: Mesh, client: Client
+) -> None:
+    needs_policies(in_a_mesh)
+    token = (await Customer.register(client)).token
+    seen: Counter[str] = Counter()
+    wrong: list[str] = []
+    for caller in CALLERS:
+        others = [each for each in operations() if each.callee != caller]
+        answers = in_a_mesh.probe(pod_of(caller), [request(each, token) for each in others])
+        for each, answer in zip(others, answers, strict=True):
+            expected = in_a_mesh.first_to_refuse(caller, each)
+            seen[expected or "nobody"] += 1
+            if answer.refused_by != expected:
+                wrong.append(f"{caller} > {each}: {answer}, not refused by {expected}")
+    print(f"refused as shipped in {in_a_mesh.name}, by: {dict(seen)}; wrong {len(wrong)}")
+    assert not wrong, "\n".join(wrong)
+    assert seen["nobody"] > 50
+
+
+@pytest.mark.parametrize("by_mesh_alone", [True, False], ids=["by the mesh alone", "as shipped"])
+async def test_who_reaches_the_database(in_a_mesh: Mesh, by_mesh_alone: bool) -> None:
     mongodb = {"database": f"mongodb.{TOPOLOGY.namespace}:27017"}
     owners = {name for name, service in TOPOLOGY.services.items() if service.database}
-    with in_a_mesh.callees_judge_alone():
+    with ExitStack() as without:
+        if by_mesh_alone:
+            without.enter_context(in_a_mesh.without_network_policies())
+            without.enter_context(in_a_mesh.callees_judge_alone())
         answers = {
             caller: in_a_mesh.probe(pod_of(caller), [mongodb])[0] for caller in (*CALLERS, OUTSIDER)
         }
@@ -88,6 +118,24 @@ def judged(mesh: Mesh, token: str) -> tuple[Counter[str], list[str]]:
 
 async def test_who_has_no_proxy(mesh: Mesh) -> None:
     asked = list(operations())
-    answers = mesh.probe(OUTSIDER, [request(each, None) for each in asked])
+    with mesh.without_network_policies():
+        answers = mesh.probe(OUTSIDER, [request(each, None) for each in asked])
     for operation, answer in zip(asked, answers, strict=True):
         assert answer.outcome == mesh.answer_to_outsiders(operation), (operation, answer)
+        assert answer.refused_by != "the network", (operation, answer)
+
+
+async def test_as_shipped_who_has_no_proxy_reaches_the_frontend_alone(in_a_mesh: Mesh) -> None:
+    """And there the mesh refuses."""
+    needs_policies(in_a_mesh)
+    asked = list(operations())
+    answers = in_a_mesh.probe(OUTSIDER, [request(each, None) for each in asked])
+    for operation, answer in zip(asked, answers, strict=True):
+        layer = "the mesh" if operation.callee == "frontend" else "the network"
+        assert answer.refused_by == layer, (operation, answer)
+
+
+def needs_policies(mesh: Mesh) -> None:
+    """For what is said of NetworkPolicies and the mesh beside each other."""
+    if not mesh.has_policies:
+        pytest.skip("this cluster's network does not enforce NetworkPolicies")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tests.harness.cluster import ROOT, run
-from tests.harness.matrix import Operation, is_declared
+from tests.harness.matrix import STRANGER, TOPOLOGY, Operation, is_declared
 from tests.harness.waiting import wait_until
-from tests.mesh.meshed import SETTLE_SECONDS, Mesh, Namespaced, Outcome, SickPod
+from tests.mesh.meshed import SETTLE_SECONDS, Layer, Mesh, Namespaced, Outcome, SickPod
 from tools.kind import ISTIO_ENTRY
 
 BASE = ROOT / "mesh/istio/base"
@@ -46,6 +46,14 @@ class IstioMesh(Mesh):
 
     def allows(self, caller: str, operation: Operation, *, user: bool) -> bool:
         return is_declared(caller, operation) and (user or not operation.needs_user)
+
+    def first_to_refuse(self, caller: str, operation: Operation) -> Layer | None:
+        """A service's own proxy knows only whom the service calls: base/egress.yaml."""
+        if caller != STRANGER:
+            known = {edge.callee for edge in TOPOLOGY.services[caller].calls}
+            if operation.callee not in known:
+                return "the caller's proxy"
+        return super().first_to_refuse(caller, operation)
 
     def answer_to_outsiders(self, operation: Operation) -> Outcome:
         return "failed"  # without TLS nobody is listened to

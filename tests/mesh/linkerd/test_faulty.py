@@ -31,6 +31,6 @@ async def test_it_serves_the_callers_of_that_service_alone(
     async def is_let_in() -> bool:
         return outcome(declared) != "denied"
 
-    with mesh.scenario(scenario):
+    with mesh.without_network_policies(), mesh.scenario(scenario):
         await takes_effect(is_let_in, "who is declared is let in")
         assert [outcome(pod) for pod in (USER, STRANGER, OUTSIDER)] == ["denied"] * 3

@@ -110,6 +110,12 @@ def test_the_database_takes_those_who_keep_one() -> None:
     assert not RULES.passes(KUBELET, "mongodb", "tcp-mongo")
 
 
+def test_observers_are_whom_the_charts_network_policies_let_in() -> None:
+    values = yaml.safe_load((MESH.parent / "helm/values.yaml").read_text(encoding="utf-8"))
+    elsewhere = {"istio-system"}  # never in Linkerd
+    assert {*OBSERVERS, *elsewhere} == set(values["observability"]["namespaces"])
+
+
 @pytest.mark.parametrize("name", TOPOLOGY.services)
 def test_observers_read_what_is_counted_and_nothing_else(name: str) -> None:
     service = TOPOLOGY.services[name]

@@ -264,11 +264,13 @@ class Mesh(ABC):
         (commands,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
         run("bash", "-euo", "pipefail", "-c", commands)
 
-    def probe(self, pod: str, requests: Sequence[Mapping[str, Any]]) -> list[Probed]:
-        """Sends requests from inside a pod of the shop, ``deployment/order-service`` say, or from
-        STRANGER or OUTSIDER.
+    def probe(
+        self, pod: str, requests: Sequence[Mapping[str, Any]], namespace: Namespace | None = None
+    ) -> list[Probed]:
+        """Sends requests from inside a pod of the shop, ``deployment/order-service`` say, from
+        STRANGER or OUTSIDER, or from a pod of another namespace.
         """
-        namespace = Namespace("outside") if pod == OUTSIDER else self.namespace
+        namespace = namespace or (Namespace("outside") if pod == OUTSIDER else self.namespace)
         script = (HERE / "probe.py").read_text(encoding="utf-8")
         container = ["-c", _container(pod)]
         answers = namespace.kubectl(

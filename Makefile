@@ -143,7 +143,7 @@ test-mesh: $(VENV)/.test image  ## The tests of a mesh on that cluster, with the
 		$(BIN)/python -m pytest -m cluster tests/mesh --mesh $(ITS_MESH) $(PYTEST_ARGS)
 
 certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster (MESH=istio)
-	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) | kubectl apply -f -
+	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) $(ARGS) | kubectl apply -f -
 
 goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a change of the chart
 	@$(cluster); $(BIN)/python -m tests.cluster.test_goldens

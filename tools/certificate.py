@@ -1,15 +1,15 @@
 """A certificate for trying the shop over HTTPS: prints the Secret that the gateway reads.
 
 ``python tools/certificate.py istio | kubectl apply -f -``. It vouches for itself: browsers ask
-first.
+first. For another shop than the one in ``ecommerce``: ``--namespace`` and ``--host``.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import datetime
 import json
-import sys
 from typing import NamedTuple
 
 from cryptography import x509
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 HOST = "ecommerce.example.com"
+NAMESPACE = "ecommerce"
 _VALID = datetime.timedelta(days=90)
 
 
@@ -64,14 +65,14 @@ def self_signed(host: str) -> Certificate:
 SECRET_NAMESPACE = {"istio": "istio-system", "linkerd": "shop-ingress"}
 
 
-def secret(certificate: Certificate, namespace: str) -> str:
-    """The Secret that the gateway in a namespace reads."""
+def secret(certificate: Certificate, namespace: str, *, shop: str = NAMESPACE) -> str:
+    """The Secret that the gateway in a namespace reads for the shop in the namespace `shop`."""
     return json.dumps(
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "kubernetes.io/tls",
-            "metadata": {"name": "shop-tls", "namespace": namespace},
+            "metadata": {"name": f"{shop}-tls-secret", "namespace": namespace},
             "data": {
                 "tls.crt": base64.b64encode(certificate.certificate).decode(),
                 "tls.key": base64.b64encode(certificate.key).decode(),
@@ -80,5 +81,17 @@ def secret(certificate: Certificate, namespace: str) -> str:
     )
 
 
+def main() -> None:
+    """Prints the Secret."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("mesh", choices=tuple(SECRET_NAMESPACE))
+    parser.add_argument("--namespace", default=NAMESPACE, help="the shop's")
+    parser.add_argument("--host", default=HOST)
+    parser.add_argument("--gateway-namespace", help="where the gateway reads it")
+    given = parser.parse_args()
+    namespace = given.gateway_namespace or SECRET_NAMESPACE[given.mesh]
+    print(secret(self_signed(given.host), namespace, shop=given.namespace))
+
+
 if __name__ == "__main__":
-    print(secret(self_signed(HOST), SECRET_NAMESPACE[sys.argv[1]]))
+    main()

@@ -62,7 +62,10 @@ GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}
 ISTIO_ENTRY = ("gateway.yaml", "edge.yaml", "routes.yaml", "stripe.yaml")
 ENTRY = {
     "none": (),
-    "istio": tuple(f"-f=mesh/istio/base/{name}" for name in ISTIO_ENTRY),
+    "istio": (
+        "-f=mesh/istio/shared/spans.yaml",
+        *(f"-f=mesh/istio/base/{name}" for name in ISTIO_ENTRY),
+    ),
     "linkerd": ("-f=mesh/linkerd/base/gateway.yaml", "-f=mesh/gateway-api/ingress/routes.yaml"),
 }
 ROUTE_IS_ACCEPTED = 'jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].status}=True'

@@ -208,7 +208,7 @@ class Host:
         async def fetch_keys() -> object:
             return (await fetch()).json()
 
-        return TokenVerifier(fetch_keys)
+        return TokenVerifier(fetch_keys, names_user=self.process.trace_user_id)
 
     def serve_http(self, router: APIRouter, *instances: object) -> None:
         """Adds HTTP routes, and the objects that they ask for by type (see :mod:`.provide`)."""

@@ -17,6 +17,7 @@ from fastapi.security import HTTPBearer
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
+from opentelemetry import trace
 
 from services.common import context
 from services.common.errors import Kind, ShopError
@@ -83,13 +84,20 @@ class TokenVerifier:
     When `auth` cannot be reached the keys that were fetched before stay in use.
 
     :param fetch_keys: gets the JWKS document (RFC 7517); raises ShopError when `auth` is away.
+    :param names_user: whether the span of a request names the user, by the account's id
+        (`user.id`).
     :param clock: the time in seconds, from any beginning.
     """
 
     def __init__(
-        self, fetch_keys: FetchKeys, *, clock: Callable[[], float] = time.monotonic
+        self,
+        fetch_keys: FetchKeys,
+        *,
+        names_user: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch_keys = fetch_keys
+        self._names_user = names_user
         self._clock = clock
         self._keys: KeySet | None = None
         self._fetched_at = 0.0
@@ -102,6 +110,12 @@ class TokenVerifier:
         :raises ShopError: UNAUTHENTICATED for a token that is forged, expired or not ours;
             UNAVAILABLE while there are no keys to check it with.
         """
+        caller = await self._verified(token)
+        if self._names_user:
+            trace.get_current_span().set_attribute("user.id", caller.user_id)
+        return caller
+
+    async def _verified(self, token: str) -> Caller:
         keys = await self._current_keys(JWKS_CACHE_SECONDS)
         try:
             return _caller(token, keys)

@@ -61,6 +61,11 @@ class ProcessSettings(Addresses):
     log_file: Path | None = None
     otel_exporter_otlp_endpoint: str | None = None
     trace_sampling_ratio: float | None = Field(default=None, ge=0, le=1)
+    trace_user_id: bool = Field(
+        default=False,
+        description="Whether spans name the user whose token was verified, by the account's id "
+        "(`user.id`). Traces then say whose requests were whose.",
+    )
     behind_gateway: bool = Field(
         default=False,
         description="True where a mesh's gateway is in front of what people reach: whether a trace "

@@ -124,7 +124,7 @@ class Service(_Declared):
     internal_port: PortNumber | None = None
     grpc: Port | None = None
     database: bool = False
-    trace_sampling_ratio: float = Field(ge=0, le=1)
+    trace_sampling_ratio: float = Field(default=0.1, ge=0, le=1)
     variants: tuple[str, ...] = ()
     public: tuple[PublicRoute, ...] = ()
     calls: tuple[Edge, ...] = ()

@@ -23,7 +23,10 @@ _FROM_ELSEWHERE = {
 }
 # No cluster of ours has Argo Rollouts; what it moves is judged without it.
 _ARGO = "argoproj.io/"
-_LINKERD = sorted(path.parent for path in ROOT.glob("mesh/linkerd/**/kustomization.yaml"))
+_LINKERD_START = ROOT / "mesh/linkerd/start"  # plain files
+_LINKERD = sorted(
+    [_LINKERD_START, *(path.parent for path in ROOT.glob("mesh/linkerd/**/kustomization.yaml"))]
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +61,15 @@ def test_the_api_server_takes_it(case: str, namespace: Namespace) -> None:
 # Istio's are applied for real: tests/mesh.
 @pytest.mark.parametrize("folder", _LINKERD, ids=lambda folder: str(folder.relative_to(ROOT)))
 def test_the_api_server_takes_linkerds(folder: Path, namespace: Namespace) -> None:
-    documents = run("kubectl", "kustomize", str(folder)).split("\n---\n")
+    if folder == _LINKERD_START:
+        whole = "---\n".join(path.read_text("utf-8") for path in sorted(folder.glob("*.yaml")))
+    else:
+        whole = run("kubectl", "kustomize", str(folder))
+    documents = whole.split("\n---\n")
     if not _is_known("Rollout"):
         documents = [each for each in documents if f"apiVersion: {_ARGO}" not in each]
     manifests = "\n---\n".join(documents)
-    for name in ("ecommerce", "shop-ingress"):
+    for name in ("ecommerce", "shop-ingress", "stripe"):
         manifests = manifests.replace(f"namespace: {name}\n", f"namespace: {_NAMESPACE}\n")
     assert "created (server dry run)" in dry_run(manifests, namespace)
 

@@ -25,6 +25,7 @@ class Span:
     service: str
     name: str
     peer: str
+    user: str
 
     def __str__(self) -> str:
         return f"{self.service}: {self.name}"
@@ -96,4 +97,5 @@ def _spans(request: pb.ExportTraceServiceRequest) -> Iterator[Span]:
                     service=resource["service.name"],
                     name=span.name,
                     peer=attributes.get("peer.service", ""),
+                    user=attributes.get("user.id", ""),
                 )

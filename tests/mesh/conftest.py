@@ -86,6 +86,8 @@ def proxied(request: pytest.FixtureRequest) -> Generator[Mesh]:
         *("--set", "observability.otlpEndpoint=http://jaeger.observability:4317"),
         *("--set-string", "services.shipping.environment.SHIPPING_STEP_SECONDS=3600"),
     )
+    for label in mesh.namespace_labels:
+        run("kubectl", "label", "namespace", mesh.namespace.name, label)
     mesh.apply(*mesh.entry)
     install_bystanders(kind.name)
     release.upgrade()

@@ -43,6 +43,7 @@ NODE = os.environ.get("MESHMART_CLUSTER_NODE", "127.0.0.1")
 SETTLE_SECONDS = 60.0
 
 OUTSIDER = "outsider"
+ECHO_HOST = "echo.example.com"
 
 
 class Namespaced(NamedTuple):
@@ -107,10 +108,12 @@ class Mesh(ABC):
     own subclasses.
 
     :cvar way_in: the Service of the gateway.
+    :cvar namespace_labels: what README.md says of the shop's namespace.
     :cvar entry: what the way in needs, before the proxies are there.
     :cvar verifies_users: whether the mesh looks at users' tokens.
     :cvar egress_is_by_workload: whether the mesh can let out one service and not another.
     :cvar catalogue_routes: those of the base for `product-service`.
+    :cvar echo_port: the gateway's port by which people come to the echo.
     :cvar partner: a request to the partner of scenario 14.
     :cvar first_span: how the service is called at which a trace begins.
     :ivar has_policies: whether the cluster's network does as the shop's NetworkPolicies say.
@@ -119,16 +122,18 @@ class Mesh(ABC):
     name: ClassVar[Literal["istio", "linkerd", "none"]]
     proxy: ClassVar[str]
     way_in: ClassVar[Namespaced]
+    namespace_labels: ClassVar[Sequence[str]] = ()
     entry: ClassVar[Sequence[Path]]
     verifies_users: ClassVar[bool]
     egress_is_by_workload: ClassVar[bool]
     catalogue_routes: ClassVar[Sequence[str]]
+    echo_port: ClassVar[Literal["http", "https"]] = "http"
     partner: ClassVar[Mapping[str, Any]]
     first_span: ClassVar[str]
 
     def __init__(self, release: Release, certificate: Certificate) -> None:
         self.release = release
-        self.certificate = certificate
+        self.certificates = [certificate]
         self.has_policies = False  # until the shop is there to be tried
 
     @classmethod
@@ -215,7 +220,7 @@ class Mesh(ABC):
 
     @abstractmethod
     def lead_to_echo(self) -> None:
-        """Makes the way in lead echo.example.com to the echo, by way of what the shop's requests
+        """Makes the way in lead ECHO_HOST to the echo, by way of what the shop's requests
         go through.
         """
 
@@ -258,9 +263,9 @@ class Mesh(ABC):
         assert not left, left
 
     def run_steps(self, first: str) -> None:
-        """The commands in the mesh's README.md of which that one is the first."""
+        """The commands in the mesh's README.md of which the first begins so."""
         text = (self.base().parent / "README.md").read_text(encoding="utf-8")
-        pattern = rf"^```sh\n({re.escape(first)}\n.*?)^```$"
+        pattern = rf"^```sh\n({re.escape(first)}[^\n]*\n.*?)^```$"
         (commands,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
         run("bash", "-euo", "pipefail", "-c", commands)
 
@@ -290,8 +295,9 @@ class Mesh(ABC):
             yield Client(session, f"{port}://{host}:{node_port}")
 
     def trust(self) -> ssl.SSLContext:
-        """Trusts the gateway's certificate."""
-        return ssl.create_default_context(cadata=self.certificate.certificate.decode())
+        """Trusts the gateway's certificates."""
+        trusted = b"".join(each.certificate for each in self.certificates)
+        return ssl.create_default_context(cadata=trusted.decode())
 
     def spans(self) -> list[dict[str, Any]]:
         """All spans that services and proxies have sent."""

@@ -63,6 +63,7 @@ async def traced_shop(collector: tuple[Collector, str], tmp_path: Path) -> Async
         environment={
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector[1],
             "TRACE_SAMPLING_RATIO": "1",
+            "TRACE_USER_ID": "true",
             "SHIPPING_STEP_SECONDS": "0.2",
         },
     )
@@ -94,6 +95,9 @@ async def test_a_checkout_is_one_trace(
     edges = await _edges_of_the_one_trace(collector[0])
     assert edges >= CHECKOUT | {("gateway", WORKLOADS["order"])}
     assert edges <= DECLARED | ENTRANCE
+
+    (order,) = collector[0].named(WORKLOADS["order"], STEPS["order"])
+    assert order.user == customer.user_id
 
 
 async def _edges_of_the_one_trace(collector: Collector) -> set[tuple[str, str]]:

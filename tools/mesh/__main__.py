@@ -1,11 +1,15 @@
 """Writes the manifests of mesh/ that follow from topology.yaml; ``--check`` says whether they do.
 
-Each file below templates/ makes the one of the same path and name below mesh/.
+Each file below templates/ makes the one of the same path and name below mesh/. One in a folder
+``{service}`` makes one for each service, or none where it renders nothing.
+
+``render FOLDER`` prints the manifests of a folder for a shop in another namespace: render.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -17,12 +21,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.common.settings import ProcessSettings
 from services.common.topology import PathTemplate, Service, Topology, load_topology
+from tools.mesh import render
 from tools.mesh.calls import service_routes, timed_calls
 from tools.mesh.grants import Request, caller_groups, grants
 from tools.mesh.permissions import GATEWAY, Operation, permissions
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+# What the lesson calls resources that here bear the name of their service: docs/lesson.md.
+LESSON_NAMES = {
+    ("DestinationRule", "product"): "backend-dr",
+    ("DestinationRule", "payment"): "payment-service-cb",
+    ("DestinationRule", "inventory"): "grpc-service-dr",
+    ("VirtualService", "product"): "backend-vs",
+    ("VirtualService", "user"): "user-service-vs",
+    ("AuthorizationPolicy", "frontend"): "frontend-authz",
+    ("AuthorizationPolicy", "product"): "backend-authz",
+}
 
 # Of the whole request at the edge; the services give up at the same moment and say so.
 _EDGE_SECONDS = ProcessSettings.model_fields["request_timeout_seconds"].default
@@ -98,6 +114,11 @@ def grouped(operations: Iterable[Operation]) -> list[tuple[Operation, list[str]]
     return list(groups.values())
 
 
+def lesson_name(kind: str, service: str) -> str | None:
+    """What the lesson calls a service's resource of a kind, if it has one."""
+    return LESSON_NAMES.get((kind, service))
+
+
 def flow(fields: Mapping[str, Any]) -> str:
     """A mapping as YAML in one line."""
     return yaml.safe_dump(
@@ -151,50 +172,133 @@ def rendered(topology: Topology) -> dict[Path, str]:
         callee: [each for each in permissions(topology) if each.callee == callee]
         for callee in topology.services
     }
-    return {
-        ROOT / "mesh" / name.removesuffix(".j2"): environment.get_template(name).render(
-            topology=topology,
-            services=topology.services,
-            permissions=by_callee,
-            gateway=GATEWAY,
-            grouped=grouped,
-            uri_match=uri_match,
-            duration=duration,
-            flow=flow,
-            milliseconds=milliseconds,
-            timed_calls=timed_calls,
-            service_routes=service_routes,
-            grants=grants,
-            caller_groups=caller_groups,
-            http_match=http_match,
-            grpc_match=grpc_match,
-            pod_ports=pod_ports,
-            probes=probes,
-            metrics_port=metrics_port,
-            metrics=METRICS,
-            proxy_requests=LINKERD_PROXY_REQUESTS,
-            observers=OBSERVERS,
-            public_matches=public_matches,
-            public_timeout=partial(public_timeout, topology),
-        )
-        for name in environment.list_templates(filter_func=lambda name: name.endswith(".yaml.j2"))
-    }
+    found: dict[Path, str] = {}
+    for name in environment.list_templates(filter_func=lambda name: name.endswith(".yaml.j2")):
+        template = environment.get_template(name)
+        path = name.removesuffix(".j2")
+        subjects = topology.services.items() if "{service}" in name else [("", None)]
+        for subject, service in subjects:
+            text = template.render(
+                topology=topology,
+                services=topology.services,
+                name=subject,
+                service=service,
+                permissions=by_callee,
+                gateway=GATEWAY,
+                lesson=lesson_name,
+                grouped=grouped,
+                uri_match=uri_match,
+                duration=duration,
+                flow=flow,
+                milliseconds=milliseconds,
+                timed_calls=timed_calls,
+                service_routes=service_routes,
+                grants=grants,
+                caller_groups=caller_groups,
+                http_match=http_match,
+                grpc_match=grpc_match,
+                pod_ports=pod_ports,
+                probes=probes,
+                metrics_port=metrics_port,
+                metrics=METRICS,
+                proxy_requests=LINKERD_PROXY_REQUESTS,
+                observers=OBSERVERS,
+                public_matches=public_matches,
+                public_timeout=partial(public_timeout, topology),
+            )
+            if text:
+                found[ROOT / "mesh" / path.replace("{service}", subject)] = text
+    return found
 
 
-def main() -> int:
-    """Gives the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
+def written(*, is_check: bool) -> int:
+    """Writes the manifests, or says which are not what they would be; gives the exit status."""
     status = 0
     for path, text in rendered(load_topology()).items():
-        if not arguments.check:
+        if not is_check:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             name = path.relative_to(ROOT)
             print(f"{name} is not what topology.yaml says; run `make mesh`", file=sys.stderr)
             status = 1
     return status
+
+
+def shop_of(given: argparse.Namespace) -> render.Shop:
+    """The shop that the command line describes."""
+    topology = load_topology()
+    preset = given.gateway or ("traefik" if given.mesh == "linkerd" else "istioctl")
+    if (preset == "traefik") != (given.mesh == "linkerd"):
+        raise render.CannotRender(f"{given.mesh} has no gateway {preset!r}.")
+    gateway = render.gateway_of(preset, given.namespace)
+    labels = dict(label.split("=", 1) for label in given.gateway_label)
+    gateway = dataclasses.replace(
+        gateway,
+        namespace=given.gateway_namespace or gateway.namespace,
+        labels=labels or gateway.labels,
+        service_account=given.gateway_service_account or gateway.service_account,
+    )
+    servers = [
+        *([render.otlp_server(given.otlp, topology)] if given.otlp else ()),
+        *([render.smtp_server(given.smtp, topology)] if given.smtp else ()),
+        *(render.mongodb_servers(given.mongodb, topology) if given.mongodb else ()),
+        *([render.stripe_server(given.stripe_address, topology)] if given.stripe_address else ()),
+    ]
+    return render.Shop(
+        mesh=given.mesh,
+        namespace=given.namespace,
+        host=given.host,
+        gateway=gateway,
+        trust_domain=given.trust_domain,
+        stripe_namespace=given.stripe_namespace,
+        has_stripe_key=given.stripe_key,
+        keeps_own_mongodb=bool(given.mongodb),
+        servers=servers,
+    )
+
+
+def main() -> int:
+    """Gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="say what has drifted; write nothing")
+    command = parser.add_subparsers(dest="command").add_parser(
+        "render",
+        help="print a folder of mesh/ for a shop elsewhere, for kubectl apply -f - or delete -f -",
+        description=render.__doc__,
+    )
+    command.add_argument("folder", help="base, start, scenarios/03-canary-by-weight/10, ...")
+    shop = render.Shop()
+    command.add_argument("--mesh", choices=("istio", "linkerd"), default=shop.mesh)
+    command.add_argument("--namespace", default=shop.namespace)
+    command.add_argument("--host", default=shop.host, help="by which people come in")
+    command.add_argument(
+        "--gateway",
+        choices=("istioctl", "helm", "gateway-api", "traefik"),
+        help="how the gateway was installed; traefik is Linkerd's",
+    )
+    command.add_argument("--gateway-namespace", help="where its pods are")
+    command.add_argument("--gateway-label", action="append", default=[], metavar="NAME=VALUE")
+    command.add_argument("--gateway-service-account", metavar="NAME")
+    command.add_argument("--trust-domain", default=shop.trust_domain)
+    chart = command.add_argument_group("what the chart was told", "open what its settings need")
+    chart.add_argument("--otlp", metavar="URL", help="observability.otlpEndpoint")
+    chart.add_argument("--smtp", metavar="HOST:PORT", help="notification's SMTP_HOST, SMTP_PORT")
+    chart.add_argument("--mongodb", metavar="URI", help="mongodb.uri")
+    chart.add_argument("--stripe-key", action="store_true", help="there is a stripe.apiKey")
+    chart.add_argument("--stripe-address", metavar="URL", help="stripe.apiBase")
+    chart.add_argument(
+        "--stripe-namespace", default=shop.stripe_namespace, help="stripe.sandbox.namespace"
+    )
+    given = parser.parse_args()
+    if given.command is None:
+        return written(is_check=given.check)
+    try:
+        print(render.text_of(render.rendered(shop_of(given), given.folder)), end="")
+    except render.CannotRender as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,11 +11,23 @@ from typing import Any, ClassVar
 from tests.harness.cluster import ROOT, run
 from tests.harness.matrix import STRANGER, TOPOLOGY, Operation, is_declared
 from tests.harness.waiting import wait_until
-from tests.mesh.meshed import SETTLE_SECONDS, Layer, Mesh, Namespaced, Outcome, SickPod
+from tests.mesh.meshed import (
+    ECHO_HOST,
+    SETTLE_SECONDS,
+    Layer,
+    Mesh,
+    Namespaced,
+    Outcome,
+    SickPod,
+)
+from tools.certificate import secret, self_signed
 from tools.kind import ISTIO_ENTRY
+from tools.mesh import render
 
 BASE = ROOT / "mesh/istio/base"
-_ENTRY = tuple(BASE / name for name in ISTIO_ENTRY)
+# Applied with Istio itself, and there for every shop of the cluster.
+_SHARED = BASE.parent / "shared"
+_ENTRY = (_SHARED, *(BASE / name for name in ISTIO_ENTRY))
 
 
 class IstioMesh(Mesh):
@@ -24,10 +36,12 @@ class IstioMesh(Mesh):
     name = "istio"
     proxy = "istio-proxy"
     way_in = Namespaced("istio-system", "istio-ingressgateway")
+    namespace_labels = ("istio-injection=enabled",)
     entry = _ENTRY
     verifies_users = True
     egress_is_by_workload = True
     catalogue_routes = ("virtualservice/product-service",)
+    echo_port = "https"
     partner: ClassVar[Mapping[str, Any]] = {
         "method": "GET",
         "url": "http://carrier.example.com/livez",
@@ -93,7 +107,32 @@ class IstioMesh(Mesh):
         return "istio_requests_total" in self.proxy_admin(pod, "stats/prometheus")
 
     def lead_to_echo(self) -> None:
-        """It does: manifests.yaml. What is dropped is dropped by the gateway itself."""
+        """It does: manifests.yaml. What is dropped is dropped by the gateway itself, for a host of
+        which base/edge.yaml speaks.
+        """
+        self.give_echo_a_certificate()
+        of_echo = render.Shop(namespace="echo", host=ECHO_HOST)
+        edge = [each for each in render.rendered(of_echo, "base") if each["kind"] == "EnvoyFilter"]
+        run("kubectl", "apply", "-f", "-", given=render.text_of(edge))
+
+    def give_echo_a_certificate(self) -> None:
+        """So that the gateway answers for it over HTTPS."""
+        certificate = self_signed(ECHO_HOST)
+        self.certificates.append(certificate)
+        manifest = secret(certificate, self.way_in.namespace, shop="echo")
+        run("kubectl", "apply", "-f", "-", given=manifest)
+
+    def forget_echos_edge(self) -> None:
+        """The echo's host is one of which the gateway's filters do not speak."""
+        self._forget_at_the_gateway("envoyfilter/echo-edge-headers")
+
+    def remove(self) -> None:
+        super().remove()
+        self.delete(_SHARED)
+        self._forget_at_the_gateway("envoyfilter/echo-edge-headers", "secret/echo-tls-secret")
+
+    def _forget_at_the_gateway(self, *names: str) -> None:
+        run("kubectl", "-n", self.way_in.namespace, "delete", *names, "--ignore-not-found")
 
     def span_service(self, workload: str) -> str:
         return f"{workload}.{self.namespace.name}"

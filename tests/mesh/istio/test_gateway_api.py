@@ -14,7 +14,7 @@ from tests.harness.customer import Client, Customer
 from tests.mesh.istio.mesh import BASE
 from tests.mesh.meshed import HOST, Mesh, Namespaced, takes_effect
 
-GATEWAY = Namespaced("shop-ingress", "shop-istio")
+GATEWAY = Namespaced("shop-ingress", "ecommerce-gateway-istio")
 OVERLAY = BASE.parent / "gateway-api"
 
 
@@ -22,7 +22,9 @@ OVERLAY = BASE.parent / "gateway-api"
 def with_gateway(mesh: Mesh) -> Mesh:
     mesh.apply(OVERLAY)
     namespace = Namespace(GATEWAY.namespace)
-    namespace.kubectl("wait", "gateway/shop", "--for=condition=Accepted", "--timeout=60s")
+    namespace.kubectl(
+        "wait", "gateway/ecommerce-gateway", "--for=condition=Accepted", "--timeout=60s"
+    )
     namespace.roll_out(f"deployment/{GATEWAY.name}")
     return mesh
 

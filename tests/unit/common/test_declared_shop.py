@@ -134,3 +134,8 @@ async def test_every_declared_page_exists(apps: Apps) -> None:
 def test_no_two_services_claim_a_public_path() -> None:
     claimed = [(method, path) for _, method, path in API_ROUTES] + PAGES
     assert len(claimed) == len(set(claimed))
+
+
+def test_the_sampling_ratios_are_the_lessons() -> None:
+    ratios = {name: service.trace_sampling_ratio for name, service in TOPOLOGY.services.items()}
+    assert ratios == {**dict.fromkeys(SERVICES, 0.1), "frontend": 1.0, "product": 0.8}

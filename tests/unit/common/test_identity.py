@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from services.common import context
 from services.common.context import RequestContext
@@ -101,6 +102,19 @@ async def refusal(verifier: TokenVerifier, text: str) -> ShopError:
     with pytest.raises(ShopError) as refused:
         await verifier.verify(text)
     return refused.value
+
+
+@pytest.mark.parametrize("names_user", [True, False])
+async def test_a_span_names_the_user_only_where_that_is_wanted(
+    auth: Auth, names_user: bool
+) -> None:
+    verifier = TokenVerifier(auth.fetch, names_user=names_user)
+    with TracerProvider().get_tracer("test").start_as_current_span("request") as span:
+        assert isinstance(span, ReadableSpan)
+        await refusal(verifier, token(SECOND))
+        assert "user.id" not in (span.attributes or {}), "nobody is named before they are verified"
+        await verifier.verify(token())
+    assert (span.attributes or {}).get("user.id") == ("usr_ada" if names_user else None)
 
 
 async def test_a_token_of_ours_tells_who_calls(verifier: TokenVerifier) -> None:

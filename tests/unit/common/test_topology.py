@@ -77,6 +77,13 @@ def test_a_sound_file_is_read(tmp_path: Path) -> None:
     assert [caller for caller, _ in topology.callers_of("b")] == ["a"]
 
 
+def test_one_trace_in_ten_is_kept_where_nothing_is_said(tmp_path: Path) -> None:
+    document = copy.deepcopy(SOUND)
+    a(document).pop("trace_sampling_ratio")
+    services = read(tmp_path, yaml.safe_dump(document)).services
+    assert (services["a"].trace_sampling_ratio, services["b"].trace_sampling_ratio) == (0.1, 0.5)
+
+
 CONTRADICTIONS: list[tuple[Change, str, str]] = [
     (lambda d: d.pop("namespace"), "namespace", "Field required"),
     (lambda d: d.update(services={}), "services", "at least 1"),

@@ -30,7 +30,7 @@ from tests.harness.matrix import (
 ISTIO = Path(__file__).parents[3] / "mesh/istio"
 GATEWAYS = {
     "base": "cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account",
-    "gateway-api": "cluster.local/ns/shop-ingress/sa/shop-istio",
+    "gateway-api": "cluster.local/ns/shop-ingress/sa/ecommerce-gateway-istio",
 }
 MONGODB = "mongodb"
 

@@ -1,0 +1,227 @@
+"""The manifests for a shop elsewhere: every place that names the shop of the files is rewritten,
+and what its settings need is opened, or refused with a sentence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.harness.elsewhere import ISTIO, LINKERD, left_behind, strings
+from tests.harness.matrix import TOPOLOGY
+from tools.mesh import render
+from tools.mesh.render import CannotRender, Server, Shop
+
+MESH = Path(__file__).parents[3] / "mesh"
+_FILES = sorted(
+    path
+    for path in MESH.rglob("*.yaml")
+    if path.name not in {"kustomization.yaml", "install.yaml", "traefik.yaml"}
+)
+
+
+def documents(path: Path) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
+    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+@pytest.mark.parametrize("path", _FILES, ids=lambda path: str(path.relative_to(MESH)))
+def test_nothing_speaks_of_the_files_shop(path: Path) -> None:
+    own = path.relative_to(MESH).parts[0]
+    for shop in (ISTIO, LINKERD):
+        if own in {shop.mesh, "gateway-api"}:
+            objects = [render.moved(each, shop, "edge") for each in documents(path)]
+
+            assert left_behind(objects) == []
+
+
+@pytest.fixture(autouse=True)
+def _without_kubectl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches are left out: tests/cluster/test_render.py has kubectl build all folders."""
+
+    def built(mesh: str, folder: str) -> list[Any]:
+        return resources(MESH / mesh / folder)
+
+    monkeypatch.setattr(render, "built", built)
+
+
+def resources(folder: Path) -> list[Any]:
+    (kustomization,) = documents(folder / "kustomization.yaml")
+    found: list[Any] = []
+    for name in kustomization["resources"]:
+        path = folder / name
+        found += resources(path) if path.is_dir() else documents(path)
+    return found
+
+
+def base(**settings: Any) -> list[Any]:
+    given: dict[str, Any] = {"namespace": "student-07", "host": "student-07.example.org"}
+    return render.rendered(Shop(**(given | settings)), "base")
+
+
+def of_kind(objects: list[Any], kind: str) -> list[Any]:
+    return [each for each in objects if each["kind"] == kind]
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+def test_the_shop_of_the_files_is_rendered_as_they_are(mesh: Any) -> None:
+    gateway = render.ISTIOCTL if mesh == "istio" else render.TRAEFIK
+    objects = render.rendered(Shop(mesh=mesh, gateway=gateway), "base")
+    assert objects == resources(MESH / mesh / "base")
+
+
+@pytest.mark.parametrize("preset", ["istioctl", "helm", "gateway-api"])
+def test_what_is_outside_of_the_namespace_is_this_shops_alone(preset: str) -> None:
+    """So that another shop neither overwrites it nor takes it back."""
+    gateway = render.gateway_of(preset, "student-07")
+    for each in base(gateway=gateway):
+        metadata = each["metadata"]
+        if each["kind"] == "Namespace" or metadata["namespace"] != "student-07":
+            assert metadata["name"].startswith("student-07-"), metadata
+        if each["kind"] == "EnvoyFilter":
+            assert metadata["namespace"] == gateway.namespace
+            assert metadata["labels"]["meshmart/shop"] == "student-07"
+            (patch,) = each["spec"]["configPatches"]
+            assert patch["match"]["listener"]["filterChain"]["sni"] == "student-07.example.org"
+
+
+def test_rules_of_routing_are_for_the_namespace_and_its_gateway() -> None:
+    for each in base(gateway=render.gateway_of("helm", "student-07")):
+        if each["kind"] in {"VirtualService", "DestinationRule", "ServiceEntry"}:
+            assert set(each["spec"]["exportTo"]) <= {".", "istio-ingress"}, each["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "principal"),
+    [
+        ("istioctl", "istio-system/sa/istio-ingressgateway-service-account"),
+        ("helm", "istio-ingress/sa/istio-ingress"),
+        ("gateway-api", "student-07-ingress/sa/student-07-gateway-istio"),
+    ],
+)
+def test_the_gateway_is_let_in_as_it_is_called(preset: str, principal: str) -> None:
+    objects = base(gateway=render.gateway_of(preset, "student-07"), trust_domain="td.example")
+    (frontend,) = (
+        each
+        for each in of_kind(objects, "AuthorizationPolicy")
+        if each["metadata"]["name"] == "frontend"
+    )
+    sources = {rule["from"][0]["source"]["principals"][0] for rule in frontend["spec"]["rules"]}
+    assert sources == {f"td.example/ns/{principal}"}
+    # The chart's NetworkPolicies know istio-system.
+    opened = [text for each in of_kind(objects, "NetworkPolicy") for text in strings(each)]
+    expected = principal.partition("/")[0]
+    assert (expected in opened) == (expected != "istio-system")
+
+
+def test_behind_the_gateway_api_there_is_one_way_in() -> None:
+    objects = base(gateway=render.gateway_of("gateway-api", "student-07"))
+    (gateway,) = of_kind(objects, "Gateway")
+    assert gateway["apiVersion"].startswith("gateway.networking.k8s.io/")
+    for route in of_kind(objects, "HTTPRoute"):
+        (parent,) = route["spec"]["parentRefs"]
+        assert parent["name"] == gateway["metadata"]["name"]
+        assert parent["namespace"] == gateway["metadata"]["namespace"]
+    routes = of_kind(objects, "VirtualService")
+    assert routes
+    assert not any("gateways" in each["spec"] for each in routes)
+    with pytest.raises(CannotRender, match="which a shop behind the Gateway API does not have"):
+        render.rendered(
+            Shop(gateway=render.gateway_of("gateway-api", "ecommerce")), "scenarios/13-mirroring"
+        )
+
+
+def hosts_of(objects: list[Any]) -> dict[str, set[str]]:
+    """Whom each workload's proxy knows."""
+    return {
+        each["metadata"]["name"]: set(each["spec"]["egress"][0]["hosts"])
+        for each in of_kind(objects, "Sidecar")
+    }
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "is_outside"),
+    [
+        (
+            render.otlp_server("http://otel.telemetry:4317", TOPOLOGY),
+            "telemetry/otel.telemetry",
+            False,
+        ),
+        (render.otlp_server("https://otel.acme.example", TOPOLOGY), "./otel.acme.example", True),
+        (render.smtp_server("mail.acme.example:587", TOPOLOGY), "./mail.acme.example", True),
+        (render.smtp_server("acme.example.:25", TOPOLOGY), "./acme.example", True),
+        (render.smtp_server("mail:25", TOPOLOGY), "./mail.student-07", False),
+        (render.smtp_server("mail.outside.svc:25", TOPOLOGY), "outside/mail.outside", False),
+        (
+            render.smtp_server("192.0.2.7:25", TOPOLOGY),
+            "./smtp-192-0-2-7.student-07.external",
+            True,
+        ),
+        (render.stripe_server("http://way.out:8080", TOPOLOGY), "out/way.out", False),
+    ],
+)
+def test_a_setting_opens_its_server_to_those_who_use_it(
+    server: Server, host: str, is_outside: bool
+) -> None:
+    before, objects = base(), base(servers=[server])
+    host += "" if is_outside else ".svc.cluster.local"
+    for workload, known in hosts_of(objects).items():
+        added = known - hosts_of(before)[workload]
+        assert added == ({host} if workload in server.workloads else set()), workload
+    entries = of_kind(objects, "ServiceEntry")[: -len(of_kind(before, "ServiceEntry"))]
+    assert [each["spec"]["hosts"] for each in entries] == ([[host[2:]]] if is_outside else [])
+    for each in entries:
+        assert [port["number"] for port in each["spec"]["ports"]] == [server.port]
+        assert each["spec"]["exportTo"] == ["."]
+
+
+def test_another_mongodb_takes_the_place_of_the_charts() -> None:
+    uri = "mongodb://shop:pa55@db-0.acme.example,db-1.acme.example:27018/?replicaSet=rs0"
+    servers = render.mongodb_servers(uri, TOPOLOGY)
+    objects = base(servers=servers, keeps_own_mongodb=True)
+    for name, service in TOPOLOGY.services.items():
+        known = hosts_of(objects)[service.workload]
+        opened = {each for each in known if "db-" in each}
+        expected = (
+            {"./db-0.acme.example", "./db-1.acme.example"} if service.database else set[str]()
+        )
+        assert opened == expected, name
+    assert not [text for text in strings(objects) if text.startswith("./mongodb.")]
+    assert "mongodb" not in {each["metadata"]["name"] for each in objects}
+    assert "pa55" not in render.text_of(objects)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            lambda: render.mongodb_servers("mongodb+srv://db.example", TOPOLOGY),
+            "with all of their names",
+        ),
+        (lambda: render.mongodb_servers("db.example", TOPOLOGY), "such as mongodb://"),
+        (lambda: render.otlp_server("otel:4317", TOPOLOGY), "no address such as http://"),
+        (lambda: render.smtp_server("mail.example.com", TOPOLOGY), "no address such as mail"),
+        (lambda: render.stripe_server("stripe", TOPOLOGY), "no address such as http://stripe"),
+        (lambda: Shop(namespace="Student 07"), "no name of a namespace"),
+        (lambda: Shop(host="localhost"), "no host such as shop.example.com"),
+        (
+            lambda: Shop(
+                mesh="linkerd", servers=[render.smtp_server("mail.acme.example:587", TOPOLOGY)]
+            ),
+            'skip-outbound-ports: "587"',
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(asked: Any, said: str) -> None:
+    with pytest.raises(CannotRender, match=said):
+        asked()
+
+
+def test_a_folder_that_builds_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for folder in ("scenarios/99-nothing", "../../.."):
+        with pytest.raises(CannotRender, match=r"has no kustomization\.yaml"):
+            render.rendered(Shop(), folder)

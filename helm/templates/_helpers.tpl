@@ -1,18 +1,76 @@
 {{/* What topology.yaml declares, as {namespace, services}. */}}
 {{- define "meshmart.topology" -}}
-{{- .Files.Get "topology.yaml" -}}
+{{- $topology := .Files.Get "topology.yaml" -}}
+{{- if not (contains "\nservices:" $topology) -}}
+{{- fail "helm/topology.yaml declares no services. It is a symbolic link, and a checkout without those (Git on Windows) has a text file with a path in its place: copy services/topology.yaml over it, or install the packaged chart." -}}
+{{- end -}}
+{{- $topology -}}
 {{- end -}}
 
+{{/* The shop's own image. */}}
 {{- define "meshmart.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $image := .Values.image -}}
+{{- $version := $image.digest | empty | ternary (printf ":%s" ($image.tag | default .Chart.AppVersion)) (printf "@%s" $image.digest) -}}
+{{- include "meshmart.fromRegistry" (dict "root" . "image" (print $image.repository $version)) -}}
+{{- end -}}
+
+{{/* Any image, from the registry that all are taken from. Context {root, image}. */}}
+{{- define "meshmart.fromRegistry" -}}
+{{- with .root.Values.imageRegistry }}{{ . }}/{{ end }}{{ .image -}}
 {{- end -}}
 
 {{/* Labels of everything: context {root, name}. */}}
 {{- define "meshmart.labels" -}}
+{{ include "meshmart.podLabels" . }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{/* Those of pods say nothing of the chart's version, which would start them again at each upgrade. */}}
+{{- define "meshmart.podLabels" -}}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/part-of: meshmart
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{/* `pod` of the values: everybody's, with the workload's own over it. Context {root, own}. */}}
+{{- define "meshmart.pod" -}}
+{{- mergeOverwrite (deepCopy .root.Values.pod) (deepCopy (.own | default dict)) | toYaml -}}
+{{- end -}}
+
+{{/*
+A pod's labels and annotations. The chart's own labels stand, since selectors go by them; its annotations can be replaced.
+Context {root, name, own, labels, annotations}, where the last two are YAML and may be left out.
+*/}}
+{{- define "meshmart.podMetadata" -}}
+{{- $pod := include "meshmart.pod" . | fromYaml -}}
+{{- $labels := list (include "meshmart.podLabels" .) (.labels | default "") | join "\n" | fromYaml -}}
+labels: {{- merge $labels ($pod.labels | default dict) | toYaml | nindent 2 }}
+{{- with mergeOverwrite (.annotations | default "" | fromYaml) ($pod.annotations | default dict) }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Where a pod may run, and how its images are pulled. Context {root, own}. */}}
+{{- define "meshmart.placement" -}}
+{{- $pod := include "meshmart.pod" . | fromYaml -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $pod.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $pod.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $pod.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $pod.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* One service's settings: the defaults with the service's own over them. Context {root, name}. */}}
@@ -32,14 +90,65 @@ capabilities: {drop: [ALL]}
 readOnlyRootFilesystem: {{ not .Values.development }}
 {{- end -}}
 
-{{/* A secret's value as it is in the cluster, or a new one. Context {root, secret, key}. */}}
-{{- define "meshmart.keptSecret" -}}
-{{- $existing := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
-{{- if and $existing (hasKey ($existing.data | default dict) .key) -}}
-{{- get $existing.data .key | b64dec -}}
-{{- else -}}
-{{- randAlphaNum 40 -}}
+{{/*
+One value of a Secret: the given one, or the one in the cluster, or else one drawn by lot, the same in the whole render.
+Context {root, secret, key, given}.
+*/}}
+{{- define "meshmart.secretValue" -}}
+{{- if not (hasKey .root "secretValues") }}{{ $_ := set .root "secretValues" dict }}{{ $_ := set .root "drawnSecrets" dict }}{{ end -}}
+{{- $id := printf "%s/%s" .secret .key -}}
+{{- if not (hasKey .root.secretValues $id) -}}
+{{- $value := .given -}}
+{{- if not $value -}}
+{{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret -}}
+{{- $value = get ($found.data | default dict) .key | default "" | b64dec -}}
 {{- end -}}
+{{- if not $value -}}
+{{- $value = randAlphaNum 40 -}}
+{{- $_ := set .root.drawnSecrets .secret true -}}
+{{- end -}}
+{{- $_ := set .root.secretValues $id $value -}}
+{{- end -}}
+{{- get .root.secretValues $id -}}
+{{- end -}}
+
+{{/* A comment on a Secret some of whose values are drawn by lot. Context {root, secret}; the values come first. */}}
+{{- define "meshmart.drawnNote" -}}
+{{- if hasKey (get .root "drawnSecrets" | default dict) .secret -}}
+# Drawn by lot: right for `helm install`, wrong for what renders without looking into the cluster (docs/chart.md).
+{{- end -}}
+{{- end -}}
+
+{{/* Of an own MongoDB: the password of `root` or of a service's user. Context {root, name, secret}. */}}
+{{- define "meshmart.databasePassword" -}}
+{{- $given := .root.Values.mongodb.password -}}
+{{- if and $given (ne .name "root") }}{{ $given = printf "%s %s" $given .name | sha256sum | trunc 40 }}{{ end -}}
+{{- include "meshmart.secretValue" (dict "root" .root "secret" .secret "key" "password" "given" $given) -}}
+{{- end -}}
+
+{{/* "true" where the chart brings the MongoDB. */}}
+{{- define "meshmart.hasOwnMongodb" -}}
+{{- if not (or .Values.mongodb.uri .Values.mongodb.uriSecret) }}true{{ end -}}
+{{- end -}}
+
+{{/* "true" where the sandbox stands in for Stripe. */}}
+{{- define "meshmart.usesSandbox" -}}
+{{- if not (or .Values.stripe.apiKey .Values.stripe.existingSecret) }}true{{ end -}}
+{{- end -}}
+
+{{- define "meshmart.sandboxNamespace" -}}
+{{- .Values.stripe.sandbox.namespace | default .Release.Namespace -}}
+{{- end -}}
+
+{{/* "true" where the chart makes a namespace for the sandbox. */}}
+{{- define "meshmart.makesSandboxNamespace" -}}
+{{- $sandbox := .Values.stripe.sandbox -}}
+{{- if and (include "meshmart.usesSandbox" .) (not $sandbox.shared) $sandbox.namespace (ne $sandbox.namespace .Release.Namespace) }}true{{ end -}}
+{{- end -}}
+
+{{/* "true" where people come by https. */}}
+{{- define "meshmart.secureCookies" -}}
+{{- or .Values.frontend.secureCookies (ne .Values.ingress.tlsSecretName "") -}}
 {{- end -}}
 
 {{/* How many proxies stand in front of the frontend. */}}
@@ -80,8 +189,7 @@ Context {root, settings}.
 */ -}}
 {{- define "meshmart.balancerAnnotations" -}}
 {{- if and (eq .root.Values.mesh "linkerd") (ge (int .settings.replicas) 2) }}
-annotations:
-  balancer.linkerd.io/failure-accrual: consecutive
+balancer.linkerd.io/failure-accrual: consecutive
 {{- end }}
 {{- end -}}
 
@@ -89,6 +197,6 @@ annotations:
 {{- define "meshmart.stripeBase" -}}
 {{- if .Values.stripe.apiBase -}}{{ .Values.stripe.apiBase }}
 {{- else if eq .Values.mesh "istio" -}}http://api.stripe.com
-{{- else if not .Values.stripe.apiKey -}}http://stripe-sandbox.{{ .Values.stripe.sandbox.namespace }}:12111
+{{- else if include "meshmart.usesSandbox" . -}}http://stripe-sandbox.{{ include "meshmart.sandboxNamespace" . }}:12111
 {{- end -}}
 {{- end -}}

@@ -15,7 +15,10 @@ from tests.harness.cluster import run_chart
 HERE = Path(__file__).parent
 CASES = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))
 
-_GENERATED = re.compile(r"\b[A-Za-z0-9]{40}\b|(?<=\.(?:crt|key): ).+")
+_GENERATED = re.compile(
+    r"\b[A-Za-z0-9]{40}\b|(?<=\.(?:crt|key): ).+|(?<=checksum/secrets: ).+"
+    r"|(?<=checksum/certificate: ).+|(?<=name: mongodb-users-)[0-9a-f]{8}"
+)
 
 
 def rendered(case: str) -> str:

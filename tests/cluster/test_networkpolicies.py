@@ -362,6 +362,25 @@ def test_another_address_of_stripe_is_opened_to_payment(base: str, port: int) ->
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "workload", "port"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example.com:4318", "user-service", 4318),
+        ("STRIPE_API_BASE", "http://egress.example.com:8080", PAYMENT, 8080),
+        ("DATABASE_URL", "mongodb://db.example.com:5000/", "user-service", 5000),
+    ],
+)
+def test_what_a_services_environment_names_is_opened_to_it_alone(
+    variable: str, value: str, workload: str, port: int
+) -> None:
+    """It stands in the place of what the chart says to all."""
+    (name,) = (name for name, service in TOPOLOGY.services.items() if service.workload == workload)
+    values = f"services.{name}.environment.{variable}={value}"
+    opened = {"ports": [{"protocol": "TCP", "port": port}]}
+    for each in WORKLOADS:
+        assert (opened in list(egress(values, each))) == (each == workload), each
+
+
+@pytest.mark.parametrize(
     "cidrs", ["169.254.20.10/32", r"169.254.20.10/32\,fd00::a/128"], ids=["IPv4", "both"]
 )
 def test_names_are_asked_for_at_addresses_too(cidrs: str) -> None:

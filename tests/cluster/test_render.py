@@ -12,10 +12,10 @@ from tests.harness.cluster import ROOT, CommandFailed, run
 from tests.harness.elsewhere import ISTIO, LINKERD, left_behind
 from tools.mesh import render
 
+_MESHES = (ROOT / "mesh/istio", ROOT / "mesh/linkerd")
 FOLDERS = sorted(
-    path.parent.relative_to(ROOT / "mesh")
-    for mesh in ("istio", "linkerd")
-    for path in (ROOT / "mesh" / mesh).rglob("kustomization.yaml")
+    {path.parent.relative_to(ROOT / "mesh") for mesh in _MESHES for path in mesh.rglob("*.yaml")}
+    - {Path("istio"), Path("linkerd")}  # what the installations of the meshes are told
 )
 
 
@@ -47,6 +47,30 @@ def test_stripe_itself_takes_the_place_of_the_sandbox() -> None:
     assert render.rendered(shop, "base") == render.built("istio", "stripe-key")
 
 
+def test_a_scenario_leaves_the_way_to_stripe_as_it_is() -> None:
+    """README.md takes scenarios back by the base without ``meshmart/part=stripe``: in a shop with a
+    key of its own, too, Stripe stays what it is.
+    """
+
+    def by_part(folder: str) -> tuple[list[str], list[render.Object]]:
+        of_stripe: list[str] = []
+        others: list[render.Object] = []
+        for each in render.built("istio", folder):
+            if each["metadata"].get("labels", {}).get("meshmart/part") == "stripe":
+                of_stripe.append(f"{each['kind']}/{each['metadata']['name']}")
+            else:
+                others.append(each)
+        return of_stripe, others
+
+    of_stripe, others = by_part("base")
+    assert of_stripe == ["ServiceEntry/stripe", "DestinationRule/stripe", "VirtualService/stripe"]
+    assert by_part("stripe-key") == (of_stripe, others)
+    for folder in FOLDERS:
+        if folder.parts[:2] == ("istio", "scenarios"):
+            for each in render.built("istio", str(folder.relative_to("istio"))):
+                assert f"{each['kind']}/{each['metadata']['name']}" not in of_stripe
+
+
 def command(*arguments: str) -> str:
     return run(sys.executable, "-m", "tools.mesh", "render", *arguments)
 
@@ -69,5 +93,5 @@ def test_the_command_prints_them() -> None:
 def test_the_command_says_why_it_cannot() -> None:
     with pytest.raises(CommandFailed, match="linkerd has no gateway 'helm'"):
         command("--mesh", "linkerd", "--gateway", "helm", "base")
-    with pytest.raises(CommandFailed, match="has no kustomization"):
+    with pytest.raises(CommandFailed, match="holds no manifests"):
         command("scenarios/99")

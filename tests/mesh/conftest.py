@@ -89,7 +89,7 @@ def proxied(request: pytest.FixtureRequest) -> Generator[Mesh]:
     for label in mesh.namespace_labels:
         run("kubectl", "label", "namespace", mesh.namespace.name, label)
     mesh.apply(*mesh.entry)
-    install_bystanders(kind.name)
+    mesh.certificates.append(install_bystanders(kind.name))
     release.upgrade()
     mesh.has_policies = mesh.network_refuses()
     yield mesh

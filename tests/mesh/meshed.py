@@ -321,14 +321,19 @@ def install_certificate(mesh: str) -> Certificate:
     return certificate
 
 
-def install_bystanders(mesh: str) -> None:
-    """The pods of manifests.yaml, ready, and what is in them for one mesh."""
+def install_bystanders(mesh: str) -> Certificate:
+    """The pods of manifests.yaml, ready, and what is in them for one mesh. Returns the echo's
+    certificate.
+    """
+    certificate = self_signed(ECHO_HOST)
     files = [HERE / "manifests.yaml", *(HERE / mesh).glob("manifests.yaml")]
     template = string.Template("---\n".join(path.read_text(encoding="utf-8") for path in files))
     manifests = template.substitute(
         IMAGE=IMAGE,
         COLLECTOR=json.dumps((HERE / "collector.py").read_text(encoding="utf-8")),
         ECHO=json.dumps((HERE / "echo.py").read_text(encoding="utf-8")),
+        ECHO_CERTIFICATE=json.dumps(certificate.certificate.decode()),
+        ECHO_KEY=json.dumps(certificate.key.decode()),
     )
     run("kubectl", "apply", "-f", "-", given=manifests)
     for namespace, pod in (
@@ -339,6 +344,7 @@ def install_bystanders(mesh: str) -> None:
     ):
         ready = ("--for=condition=Ready", "--timeout=120s")  # a node's first proxies start slowly
         run("kubectl", "wait", "-n", namespace, f"pod/{pod}", *ready)
+    return certificate
 
 
 def remove_bystanders() -> None:

@@ -80,7 +80,7 @@ async def test_forged_headers_end_at_the_edge(in_a_mesh: Mesh) -> None:
             try:
                 return (await people.send("GET", "/")).status == 200
             except aiohttp.ClientError:
-                return False  # its certificate is not there yet
+                return False  # the gateway has not been told of it
 
         await takes_effect(is_there, "the echo answers behind the gateway")
         answer = await people.send("GET", "/", headers={**FORGED, **HARMLESS})

@@ -204,13 +204,18 @@ def text_of(objects: Sequence[Object]) -> str:
 
 
 def built(mesh: str, folder: str) -> list[Object]:
-    """What ``kubectl kustomize`` makes of a folder below mesh/istio or mesh/linkerd.
+    """What ``kubectl kustomize`` makes of a folder below mesh/istio or mesh/linkerd, or the files
+    that are there, where they are just files.
 
     :raises CannotRender: there is no such folder, or no kubectl.
     """
     path = (MESH_FOLDER / mesh / folder).resolve()
-    if not (path / "kustomization.yaml").is_file() or not path.is_relative_to(MESH_FOLDER):
-        raise CannotRender(f"mesh/{mesh}/{folder} has no kustomization.yaml.")
+    files = sorted(path.glob("*.yaml"))
+    if not files or not path.is_relative_to(MESH_FOLDER / mesh):
+        raise CannotRender(f"mesh/{mesh}/{folder} holds no manifests.")
+    if path / "kustomization.yaml" not in files:
+        texts = (each.read_text(encoding="utf-8") for each in files)
+        return [each for text in texts for each in yaml.load_all(text, Loader=yaml.CSafeLoader)]
     if shutil.which("kubectl") is None:
         raise CannotRender("kubectl is needed: https://kubernetes.io/docs/tasks/tools/")
     command = ["kubectl", "kustomize", str(path)]

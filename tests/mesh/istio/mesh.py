@@ -20,7 +20,6 @@ from tests.mesh.meshed import (
     Outcome,
     SickPod,
 )
-from tools.certificate import secret, self_signed
 from tools.kind import ISTIO_ENTRY
 from tools.mesh import render
 
@@ -110,17 +109,9 @@ class IstioMesh(Mesh):
         """It does: manifests.yaml. What is dropped is dropped by the gateway itself, for a host of
         which base/edge.yaml speaks.
         """
-        self.give_echo_a_certificate()
         of_echo = render.Shop(namespace="echo", host=ECHO_HOST)
         edge = [each for each in render.rendered(of_echo, "base") if each["kind"] == "EnvoyFilter"]
         run("kubectl", "apply", "-f", "-", given=render.text_of(edge))
-
-    def give_echo_a_certificate(self) -> None:
-        """So that the gateway answers for it over HTTPS."""
-        certificate = self_signed(ECHO_HOST)
-        self.certificates.append(certificate)
-        manifest = secret(certificate, self.way_in.namespace, shop="echo")
-        run("kubectl", "apply", "-f", "-", given=manifest)
 
     def forget_echos_edge(self) -> None:
         """The echo's host is one of which the gateway's filters do not speak."""

@@ -16,6 +16,7 @@ from tools.mesh import render
 from tools.mesh.render import CannotRender, Server, Shop
 
 MESH = Path(__file__).parents[3] / "mesh"
+_BUILT = render.built
 _FILES = sorted(
     path
     for path in MESH.rglob("*.yaml")
@@ -220,8 +221,24 @@ def test_what_cannot_be_is_refused_with_a_sentence(asked: Any, said: str) -> Non
         asked()
 
 
-def test_a_folder_that_builds_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    for folder in ("scenarios/99-nothing", "../../.."):
-        with pytest.raises(CannotRender, match=r"has no kustomization\.yaml"):
+@pytest.fixture
+def _with_the_true_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, "built", _BUILT)
+
+
+@pytest.mark.usefixtures("_with_the_true_built")
+def test_a_folder_that_holds_nothing_is_refused() -> None:
+    for folder in ("scenarios/99-nothing", "../../helm", ".."):
+        with pytest.raises(CannotRender, match="holds no manifests"):
             render.rendered(Shop(), folder)
+
+
+@pytest.mark.usefixtures("_with_the_true_built")
+def test_a_folder_of_plain_files_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "MESH_FOLDER", tmp_path)
+    (tmp_path / "istio/start").mkdir(parents=True)
+    route = MESH / "istio/base/gateway.yaml"
+    (tmp_path / "istio/start/gateway.yaml").write_text(route.read_text(encoding="utf-8"))
+    assert render.rendered(Shop(), "start") == documents(route)

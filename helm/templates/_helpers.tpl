@@ -185,9 +185,13 @@ config.linkerd.io/proxy-memory-limit: 128Mi
 {{- end }}
 {{- end -}}
 
-{{/* Of a Service in Linkerd: a pod that fails seven requests in a row is left alone, for a second at first, then for longer. */}}
+{{- /*
+Of a Service in Linkerd: a pod that fails seven requests in a row is left alone, for a second at first, then for longer. Linkerd
+leaves the only one alone, too, and a pod that has too much to do answers 503: so only where others can take its place.
+Context {root, settings}.
+*/ -}}
 {{- define "meshmart.balancerAnnotations" -}}
-{{- if eq .Values.mesh "linkerd" }}
+{{- if and (eq .root.Values.mesh "linkerd") (ge (int .settings.replicas) 2) }}
 balancer.linkerd.io/failure-accrual: consecutive
 {{- end }}
 {{- end -}}

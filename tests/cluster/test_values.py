@@ -365,6 +365,17 @@ def test_each_service_knows_how_many_proxies_to_believe(
     assert believing == {"frontend": frontend, "auth-service": auth}
 
 
+def test_linkerd_leaves_a_pod_alone_only_where_others_take_its_place() -> None:
+    values = "mesh=linkerd,services.payment.replicas=2,services.product.variants.v2=1"
+    left_alone = {
+        manifest["metadata"]["name"]
+        for manifest in render("--set", values)
+        if manifest["kind"] == "Service"
+        and "balancer.linkerd.io/failure-accrual" in manifest["metadata"].get("annotations", {})
+    }
+    assert left_alone == {"payment-service"}
+
+
 @pytest.mark.parametrize(
     ("values", "policy"),
     [

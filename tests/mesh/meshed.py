@@ -196,11 +196,6 @@ class Mesh(ABC):
         """Takes away what the caller's own proxy would refuse."""
 
     @contextmanager
-    def nobody_is_left_alone(self) -> Generator[None]:
-        """Keeps proxies from leaving pods alone that deny what they are asked."""
-        yield
-
-    @contextmanager
     def without_network_policies(self) -> Generator[None]:
         """Takes away what the network would refuse, so that what is refused the mesh refuses."""
         self.release.upgrade("networkPolicies.enabled=false")
@@ -288,11 +283,13 @@ class Mesh(ABC):
         (commands,) = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
         run("bash", "-euo", "pipefail", "-c", commands)
 
-    def probe(self, pod: str, requests: Sequence[Mapping[str, Any]]) -> list[Probed]:
-        """Sends requests from inside a pod of the shop, ``deployment/order-service`` say, or from
-        STRANGER or OUTSIDER.
+    def probe(
+        self, pod: str, requests: Sequence[Mapping[str, Any]], namespace: Namespace | None = None
+    ) -> list[Probed]:
+        """Sends requests from inside a pod of the shop, ``deployment/order-service`` say, from
+        STRANGER or OUTSIDER, or from a pod of another namespace.
         """
-        namespace = Namespace("outside") if pod == OUTSIDER else self.namespace
+        namespace = namespace or (Namespace("outside") if pod == OUTSIDER else self.namespace)
         script = (HERE / "probe.py").read_text(encoding="utf-8")
         container = ["-c", _container(pod)]
         answers = namespace.kubectl(

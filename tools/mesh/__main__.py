@@ -43,6 +43,12 @@ LESSON_NAMES = {
 # Of the whole request at the edge; the services give up at the same moment and say so.
 _EDGE_SECONDS = ProcessSettings.model_fields["request_timeout_seconds"].default
 
+METRICS = Request("GET", "/metrics")
+# What Linkerd's proxies are asked at their own port by the kubelet and by Prometheus.
+LINKERD_PROXY_REQUESTS = (Request("GET", "/live"), Request("GET", "/ready"), METRICS)
+# The namespaces of those who look: Prometheus, Linkerd's viz.
+OBSERVERS = ("monitoring", "observability", "linkerd-viz")
+
 
 def istio_path(path: PathTemplate) -> str:
     """A path template as an AuthorizationPolicy writes it."""
@@ -92,6 +98,11 @@ def probes(service: Service, port_name: str) -> list[Request]:
         return [Request("GET", "/livez"), Request("GET", "/readyz")] if is_asked else []
     # Of a service with public routes, HTTP has to be ready, too.
     return [] if service.public else [Request("POST", "/grpc.health.v1.Health/Check")]
+
+
+def metrics_port(service: Service) -> str:
+    """The name of the port at which a service is asked for what it has counted."""
+    return "http" if service.internal_port is None else "internal"
 
 
 def grouped(operations: Iterable[Operation]) -> list[tuple[Operation, list[str]]]:
@@ -188,6 +199,10 @@ def rendered(topology: Topology) -> dict[Path, str]:
                 grpc_match=grpc_match,
                 pod_ports=pod_ports,
                 probes=probes,
+                metrics_port=metrics_port,
+                metrics=METRICS,
+                proxy_requests=LINKERD_PROXY_REQUESTS,
+                observers=OBSERVERS,
                 public_matches=public_matches,
                 public_timeout=partial(public_timeout, topology),
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -84,25 +84,20 @@ class LinkerdMesh(Mesh):
         return "answered" if _is_probe(operation) else "denied"
 
     def callees_judge_alone(self) -> AbstractContextManager[None]:
-        """A caller's proxy refuses nothing, but leaves pods alone."""
-        return self.nobody_is_left_alone()
-
-    @contextmanager
-    def nobody_is_left_alone(self) -> Generator[None]:
-        """A proxy leaves a pod alone that has denied seven RPCs in a row; not now."""
-        annotate = ("annotate", "services", "--all", "--overwrite")
-        self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}-")
-        yield
-        for service in self.namespace.objects("services", "app.kubernetes.io/managed-by=Helm"):
-            name = service["metadata"]["name"]
-            if name != "mongodb":
-                accrual = f"{_FAILURE_ACCRUAL}=consecutive"
-                self.namespace.kubectl("annotate", "service", name, "--overwrite", accrual)
+        """A caller's proxy refuses nothing. It would leave a pod alone that has denied seven RPCs
+        in a row, but none that is the only one of its service.
+        """
+        return nullcontext()
 
     @contextmanager
     def sick_payment_pod(self) -> Generator[SickPod]:
-        """The scenario's own: mesh/linkerd/faulty."""
-        yield _FaultyPod(self)
+        """The scenario's own, mesh/linkerd/faulty, and the annotation of which its text speaks."""
+        annotate = ("annotate", "service", "payment-service")
+        self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}=consecutive")
+        try:
+            yield _FaultyPod(self)
+        finally:
+            self.namespace.kubectl(*annotate, f"{_FAILURE_ACCRUAL}-")
 
     def counts_answers(self) -> bool:
         return True

@@ -11,7 +11,8 @@ linkerd/http/route.)
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +58,7 @@ class LinkerdRules:
         found = [
             server
             for server in self.of_kind("Server")
-            if server["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": workload}
+            if server["spec"]["podSelector"]["matchLabels"].items() <= _labels(workload)
             and server["spec"]["port"] == port_name
         ]
         assert len(found) < 2, f"of two Servers for one port Linkerd takes the older one: {found}"
@@ -79,7 +80,11 @@ class LinkerdRules:
             if route is None:
                 return False
             judged.append((route["kind"], route["metadata"]["name"]))
-        return any(identity in self._allowed(kind, name) for kind, name in judged)
+        return any(
+            fnmatchcase(identity, pattern)
+            for kind, name in judged
+            for pattern in self._allowed(kind, name)
+        )
 
     def _route(self, server: Object, method: str, path: str) -> Object | None:
         kind = "GRPCRoute" if server["spec"]["proxyProtocol"] == "gRPC" else "HTTPRoute"
@@ -109,8 +114,17 @@ class LinkerdRules:
                 yield KUBELET
                 continue
             for identity in authentication["spec"]["identityRefs"]:
+                if identity["kind"] == "Namespace":
+                    yield f"{identity['name']}/*"
+                    continue
                 own = authentication["metadata"]["namespace"]
                 yield f"{identity.get('namespace', own)}/{identity['name']}"
+
+
+def _labels(workload: str) -> Set[tuple[str, str]]:
+    """Those of a pod of the chart's that Servers select by."""
+    labels = {"app.kubernetes.io/name": workload, "app.kubernetes.io/part-of": "meshmart"}
+    return labels.items()
 
 
 def _best_fit(matches: Sequence[Object], kind: str, method: str, path: str) -> Fit | None:

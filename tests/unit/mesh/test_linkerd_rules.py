@@ -22,6 +22,7 @@ from tests.harness.matrix import (
 )
 from tests.unit.mesh import test_istio_rules as istio
 from tests.unit.mesh.linkerd_rules import KUBELET, LinkerdRules
+from tools.mesh.__main__ import OBSERVERS
 
 MESH = Path(__file__).parents[3] / "mesh"
 BASE = MESH / "linkerd/base"
@@ -109,6 +110,45 @@ def test_the_database_takes_those_who_keep_one() -> None:
     assert not RULES.passes(KUBELET, "mongodb", "tcp-mongo")
 
 
+def test_observers_are_whom_the_charts_network_policies_let_in() -> None:
+    values = yaml.safe_load((MESH.parent / "helm/values.yaml").read_text(encoding="utf-8"))
+    elsewhere = {"istio-system"}  # never in Linkerd
+    assert {*OBSERVERS, *elsewhere} == set(values["observability"]["namespaces"])
+
+
+@pytest.mark.parametrize("name", TOPOLOGY.services)
+def test_observers_read_what_is_counted_and_nothing_else(name: str) -> None:
+    service = TOPOLOGY.services[name]
+    port = "internal" if service.internal_port else "http"
+    for namespace in OBSERVERS:
+        observer = f"{namespace}/prometheus"
+        assert RULES.passes(observer, service.workload, port, "GET", "/metrics")
+        assert not RULES.passes(observer, service.workload, port, "GET", "/docs")
+        assert not RULES.passes(observer, service.workload, port, "POST", "/metrics")
+        assert not any(
+            passes(observer, operation)
+            for operation in operations()
+            if operation.callee == name
+            and (operation.verb, operation.path) not in {*PROBES, ("GET", "/metrics")}
+        )
+    for other in (KUBELET, "elsewhere/prometheus", *map(identity_of, CALLERS)):
+        assert not RULES.passes(other, service.workload, port, "GET", "/metrics"), other
+
+
+@pytest.mark.parametrize("workload", [*(s.workload for s in TOPOLOGY.services.values()), "mongodb"])
+def test_a_proxys_own_port_is_for_probes_and_metrics(workload: str) -> None:
+    """Of everybody who can connect: a Prometheus without a proxy, and the kubelet."""
+    for path in ("/metrics", "/live", "/ready"):
+        assert RULES.passes(KUBELET, workload, "linkerd-admin", "GET", path)
+    for method, path in (
+        ("GET", "/proxy-log-level"),
+        ("PUT", "/proxy-log-level"),
+        ("POST", "/shutdown"),
+    ):
+        assert not RULES.passes(KUBELET, workload, "linkerd-admin", method, path)
+        assert not RULES.passes("linkerd-viz/prometheus", workload, "linkerd-admin", method, path)
+
+
 def test_every_reference_resolves() -> None:
     there = {(each["kind"], each["metadata"]["name"]) for each in RULES.objects}
     named = {
@@ -138,7 +178,7 @@ def test_no_route_is_longer_than_the_gateway_api_takes() -> None:
 
 
 def test_every_server_is_a_port_that_pods_have() -> None:
-    ports = {("mongodb", "tcp-mongo")}
+    ports = {("mongodb", "tcp-mongo"), ("meshmart", "linkerd-admin")}  # of every proxy
     for service in TOPOLOGY.services.values():
         ports.add((service.workload, "http"))
         if service.internal_port is not None:
@@ -146,10 +186,7 @@ def test_every_server_is_a_port_that_pods_have() -> None:
         if service.grpc is not None:
             ports.add((service.workload, "grpc"))
     guarded = [
-        (
-            server["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/name"],
-            server["spec"]["port"],
-        )
+        (*server["spec"]["podSelector"]["matchLabels"].values(), server["spec"]["port"])
         for server in RULES.of_kind("Server")
     ]
     assert sorted(guarded) == sorted(ports)

@@ -148,11 +148,7 @@ def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
     payment = snapshot.payments.get(order.id)
     if payment is not None and payment.state not in CANCELLED:
         yield f"its payment is {_state(payment)}"
-    charged = sum(snapshot.ledger.charges(order.id))
-    refunded = snapshot.ledger.refunded(order.id)
-    # The bank itself returns a disputed charge to the customer.
-    if charged != refunded and (payment is None or payment.state is not PaymentState.DISPUTED):
-        yield f"{charged} cents charged, {refunded} refunded"
+    yield from _paid_back(order, payment, snapshot)
     if len(snapshot.ledger.charges(order.id)) > 1:
         yield f"charged {snapshot.ledger.charges(order.id)} cents, not once"
     yield from _authorizations(order, snapshot)
@@ -162,17 +158,34 @@ def _cancelled(order: Order, snapshot: Snapshot) -> Iterator[str]:
     yield from _messages(order, snapshot, _due_when_cancelled(order, snapshot), shipment)
 
 
+def _paid_back(order: Order, payment: Payment | None, snapshot: Snapshot) -> Iterator[str]:
+    """Whatever was charged is the customer's again, or a person is at it."""
+    charged = sum(snapshot.ledger.charges(order.id))
+    refunded = snapshot.ledger.refunded(order.id)
+    state = payment.state if payment else None
+    if charged != refunded and state is PaymentState.REFUND_FAILED:
+        if not snapshot.ledger.is_paid_back(order.id):
+            yield f"its refund failed: {charged - refunded} cents are to be paid back another way"
+    # The bank itself returns a disputed charge to the customer.
+    elif charged != refunded and state is not PaymentState.DISPUTED:
+        yield f"{charged} cents charged, {refunded} refunded"
+    is_told = order.refund_failed or order.refund_look_ms is not None
+    if state is PaymentState.REFUND_FAILED and not is_told:
+        yield "its customer does not know that the refund failed"
+
+
 def _due_when_cancelled(order: Order, snapshot: Snapshot) -> Counter[str]:
     """What its customer is told of a cancelled order. Of one that was never confirmed it is either
     the answer to the request that placed it, or a message.
     """
+    due = Counter(["order-refund-failed"] if order.refund_failed else [])
     if not order.is_attempt:
-        return Counter({"order-cancelled": 1, "order-confirmed": 1})
-    if order.was_answered:
-        return Counter()
-    # Earlier versions knew no attempts.
-    told = {event.kind for event in (*order.events, *snapshot.messages_of(order.id))}
-    return Counter({"order-cancelled" if "order-cancelled" in told else "order-not-placed": 1})
+        due.update({"order-cancelled": 1, "order-confirmed": 1})
+    elif not order.was_answered:
+        # Earlier versions knew no attempts.
+        told = {event.kind for event in (*order.events, *snapshot.messages_of(order.id))}
+        due.update({"order-cancelled" if "order-cancelled" in told else "order-not-placed": 1})
+    return due
 
 
 def _state(document: Reservation | Payment | Shipment | None) -> str:

@@ -9,11 +9,14 @@ import stripe
 
 from services.audit.snapshot import Intent, Ledger, Refund
 from services.common.errors import Kind, ShopError
+from services.payment.clients import FAILED_REFUNDS, http_client
 from services.payment.settings import PaymentSettings
 
+# The key of an intent's metadata with which a person notes how a charge was paid back, where Stripe
+# could not: docs/checkout.md.
+_PAID_BACK = "paid_back"
+
 _PAGE = 100  # the most that Stripe lists at once (https://docs.stripe.com/api/pagination)
-# https://docs.stripe.com/api/refunds/object#refund_object-status: these gave nothing back.
-_FAILED = frozenset({"failed", "canceled"})
 
 
 async def read_ledger(settings: PaymentSettings) -> Ledger:
@@ -21,7 +24,7 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
 
     :raises ShopError: UNAVAILABLE when Stripe cannot be asked.
     """
-    http = stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds)
+    http = http_client(settings)
     client = stripe.StripeClient(
         settings.stripe_api_key.get_secret_value(),
         base_addresses={"api": settings.stripe_api_base},
@@ -42,11 +45,12 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
                         intent.amount,
                         intent.amount_capturable,
                         intent.amount_received,
+                        is_paid_back=hasattr(intent.metadata, _PAID_BACK),
                     )
                 )
         listed_refunds = await client.v1.refunds.list_async({"limit": _PAGE})
         async for refund in listed_refunds.auto_paging_iter():
-            if refund.status not in _FAILED:
+            if refund.status not in FAILED_REFUNDS:
                 refunds[str(refund.payment_intent)].append(Refund(refund.id, refund.amount))
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
         raise ShopError(

@@ -60,13 +60,17 @@ class Collected(Mapping[str, Model]):
 
 
 class Intent(NamedTuple):
-    """What Stripe knows of a payment intent, as its API names it; amounts in cents."""
+    """What Stripe knows of a payment intent, as its API names it; amounts in cents.
+
+    :param is_paid_back: whether a person has noted there that a charge was paid back another way.
+    """
 
     id: str
     status: str
     amount: int
     amount_capturable: int
     amount_received: int
+    is_paid_back: bool = False
 
 
 class Refund(NamedTuple):
@@ -98,6 +102,10 @@ class Ledger:
             for intent in self.intents.get(order_id, ())
             for refund in self.refunds.get(intent.id, ())
         ]
+
+    def is_paid_back(self, order_id: str) -> bool:
+        """Whether a charge of an order was paid back another way than by a refund."""
+        return any(intent.is_paid_back for intent in self.intents.get(order_id, ()))
 
     def refunded(self, order_id: str) -> int:
         """What was paid back of an order's charges, in cents."""

@@ -20,6 +20,8 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from services.common.proxies import proxy_for
+
 
 def make_tracer_provider(
     *,
@@ -55,10 +57,21 @@ def make_tracer_provider(
         )
 
         exporter = OTLPSpanExporter(
-            endpoint=otlp_endpoint, insecure=otlp_endpoint.startswith("http://")
+            endpoint=otlp_endpoint,
+            insecure=otlp_endpoint.startswith("http://"),
+            # Typed as a pair of words, taken as options of gRPC.
+            channel_options=_way_to(otlp_endpoint),  # pyright: ignore[reportArgumentType]
         )
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
     return provider
+
+
+def _way_to(endpoint: str) -> tuple[tuple[str, str | int], ...]:
+    """The options with which gRPC obeys the same variables as all other calls: by itself it would
+    ask a proxy for this machine, too, and know neither `all_proxy` nor names in upper case.
+    """
+    proxy = proxy_for(endpoint if "://" in endpoint else f"https://{endpoint}")
+    return (("grpc.enable_http_proxy", 0),) if proxy is None else (("grpc.http_proxy", proxy),)
 
 
 def _sampler(ratio: float, *, is_outermost: bool) -> Sampler:

@@ -190,13 +190,14 @@ class Moment(_Answer):
 
 class Order(_Answer):
     """An order as its customer sees it. An attempt is one that was cancelled without ever having
-    been confirmed: to its customer it was never placed.
+    been confirmed: to its customer it was never placed. `refund_failed`: its money has not arrived.
     """
 
     order_id: str
     state: str
     is_attempt: bool = False
     reason: Reason | None = None
+    refund_failed: bool = False
     lines: tuple[OrderLine, ...]
     items_cents: int
     shipping_cents: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.headerregistry import Address
@@ -16,15 +17,20 @@ from pathlib import Path
 import aiosmtplib
 
 from services.common.errors import Kind, ShopError
+from services.common.proxies import open_tunnel, proxy_for
 from services.notification.model import Message
 from services.notification.settings import NotificationSettings
 
 
 class Mailer:
-    """Sends messages over SMTP (RFC 5321), or writes them into a folder."""
+    """Sends messages over SMTP (RFC 5321), or writes them into a folder.
+
+    :raises ConfigurationError: the environment names something for mail that is no HTTP proxy.
+    """
 
     def __init__(self, settings: NotificationSettings) -> None:
         self._settings = settings
+        self._proxy = _proxy_to(settings.smtp_host, settings.port)
 
     @property
     def is_configured(self) -> bool:
@@ -56,10 +62,12 @@ class Mailer:
                 await asyncio.to_thread(_write, mail, settings.mail_folder)
                 return
             async with asyncio.timeout(self.timeout_seconds):  # in all; aiosmtplib's is per command
+                tunnel = await self._tunnel(settings.smtp_host)
                 await aiosmtplib.send(
                     mail,
-                    hostname=settings.smtp_host,
-                    port=settings.port,
+                    hostname=settings.smtp_host,  # whom the certificate has to name
+                    port=None if tunnel else settings.port,
+                    sock=tunnel,
                     username=settings.smtp_username,
                     password=settings.smtp_password.get_secret_value()
                     if settings.smtp_password
@@ -77,6 +85,17 @@ class Mailer:
             raise _failure(for_good=False) from error
         except (ValueError, HeaderParseError) as error:  # what cannot stand in a mail's header
             raise _failure(for_good=True) from error
+
+    async def _tunnel(self, host: str) -> socket.socket | None:
+        if self._proxy is None:
+            return None
+        return await open_tunnel(self._proxy, host, self._settings.port)
+
+
+def _proxy_to(host: str | None, port: int) -> str | None:
+    if host is None:
+        return None
+    return proxy_for(f"smtp://[{host}]:{port}" if ":" in host else f"smtp://{host}:{port}")
 
 
 def _mail(message: Message, sender: str) -> EmailMessage:

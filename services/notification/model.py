@@ -191,19 +191,30 @@ def _order_confirmed(facts: _Facts) -> Text:
 
 
 def _order_cancelled(facts: _Facts) -> Text:
+    money_back = " Any amount that was charged to your card or held on it is returned."
     return Text(
         f"Your order {facts['order_id']} was cancelled",
-        f"Your order {facts['order_id']} was cancelled: {facts['reason']} "
-        "Any amount that was charged to your card or held on it is returned.",
+        f"Your order {facts['order_id']} was cancelled: {facts['reason']}"
+        f"{'' if _has_failed_refund(facts) else money_back}",
     )
 
 
 def _order_not_placed(facts: _Facts) -> Text:
+    money_back = "Nothing stays charged to your card or held on it, and no parcel is sent."
     return Text(
         f"Your order {facts['order_id']} was not placed",
         f"Your order {facts['order_id']} was not placed: {facts['reason']} "
-        "Nothing stays charged to your card or held on it, and no parcel is sent. "
+        f"{'No parcel is sent.' if _has_failed_refund(facts) else money_back} "
         "You can order again whenever you like.",
+    )
+
+
+def _order_refund_failed(facts: _Facts) -> Text:
+    return Text(
+        f"Your order {facts['order_id']} is not paid back yet",
+        f"We have paid {_money(facts)} for your order {facts['order_id']} back to your card, and "
+        "the bank did not take it. So you do not have your money yet. We are on it: we pay you "
+        "back another way, and write to you how. You need not do anything.",
     )
 
 
@@ -263,6 +274,7 @@ _TEXTS: Mapping[str, Callable[[_Facts], Text]] = {
     "order-confirmed": _order_confirmed,
     "order-cancelled": _order_cancelled,
     "order-not-placed": _order_not_placed,
+    "order-refund-failed": _order_refund_failed,
     "shipment-dispatched": _shipment_dispatched,
     "shipment-delivered": _shipment_delivered,
     _CONFIRM_ADDRESS: _confirm_address,
@@ -277,6 +289,11 @@ def _link(facts: _Facts, path: str) -> str:
     """
     code = facts["code"]
     return f"{facts['shop_url']}{path}#{code}\n\nIf the page asks for a code, it is\n\n{code}"
+
+
+def _has_failed_refund(facts: _Facts) -> bool:
+    """Whether another message says what becomes of the money."""
+    return facts.get("refund") == "failed"
 
 
 def _money(facts: _Facts) -> str:

@@ -97,6 +97,10 @@ class OrderView(BaseModel):
         "nothing stays charged."
     )
     reason: ReasonView | None
+    refund_failed: bool = Field(
+        description="The money was paid back, and the bank did not take it: the shop pays it back "
+        "another way."
+    )
     lines: list[LineView]
     items_cents: int = Field(examples=[6990])
     shipping_cents: int = Field(examples=[495])
@@ -245,6 +249,7 @@ def _view(order: Order) -> OrderView:
         reason=ReasonView(code=order.reason.code, detail=order.reason.detail)
         if order.reason
         else None,
+        refund_failed=order.refund_failed,
         lines=[
             LineView(
                 product_id=line.product_id,

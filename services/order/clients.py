@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.common.grpc_client import GrpcEdge
-from services.order.model import Contact, Event, Order
+from services.order.model import Contact, Event, Order, Refund
 from services.pb import (
     inventory_pb2,
     notification_pb2,
@@ -95,6 +95,12 @@ class Inventory:
         await self._release(inventory_pb2.ReleaseRequest(order_id=order.id))
 
 
+_REFUNDS = {
+    payment_pb2.PAYMENT_STATE_REFUNDED: Refund.PAID,
+    payment_pb2.PAYMENT_STATE_REFUND_FAILED: Refund.FAILED,
+}
+
+
 class Payments:
     """payment: authorizes, captures, and undoes either."""
 
@@ -123,9 +129,10 @@ class Payments:
         """Charges what was set aside."""
         await self._capture(payment_pb2.CaptureRequest(order_id=order.id))
 
-    async def cancel(self, order: Order) -> None:
-        """Voids or refunds, whichever is needed."""
-        await self._cancel(payment_pb2.CancelRequest(order_id=order.id))
+    async def cancel(self, order: Order) -> Refund:
+        """Voids or refunds, whichever is needed. Asked again, it tells what has become of that."""
+        payment = await self._cancel(payment_pb2.CancelRequest(order_id=order.id))
+        return _REFUNDS.get(payment.state, Refund.NONE)
 
 
 class Shipping:

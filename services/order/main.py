@@ -6,12 +6,14 @@ from services.common.host import Host
 from services.order import api
 from services.order.clients import Inventory, Notifications, Payments, Products, Shipping, Users
 from services.order.model import ORDERS, Order
+from services.order.refunds import Refunds
 from services.order.saga import Saga
 from services.order.service import Orders
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
 
 SWEEP_SECONDS = 1.0
+REFUNDS_SECONDS = 5.0
 
 
 async def wire(host: Host) -> None:
@@ -19,10 +21,11 @@ async def wire(host: Host) -> None:
     settings = host.settings(OrderSettings)
     store = OrderStore(await host.documents(ORDERS, Order))
     shipping = Shipping(host.grpc("shipping"))
+    payments = Payments(host.grpc("payment"))
     saga = Saga(
         store,
         inventory=Inventory(host.grpc("inventory")),
-        payments=Payments(host.grpc("payment")),
+        payments=payments,
         shipping=shipping,
         notifications=Notifications(host.grpc("notification")),
         settings=settings,
@@ -40,4 +43,5 @@ async def wire(host: Host) -> None:
     )
     host.serve_http(api.router, orders)
     host.every("sweep orders", SWEEP_SECONDS, saga.sweep)
+    host.every("look at refunds", REFUNDS_SECONDS, Refunds(store, payments).run)
     host.on_close(saga.stop)

@@ -19,12 +19,14 @@ from pydantic import BaseModel, ConfigDict
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError, may_succeed_later
 from services.common.fields import AddressFields
+from services.common.later import next_look_ms
 
 ORDERS = Collection(
     "orders",
     indexes=(
         Index("by_user", equal=("user_id",), order="created_ms"),
         Index("unfinished", order="open_since_ms"),
+        Index("refunds", order="refund_look_ms"),
     ),
 )
 
@@ -50,6 +52,14 @@ class Step(StrEnum):
     RECALL = "recall"
     REFUND = "refund"
     RELEASE = "release"
+
+
+class Refund(StrEnum):
+    """What is known of the money of an order that is cancelled."""
+
+    NONE = "none"  # nothing was charged, or the bank itself takes the charge back
+    PAID = "paid"  # so far: the bank may send it back later
+    FAILED = "failed"  # a person pays it back another way
 
 
 FORWARD = (Step.RESERVE, Step.AUTHORIZE, Step.SHIP, Step.CAPTURE, Step.COMMIT, Step.DISPATCH)
@@ -82,6 +92,8 @@ _MIN_NUMBER_LENGTH = 4
 ANSWERED = "answered"
 # What the customer is told of an attempt that was not answered so.
 _NOT_PLACED = "not-placed"
+# What the customer is told, after the rest, of money that was paid back and has not arrived.
+_REFUND_FAILED = "refund-failed"
 
 
 class _Document(BaseModel):
@@ -146,6 +158,9 @@ class Order(_Document):
 
     `open_since_ms` is absent once the order is settled and its customer told, so that the index on
     it holds just the unfinished ones. `undelivered` has the events that `notification` refused.
+
+    `refund_look_ms` is when `payment` is asked again what has become of a refund; absent when it is
+    not any more. `refund_failed` says that the money has not reached the customer.
     """
 
     id: str
@@ -167,6 +182,8 @@ class Order(_Document):
     open_since_ms: int | None = None
     events: tuple[Event, ...] = ()
     undelivered: tuple[Event, ...] = ()
+    refund_look_ms: int | None = None
+    refund_failed: bool = False
     history: tuple[Moment, ...] = ()
     request_id: str = ""
     trace: Mapping[str, str] = {}
@@ -250,11 +267,18 @@ def owned(order: Order, owner: str) -> Order:
     return order.model_copy(update={"owner": owner})
 
 
-def succeeded(order: Order, now_ms: int) -> Order:
-    """After the effect of the order's step: on to the next one, or to the end."""
+def succeeded(order: Order, now_ms: int, refund: Refund = Refund.NONE) -> Order:
+    """After the effect of the order's step: on to the next one, or to the end.
+
+    :param refund: what the step has found out about the customer's money.
+    """
     assert order.step is not None
     done = order.model_copy(
-        update={"history": (*order.history, Moment(at_ms=now_ms, what=order.step.value))}
+        update={
+            "history": (*order.history, Moment(at_ms=now_ms, what=order.step.value)),
+            "refund_look_ms": now_ms if refund is Refund.PAID else order.refund_look_ms,
+            "refund_failed": order.refund_failed or refund is Refund.FAILED,
+        }
     )
     path = FORWARD if order.step in FORWARD else BACKWARD
     following = path[path.index(order.step) + 1 :]
@@ -289,6 +313,28 @@ def failed(order: Order, error: ShopError, now_ms: int, *, may_wait: bool) -> Or
     if order.step in _BEGIN_AGAIN_FROM and not order.begun_again:
         return _begun_again(order, error, now_ms)
     return _turned_back(order, error, now_ms)
+
+
+def refund_looked_at(order: Order, refund: Refund, now_ms: int) -> Order:
+    """After `payment` was asked again about the money of a cancelled order: with a message to its
+    customer once the refund has failed.
+    """
+    if refund is Refund.FAILED:
+        failed_now = order.model_copy(
+            update={
+                "refund_failed": True,
+                "refund_look_ms": None,
+                "open_since_ms": now_ms,
+                "owner": "",
+                "history": (*order.history, Moment(at_ms=now_ms, what="refund failed")),
+            }
+        )
+        event = _event(failed_now, _REFUND_FAILED)
+        return failed_now.model_copy(update={"events": (*order.events, event)})
+    since_ms = max(
+        (moment.at_ms for moment in order.history if moment.what == Step.REFUND), default=now_ms
+    )
+    return order.model_copy(update={"refund_look_ms": next_look_ms(since_ms, now_ms)})
 
 
 def is_alarming(order: Order, error: ShopError) -> bool:
@@ -347,6 +393,11 @@ def in_progress() -> ShopError:
     )
 
 
+def repeats_refusal(order: Order) -> bool:
+    """Whether the next event only says that the order was not placed, and why."""
+    return order.is_attempt and order.events[0].kind == f"order-{_NOT_PLACED}"
+
+
 def answered(order: Order, now_ms: int) -> Order:
     """An attempt whose customer has the refusal as an answer: no message needs to repeat it."""
     return _closed_if_done(
@@ -392,6 +443,7 @@ def told_again(order: Order, now_ms: int) -> Order:
         past += [] if order.was_answered else [_NOT_PLACED]
     elif order.state is State.CANCELLED:
         past.append(State.CANCELLED.value)
+    past += [_REFUND_FAILED] if order.refund_failed and order.is_settled else []
     waiting = {event.id for event in order.events}
     again = [event for outcome in past if (event := _event(order, outcome)).id not in waiting]
     if not again:
@@ -488,12 +540,15 @@ def _settled(order: Order, state: State, now_ms: int) -> Order:
             "history": (*order.history, Moment(at_ms=now_ms, what=state.value)),
         }
     )
-    event = _event(settled, _NOT_PLACED if settled.is_attempt else state.value)
-    return settled.model_copy(update={"events": (*order.events, event)})
+    outcomes = [_NOT_PLACED if settled.is_attempt else state.value]
+    outcomes += [_REFUND_FAILED] if settled.refund_failed else []
+    events = [_event(settled, outcome) for outcome in outcomes]
+    return settled.model_copy(update={"events": (*order.events, *events)})
 
 
 def _event(order: Order, outcome: str) -> Event:
     reason = order.reason.detail if order.reason and outcome != State.CONFIRMED else ""
+    refund = {"refund": Refund.FAILED.value} if order.refund_failed else {}
     return Event(
         id=f"{order.id}:{outcome}",
         kind=f"order-{outcome}",
@@ -502,5 +557,6 @@ def _event(order: Order, outcome: str) -> Event:
             "total_cents": str(order.total_cents),
             "currency": order.currency,
             "reason": reason,
+            **refund,
         },
     )

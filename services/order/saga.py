@@ -21,7 +21,7 @@ from services.common.record import CallLog
 from services.common.telemetry import extract_trace
 from services.order import model
 from services.order.clients import Inventory, Notifications, Payments, Shipping
-from services.order.model import Order, Step
+from services.order.model import Order, Refund, Step
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
 
@@ -38,7 +38,7 @@ _MAX_TAKEN_UP = 64
 # How long a sweep works on what it saw before it looks again.
 _LOOK_AGAIN_SECONDS = 2.0
 
-Effect = Callable[[Order], Awaitable[None]]
+Effect = Callable[[Order], Awaitable[Refund | None]]
 
 
 @dataclass(slots=True)
@@ -301,12 +301,12 @@ class Saga:
     async def _done(self, drive: _Drive) -> Order:
         order = drive.stored.value
         if order.step is None:
-            if drive.is_answered and order.is_attempt:
+            if drive.is_answered and model.repeats_refusal(order):
                 return model.answered(order, now_ms())
             await self._notifications.deliver(order, order.events[0])
             return model.delivered(order)
-        await self._effects[order.step](order)
-        return model.succeeded(order, now_ms())
+        refund = await self._effects[order.step](order)
+        return model.succeeded(order, now_ms(), refund or Refund.NONE)
 
     def _refused(self, order: Order, error: ShopError, known_seconds: float) -> Order:
         """After a failure: what to do instead, or the same order when it is to be done again."""

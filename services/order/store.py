@@ -59,6 +59,10 @@ class OrderStore:
             if cursor is None:
                 return found
 
+    async def refunds_to_look_at(self, now_ms: int, limit: int) -> list[Stored[Order]]:
+        """Orders of whose refund `payment` is to be asked again by then, longest overdue first."""
+        return (await self._orders.find("refunds", below=now_ms + 1, limit=limit)).items
+
     async def save(self, stored: Stored[Order], order: Order) -> Stored[Order]:
         """Writes the order, unless somebody else has written it since it was read
         (RevisionConflict).

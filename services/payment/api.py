@@ -19,7 +19,10 @@ class PaymentView(BaseModel):
     """The payment of an order, as its customer sees it."""
 
     order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
-    state: State
+    state: State = Field(
+        description="`refund_failed`: the money was paid back, and the bank did not take it."
+    )
+    is_disputed: bool = Field(description="The card's owner wants the charge back from the bank.")
     amount_cents: int = Field(examples=[7485])
     currency: str = Field(examples=["EUR"])
     payment_method: str = Field(examples=["pm_card_visa"])
@@ -46,6 +49,7 @@ async def get_payment(
     return PaymentView(
         order_id=payment.id,
         state=payment.state,
+        is_disputed=payment.is_disputed,
         amount_cents=payment.amount_cents,
         currency=payment.currency,
         payment_method=payment.payment_method,

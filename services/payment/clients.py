@@ -67,8 +67,8 @@ _PLAIN_DECLINE = (
 )
 
 
-# https://docs.stripe.com/api/refunds/object#refund_object-status
-_FAILED_REFUNDS = frozenset({"failed", "canceled"})
+# https://docs.stripe.com/api/refunds/object#refund_object-status: these gave nothing back.
+FAILED_REFUNDS = frozenset({"failed", "canceled"})
 
 
 class IntentStatus(StrEnum):
@@ -103,6 +103,17 @@ class Sighting(NamedTuple):
 
     intent: Intent
     order_id: str | None
+    created_seconds: int
+
+
+class Disputed(NamedTuple):
+    """A dispute in Stripe's list.
+
+    :param created_seconds: Unix time, by Stripe's clock.
+    """
+
+    id: str
+    intent_id: str
     created_seconds: int
 
 
@@ -156,9 +167,7 @@ class Stripe:
 
     def __init__(self, settings: PaymentSettings, tools: CallTools) -> None:
         self._tools = tools
-        self._http = stripe.AIOHTTPClient(
-            timeout=settings.stripe_timeout_seconds, proxy=proxy_for(settings.stripe_api_base)
-        )
+        self._http = http_client(settings)
         self._client = StripeClient(
             settings.stripe_api_key.get_secret_value(),
             base_addresses={"api": settings.stripe_api_base},
@@ -287,7 +296,32 @@ class Stripe:
             )
         except Declined as refused:
             return await self._end_of_refund(intent_id, refused)
-        return GivenBack.FAILED if answer.status in _FAILED_REFUNDS else GivenBack.REFUNDED
+        return GivenBack.FAILED if answer.status in FAILED_REFUNDS else GivenBack.REFUNDED
+
+    async def refunded_cents(self, intent_id: str) -> int:
+        """How much of a charge is paid back by now, or on its way: what has failed is not."""
+        query: stripe.params.RefundListParams = {"payment_intent": intent_id, "limit": 100}
+        page = await self._call("GET /v1/refunds", self._client.v1.refunds.list_async(query))
+        return sum(refund.amount for refund in page.data if refund.status not in FAILED_REFUNDS)
+
+    async def disputed(self, from_seconds: int) -> AsyncGenerator[Disputed]:
+        """The disputes that were created from then on, by Stripe's clock, newest first."""
+        disputes = self._client.v1.disputes
+        query: stripe.params.DisputeListParams = {"created": {"gte": from_seconds}, "limit": 100}
+        while True:
+            page = await self._call("GET /v1/disputes", disputes.list_async(query))
+            for found in page.data:
+                if found.payment_intent is not None:
+                    yield Disputed(found.id, str(found.payment_intent), found.created)
+            if not page.has_more:
+                return
+            query["starting_after"] = page.data[-1].id
+
+    async def order_of(self, intent_id: str) -> str | None:
+        """The order that an intent names."""
+        intents = self._client.v1.payment_intents
+        intent = await self._call("GET /v1/payment_intents/{id}", intents.retrieve_async(intent_id))
+        return getattr(intent.metadata, "order_id", None)
 
     async def _end_of_refund(self, intent_id: str, refused: Declined) -> GivenBack:
         if refused.code in _ENDS_OF_A_REFUND:
@@ -328,6 +362,12 @@ class Stripe:
                     raise _unavailable("The payment provider cannot be reached.") from error
                 outcome.status = "200"
                 return answer
+
+
+def http_client(settings: PaymentSettings) -> stripe.AIOHTTPClient:
+    """The SDK's way to Stripe, through the proxy that the environment names."""
+    proxy = proxy_for(settings.stripe_api_base, schemes=("http", "https"))
+    return stripe.AIOHTTPClient(timeout=settings.stripe_timeout_seconds, proxy=proxy)
 
 
 def _intent(intent: stripe.PaymentIntent) -> Intent:

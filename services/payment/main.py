@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.common.host import Host
 from services.payment import api
+from services.payment.aftermath import Aftermath
 from services.payment.clients import Stripe
 from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled
 from services.payment.reconciliation import Reconciliation
@@ -22,9 +23,11 @@ async def wire(host: Host) -> None:
     host.on_close(stripe.close)
     store = PaymentStore(await host.documents(PAYMENTS, Payment))
     payments = Payments(store, stripe, host.metrics)
-    reconciled = ReconciledStore(await host.documents(RECONCILED, Reconciled))
-    reconciliation = Reconciliation(payments, store, reconciled, stripe, host.metrics)
+    marks = await host.documents(RECONCILED, Reconciled)
+    reconciliation = Reconciliation(payments, store, ReconciledStore(marks), stripe, host.metrics)
     host.every("reconcile with Stripe", settings.payment_reconcile_seconds, reconciliation.run)
+    aftermath = Aftermath(store, ReconciledStore(marks, Reconciled.DISPUTES), stripe, host.metrics)
+    host.every("look at refunds and disputes", settings.payment_reconcile_seconds, aftermath.run)
     host.serve_http(api.router, payments)
     host.serve_grpc(
         add_PaymentServiceServicer_to_server,

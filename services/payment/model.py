@@ -12,10 +12,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from services.common.documents import Collection
+from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
+from services.common.later import next_look_ms
 
-PAYMENTS = Collection("payments")
+PAYMENTS = Collection("payments", indexes=(Index("refunds", order="refund_look_ms"),))
 RECONCILED = Collection("reconciled")
 
 
@@ -61,6 +62,10 @@ class Payment(BaseModel):
     :param attempt: part of the idempotency key of the authorization. It moves on only after Stripe
         answered with an error of its own, which it would repeat for the old key for ever, and no
         authorization was found.
+    :param refunded_ms: when its refund was asked for.
+    :param refund_look_ms: when Stripe is asked again what has become of that; absent when it is not
+        any more.
+    :param is_disputed: whether the card's owner wants the charge back from the bank.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +80,9 @@ class Payment(BaseModel):
     attempt: int = 1
     intent_id: str | None = None
     refusal: Refusal | None = None
+    refunded_ms: int | None = None
+    refund_look_ms: int | None = None
+    is_disputed: bool = False
 
     @property
     def authorize_key(self) -> str:
@@ -83,11 +91,12 @@ class Payment(BaseModel):
 
 
 class Reconciled(BaseModel):
-    """Up to when all intents at Stripe are settled: Unix seconds, by Stripe's clock."""
+    """Up to when everything in a list of Stripe's is settled: Unix seconds, by Stripe's clock."""
 
     model_config = ConfigDict(frozen=True)
 
-    ID: ClassVar[str] = "stripe"
+    INTENTS: ClassVar[str] = "stripe"
+    DISPUTES: ClassVar[str] = "disputes"
 
     id: str
     until_seconds: int
@@ -126,6 +135,22 @@ def fence(order_id: str, created_ms: int) -> Payment:
         state=State.VOIDED,
         created_ms=created_ms,
     )
+
+
+def refund_looked_at(payment: Payment, now_ms: int, *, is_back: bool) -> Payment:
+    """After Stripe was asked what has become of a refund.
+
+    :param is_back: whether all of the money is back, or still on its way.
+    """
+    if not is_back:
+        return payment.model_copy(update={"state": State.REFUND_FAILED, "refund_look_ms": None})
+    since_ms = now_ms if payment.refunded_ms is None else payment.refunded_ms
+    return payment.model_copy(update={"refund_look_ms": next_look_ms(since_ms, now_ms)})
+
+
+def disputed(payment: Payment) -> Payment:
+    """Whose charge is disputed. Its state stays: the charge does, too, until the bank decides."""
+    return payment.model_copy(update={"is_disputed": True})
 
 
 def recovered(

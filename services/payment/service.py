@@ -197,7 +197,10 @@ class Payments:
         end = await self._stripe.give_back(intent)
         if end in NOT_GIVEN_BACK:
             log.error("payment.not_given_back", order_id=order_id, intent_id=intent.id, end=end)
-        return await self._finish(stored, {"state": _ENDS[end], "intent_id": intent.id})
+        changes: dict[str, object] = {"state": _ENDS[end], "intent_id": intent.id}
+        if end is GivenBack.REFUNDED:  # so far; see :mod:`.aftermath`
+            changes |= {"refunded_ms": now_ms(), "refund_look_ms": now_ms()}
+        return await self._finish(stored, changes)
 
     async def _intent_of(self, stored: Stored[Payment]) -> Intent:
         """The payment's intent as it stands. Where its id was never stored, asking for it again

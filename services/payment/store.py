@@ -29,27 +29,36 @@ class PaymentStore:
         """The payments of those orders that have one."""
         return await self._payments.get_many(order_ids)
 
+    async def refunds_to_look_at(self, now_ms: int, limit: int) -> list[Stored[Payment]]:
+        """Payments of whose refund Stripe is to be asked again by then, longest overdue first."""
+        page = await self._payments.find("refunds", below=now_ms + 1, limit=limit)
+        return page.items
+
     async def save(self, stored: Stored[Payment], payment: Payment) -> Stored[Payment]:
         """Writes the payment, unless somebody else has since it was read (RevisionConflict)."""
         return await self._payments.replace(stored, payment)
 
 
 class ReconciledStore:
-    """How far the reconciliation with Stripe has come: one document for all processes."""
+    """How far all processes have come in one of Stripe's lists.
 
-    def __init__(self, marks: Documents[Reconciled]) -> None:
+    :param list_id: which one; see :class:`~services.payment.model.Reconciled`.
+    """
+
+    def __init__(self, marks: Documents[Reconciled], list_id: str = Reconciled.INTENTS) -> None:
         self._marks = marks
+        self._list_id = list_id
 
     async def until_seconds(self, otherwise: int) -> int:
         """Before when, by Stripe's clock, everything is settled."""
-        stored = await self._marks.get(Reconciled.ID)
+        stored = await self._marks.get(self._list_id)
         return otherwise if stored is None else stored.value.until_seconds
 
     async def advance(self, until_seconds: int) -> None:
         """Everything before then is settled. Never goes back, whoever is later."""
-        mark = Reconciled(id=Reconciled.ID, until_seconds=until_seconds)
+        mark = Reconciled(id=self._list_id, until_seconds=until_seconds)
         try:
-            stored = await self._marks.get(Reconciled.ID)
+            stored = await self._marks.get(self._list_id)
             if stored is None:
                 await self._marks.insert(mark)
             elif stored.value.until_seconds < until_seconds:

@@ -49,14 +49,14 @@ class NotifyRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     kind: _builtins.str
-    """"order-confirmed", "order-cancelled", "order-not-placed", "shipment-dispatched", "shipment-delivered", "confirm-address",
-    "set-password", "password-changed"
+    """"order-confirmed", "order-cancelled", "order-not-placed", "order-refund-failed", "shipment-dispatched",
+    "shipment-delivered", "confirm-address", "set-password", "password-changed"
     """
     @_builtins.property
     def contact(self) -> _shared_pb2.Contact: ...
     @_builtins.property
     def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """what the message's text needs: order_id, total, reason, tracking_number, code"""
+        """what the message's text needs: order_id, total, reason, refund, tracking_number, code"""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from services.pb import shared_pb2 as services_dot_pb_dot_shared__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19services/pb/payment.proto\x12\x13meshmart.payment.v1\x1a\x18services/pb/shared.proto\"x\n\x07Payment\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.meshmart.payment.v1.PaymentState\x12)\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x19.meshmart.shared.v1.Money\"x\n\x10\x41uthorizeRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12)\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x19.meshmart.shared.v1.Money\x12\x16\n\x0epayment_method\x18\x04 \x01(\t\"\"\n\x0e\x43\x61ptureRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"!\n\rCancelRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t*\xb9\x01\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_STATE_AUTHORIZED\x10\x01\x12\x1a\n\x16PAYMENT_STATE_CAPTURED\x10\x02\x12\x1a\n\x16PAYMENT_STATE_DECLINED\x10\x03\x12\x18\n\x14PAYMENT_STATE_VOIDED\x10\x04\x12\x1a\n\x16PAYMENT_STATE_REFUNDED\x10\x05\x32\xfc\x01\n\x0ePaymentService\x12P\n\tAuthorize\x12%.meshmart.payment.v1.AuthorizeRequest\x1a\x1c.meshmart.payment.v1.Payment\x12L\n\x07\x43\x61pture\x12#.meshmart.payment.v1.CaptureRequest\x1a\x1c.meshmart.payment.v1.Payment\x12J\n\x06\x43\x61ncel\x12\".meshmart.payment.v1.CancelRequest\x1a\x1c.meshmart.payment.v1.Paymentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19services/pb/payment.proto\x12\x13meshmart.payment.v1\x1a\x18services/pb/shared.proto\"x\n\x07Payment\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x30\n\x05state\x18\x02 \x01(\x0e\x32!.meshmart.payment.v1.PaymentState\x12)\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x19.meshmart.shared.v1.Money\"x\n\x10\x41uthorizeRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12)\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x19.meshmart.shared.v1.Money\x12\x16\n\x0epayment_method\x18\x04 \x01(\t\"\"\n\x0e\x43\x61ptureRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"!\n\rCancelRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t*\xf6\x01\n\x0cPaymentState\x12\x1d\n\x19PAYMENT_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PAYMENT_STATE_AUTHORIZED\x10\x01\x12\x1a\n\x16PAYMENT_STATE_CAPTURED\x10\x02\x12\x1a\n\x16PAYMENT_STATE_DECLINED\x10\x03\x12\x18\n\x14PAYMENT_STATE_VOIDED\x10\x04\x12\x1a\n\x16PAYMENT_STATE_REFUNDED\x10\x05\x12\x1a\n\x16PAYMENT_STATE_DISPUTED\x10\x06\x12\x1f\n\x1bPAYMENT_STATE_REFUND_FAILED\x10\x07\x32\xfc\x01\n\x0ePaymentService\x12P\n\tAuthorize\x12%.meshmart.payment.v1.AuthorizeRequest\x1a\x1c.meshmart.payment.v1.Payment\x12L\n\x07\x43\x61pture\x12#.meshmart.payment.v1.CaptureRequest\x1a\x1c.meshmart.payment.v1.Payment\x12J\n\x06\x43\x61ncel\x12\".meshmart.payment.v1.CancelRequest\x1a\x1c.meshmart.payment.v1.Paymentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'services.pb.payment_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAYMENTSTATE']._serialized_start=392
-  _globals['_PAYMENTSTATE']._serialized_end=577
+  _globals['_PAYMENTSTATE']._serialized_end=638
   _globals['_PAYMENT']._serialized_start=76
   _globals['_PAYMENT']._serialized_end=196
   _globals['_AUTHORIZEREQUEST']._serialized_start=198
@@ -42,6 +42,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAPTUREREQUEST']._serialized_end=354
   _globals['_CANCELREQUEST']._serialized_start=356
   _globals['_CANCELREQUEST']._serialized_end=389
-  _globals['_PAYMENTSERVICE']._serialized_start=580
-  _globals['_PAYMENTSERVICE']._serialized_end=832
+  _globals['_PAYMENTSERVICE']._serialized_start=641
+  _globals['_PAYMENTSERVICE']._serialized_end=893
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,10 @@ class _PaymentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PaymentS
     PAYMENT_STATE_DECLINED: _PaymentState.ValueType  # 3
     PAYMENT_STATE_VOIDED: _PaymentState.ValueType  # 4
     PAYMENT_STATE_REFUNDED: _PaymentState.ValueType  # 5
+    PAYMENT_STATE_DISPUTED: _PaymentState.ValueType  # 6
+    """The customer's bank takes the charge back, so the shop does not."""
+    PAYMENT_STATE_REFUND_FAILED: _PaymentState.ValueType  # 7
+    """The money is in the shop's balance again: a person pays it back another way. May follow REFUNDED."""
 
 class PaymentState(_PaymentState, metaclass=_PaymentStateEnumTypeWrapper): ...
 
@@ -39,6 +43,10 @@ PAYMENT_STATE_CAPTURED: PaymentState.ValueType  # 2
 PAYMENT_STATE_DECLINED: PaymentState.ValueType  # 3
 PAYMENT_STATE_VOIDED: PaymentState.ValueType  # 4
 PAYMENT_STATE_REFUNDED: PaymentState.ValueType  # 5
+PAYMENT_STATE_DISPUTED: PaymentState.ValueType  # 6
+"""The customer's bank takes the charge back, so the shop does not."""
+PAYMENT_STATE_REFUND_FAILED: PaymentState.ValueType  # 7
+"""The money is in the shop's balance again: a person pays it back another way. May follow REFUNDED."""
 Global___PaymentState: _TypeAlias = PaymentState  # noqa: Y015
 
 @_typing.final

@@ -71,7 +71,7 @@ class PaymentServiceServicer:
 
     def Cancel(self, request, context):
         """Undoes the payment: an authorization is voided, a charge refunded. Also fences: an Authorize that arrives later
-        is refused ("payment-closed"). Repeating it changes nothing.
+        is refused ("payment-closed"). Repeating it changes nothing, and tells what has become of a refund.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

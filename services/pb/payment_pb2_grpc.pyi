@@ -22,7 +22,7 @@ class PaymentServiceStub:
     """Charges what was authorized. Repeating it changes nothing."""
     Cancel: _aio.UnaryUnaryMultiCallable[_payment_pb2.CancelRequest, _payment_pb2.Payment]
     """Undoes the payment: an authorization is voided, a charge refunded. Also fences: an Authorize that arrives later
-    is refused ("payment-closed"). Repeating it changes nothing.
+    is refused ("payment-closed"). Repeating it changes nothing, and tells what has become of a refund.
     """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -51,7 +51,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_payment_pb2.CancelRequest, _abc.Awaitable[_payment_pb2.Payment]],
     ) -> _abc.Awaitable[_payment_pb2.Payment]:
         """Undoes the payment: an authorization is voided, a charge refunded. Also fences: an Authorize that arrives later
-        is refused ("payment-closed"). Repeating it changes nothing.
+        is refused ("payment-closed"). Repeating it changes nothing, and tells what has become of a refund.
         """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _aio.Server) -> None: ...

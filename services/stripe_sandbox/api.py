@@ -43,6 +43,8 @@ ROUTES: Mapping[tuple[str, str], ReadCommand] = {
     ("POST", "/v1/refunds"): commands.create_refund,
     ("GET", "/v1/refunds"): commands.list_refunds,
     ("GET", "/v1/refunds/{id}"): commands.retrieve_refund,
+    ("GET", "/v1/disputes"): commands.list_disputes,
+    ("GET", "/v1/disputes/{id}"): commands.retrieve_dispute,
 }
 
 

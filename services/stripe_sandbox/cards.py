@@ -39,10 +39,20 @@ class Decline:
 
 @dataclass(frozen=True, slots=True)
 class TestCard:
+    """A card and what it does.
+
+    :ivar refund_is_pending: a refund succeeds some time later, not at once.
+    :ivar refund_fails: a refund succeeds, and fails some time later.
+    :ivar disputes: the charge succeeds, and its owner disputes it at once.
+    """
+
     brand: str
     last4: str
     decline: Decline | None = None
     requires_action: bool = False
+    refund_is_pending: bool = False
+    refund_fails: bool = False
+    disputes: bool = False
 
     def payment_method(self, identifier: str, created: int) -> dict[str, Any]:
         """The PaymentMethod that Stripe makes of the test card for one payment."""
@@ -119,6 +129,9 @@ CARDS = {
     "pm_card_mastercard": TestCard("mastercard", "4444"),
     "pm_card_amex": TestCard("amex", "0005"),
     "pm_card_authenticationRequired": TestCard("visa", "3184", requires_action=True),
+    "pm_card_pendingRefund": TestCard("visa", "7726", refund_is_pending=True),
+    "pm_card_refundFail": TestCard("visa", "5126", refund_fails=True),
+    "pm_card_createDispute": TestCard("visa", "0259", disputes=True),
 } | {
     f"{prefix}{reason}": TestCard("visa", last4, decline)
     for prefix in ("pm_card_chargeDeclined", "pm_card_visa_chargeDeclined")

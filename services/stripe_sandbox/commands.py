@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from services.stripe_sandbox import model
-from services.stripe_sandbox.cards import CARDS
+from services.stripe_sandbox.cards import CARDS, TestCard
 from services.stripe_sandbox.errors import invalid, missing, unexpected_state
-from services.stripe_sandbox.model import PaymentIntent, Refund, Status
+from services.stripe_sandbox.model import Dispute, PaymentIntent, Refund, Status
 from services.stripe_sandbox.params import Params
 from services.stripe_sandbox.store import Books
 
@@ -59,6 +59,7 @@ class Confirmation:
         books.replace_intent(confirmed)
         if refusal is not None:
             raise refusal
+        _dispute(books, confirmed, now)
         return confirmed.json()
 
 
@@ -123,9 +124,10 @@ class CaptureIntent:
     intent: str
     amount_to_capture: int | None
 
-    def run(self, books: Books, now: int) -> dict[str, Any]:  # noqa: ARG002  as every command
+    def run(self, books: Books, now: int) -> dict[str, Any]:
         captured = model.capture(_intent(books, self.intent), self.amount_to_capture)
         books.replace_intent(captured)
+        _dispute(books, captured, now)
         return captured.json()
 
 
@@ -154,6 +156,8 @@ class CreateRefund:
             books.refunded(intent.id),
             self.amount,
             now,
+            card=_card_of(intent),
+            is_disputed=bool(books.disputes(1, range(END_OF_TIME), of=intent.id)),
             reason=self.reason,
             metadata=self.metadata,
         )
@@ -293,11 +297,51 @@ def list_refunds(params: Params, _: str) -> Command:
     return Look(look)
 
 
+def retrieve_dispute(params: Params, identifier: str) -> Command:
+    params.finish()
+
+    def look(books: Books) -> dict[str, Any]:
+        dispute = books.dispute(identifier)
+        if dispute is None:
+            raise missing("dispute", identifier, "dispute")
+        return dispute.json()
+
+    return Look(look)
+
+
+def list_disputes(params: Params, _: str) -> Command:
+    limit, after = _page(params)
+    created = _created(params)
+    of = params.text("payment_intent")
+    params.finish()
+
+    def look(books: Books) -> dict[str, Any]:
+        if of is not None:
+            _intent(books, of, param="payment_intent")
+        if after is not None and books.dispute(after) is None:
+            raise missing("dispute", after, "starting_after", status=400)
+        found = books.disputes(limit + 1, created, of=of, after=after)
+        return _list(found, limit, "/v1/disputes")
+
+    return Look(look)
+
+
 def _intent(books: Books, identifier: str, param: str = "intent") -> PaymentIntent:
     intent = books.intent(identifier)
     if intent is None:
         raise missing("payment_intent", identifier, param)
     return intent
+
+
+def _card_of(intent: PaymentIntent) -> TestCard:
+    """The card that an intent is paid with; a plain one where there is none."""
+    return CARDS[intent.card or "pm_card_visa"]
+
+
+def _dispute(books: Books, intent: PaymentIntent, now: int) -> None:
+    dispute = model.dispute(intent, _card_of(intent), now)
+    if dispute is not None:
+        books.add_dispute(dispute)
 
 
 def _card(params: Params) -> str | None:
@@ -365,7 +409,9 @@ def _created(params: Params) -> range:
     return range(start, end)
 
 
-def _list(found: Sequence[PaymentIntent | Refund], limit: int, url: str) -> dict[str, Any]:
+def _list(
+    found: Sequence[PaymentIntent | Refund | Dispute], limit: int, url: str
+) -> dict[str, Any]:
     return {
         "object": "list",
         "data": [each.json() for each in found[:limit]],

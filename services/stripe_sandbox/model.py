@@ -1,7 +1,8 @@
-"""PaymentIntents and refunds: their states, the rules between them, and their JSON.
+"""PaymentIntents, refunds and disputes: their states, the rules between them, and their JSON.
 
 Sources: docs.stripe.com/api/payment_intents/object,
-docs.stripe.com/payments/paymentintents/lifecycle.
+docs.stripe.com/payments/paymentintents/lifecycle, docs.stripe.com/api/refunds/object,
+docs.stripe.com/api/disputes/object.
 Nothing here does I/O. A transition returns the changed intent or raises the `StripeError` that
 Stripe would answer. Amounts are in the currency's smallest unit (cents).
 """
@@ -18,6 +19,10 @@ from services.stripe_sandbox.cards import AUTHENTICATION_NOT_HANDLED, Decline, T
 from services.stripe_sandbox.errors import StripeError, invalid, unexpected_state
 
 MAX_AMOUNT = 99_999_999
+
+# How long the test cards whose refund changes "some time later" (docs.stripe.com/testing#refunds)
+# take for that here.
+REFUND_CHANGES_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,11 @@ class PaymentIntent:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
+    """Money on its way back.
+
+    :ivar then: what its status changes to, at the time `then_at`.
+    """
+
     id: str
     created: int
     amount: int
@@ -158,9 +168,23 @@ class Refund:
     payment_intent: str
     reason: str | None
     metadata: dict[str, str]
+    status: str = "succeeded"
+    then: str | None = None
+    then_at: int = 0
+
+    def at(self, now: int) -> Refund:
+        """The refund as it is by then."""
+        if self.then is None or now < self.then_at:
+            return self
+        return replace(self, status=self.then, then=None)
 
     def json(self) -> dict[str, Any]:
+        reasons: Mapping[str, dict[str, str]] = {
+            "failed": {"failure_reason": "unknown"},
+            "pending": {"pending_reason": "processing"},
+        }
         return {
+            **reasons.get(self.status, {}),
             "id": self.id,
             "object": "refund",
             "amount": self.amount,
@@ -177,8 +201,37 @@ class Refund:
             "reason": self.reason,
             "receipt_number": None,
             "source_transfer_reversal": None,
-            "status": "succeeded",
+            "status": self.status,
             "transfer_reversal": None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A charge that its card's owner wants back from the bank."""
+
+    id: str
+    created: int
+    amount: int
+    currency: str
+    charge: str
+    payment_intent: str
+
+    def json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "dispute",
+            "amount": self.amount,
+            "balance_transactions": [],
+            "charge": self.charge,
+            "created": self.created,
+            "currency": self.currency,
+            "is_charge_refundable": False,
+            "livemode": False,
+            "metadata": {},
+            "payment_intent": self.payment_intent,
+            "reason": "fraudulent",
+            "status": "needs_response",
         }
 
 
@@ -291,12 +344,28 @@ def cancel(intent: PaymentIntent, reason: str | None, now: int) -> PaymentIntent
     )
 
 
+def dispute(intent: PaymentIntent, card: TestCard, now: int) -> Dispute | None:
+    """What the owner of the card does about a charge that has succeeded."""
+    if not card.disputes or intent.status is not Status.SUCCEEDED or intent.latest_charge is None:
+        return None
+    return Dispute(
+        id=new_id("du"),
+        created=now,
+        amount=intent.amount_received,
+        currency=intent.currency,
+        charge=intent.latest_charge,
+        payment_intent=intent.id,
+    )
+
+
 def refund(
     intent: PaymentIntent,
     refunded_before: int,
     amount: int | None,
     now: int,
     *,
+    card: TestCard,
+    is_disputed: bool,
     reason: str | None,
     metadata: Mapping[str, str],
 ) -> Refund:
@@ -309,6 +378,11 @@ def refund(
     if intent.latest_charge is None or intent.status is not Status.SUCCEEDED:
         raise invalid(
             f"This PaymentIntent ({intent.id}) does not have a successful charge to refund."
+        )
+    if is_disputed:
+        raise invalid(
+            f"Charge {intent.latest_charge} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
         )
     left = intent.amount_received - refunded_before
     if left == 0:
@@ -331,6 +405,9 @@ def refund(
         payment_intent=intent.id,
         reason=reason,
         metadata=dict(metadata),
+        status="pending" if card.refund_is_pending else "succeeded",
+        then="succeeded" if card.refund_is_pending else "failed" if card.refund_fails else None,
+        then_at=now + REFUND_CHANGES_SECONDS,
     )
 
 

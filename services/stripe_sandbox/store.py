@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.common.errors import ConfigurationError
-from services.stripe_sandbox.model import PaymentIntent, Refund
+from services.stripe_sandbox.model import Dispute, PaymentIntent, Refund
 
 KEY_LIFETIME_SECONDS = 24 * 3600.0  # docs.stripe.com/api/idempotent_requests
 SCHEMA_VERSION = 1
@@ -44,6 +44,20 @@ CREATE TABLE answers (
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_age ON answers (created);
 """
+
+# Of a later time than the rest: books that are older get it when they are opened.
+_DISPUTES = """
+CREATE TABLE IF NOT EXISTS disputes (
+    seq INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, payment_intent TEXT NOT NULL,
+    created INTEGER NOT NULL, document TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS disputes_of ON disputes (payment_intent);
+CREATE INDEX IF NOT EXISTS disputes_by_age ON disputes (created);
+"""
+
+# What was given back: a refund that has failed gave nothing.
+_REFUNDED = """COALESCE(SUM(amount) FILTER (WHERE json_extract(document, '$.then') IS NOT 'failed'
+    OR json_extract(document, '$.then_at') > :now), 0)"""
 
 Result = TypeVar("Result")
 
@@ -122,7 +136,7 @@ class Books:
 
     def refund(self, identifier: str) -> Refund | None:
         found = self._documents("SELECT document FROM refunds WHERE id = :id", {"id": identifier})
-        return Refund(**found[0]) if found else None
+        return Refund(**found[0]).at(self._now()) if found else None
 
     def refunds(
         self, limit: int, *, of: str | None = None, after: str | None = None
@@ -135,14 +149,47 @@ class Books:
             ORDER BY seq DESC LIMIT :limit""",
             {"of": of, "after": after, "limit": limit},
         )
-        return [Refund(**document) for document in found]
+        return [Refund(**document).at(self._now()) for document in found]
 
     def refunded(self, intent_id: str) -> int:
         """How much of a payment was given back so far."""
         row = self._connection.execute(
-            "SELECT COALESCE(SUM(amount), 0) FROM refunds WHERE payment_intent = ?", (intent_id,)
+            f"SELECT {_REFUNDED} FROM refunds WHERE payment_intent = :of",  # noqa: S608  from above
+            {"of": intent_id, "now": self._now()},
         ).fetchone()
         return row[0]
+
+    def add_dispute(self, dispute: Dispute) -> None:
+        self._connection.execute(
+            "INSERT INTO disputes (id, payment_intent, created, document) VALUES (?, ?, ?, ?)",
+            (dispute.id, dispute.payment_intent, dispute.created, _dump(dispute)),
+        )
+
+    def dispute(self, identifier: str) -> Dispute | None:
+        found = self._documents("SELECT document FROM disputes WHERE id = :id", {"id": identifier})
+        return Dispute(**found[0]) if found else None
+
+    def disputes(
+        self, limit: int, created: range, *, of: str | None = None, after: str | None = None
+    ) -> list[Dispute]:
+        """Newest first, of one PaymentIntent or of all, created within those seconds, beginning
+        behind the one called `after`.
+        """
+        found = self._documents(
+            """SELECT document FROM disputes
+            WHERE (:of IS NULL OR payment_intent = :of)
+            AND created >= :start AND created < :stop
+            AND (:after IS NULL OR seq < (SELECT seq FROM disputes WHERE id = :after))
+            ORDER BY seq DESC LIMIT :limit""",
+            {
+                "of": of,
+                "after": after,
+                "start": created.start,
+                "stop": created.stop,
+                "limit": limit,
+            },
+        )
+        return [Dispute(**document) for document in found]
 
     def ledger(
         self,
@@ -178,13 +225,13 @@ class Books:
             asked,
         ).fetchone()
         refund_count, refunded = self._connection.execute(
-            """SELECT COUNT(*), COALESCE(SUM(amount), 0) FROM refunds WHERE :order_id IS NULL
-            OR payment_intent IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)""",
-            asked,
+            f"""SELECT COUNT(*), {_REFUNDED} FROM refunds WHERE :order_id IS NULL
+            OR payment_intent IN (SELECT payment_intent FROM orders WHERE orders.id = :order_id)""",  # noqa: S608  from above
+            {**asked, "now": self._now()},
         ).fetchone()
         return {
             "payment_intents": [PaymentIntent(**document).json() for document in intents],
-            "refunds": [Refund(**document).json() for document in refunds],
+            "refunds": [Refund(**document).at(self._now()).json() for document in refunds],
             "totals": {
                 "authorized_open_cents": is_open,
                 "captured_cents": captured,
@@ -219,8 +266,11 @@ class Books:
         self._connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
 
     def clear(self) -> None:
-        for table in ("payment_intents", "metadata", "refunds", "answers"):
+        for table in ("payment_intents", "metadata", "refunds", "disputes", "answers"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  names from above
+
+    def _now(self) -> int:
+        return int(self._clock())
 
     def _documents(self, sql: str, values: dict[str, Any]) -> list[dict[str, Any]]:
         return [json.loads(row[0]) for row in self._connection.execute(sql, values)]
@@ -293,8 +343,9 @@ class Store:
         elif version != SCHEMA_VERSION:
             connection.close()
             raise ConfigurationError(f"{name} is of another version of the sandbox; delete it.")
+        connection.executescript(_DISPUTES)
         return connection
 
 
-def _dump(value: PaymentIntent | Refund) -> str:
+def _dump(value: PaymentIntent | Refund | Dispute) -> str:
     return json.dumps(dataclasses.asdict(value))

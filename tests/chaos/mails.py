@@ -25,6 +25,7 @@ _KINDS = {
     "is confirmed": "order-confirmed",
     "was cancelled": "order-cancelled",
     "was not placed": "order-not-placed",
+    "is not paid back yet": "order-refund-failed",
     "is on its way": "shipment-dispatched",
     "was delivered": "shipment-delivered",
 }

@@ -169,9 +169,32 @@ def _intent_without_payment(closed: Closed) -> str:
     return f"{closed.kept}: .* its payment is missing"
 
 
-def _refund_lost_at_stripe(closed: Closed) -> str:
-    closed.delete(SANDBOX, "refunds", "%")
+def _bank_sends_refund_back(closed: Closed) -> None:
+    failed = "json_set(document, '$.then', 'failed', '$.then_at', 0)"
+    closed.change(SANDBOX, "refunds", "document", failed, "%")
+
+
+def _shop_knows_of_failed_refund(closed: Closed) -> None:
+    _bank_sends_refund_back(closed)
+    known = "json_set(body, '$.state', 'refund_failed', '$.refund_look_ms', null)"
+    closed.change("payment", "payments", "body", known, f"%{closed.cancelled_later}%")
+
+
+def _refund_failed_unnoticed(closed: Closed) -> str:
+    _bank_sends_refund_back(closed)
     return f"{closed.cancelled_later}: .* cents charged, 0 refunded"
+
+
+def _refund_failed(closed: Closed) -> str:
+    _shop_knows_of_failed_refund(closed)
+    return rf"{closed.cancelled_later}: .* its refund failed: \d+ cents are to be paid back"
+
+
+def _failed_refund_not_told(closed: Closed) -> str:
+    _shop_knows_of_failed_refund(closed)
+    unwatched = "json_set(body, '$.refund_look_ms', null)"
+    closed.change("order", "orders", "body", unwatched, f"%{closed.cancelled_later}%")
+    return f"{closed.cancelled_later}: .* its customer does not know that the refund failed"
 
 
 def _intent_of_an_unknown_order(closed: Closed) -> str:
@@ -233,7 +256,9 @@ async def test_what_a_store_has_lost_is_found_and_mended(
     [
         (_order_rolled_back, "no such order: find out whether anything was sent"),
         (_intent_of_an_unknown_order, "no such order"),
-        (_refund_lost_at_stripe, "a person must look at it"),
+        (_refund_failed_unnoticed, "a person must look at it"),
+        (_refund_failed, "a person must look at it"),
+        (_failed_refund_not_told, "a person must look at it"),
         (_account_lost, "a person must look at it"),
         (_stock_sold_twice, "count what is there"),
         (_order_stuck, ""),
@@ -249,6 +274,16 @@ def test_what_a_person_must_look_at_is_left_as_it_is(
     assert status == EXIT_DISAGREES
     assert re.search(sentence, said), said
     assert advice in said
+
+
+def test_what_a_person_has_paid_back_another_way_is_no_finding(closed: Closed) -> None:
+    _shop_knows_of_failed_refund(closed)
+    noted = "json_set(document, '$.metadata.paid_back', 'bank transfer of 29 November')"
+    closed.change(SANDBOX, "payment_intents", "document", noted, f"%{closed.cancelled_later}%")
+
+    status, said = audited(closed)
+
+    assert status == 0, said
 
 
 @pytest.mark.parametrize("service", ["payment", "user", SANDBOX])

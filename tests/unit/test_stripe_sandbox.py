@@ -23,6 +23,7 @@ import stripe
 from stripe.params import PaymentIntentCreateParams
 
 from services.common.errors import ConfigurationError
+from services.stripe_sandbox import model
 from services.stripe_sandbox.api import MAX_BODY_BYTES
 from services.stripe_sandbox.faults import Dice, Faults
 from services.stripe_sandbox.model import PaymentIntent, Status
@@ -136,6 +137,14 @@ async def sandbox(sandbox_for_all: str) -> str:
 @pytest.fixture
 async def shop(sandbox: str) -> AsyncGenerator[Shop]:
     async with shop_at(sandbox) as shop:
+        yield shop
+
+
+@pytest.fixture
+async def hasty_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Shop]:
+    """Where "some time later" is at once."""
+    monkeypatch.setattr(model, "REFUND_CHANGES_SECONDS", 0)
+    async with running(SandboxSettings(port=0)) as url, shop_at(url) as shop:
         yield shop
 
 
@@ -338,6 +347,51 @@ class TestRefund:
         assert (await shop.api.refunds.retrieve_async(rest.id)) == rest
         assert (await shop.ledger())["totals"]["refunded_cents"] == 2500
 
+    @pytest.mark.parametrize(
+        ("card", "first", "last", "given_back_cents"),
+        [
+            ("pm_card_visa", "succeeded", "succeeded", 2500),
+            ("pm_card_pendingRefund", "pending", "succeeded", 2500),
+            ("pm_card_refundFail", "succeeded", "failed", 0),
+        ],
+    )
+    async def test_may_change_some_time_later(
+        self,
+        hasty_shop: Shop,
+        card: str,
+        first: str,
+        last: str,
+        given_back_cents: int,
+    ) -> None:
+        shop = hasty_shop
+        intent = await shop.pay(card)
+        await shop.api.payment_intents.capture_async(intent.id)
+        refund = await shop.api.refunds.create_async({"payment_intent": intent.id})
+        assert refund.status == first
+        listed = await shop.api.refunds.list_async({"payment_intent": intent.id})
+        later = await shop.api.refunds.retrieve_async(refund.id)
+        assert [each.status for each in (*listed.data, later)] == [last, last]
+        assert later.to_dict().get("failure_reason") == ("unknown" if last == "failed" else None)
+        assert (await shop.ledger())["totals"]["refunded_cents"] == given_back_cents
+        assert [each["status"] for each in (await shop.ledger())["refunds"]] == [last]
+
+    async def test_does_not_change_before_its_time(self, shop: Shop) -> None:
+        intent = await shop.pay("pm_card_refundFail")
+        await shop.api.payment_intents.capture_async(intent.id)
+        refund = await shop.api.refunds.create_async({"payment_intent": intent.id})
+        assert (await shop.api.refunds.retrieve_async(refund.id)).status == "succeeded"
+        assert (await shop.ledger())["totals"]["refunded_cents"] == 2500
+        with pytest.raises(stripe.InvalidRequestError, match="already been refunded"):
+            await shop.api.refunds.create_async({"payment_intent": intent.id})
+
+    async def test_that_has_failed_can_be_asked_for_again(self, hasty_shop: Shop) -> None:
+        shop = hasty_shop
+        intent = await shop.pay("pm_card_refundFail")
+        await shop.api.payment_intents.capture_async(intent.id)
+        for _ in range(2):
+            refund = await shop.api.refunds.create_async({"payment_intent": intent.id})
+            assert (refund.amount, refund.status) == (2500, "succeeded")
+
     async def test_needs_a_captured_payment(self, shop: Shop) -> None:
         authorized = await shop.pay()
         with pytest.raises(stripe.InvalidRequestError, match="has not been captured"):
@@ -348,6 +402,53 @@ class TestRefund:
         with pytest.raises(stripe.InvalidRequestError) as unknown:
             await shop.api.refunds.create_async({"payment_intent": "pi_unknown"})
         assert (unknown.value.http_status, unknown.value.code) == (404, "resource_missing")
+
+
+class TestDispute:
+    @pytest.mark.parametrize("capture_method", ["manual", "automatic"])
+    async def test_follows_the_charge(self, shop: Shop, capture_method: str) -> None:
+        intent = await shop.pay("pm_card_createDispute", capture_method=capture_method)
+        if capture_method == "manual":
+            assert (await shop.api.disputes.list_async()).data == []
+            await shop.api.payment_intents.capture_async(intent.id)
+        (dispute,) = (await shop.api.disputes.list_async({"payment_intent": intent.id})).data
+        assert (dispute.amount, dispute.reason, dispute.status, dispute.payment_intent) == (
+            2500,
+            "fraudulent",
+            "needs_response",
+            intent.id,
+        )
+        assert await shop.api.disputes.retrieve_async(dispute.id) == dispute
+        assert (await shop.api.payment_intents.retrieve_async(intent.id)).status == "succeeded"
+
+    async def test_leaves_nothing_to_refund(self, shop: Shop) -> None:
+        intent = await shop.pay("pm_card_createDispute")
+        await shop.api.payment_intents.capture_async(intent.id)
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.api.refunds.create_async({"payment_intent": intent.id})
+        assert refused.value.code == "charge_disputed"
+
+    async def test_is_listed_newest_first_in_pages_and_by_age(self, shop: Shop) -> None:
+        paid = [
+            await shop.pay("pm_card_createDispute", capture_method="automatic") for _ in range(3)
+        ]
+        newest, middle, oldest = (await shop.api.disputes.list_async()).data
+        assert [newest.payment_intent, oldest.payment_intent] == [paid[2].id, paid[0].id]
+        page = await shop.api.disputes.list_async({"limit": 1, "starting_after": newest.id})
+        assert ([each.id for each in page.data], page.has_more) == ([middle.id], True)
+        later = await shop.api.disputes.list_async({"created": {"gt": newest.created}})
+        assert later.data == []
+        since = await shop.api.disputes.list_async({"created": {"gte": oldest.created}})
+        assert len(since.data) == 3
+
+    async def test_that_is_not_known_is_not_found(self, shop: Shop) -> None:
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.api.disputes.retrieve_async("du_unknown")
+        assert refused.value.code == "resource_missing"
+        for params in ({"starting_after": "du_unknown"}, {"payment_intent": "pi_unknown"}):
+            with pytest.raises(stripe.InvalidRequestError) as refused:
+                await shop.api.disputes.list_async(params)  # pyright: ignore[reportArgumentType]
+            assert refused.value.code == "resource_missing"
 
 
 class TestReading:

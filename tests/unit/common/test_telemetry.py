@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from base64 import b64encode
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.common.telemetry import extract_trace, inject_trace, make_tracer_provider, trace_id
+from tests.harness.collector import collecting
+from tests.harness.ports import free_port
+from tests.harness.proxy import LOOPBACK, proxy_to
 
 
-def provider(sampling_ratio: float, *, is_outermost: bool = False) -> TracerProvider:
+def provider(
+    sampling_ratio: float, *, is_outermost: bool = False, otlp_endpoint: str | None = None
+) -> TracerProvider:
     return make_tracer_provider(
         service="order-service",
         version="v1",
@@ -18,7 +26,7 @@ def provider(sampling_ratio: float, *, is_outermost: bool = False) -> TracerProv
         namespace="test",
         sampling_ratio=sampling_ratio,
         is_outermost=is_outermost,
-        otlp_endpoint=None,
+        otlp_endpoint=otlp_endpoint,
     )
 
 
@@ -101,3 +109,41 @@ def test_spans_say_whose_they_are() -> None:
     assert attributes["service.namespace"] == "test"
     assert attributes["service.version"] == "v1"
     assert attributes["service.instance.id"] == "order-1"
+
+
+PROXY_VARIABLES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+class TestSpansLeave:
+    @pytest.fixture(autouse=True)
+    def no_proxies(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in PROXY_VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.upper(), raising=False)
+
+    @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+    async def test_through_the_proxy(self, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+        async with (
+            collecting() as (collector, endpoint),
+            proxy_to(int(endpoint.rpartition(":")[2])) as (proxy, url),
+        ):
+            monkeypatch.setenv(variable, url)
+            await export_one_to("http://collector.meshmart.test:4317")
+            assert len(collector.spans) == 1
+        line, who = proxy.asked[0]
+        assert line == "CONNECT collector.meshmart.test:4317 HTTP/1.1"
+        assert who == f"basic {b64encode(b'ada:s cret').decode()}".lower()
+
+    async def test_directly_to_this_machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("http_proxy", f"http://{LOOPBACK}:{free_port()}")
+        async with collecting() as (collector, endpoint):
+            await export_one_to(endpoint)
+            assert len(collector.spans) == 1
+
+
+async def export_one_to(endpoint: str) -> None:
+    sending = provider(1.0, otlp_endpoint=endpoint)
+    with sending.get_tracer("test").start_as_current_span("root"):
+        pass
+    await asyncio.to_thread(sending.force_flush)
+    await asyncio.to_thread(sending.shutdown)

@@ -525,6 +525,24 @@ async def test_an_attempt_is_no_order(browser: Browser, backends: Backends) -> N
     assert ("a", {"href": "/cart"}) in page.tags
 
 
+@pytest.mark.parametrize("is_attempt", [False, True])
+async def test_a_refund_that_did_not_arrive_is_no_secret(
+    browser: Browser, backends: Backends, is_attempt: bool
+) -> None:
+    await pay(browser, await at_payment(browser))
+    (order,) = backends.orders.values()
+    order |= {"state": "cancelled", "is_attempt": is_attempt}
+    page = await browser.get(f"/orders/{order['order_id']}")
+    assert "has not reached you" not in page.text
+    order["refund_failed"] = True
+    page = await browser.get(f"/orders/{order['order_id']}")
+    assert "Your money has not reached you" in page.text
+    assert "You pay nothing" not in page.text
+    assert "Nothing stays charged" not in page.text
+    page = await browser.get("/orders" + "?show=not-placed" * is_attempt)
+    assert "Your money has not reached you yet." in page.text
+
+
 async def test_orders_are_found_by_number_and_product(browser: Browser, backends: Backends) -> None:
     page = await pay(browser, await at_payment(browser))
     (order,) = backends.orders.values()

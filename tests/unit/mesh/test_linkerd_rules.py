@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.harness.matrix import (
     GATEWAY,
@@ -22,7 +23,8 @@ from tests.harness.matrix import (
 from tests.unit.mesh import test_istio_rules as istio
 from tests.unit.mesh.linkerd_rules import KUBELET, LinkerdRules
 
-BASE = Path(__file__).parents[3] / "mesh/linkerd/base"
+MESH = Path(__file__).parents[3] / "mesh"
+BASE = MESH / "linkerd/base"
 RULES = LinkerdRules(*(path for path in BASE.glob("*.yaml") if path.stem != "kustomization"))
 CALLERS = [*TOPOLOGY.services, GATEWAY, STRANGER]
 # The kubelet asks them without a certificate, and so anybody may.
@@ -121,6 +123,18 @@ def test_every_reference_resolves() -> None:
         if parent.get("kind", "Gateway") == "Server"
     }
     assert named - there == set()
+
+
+def test_no_route_is_longer_than_the_gateway_api_takes() -> None:
+    for file in MESH.rglob("*.yaml"):
+        for document in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+            if document and document.get("kind") in {"HTTPRoute", "GRPCRoute"}:
+                rules = document.get("spec", {}).get("rules", ())  # a patch may have none
+                matches = [len(rule.get("matches", ())) for rule in rules]
+                where = f"{file.relative_to(MESH)}: {document['metadata']['name']}"
+                assert len(matches) <= 16, where
+                assert max(matches, default=0) <= 64, where
+                assert sum(matches) <= 128, where
 
 
 def test_every_server_is_a_port_that_pods_have() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as default_policy
+from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -53,11 +55,19 @@ class MailServer:
 
 
 @asynccontextmanager
-async def mail_server() -> AsyncGenerator[MailServer]:
-    """Listens on a free port of the loopback interface."""
+async def mail_server(
+    tls: ssl.SSLContext | None = None, **options: Any
+) -> AsyncGenerator[MailServer]:
+    """Listens on a free port of the loopback interface.
+
+    :param tls: for TLS from the first byte.
+    :param options: of aiosmtpd's SMTP; `tls_context` is for STARTTLS.
+    """
     kept = MailServer()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(kept, loop=loop), "127.0.0.1", 0)
+    server = await loop.create_server(
+        lambda: SMTP(kept, loop=loop, **options), "127.0.0.1", 0, ssl=tls
+    )
     kept.port = server.sockets[0].getsockname()[1]
     try:
         yield kept

@@ -48,6 +48,7 @@ def a_message(**changes: object) -> Message:
             "was not placed",
             ["card was declined", "Nothing stays charged"],
         ),
+        ("order-refund-failed", "is not paid back yet", ["€ 86.05", "did not take it"]),
         ("shipment-dispatched", "is on its way", ["MM0123456789NL"]),
         ("shipment-delivered", "was delivered", ["was delivered"]),
     ],
@@ -59,6 +60,17 @@ def test_each_kind_has_its_text(kind: str, news: str, said: list[str]) -> None:
     assert FACTS["order_id"] in text.body
     for words in said:
         assert words in text.body
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise"),
+    [("order-cancelled", "is returned"), ("order-not-placed", "Nothing stays charged")],
+)
+def test_no_message_promises_money_that_the_bank_has_sent_back(kind: str, promise: str) -> None:
+    assert promise in model.compose(kind, "Ada", FACTS).body
+    body = model.compose(kind, "Ada", {**FACTS, "refund": "failed"}).body
+    assert promise not in body
+    assert "Your card was declined." in body
 
 
 @pytest.mark.parametrize("cents", ["5", "0", "100", "123456"])

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from services.common.errors import Kind, ShopError
 from services.order import model
-from services.order.model import BACKWARD, FORWARD, Order, State, Step
+from services.order.model import BACKWARD, FORWARD, Order, Refund, State, Step
 from tests.unit.order.examples import OUTAGES, PLACED_MS, REFUSALS, an_order, error
 
 SOON_MS = PLACED_MS + 60_000
@@ -285,6 +285,57 @@ class TestAnAttempt:
         order = model.answered(model.succeeded(at(Step.RELEASE), PLACED_MS), SOON_MS)
         assert (order.events, order.open_since_ms) == ((), None)
         assert order.history[-1] == model.Moment(at_ms=SOON_MS, what=model.ANSWERED)
+
+
+class TestARefund:
+    """The money of an order that is cancelled."""
+
+    def test_that_was_made_is_looked_at_again(self) -> None:
+        order = model.succeeded(at(Step.REFUND), PLACED_MS, Refund.PAID)
+        assert (order.refund_look_ms, order.refund_failed) == (PLACED_MS, False)
+        later = model.refund_looked_at(order, Refund.PAID, SOON_MS)
+        assert later.refund_look_ms == SOON_MS + (SOON_MS - PLACED_MS)
+        over_ms = PLACED_MS + 36 * 24 * 3_600_000
+        assert model.refund_looked_at(later, Refund.PAID, over_ms).refund_look_ms is None
+
+    def test_that_was_not_needed_is_not(self) -> None:
+        order = model.succeeded(at(Step.REFUND), PLACED_MS, Refund.NONE)
+        assert (order.refund_look_ms, order.refund_failed) == (None, False)
+
+    def test_that_fails_at_once_is_told_with_the_end_of_the_order(self) -> None:
+        order = at(Step.REFUND)
+        while not order.is_settled:
+            order = model.succeeded(order, SOON_MS, Refund.FAILED)
+        assert [event.kind for event in order.events] == ["order-not-placed", "order-refund-failed"]
+        assert [event.facts["refund"] for event in order.events] == ["failed", "failed"]
+
+    def test_that_fails_later_is_told_then(self) -> None:
+        order = at(Step.REFUND, owner="order-1")
+        while not order.is_settled:
+            order = model.succeeded(order, PLACED_MS, Refund.PAID)
+        order = model.delivered(order)
+        failed_later = model.refund_looked_at(order, Refund.FAILED, SOON_MS)
+        assert failed_later.refund_failed
+        assert (failed_later.refund_look_ms, failed_later.open_since_ms) == (None, SOON_MS)
+        assert failed_later.owner == "", "anybody may tell the customer"
+        assert [event.id for event in failed_later.events] == [f"{order.id}:refund-failed"]
+        told_again = model.told_again(model.delivered(failed_later), SOON_MS)
+        assert [event.kind for event in told_again.events] == [
+            "order-not-placed",
+            "order-refund-failed",
+        ]
+
+    def test_that_has_failed_is_told_though_the_refusal_was_answered(self) -> None:
+        order = at(Step.REFUND)
+        while not order.is_settled:
+            order = model.succeeded(order, SOON_MS, Refund.FAILED)
+        assert model.repeats_refusal(order)
+        assert not model.repeats_refusal(model.answered(order, SOON_MS))
+
+    def test_is_not_known_of_orders_of_an_older_version(self) -> None:
+        known_since = {"refund_look_ms", "refund_failed"}
+        old = an_order(state=State.CANCELLED, step=None).model_dump(exclude=known_since)
+        assert not Order.model_validate(old).refund_failed
 
 
 def test_sums() -> None:

@@ -25,7 +25,8 @@ from services.order.clients import (
     Shipping,
     Users,
 )
-from services.order.model import ORDERS, Contact, Event, Order, Step
+from services.order.model import ORDERS, Contact, Event, Order, Refund, Step
+from services.order.refunds import Refunds
 from services.order.saga import Saga
 from services.order.service import Orders
 from services.order.settings import OrderSettings
@@ -45,6 +46,7 @@ class Around:
     :ivar asked_as_retry: which of them, by position, were marked as repeating an earlier one.
     :ivar failures: errors to raise, by effect, the first one first.
     :ivar gates: effects that wait, with their work done, until their event is set.
+    :ivar refund: what `payment` says of the money of a cancelled order.
     """
 
     def __init__(self) -> None:
@@ -53,6 +55,7 @@ class Around:
         self.failures: dict[str, list[ShopError]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.told: list[Event] = []
+        self.refund = Refund.PAID
         self.request_ids: set[str] = set()
         self.logs: list[CallLog] = []
 
@@ -107,8 +110,9 @@ class FakePayments(Payments):
     async def capture(self, order: Order) -> None:
         await self._around.effect(Step.CAPTURE)
 
-    async def cancel(self, order: Order) -> None:
+    async def cancel(self, order: Order) -> Refund:
         await self._around.effect(Step.REFUND)
+        return self._around.refund
 
 
 class FakeShipping(Shipping):
@@ -186,6 +190,7 @@ class Process:
             tracer=TracerProvider().get_tracer("test"),
             metrics=self.metrics,
         )
+        self.refunds = Refunds(store, FakePayments(around))
         self.products = FakeProducts()
         self.orders = Orders(
             store,

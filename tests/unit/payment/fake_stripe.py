@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.common.errors import Kind, ShopError
 from services.payment.clients import (
+    Disputed,
     GivenBack,
     Intent,
     IntentStatus,
@@ -60,6 +61,7 @@ class FakeStripe(Stripe):
 
     def __init__(self) -> None:
         self.intents: dict[str, _Intent] = {}
+        self.disputes: list[Disputed] = []
         self.asked: list[str] = []
         self.listed: list[str] = []
         self.before: dict[str, ShopError] = {}
@@ -153,6 +155,25 @@ class FakeStripe(Stripe):
             return await self._refunded(intent_id)
         except Declined as refusal:
             return await self._end_of_refund(intent_id, refusal)
+
+    async def refunded_cents(self, intent_id: str) -> int:
+        await self._begin("refunded")
+        return AMOUNT_CENTS if self.intents[intent_id].refunded else 0
+
+    async def disputed(self, from_seconds: int) -> AsyncGenerator[Disputed]:
+        await self._begin("disputes")
+        for dispute in reversed(self.disputes):
+            if dispute.created_seconds >= from_seconds:
+                yield dispute
+
+    async def order_of(self, intent_id: str) -> str | None:
+        await self._begin("order_of")
+        return self.intents[intent_id].order_id
+
+    def dispute(self, intent_id: str) -> None:
+        """The card's owner wants a charge back."""
+        dispute_id = f"du_{len(self.disputes) + 1}"
+        self.disputes.append(Disputed(dispute_id, intent_id, self.now_seconds))
 
     async def _refunded(self, intent_id: str) -> GivenBack:
         await self._begin("refund")

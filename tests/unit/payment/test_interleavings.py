@@ -39,7 +39,7 @@ class World:
         self.documents = SteppedStore()
         self.stripe = FakeStripe()
         self.now_seconds = 0.0
-        mark = Reconciled(id=Reconciled.ID, until_seconds=self.stripe.now_seconds)
+        mark = Reconciled(id=Reconciled.INTENTS, until_seconds=self.stripe.now_seconds)
         self.documents.fill(RECONCILED, mark)
         store = PaymentStore(Documents(self.documents, PAYMENTS, Payment))
         self.payments = Payments(store, self.stripe, Metrics())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -12,6 +11,8 @@ import pytest
 import stripe
 from pydantic import SecretStr
 
+from services.audit.ledger import read_ledger
+from services.audit.snapshot import Ledger
 from services.common import context
 from services.common.errors import ShopError
 from services.payment.clients import Stripe
@@ -19,60 +20,15 @@ from services.payment.settings import PaymentSettings
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings
 from tests.harness.ports import free_port
+from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
 from tests.unit.common.kit import call_tools
 from tools.certificate import self_signed
-
-LOOPBACK = "127.0.0.1"
 
 
 @pytest.fixture(autouse=True)
 def request_context() -> Generator[None]:
     with context.background(30.0):
         yield
-
-
-class Proxy:
-    """A forward proxy (RFC 9110 §3.7, §9.3.6) whose ways all lead to one port of this machine.
-
-    :ivar asked: request lines and what they said of who asks.
-    """
-
-    def __init__(self, target_port: int) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self._target_port = target_port
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        line, *fields = head.split("\r\n")
-        headers = dict(field.lower().split(": ", 1) for field in fields if field)
-        self.asked.append((line, headers.get("proxy-authorization", "")))
-        target_reader, target_writer = await asyncio.open_connection(LOOPBACK, self._target_port)
-        method, target, version = line.split()
-        if method == "CONNECT":
-            writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
-        else:
-            path = target.removeprefix("http://").partition("/")[2]
-            target_writer.write("\r\n".join([f"{method} /{path} {version}", *fields]).encode())
-        await asyncio.gather(_pass_on(reader, target_writer), _pass_on(target_reader, writer))
-
-
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        return
-    finally:
-        writer.close()
-
-
-@asynccontextmanager
-async def proxy_to(port: int) -> AsyncGenerator[tuple[Proxy, str]]:
-    proxy = Proxy(port)
-    async with await asyncio.start_server(proxy.serve, LOOPBACK, 0) as server:
-        yield proxy, f"http://ada:s%20cret@{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
 
 
 @asynccontextmanager
@@ -102,19 +58,37 @@ async def test_plain_requests_name_their_target_to_the_proxy(
     assert who == f"basic {b64encode(b'ada:s cret').decode()}".lower()
 
 
-async def test_https_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    certificate = tmp_path / "stripe.pem"
+@asynccontextmanager
+async def stripe_behind_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> AsyncGenerator[Proxy]:
+    """An api.stripe.com that only the proxy finds, and in whose certificate the SDK trusts."""
+    certificate = folder / "stripe.pem"
     certificate.write_bytes(self_signed("api.stripe.com").certificate_and_key)
     monkeypatch.setattr(stripe, "ca_bundle_path", str(certificate))
     port = free_port()
     settings = SandboxSettings(port=0, tls_port=port, tls_certificate=certificate)
     async with running(settings), proxy_to(port) as (proxy, proxy_url):
         monkeypatch.setenv("https_proxy", proxy_url)
-        async with stripe_at("https://api.stripe.com") as client:
-            assert await client.newest_seconds() is None
+        yield proxy
+
+
+async def test_https_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with (
+        stripe_behind_a_proxy(monkeypatch, tmp_path) as proxy,
+        stripe_at("https://api.stripe.com") as client,
+    ):
+        assert await client.newest_seconds() is None
     ((line, who),) = proxy.asked
     assert line == "CONNECT api.stripe.com:443 HTTP/1.1"
     assert who.startswith("basic ")
+
+
+async def test_an_audit_goes_the_same_way(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async with stripe_behind_a_proxy(monkeypatch, tmp_path) as proxy:
+        settings = PaymentSettings(stripe_api_key=SecretStr("sk_test_unit"))
+        assert await read_ledger(settings) == Ledger({}, {})
+    assert {line for line, _ in proxy.asked} == {"CONNECT api.stripe.com:443 HTTP/1.1"}
 
 
 async def test_the_sandbox_on_this_machine_is_asked_directly(

@@ -16,12 +16,15 @@ from services.common import context
 from services.common.context import RequestContext
 from services.common.errors import Kind, ShopError
 from services.common.metrics import Metrics
+from services.payment.aftermath import Aftermath
 from services.payment.clients import Stripe, StripeError
 from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
-from services.payment.store import PaymentStore
+from services.payment.store import PaymentStore, ReconciledStore
+from services.stripe_sandbox import commands, model
 from services.stripe_sandbox.model import PaymentIntent, Refund
+from services.stripe_sandbox.params import Params
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings
 from services.stripe_sandbox.store import Books
@@ -94,6 +97,12 @@ def clock() -> ManualClock:
 async def stripe(bank: Bank, clock: ManualClock) -> AsyncGenerator[Stripe]:
     async with connected(bank.url, clock) as stripe:
         yield stripe
+
+
+@pytest.fixture
+def looked(reconciled: ReconciledStore) -> ReconciledStore:
+    """How far the looks for disputes have come; no test here reconciles as well."""
+    return reconciled
 
 
 @pytest.fixture
@@ -260,6 +269,63 @@ async def test_a_refund_counts_by_its_status(
     await authorize(payments)
     await payments.capture(ORDER)
     assert (await payments.cancel(ORDER)).state is end
+
+
+@pytest.mark.parametrize(
+    ("card", "end"),
+    [
+        ("pm_card_visa", State.REFUNDED),
+        ("pm_card_pendingRefund", State.REFUNDED),
+        ("pm_card_refundFail", State.REFUND_FAILED),
+    ],
+)
+async def test_what_becomes_of_a_refund_is_found_later(
+    payments: Payments,
+    stripe: Stripe,
+    store: PaymentStore,
+    looked: ReconciledStore,
+    monkeypatch: pytest.MonkeyPatch,
+    card: str,
+    end: State,
+) -> None:
+    monkeypatch.setattr(model, "REFUND_CHANGES_SECONDS", 0)
+    await authorize(payments, card)
+    await payments.capture(ORDER)
+    assert (await payments.cancel(ORDER)).state is State.REFUNDED
+    await Aftermath(store, looked, stripe, Metrics()).run()
+    assert (await payments.cancel(ORDER)).state is end
+
+
+async def test_a_disputed_charge_is_found_and_not_paid_back_as_well(
+    payments: Payments, stripe: Stripe, store: PaymentStore, looked: ReconciledStore, bank: Bank
+) -> None:
+    for order_id, card in ((ORDER, "pm_card_createDispute"), ("ord_2", "pm_card_visa")):
+        await authorize(payments, card, order_id)
+        await payments.capture(order_id)
+    await Aftermath(store, looked, stripe, Metrics()).run()
+    found = await store.get_many([ORDER, "ord_2"])
+    noted = {order_id: stored.value.is_disputed for order_id, stored in found.items()}
+    assert noted == {ORDER: True, "ord_2": False}
+    assert (await payments.cancel(ORDER)).state is State.DISPUTED
+    assert (await bank.totals())["refunded_cents"] == 0
+
+
+async def test_all_pages_of_disputes_are_read(
+    payments: Payments, stripe: Stripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await authorize(payments, "pm_card_createDispute", f"ord_{number}")
+        await payments.capture(f"ord_{number}")
+    asked = commands._limit  # pyright: ignore[reportPrivateUsage]
+
+    def one_at_a_time(params: Params) -> int:
+        asked(params)
+        return 1
+
+    monkeypatch.setattr(commands, "_limit", one_at_a_time)
+    found = [dispute.intent_id async for dispute in stripe.disputed(1)]
+    assert len(set(found)) == 3
+    assert await stripe.order_of(found[0]) == "ord_2"
 
 
 async def test_an_authorization_behind_a_500_is_found(payments: Payments, bank: Bank) -> None:

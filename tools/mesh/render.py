@@ -198,9 +198,21 @@ def rendered(shop: Shop, folder: str) -> list[Object]:
     return objects
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes each text that begins like a number: ``08`` is one to kubectl, and none to PyYAML."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "'" if re.match(r"[-+.]?\d", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)  # pyright: ignore[reportUnknownMemberType]  untyped
+
+
+_Dumper.add_representer(str, _quoted)
+
+
 def text_of(objects: Sequence[Object]) -> str:
     """The same as YAML."""
-    return yaml.safe_dump_all(objects, sort_keys=False, width=1000)
+    return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=1000)
 
 
 def built(mesh: str, folder: str) -> list[Object]:

@@ -242,3 +242,9 @@ def test_a_folder_of_plain_files_is_rendered(
     route = MESH / "istio/base/gateway.yaml"
     (tmp_path / "istio/start/gateway.yaml").write_text(route.read_text(encoding="utf-8"))
     assert render.rendered(Shop(), "start") == documents(route)
+
+
+def test_a_text_of_digits_stays_a_text() -> None:
+    """To kubectl a plain 08 is a number, which no label is."""
+    text = render.text_of([{"labels": {"meshmart/scenario": "08"}, "port": 80, "name": "shop"}])
+    assert text == "labels:\n  meshmart/scenario: '08'\nport: 80\nname: shop\n"

@@ -14,6 +14,8 @@ from tests.harness.cluster import ROOT, CommandFailed, Namespace, run, run_chart
 
 # Where the manifests would go; nothing is made in it.
 _NAMESPACE = "dry-run"
+# What values/own-namespace.yaml says to be there.
+_PRIORITY_CLASS = "shop"
 # Kinds that a plain cluster does not have, and what brings them.
 _FROM_ELSEWHERE = {
     "HTTPRoute": "the Gateway API",
@@ -33,7 +35,9 @@ def namespace() -> Generator[Namespace]:
         *("kubectl", "label", "namespace", _NAMESPACE),
         "pod-security.kubernetes.io/enforce=restricted",
     )
+    run("kubectl", "create", "priorityclass", _PRIORITY_CLASS, "--value=1")
     yield Namespace(_NAMESPACE)
+    run("kubectl", "delete", "priorityclass", _PRIORITY_CLASS)
     run("kubectl", "delete", "namespace", _NAMESPACE, "--wait")
 
 

@@ -51,6 +51,15 @@ def test_a_volume_at_data_would_belong_to_the_images_user(release: Release) -> N
     assert release.namespace.kubectl(*command).strip() == "True"
 
 
+def test_an_upgrade_that_changes_nothing_starts_nothing_again(release: Release) -> None:
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in release.namespace.objects("pods")}
+
+    before = pods()
+    release.upgrade()
+    assert pods() == before
+
+
 def test_secrets_outlive_an_upgrade(release: Release) -> None:
     names = [
         secret["metadata"]["name"]

@@ -4,6 +4,7 @@ does.
 
 from __future__ import annotations
 
+import re
 import shutil
 import tarfile
 from collections.abc import Mapping, Set
@@ -62,6 +63,13 @@ def test_a_named_secret_is_read_by_the_keys_that_values_yaml_names() -> None:
     assert read == {"secret", "root", *users}
     secrets = {each["metadata"]["name"] for each in made if each["kind"] == "Secret"}
     assert secrets == {"stripe"}
+
+
+def test_the_command_of_the_documentation_makes_a_password_for_every_user() -> None:
+    text = (ROOT / "docs/chart.md").read_text(encoding="utf-8")
+    (users,) = re.findall(r"for user in ([a-z ]+); do", text)
+    expected = {name for name, service in TOPOLOGY.services.items() if service.database}
+    assert set(users.split()) == {"root", *expected}
 
 
 def test_a_service_learns_nothing_of_the_password_that_its_own_follows_from() -> None:

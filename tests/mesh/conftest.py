@@ -89,7 +89,7 @@ def proxied(request: pytest.FixtureRequest) -> Generator[Mesh]:
     mesh.apply(*mesh.entry)
     install_bystanders(kind.name)
     release.upgrade()
-    mesh.has_policies = mesh.network_refuses()
+    mesh.has_policies = bool(mesh.closed_to_outsiders())
     yield mesh
     mesh.remove()
     uninstall(release)

@@ -1,14 +1,16 @@
 """Every declared request is allowed, and every other one is denied: each caller against each
 operation of each service, sent from the caller's own pods. Without a mesh nothing is denied.
 
-NetworkPolicies refuse much of it before the mesh is asked. So this is tried twice: by the mesh's
-rules alone, and as it is shipped, which says of each request which layer refuses it.
+NetworkPolicies refuse much of it before the mesh is asked. So this is tried twice: as it is
+shipped, which says of each request which layer refuses it, and by the mesh's rules alone. In this
+order, since policies leave connections alone that are there already.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from tests.harness.matrix import (
     operations,
     sample,
 )
+from tests.harness.waiting import wait_until
 from tests.mesh.meshed import OUTSIDER, Mesh
 
 CALLERS = (*TOPOLOGY.services, STRANGER)
@@ -40,19 +43,6 @@ def request(operation: Operation, token: str | None) -> dict[str, Any]:
         "url": f"http://{host}:{service.http.service_port}{sample(operation.path)}",
         "headers": headers,
     }
-
-
-async def test_every_caller_and_every_operation(mesh: Mesh, client: Client) -> None:
-    token = (await Customer.register(client)).token
-    with mesh.without_network_policies(), mesh.callees_judge_alone():
-        verdicts, wrong = judged(mesh, token)
-    print(
-        f"matrix in {mesh.name}: {len(CALLERS)} callers x {len(list(operations()))} operations, "
-        f"with and without a user: {verdicts.total()} requests; allowed {verdicts['answered']}, "
-        f"denied {verdicts['denied']}, wrong {len(wrong)}"
-    )
-    assert not wrong, "\n".join(wrong)
-    assert verdicts["answered"] > 50
 
 
 async def test_as_shipped_each_request_is_refused_by_the_first_layer_that_can(
@@ -76,19 +66,67 @@ async def test_as_shipped_each_request_is_refused_by_the_first_layer_that_can(
     assert seen["nobody"] > 50
 
 
-@pytest.mark.parametrize("by_mesh_alone", [True, False], ids=["by the mesh alone", "as shipped"])
+async def test_as_shipped_who_has_no_proxy_reaches_the_frontend_alone(in_a_mesh: Mesh) -> None:
+    """And there the mesh refuses."""
+    needs_policies(in_a_mesh)
+    asked = list(operations())
+    answers = in_a_mesh.probe(OUTSIDER, [request(each, None) for each in asked])
+    for operation, answer in zip(asked, answers, strict=True):
+        layer = "the mesh" if operation.callee == "frontend" else "the network"
+        assert answer.refused_by == layer, (operation, answer)
+
+
+async def test_every_caller_and_every_operation(mesh: Mesh, client: Client) -> None:
+    token = (await Customer.register(client)).token
+    with by_the_mesh_alone(mesh):
+        verdicts, wrong = judged(mesh, token)
+    print(
+        f"matrix in {mesh.name}: {len(CALLERS)} callers x {len(list(operations()))} operations, "
+        f"with and without a user: {verdicts.total()} requests; allowed {verdicts['answered']}, "
+        f"denied {verdicts['denied']}, wrong {len(wrong)}"
+    )
+    assert not wrong, "\n".join(wrong)
+    assert verdicts["answered"] > 50
+
+
+@pytest.mark.parametrize("by_mesh_alone", [False, True], ids=["as shipped", "by the mesh alone"])
 async def test_who_reaches_the_database(in_a_mesh: Mesh, by_mesh_alone: bool) -> None:
     mongodb = {"database": f"mongodb.{TOPOLOGY.namespace}:27017"}
     owners = {name for name, service in TOPOLOGY.services.items() if service.database}
-    with ExitStack() as without:
-        if by_mesh_alone:
-            without.enter_context(in_a_mesh.without_network_policies())
-            without.enter_context(in_a_mesh.callees_judge_alone())
+    with by_the_mesh_alone(in_a_mesh) if by_mesh_alone else nullcontext():
         answers = {
             caller: in_a_mesh.probe(pod_of(caller), [mongodb])[0] for caller in (*CALLERS, OUTSIDER)
         }
     assert {caller for caller, answer in answers.items() if answer.outcome == "answered"} == owners
     assert {answers[caller].outcome for caller in answers.keys() - owners} == {"failed"}
+
+
+async def test_who_has_no_proxy(mesh: Mesh) -> None:
+    asked = list(operations())
+    with mesh.without_network_policies():
+        answers = mesh.probe(OUTSIDER, [request(each, None) for each in asked])
+    for operation, answer in zip(asked, answers, strict=True):
+        assert answer.outcome == mesh.answer_to_outsiders(operation), (operation, answer)
+        assert answer.refused_by != "the network", (operation, answer)
+
+
+@contextmanager
+def by_the_mesh_alone(mesh: Mesh) -> Generator[None]:
+    """Neither the network nor a caller's own proxy refuses anything."""
+    asked = [Operation(callee, "GET", "/livez") for callee in TOPOLOGY.services]
+
+    def all_connect() -> bool:
+        return not any(
+            answer.refused_by == "the network"
+            for caller in CALLERS
+            for answer in mesh.probe(
+                pod_of(caller), [request(each, None) for each in asked if each.callee != caller]
+            )
+        )
+
+    with mesh.without_network_policies(), mesh.callees_judge_alone():
+        wait_until(all_connect, "the network lets everybody connect to everybody", 120)
+        yield
 
 
 def pod_of(caller: str) -> str:
@@ -115,25 +153,6 @@ def judged(mesh: Mesh, token: str) -> tuple[Counter[str], list[str]]:
                     user = "a" if with_user else "no"
                     wrong.append(f"{caller}, {user} user > {each}: {answer}, not {expected}")
     return verdicts, wrong
-
-
-async def test_who_has_no_proxy(mesh: Mesh) -> None:
-    asked = list(operations())
-    with mesh.without_network_policies():
-        answers = mesh.probe(OUTSIDER, [request(each, None) for each in asked])
-    for operation, answer in zip(asked, answers, strict=True):
-        assert answer.outcome == mesh.answer_to_outsiders(operation), (operation, answer)
-        assert answer.refused_by != "the network", (operation, answer)
-
-
-async def test_as_shipped_who_has_no_proxy_reaches_the_frontend_alone(in_a_mesh: Mesh) -> None:
-    """And there the mesh refuses."""
-    needs_policies(in_a_mesh)
-    asked = list(operations())
-    answers = in_a_mesh.probe(OUTSIDER, [request(each, None) for each in asked])
-    for operation, answer in zip(asked, answers, strict=True):
-        layer = "the mesh" if operation.callee == "frontend" else "the network"
-        assert answer.refused_by == layer, (operation, answer)
 
 
 def needs_policies(mesh: Mesh) -> None:

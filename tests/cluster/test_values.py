@@ -22,6 +22,7 @@ WRONG = [
     "image.digest=sha256:short",
     "imageRegistry=https://mirror.example.com",
     "imagePullSecrets=mirror",
+    "imagePullSecrets={mirror,mirror}",
     "pod.priority=high",
     "pod.labels.team=two words",
     "pod.tolerations[0].effect=NoRun",
@@ -117,6 +118,8 @@ def test_a_variant_that_the_topology_does_not_know_is_refused() -> None:
             "defaults.autoscaling.enabled=true,services.order.replicas=0",
             "services.order: autoscaling cannot begin at 0 replicas",
         ),
+        ("frontend.service.nodePort=30080", "frontend.service.nodePort needs"),
+        ("services.product.variants.v1=2", "services.product.variants: v1 is the first"),
         (
             "stripe.sandbox.shared=true,stripe.sandbox.namespace=",
             "stripe.sandbox.shared needs the other release's stripe.sandbox.namespace",

@@ -513,12 +513,10 @@ def test_by_traffic_they_mean_the_topology(enforcing: Stage, name: str) -> None:
 
 def test_by_traffic_an_address_may_bring_people_in(enforcing: Stage) -> None:
     """As a controller on a node's network does, or a load balancer that goes to pods."""
-    values = (
-        f"ingress.kind=ingress,ingress.controllerAddresses={{{enforcing.address(OUTSIDER)}/32}}"
-    )
+    case = CASES_OF_POLICIES["ingress"]
+    values = f"{case.values},ingress.controllerAddresses={{{enforcing.address(OUTSIDER)}/32}}"
     enforcing.apply(policies(*VALUES, "--set", values))
-    opened = [*to_mongodb(), *metrics(), *from_controllers(CONTROLLER, OUTSIDER)]
-    _passing_becomes(enforcing, Case(values, {*always(), *opened}))
+    _passing_becomes(enforcing, Case(values, case.allowed | set(from_controllers(OUTSIDER))))
 
 
 def _passing_becomes(stage: Stage, case: Case) -> None:

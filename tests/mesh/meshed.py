@@ -58,8 +58,8 @@ Outcome = Literal["answered", "denied", "refused", "failed"]
 Layer = Literal["the caller's proxy", "the network", "the mesh"]
 # NetworkPolicies refuse the connection, or drop its packets: in words of Python, gRPC and Envoy.
 _NO_CONNECTION = re.compile(
-    r"Connect call failed|Connection refused|TimeoutError|ConnectionTimeout"
-    r"|remote connection failure|connection timeout|upstream request timeout"
+    r"ConnectionRefused|Connection refused|TimeoutError|ConnectionTimeout"
+    r"|remote connection failure|connection timeout|upstream request timeout|Deadline Exceeded"
 )
 # A network follows policies one after the other, and a busy one slowly.
 _POLICIES_SECONDS = 120.0

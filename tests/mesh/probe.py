@@ -59,7 +59,7 @@ async def rpc(request: dict[str, Any]) -> list[str]:
         who = next((text for name, text in await call.trailing_metadata() if name == _RECORD), "")
     if status is grpc.StatusCode.PERMISSION_DENIED and not who:
         return ["denied", f"{status.name} {details}", ""]
-    if status is grpc.StatusCode.UNAVAILABLE and not who:
+    if status in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED} and not who:
         return ["failed", details, ""]
     return ["answered", status.name, who]
 

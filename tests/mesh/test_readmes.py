@@ -5,11 +5,12 @@ commands are run as they stand there, and print what people are told that they s
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,20 +52,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+class SecondTerminal:
+    """Where commands go on that forward a port: each once for all, and again when one has ended, as
+    kubectl's do after a connection to a port at which nobody listens yet.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self, readme: Readme) -> None:
+        """Sees to it that the ports of a README.md are open."""
+        for command, port in readme.forwards:
+            process = self._running.get(command)
+            if process is None and _is_open(port):  # `make up` has opened it
+                continue
+            if process is None or process.poll() is not None:
+                self._running[command] = _forwarding(command)
+
+    def close(self) -> None:
+        """Ends them all."""
+        for process in self._running.values():
+            process.terminate()
+            process.wait()
+
+
 @pytest.fixture(scope="module")
-def second_terminal() -> Generator[Callable[[Readme], None]]:
-    """Runs what goes on in a second terminal, each once for all."""
-    with ExitStack() as open_ports:
-
-        def forward(readme: Readme) -> None:
-            for command, port in readme.forwards:
-                if not _is_open(port):
-                    open_ports.enter_context(_going_on(command, port))
-
-        yield forward
+def second_terminal() -> Generator[SecondTerminal]:
+    terminal = SecondTerminal()
+    yield terminal
+    terminal.close()
 
 
-def test_the_first_hour(in_a_mesh: Mesh, second_terminal: Callable[[Readme], None]) -> None:
+def test_the_first_hour(in_a_mesh: Mesh, second_terminal: SecondTerminal) -> None:
     """Where pods have proxies, and nothing of the base is there."""
     in_a_mesh.open()
     in_a_mesh.delete(in_a_mesh.base())
@@ -75,17 +94,14 @@ def test_the_first_hour(in_a_mesh: Mesh, second_terminal: Callable[[Readme], Non
         in_a_mesh.close()
 
 
-def test_a_scenario(
-    in_a_mesh: Mesh, folder: Path, second_terminal: Callable[[Readme], None]
-) -> None:
+def test_a_scenario(in_a_mesh: Mesh, folder: Path, second_terminal: SecondTerminal) -> None:
     assert in_a_mesh.scenarios() in folder.parents
     follow(in_a_mesh, folder, second_terminal)
 
 
-def follow(mesh: Mesh, folder: Path, second_terminal: Callable[[Readme], None]) -> None:
+def follow(mesh: Mesh, folder: Path, second_terminal: SecondTerminal) -> None:
     """Does what the README.md in a folder says, from top to bottom."""
     readme = read(folder / "README.md")
-    second_terminal(readme)
     before = _configuration(mesh)
     for commands in readme.prepare:
         _must_run(commands)
@@ -93,18 +109,19 @@ def follow(mesh: Mesh, folder: Path, second_terminal: Callable[[Readme], None]) 
         for change, look, sees in readme.rounds:
             _must_run(change)
             print(f"$ {change.strip()}")
-            _sees(look, sees)
+            _sees(look, sees, lambda: second_terminal.run(readme))
     finally:
         _must_run(readme.take_back)
     assert _configuration(mesh) == before, "it is taken back"
 
 
-def _sees(look: str, sees: Sequence[str]) -> None:
+def _sees(look: str, sees: Sequence[str], prepare: Callable[[], None]) -> None:
     """Looks until it is what people should see: proxies take a moment to know of a change."""
     seen = ""
 
     def agrees() -> bool:
         nonlocal seen
+        prepare()
         printed = _printed(look)
         seen = f"{printed}\n{disagreement(sees, printed)}"
         return not disagreement(sees, printed)
@@ -159,13 +176,15 @@ def _is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@contextmanager
-def _going_on(command: str, port: int) -> Generator[None]:
-    """A command that forwards a port until it is ended."""
-    process = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, cwd=ROOT)
-    try:
-        wait_until(lambda: _is_open(port), f"port {port} of this machine is open")
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+def _forwarding(command: str) -> subprocess.Popen[bytes]:
+    """Starts a command that forwards a port, and waits until it says so."""
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command.split(), stdout=said, stderr=subprocess.STDOUT, cwd=ROOT)
+
+        def is_ready() -> bool:
+            text = os.pread(said.fileno(), 1000, 0)
+            assert process.poll() is None, f"{command} has ended: {text!r}"
+            return b"Forwarding from" in text
+
+        wait_until(is_ready, f"{command} says that it does")
+    return process

@@ -116,7 +116,7 @@ def _up(name: str, image: str, mesh: str) -> None:
         )
     _run("docker", "build", "--tag", image, ".")
     _run("kind", "load", "docker-image", image, "--name", name)
-    _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_NAMESPACE)
+    _run("kubectl", *context, "apply", "--server-side", "-f", "-", given=_namespace(mesh))
     if mesh != "none":
         _install_mesh(mesh, context)
         certificate = secret(self_signed(HOST), SECRET_NAMESPACE[mesh])
@@ -143,22 +143,19 @@ def _up(name: str, image: str, mesh: str) -> None:
     print(f"The shop is open: {URL if mesh == 'none' else MESH_URL}")
 
 
-# The shop's own pods keep to "restricted", and whoever makes one that does not is warned. None is
-# refused: the meshes' init containers set up a pod's network, and a namespace may be meshed later,
-# by a label or an annotation.
-_NAMESPACE = json.dumps(
-    {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {
-            "name": NAMESPACE,
-            "labels": {
-                "pod-security.kubernetes.io/enforce": "privileged",
-                "pod-security.kubernetes.io/warn": "restricted",
-            },
-        },
+def _namespace(mesh: str) -> str:
+    """The shop's own pods keep to "restricted", and whoever makes one that does not is warned. None
+    is refused: the meshes' init containers set up a pod's network, and a namespace may be meshed
+    later, by a label or an annotation.
+    """
+    labels = {
+        "pod-security.kubernetes.io/enforce": "privileged",
+        "pod-security.kubernetes.io/warn": "restricted",
     }
-)
+    if mesh == "istio":  # the chart's pods ask for proxies themselves; what a learner adds does not
+        labels["istio-injection"] = "enabled"
+    metadata = {"name": NAMESPACE, "labels": labels}
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
 def _take_up_cluster(name: str, context: tuple[str, str]) -> bool:

@@ -214,6 +214,7 @@ def test_its_namespace_admits_pods_with_proxies(machine: Machine, mesh: str) -> 
     labels = namespace["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "privileged"
     assert labels["pod-security.kubernetes.io/warn"] == "restricted"
+    assert labels.get("istio-injection") == ("enabled" if mesh == "istio" else None)
 
 
 def test_the_first_failure_ends_it(machine: Machine) -> None:

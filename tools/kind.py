@@ -75,7 +75,15 @@ ENTRY = {
     ),
     "linkerd": ("-f=mesh/linkerd/base/gateway.yaml", "-f=mesh/gateway-api/ingress/routes.yaml"),
 }
-ROUTE_IS_ACCEPTED = 'jsonpath={.status.parents[0].conditions[?(@.type=="Accepted")].status}=True'
+# For `kubectl wait`. An Istio in the same cluster speaks of routes, too: of some by an empty list,
+# of which `parents[0]` would be an error. Two of the routes are those of Traefik.
+LINKERDS_ROUTES = (
+    "httproutes,grpcroutes",
+    "--field-selector=metadata.name!=shop,metadata.name!=shop-redirect",
+    '--for=jsonpath={.status.parents[?(@.controllerName=="linkerd.io/policy-controller")]'
+    '.conditions[?(@.type=="Accepted")].status}=True',
+    "--timeout=60s",
+)
 _BY_GATEWAY = "frontend.servesApi=false,frontend.secureCookies=true"
 WAY_IN = {
     "none": "frontend.service.type=NodePort,frontend.service.nodePort=30080",
@@ -134,8 +142,7 @@ def _up(name: str, image: str, mesh: str) -> None:
     if mesh == "linkerd":
         for part in (("--selector", "meshmart/step=servers"), ()):
             _run("kubectl", *context, "apply", "-k", "mesh/linkerd/audit", *part)
-            routes = ("httproutes,grpcroutes", "--all", f"--for={ROUTE_IS_ACCEPTED}")
-            _run("kubectl", *context, "-n", NAMESPACE, "wait", *routes)
+            _run("kubectl", *context, "-n", NAMESPACE, "wait", *LINKERDS_ROUTES)
     if mesh != "none":
         _run("kubectl", *context, "apply", "-k", f"mesh/{mesh}/base")
     if mesh == "linkerd":

@@ -368,6 +368,20 @@ def test_each_service_knows_how_many_proxies_to_believe(
     assert believing == {"frontend": frontend, "auth-service": auth}
 
 
+def test_linkerd_looks_for_no_http_in_mongodbs_bytes() -> None:
+    """`linkerd check --proxy` wants it of the Service as of its pods."""
+    (service,), (pods,) = (
+        [
+            manifest
+            for manifest in render("--set", "mesh=linkerd")
+            if (manifest["kind"], manifest["metadata"]["name"]) == (kind, "mongodb")
+        ]
+        for kind in ("Service", "StatefulSet")
+    )
+    for metadata in (service["metadata"], pods["spec"]["template"]["metadata"]):
+        assert metadata["annotations"]["config.linkerd.io/opaque-ports"] == "27017"
+
+
 def test_linkerd_leaves_a_pod_alone_only_where_others_take_its_place() -> None:
     values = "mesh=linkerd,services.payment.replicas=2,services.product.variants.v2=1"
     left_alone = {

@@ -26,7 +26,7 @@ from tests.harness.matrix import RPC, TOPOLOGY, Operation, is_declared, operatio
 from tests.mesh.meshed import HERE, Mesh, Probed, takes_effect
 from tests.mesh.test_matrix import request
 from tools.certificate import secret, self_signed
-from tools.kind import ROUTE_IS_ACCEPTED
+from tools.kind import LINKERDS_ROUTES
 
 HOST = "second.example.com"
 BOARD = {"oak-serving-board": 1}
@@ -106,8 +106,7 @@ def rendered(mesh: Mesh, folder: str) -> str:
 def applied(mesh: Mesh, folder: str, *selector: str) -> None:
     run("kubectl", "apply", *selector, "-f", "-", given=rendered(mesh, folder))
     if mesh.name == "linkerd":
-        routes = ("httproutes,grpcroutes", "--all", "--timeout=60s")
-        run("kubectl", "-n", "second", "wait", *routes, f"--for={ROUTE_IS_ACCEPTED}")
+        run("kubectl", "-n", "second", "wait", *LINKERDS_ROUTES)
 
 
 def put_servers_beside() -> None:

@@ -12,7 +12,7 @@ from tests.harness.cluster import ROOT, run
 from tests.harness.matrix import TOPOLOGY, Operation, is_declared
 from tests.harness.waiting import wait_until
 from tests.mesh.meshed import SETTLE_SECONDS, Layer, Mesh, Namespaced, Outcome, SickPod
-from tools.kind import ROUTE_IS_ACCEPTED
+from tools.kind import LINKERDS_ROUTES
 
 BASE = ROOT / "mesh/linkerd/base"
 _AUDIT = ROOT / "mesh/linkerd/audit"
@@ -52,8 +52,7 @@ class LinkerdMesh(Mesh):
     def close(self) -> None:
         for part in (("--selector", "meshmart/step=servers"), ()):
             run("kubectl", "apply", "-k", str(_AUDIT), *part)
-            routes = ("httproutes,grpcroutes", "--all", "--timeout=60s")
-            self.namespace.kubectl("wait", *routes, f"--for={ROUTE_IS_ACCEPTED}")
+            self.namespace.kubectl("wait", *LINKERDS_ROUTES)
         self.apply(BASE)
         self._start_anew("deny")
 

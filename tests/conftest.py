@@ -1,6 +1,9 @@
 """What holds for all tests: nothing of the machine matters, and on CI no test is skipped."""
 
+import functools
 import os
+import shutil
+import subprocess
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -13,6 +16,8 @@ from tests.harness.ports import give_back_ports
 ON_CI = bool(os.environ.get("CI"))
 # Settings of the person who runs the tests: a real key must not be charged, no real mail sent.
 SETTINGS_OF_OTHERS = ("STRIPE_", "SMTP_", "OTEL_")
+# Programs that only developers of a part have, and no package registry of Python or Debian brings.
+PROGRAMS_OF_SOME = ("actionlint", "docker compose", "helm", "skaffold")
 
 # Examples are the same in each run; how long one takes depends on what else the machine does.
 hypothesis.settings.register_profile("meshmart", deadline=None, derandomize=True)
@@ -42,6 +47,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(SETTINGS_OF_OTHERS)]:
         del os.environ[name]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is about a program that is not there; the summary says of which."""
+    left_out = [
+        item
+        for item in items
+        for marker in item.iter_markers("needs_programs")
+        if not set(_missing_programs()).isdisjoint(marker.args)
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if missing := _missing_programs():
+        terminalreporter.write_line(
+            f"Not here, so the tests that need them are not run: {', '.join(missing)}"
+        )
+
+
+@functools.cache
+def _missing_programs() -> list[str]:
+    return [name for name in PROGRAMS_OF_SOME if not _is_there(*name.split())]
+
+
+def _is_there(program: str, *plugin: str) -> bool:
+    if shutil.which(program) is None:
+        return False
+    return (
+        not plugin
+        or not subprocess.run(
+            [program, *plugin, "version"], capture_output=True, check=False
+        ).returncode
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -121,12 +120,10 @@ def test_a_run_by_hand_publishes_nothing() -> None:
         assert step.get("if") == "env.IS_RELEASE == 'true'", step
 
 
+@pytest.mark.needs_programs("actionlint")
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_actionlint_finds_nothing(workflow: Path) -> None:
-    actionlint = shutil.which("actionlint")
-    if actionlint is None:
-        pytest.skip("there is no actionlint on the PATH")
     done = subprocess.run(
-        [actionlint, workflow], capture_output=True, text=True, check=False, cwd=ROOT
+        ["actionlint", workflow], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stdout

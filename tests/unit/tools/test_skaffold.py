@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -104,6 +103,7 @@ def test_the_debugger_is_in_the_image_that_is_debugged_alone() -> None:
     assert forward["port"] == 5678
 
 
+@pytest.mark.needs_programs("skaffold")
 @pytest.mark.parametrize("profiles", PROFILES, ids=",".join)
 def test_skaffold_reads_it(profiles: Sequence[str], tmp_path: Path) -> None:
     config = yaml.safe_load(_skaffold(tmp_path, profiles, "diagnose", "--yaml-only"))
@@ -114,10 +114,9 @@ def test_skaffold_reads_it(profiles: Sequence[str], tmp_path: Path) -> None:
     assert config["deploy"]["kubeContext"] == "kind-meshmart"
 
 
+@pytest.mark.needs_programs("skaffold", "helm")
 @pytest.mark.parametrize("profiles", PROFILES, ids=",".join)
 def test_skaffold_renders_the_shop(profiles: Sequence[str], tmp_path: Path) -> None:
-    if shutil.which("helm") is None:
-        pytest.skip("there is no helm on the PATH")
     images = ("--digest-source=none", "--images=meshmart:seen")
     file = tmp_path / "manifests.yaml"
     _skaffold(tmp_path, profiles, "render", "--offline", *images, f"--output={file}")
@@ -142,13 +141,10 @@ def _skaffold(folder: Path, profiles: Sequence[str], *words: str) -> str:
 
     :param folder: for what it stores.
     """
-    skaffold = shutil.which("skaffold")
-    if skaffold is None:
-        pytest.skip("there is no skaffold on the PATH")
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(json.dumps(_KUBECONFIG), encoding="utf-8")
     done = subprocess.run(
-        [skaffold, *words, *(f"--profile={profile}" for profile in profiles)],
+        ["skaffold", *words, *(f"--profile={profile}" for profile in profiles)],
         cwd=ROOT,
         env={
             **os.environ,

@@ -51,7 +51,7 @@ def test_the_commands_of_the_readme_bring_a_shop_that_sells(release: Release) ->
     uninstall(release)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    (commands,) = (block for block in blocks if block.startswith("helm install shop"))
+    (commands,) = (block for block in blocks if block.startswith("helm install shop helm/"))
     repository, _, tag = IMAGE.rpartition(":")
     image = f"--set image.repository={repository},image.tag={tag}"
     commands = commands.replace("--create-namespace", f"--create-namespace {image}", 1)

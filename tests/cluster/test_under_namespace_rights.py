@@ -1,4 +1,8 @@
-"""A second shop in the same cluster, of somebody who may act in one namespace only."""
+"""A second shop in the same cluster, of somebody who may act in one namespace only.
+
+It pays through the first one's sandbox, where its payments stay: this file's name comes after
+test_under_load, which compares the sandbox's books with the first shop's orders.
+"""
 
 from __future__ import annotations
 

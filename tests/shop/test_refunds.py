@@ -30,6 +30,7 @@ async def test_that_fails_later_is_no_secret(
     for order_id in (failing, pending, disputed):
         cancelled = await customer.cancel(order_id)
         assert (cancelled.status, cancelled.body["refund_failed"]) == (200, False)
+        assert cancelled.body["refund_disputed"] == (order_id == disputed)
 
     async def is_known() -> bool:
         return (await customer.order(failing)).body["refund_failed"]

@@ -52,7 +52,7 @@ def back_up(folder: Path, target: Path, say: Say) -> None:
 
     :raises ConfigurationError: there is no such data, or the target cannot be used.
     """
-    databases = databases_in(folder, _with_database(data.running_services(folder)))
+    databases = databases_in(folder, services_with_database(data.running_services(folder)))
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(target.iterdir()):
@@ -131,8 +131,8 @@ def copy_database(source: Path, target: Path) -> None:
         _copy_to(connection, target)
 
 
-def _with_database(running: Sequence[str]) -> list[str]:
-    """The services with a database: of those that run, or of all when none does."""
+def services_with_database(running: Sequence[str]) -> list[str]:
+    """Returns the services with a database: of those that run, or of all when none does."""
     declared = load_topology().services
     return [
         name

@@ -81,6 +81,7 @@ def restore(source: Path, folder: Path, say: Say) -> None:
     :raises ConfigurationError: it is no whole backup, or the shop runs.
     """
     manifest = _read_manifest(source)
+    _check_files(source, manifest)  # before the folder is touched
     data.prepare(folder, say)
     descriptor = data.lock(folder, say)
     try:
@@ -203,14 +204,29 @@ def _fetch_sandbox(folder: Path, target: Path) -> None:
         ) from error
 
 
+def _check_files(source: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        try:
+            _check_file(source, source / name, manifest)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The backup in {source} is not whole: {name} cannot be read ({error.strerror}). "
+                "Use another backup."
+            ) from error
+
+
 def _copy_files(source: Path, target: Path, manifest: Manifest) -> None:
-    for name, digest in manifest.files.items():
+    for name in manifest.files:
         shutil.copyfile(source / name, target / name)
         (target / name).chmod(0o600)
-        if _digest(target / name) != digest:
-            raise ConfigurationError(
-                f"The file {source / name} is not what was backed up: use another backup."
-            )
+        _check_file(source, target / name, manifest)
+
+
+def _check_file(source: Path, file: Path, manifest: Manifest) -> None:
+    if _digest(file) != manifest.files[file.name]:
+        raise ConfigurationError(
+            f"The file {source / file.name} is not what was backed up: use another backup."
+        )
 
 
 def _read_manifest(source: Path) -> Manifest:

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from services.audit.books import SERVICES, open_stores, read_snapshot
-from services.audit.invariants import Violation, disagreements
+from services.audit.invariants import Violation, disagreements, notes
 from services.audit.ledger import read_ledger
 from services.audit.mending import Mending
 from services.audit.snapshot import Snapshot
@@ -21,7 +21,7 @@ from services.common.errors import ConfigurationError, ShopError
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data
-from services.local.backup import databases_in
+from services.local.backup import databases_in, services_with_database
 from services.local.child import SANDBOX
 from services.local.data import Say
 from services.local.plan import SANDBOX_KEY
@@ -73,10 +73,13 @@ async def _audit(folder: Path, say: Say, *, mend: bool) -> int:
             before = found
             snapshot, found = await _compared(shop)
             _say_what_was_mended(before, found, refusals, say)
-            if shop.is_closed:
-                say("Messages that were lost are sent again once the shop is open.")
+            waiting = snapshot.waiting_messages()
+            if shop.is_closed and waiting:
+                say(f"{_counted(waiting, 'message')} to send once the shop is open.")
     for violation in found:
         say(str(violation))
+    for note in notes(snapshot):
+        say(note)
     messages = sum(len(ids) for ids in snapshot.message_ids.values())
     counts = (
         f"{len(snapshot.orders)} orders, {len(snapshot.reservations)} reservations, "
@@ -88,9 +91,9 @@ async def _audit(folder: Path, say: Say, *, mend: bool) -> int:
     if not found:
         say(f"{counts}: nothing disagrees.")
         return 0
-    is_mendable = not mend and any(each.subject in snapshot.orders for each in found)
+    is_mendable = not mend and not all(each.by_hand for each in found)
     advice = " --mend mends what can be mended safely." if is_mendable else ""
-    say(f"{counts}: {len(found)} disagreements.{advice}")
+    say(f"{counts}: {_counted(len(found), 'disagreement')}.{advice}")
     return EXIT_DISAGREES
 
 
@@ -125,8 +128,8 @@ async def _mend(shop: _Shop, found: list[Violation]) -> dict[str, str]:
         mending = await Mending.open(load_topology(), shop.process, shop.stripe, resources)
         for subject in _subjects(found):
             if not subject.startswith("ord_"):
-                refusals[subject] = "count what is there"
-            elif (refusal := await mending.mend(subject)) is not None:
+                continue  # a product: only a person can count it
+            if (refusal := await mending.mend(subject)) is not None:
                 refusals[subject] = refusal
         if shop.is_closed:
             refusals |= await mending.mend_unfinished()
@@ -141,7 +144,14 @@ def _say_what_was_mended(
         if subject not in still:
             say(f"mended: {subject}")
     for subject in dict.fromkeys((*still, *refusals)):
-        say(f"not mended: {subject}: {refusals.get(subject, 'a person must look at it')}")
+        reasons = [refusals[subject]] if subject in refusals else []
+        reasons += [each.by_hand for each in after if each.subject == subject and each.by_hand]
+        why = "; ".join(dict.fromkeys(reasons)) or "its steps were repeated, which did not help"
+        say(f"not mended: {subject}: {why}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _subjects(violations: list[Violation]) -> dict[str, None]:
@@ -154,7 +164,7 @@ async def _opened(folder: Path) -> AsyncGenerator[_Shop]:
     if os.environ.get("DATABASE_URL"):
         yield _Shop(read_settings(ProcessSettings), read_settings(PaymentSettings), is_closed=False)
         return
-    databases_in(folder, SERVICES)
+    databases_in(folder, {*SERVICES, *services_with_database(data.running_services(folder))})
     process = ProcessSettings(database_url=f"sqlite:///{folder}")
     with data.held(folder) as is_closed:
         if os.environ.get("STRIPE_API_KEY"):

@@ -7,7 +7,7 @@ from collections import defaultdict
 import aiohttp
 import stripe
 
-from services.audit.snapshot import Intent, Ledger, Refund
+from services.audit.snapshot import Dispute, Intent, Ledger, Refund
 from services.common.errors import Kind, ShopError
 from services.payment.clients import FAILED_REFUNDS, http_client
 from services.payment.settings import PaymentSettings
@@ -20,7 +20,7 @@ _PAGE = 100  # the most that Stripe lists at once (https://docs.stripe.com/api/p
 
 
 async def read_ledger(settings: PaymentSettings) -> Ledger:
-    """Returns every payment intent that names an order, and every refund.
+    """Returns every payment intent that names an order, every refund and every dispute.
 
     :raises ShopError: UNAVAILABLE when Stripe cannot be asked.
     """
@@ -33,6 +33,7 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
     )
     intents: defaultdict[str, list[Intent]] = defaultdict(list)
     refunds: defaultdict[str, list[Refund]] = defaultdict(list)
+    disputes: defaultdict[str, list[Dispute]] = defaultdict(list)
     try:
         listed_intents = await client.v1.payment_intents.list_async({"limit": _PAGE})
         async for intent in listed_intents.auto_paging_iter():
@@ -52,10 +53,15 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
         async for refund in listed_refunds.auto_paging_iter():
             if refund.status not in FAILED_REFUNDS:
                 refunds[str(refund.payment_intent)].append(Refund(refund.id, refund.amount))
+        listed_disputes = await client.v1.disputes.list_async({"limit": _PAGE})
+        async for dispute in listed_disputes.auto_paging_iter():
+            disputes[str(dispute.payment_intent)].append(
+                Dispute(dispute.id, dispute.amount, dispute.status)
+            )
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
         raise ShopError(
             Kind.UNAVAILABLE, "stripe-unavailable", f"Stripe cannot be asked: {error}"
         ) from error
     finally:
         await http.close_async()
-    return Ledger(intents, refunds)
+    return Ledger(intents, refunds, disputes)

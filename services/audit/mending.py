@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
+from services.audit.invariants import NO_ORDER
 from services.common import context
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict
@@ -134,7 +135,7 @@ class Mending:
     async def _mend(self, order_id: str) -> str | None:
         stored = await self._orders.get(order_id)
         if stored is None:
-            return "no such order: find out whether anything was sent, then pay it back at Stripe"
+            return NO_ORDER
         order = stored.value
         refusals = [await self._again(step, order) for step in _in_safe_order(order)]
         told = orders.told_again(order, now_ms())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol, Self, TypeVar
 
@@ -80,12 +80,34 @@ class Refund(NamedTuple):
     amount: int
 
 
+class Dispute(NamedTuple):
+    """A charge that its card's owner wants back from the bank; in cents.
+
+    :param status: https://docs.stripe.com/api/disputes/object#dispute_object-status
+    """
+
+    id: str
+    amount: int
+    status: str
+
+    @property
+    def is_charge_kept(self) -> bool:
+        """Whether it has ended and the money stays with the shop."""
+        return self.status in {"won", "warning_closed", "prevented"}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the bank has not decided yet."""
+        return self.status != "lost" and not self.is_charge_kept
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Stripe's side: payment intents by order, refunds by payment intent."""
+    """Stripe's side: payment intents by order, refunds and disputes by payment intent."""
 
     intents: Mapping[str, Sequence[Intent]]
     refunds: Mapping[str, Sequence[Refund]]
+    disputes: Mapping[str, Sequence[Dispute]] = field(default_factory=dict[str, Sequence[Dispute]])
 
     def charges(self, order_id: str) -> list[int]:
         """The amount of each charge of an order, in cents."""
@@ -134,6 +156,14 @@ class Snapshot:
     def messages_of(self, order_id: str) -> list[Message]:
         """The messages about an order."""
         return [self.messages[message_id] for message_id in self.message_ids.get(order_id, ())]
+
+    def waiting_messages(self) -> int:
+        """How many messages are told once more, or for the first time, when the shop is open."""
+        return sum(
+            event.id not in self.messages
+            for document in (*self.orders.values(), *self.shipments.values())
+            for event in document.events
+        )
 
     @cached_property
     def message_ids(self) -> Mapping[str, Sequence[str]]:

@@ -191,6 +191,7 @@ class Moment(_Answer):
 class Order(_Answer):
     """An order as its customer sees it. An attempt is one that was cancelled without ever having
     been confirmed: to its customer it was never placed. `refund_failed`: its money has not arrived.
+    `refund_disputed`: the bank decides who gets it.
     """
 
     order_id: str
@@ -198,6 +199,7 @@ class Order(_Answer):
     is_attempt: bool = False
     reason: Reason | None = None
     refund_failed: bool = False
+    refund_disputed: bool = False
     lines: tuple[OrderLine, ...]
     items_cents: int
     shipping_cents: int

@@ -52,7 +52,7 @@ def back_up(folder: Path, target: Path, say: Say) -> None:
 
     :raises ConfigurationError: there is no such data, or the target cannot be used.
     """
-    databases = databases_in(folder, _with_database(data.running_services(folder)))
+    databases = databases_in(folder, services_with_database(data.running_services(folder)))
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(target.iterdir()):
@@ -81,6 +81,7 @@ def restore(source: Path, folder: Path, say: Say) -> None:
     :raises ConfigurationError: it is no whole backup, or the shop runs.
     """
     manifest = _read_manifest(source)
+    _check_files(source, manifest)  # before the folder is touched
     data.prepare(folder, say)
     descriptor = data.lock(folder, say)
     try:
@@ -131,8 +132,8 @@ def copy_database(source: Path, target: Path) -> None:
         _copy_to(connection, target)
 
 
-def _with_database(running: Sequence[str]) -> list[str]:
-    """The services with a database: of those that run, or of all when none does."""
+def services_with_database(running: Sequence[str]) -> list[str]:
+    """Returns the services with a database: of those that run, or of all when none does."""
     declared = load_topology().services
     return [
         name
@@ -203,14 +204,29 @@ def _fetch_sandbox(folder: Path, target: Path) -> None:
         ) from error
 
 
+def _check_files(source: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        try:
+            _check_file(source, source / name, manifest)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The backup in {source} is not whole: {name} cannot be read ({error.strerror}). "
+                "Use another backup."
+            ) from error
+
+
 def _copy_files(source: Path, target: Path, manifest: Manifest) -> None:
-    for name, digest in manifest.files.items():
+    for name in manifest.files:
         shutil.copyfile(source / name, target / name)
         (target / name).chmod(0o600)
-        if _digest(target / name) != digest:
-            raise ConfigurationError(
-                f"The file {source / name} is not what was backed up: use another backup."
-            )
+        _check_file(source, target / name, manifest)
+
+
+def _check_file(source: Path, file: Path, manifest: Manifest) -> None:
+    if _digest(file) != manifest.files[file.name]:
+        raise ConfigurationError(
+            f"The file {source / file.name} is not what was backed up: use another backup."
+        )
 
 
 def _read_manifest(source: Path) -> Manifest:

@@ -191,20 +191,20 @@ def _order_confirmed(facts: _Facts) -> Text:
 
 
 def _order_cancelled(facts: _Facts) -> Text:
-    money_back = " Any amount that was charged to your card or held on it is returned."
+    money_back = "Any amount that was charged to your card or held on it is returned."
     return Text(
         f"Your order {facts['order_id']} was cancelled",
-        f"Your order {facts['order_id']} was cancelled: {facts['reason']}"
-        f"{'' if _has_failed_refund(facts) else money_back}",
+        f"Your order {facts['order_id']} was cancelled. {facts['reason']} "
+        f"{_about_money(facts, money_back)}".rstrip(),
     )
 
 
 def _order_not_placed(facts: _Facts) -> Text:
-    money_back = "Nothing stays charged to your card or held on it, and no parcel is sent."
+    money_back = "Nothing stays charged to your card or held on it. "
     return Text(
         f"Your order {facts['order_id']} was not placed",
-        f"Your order {facts['order_id']} was not placed: {facts['reason']} "
-        f"{'No parcel is sent.' if _has_failed_refund(facts) else money_back} "
+        f"Your order {facts['order_id']} was not placed. {facts['reason']} "
+        f"No parcel is sent. {_about_money(facts, money_back)}"
         "You can order again whenever you like.",
     )
 
@@ -212,9 +212,9 @@ def _order_not_placed(facts: _Facts) -> Text:
 def _order_refund_failed(facts: _Facts) -> Text:
     return Text(
         f"Your order {facts['order_id']} is not paid back yet",
-        f"We have paid {_money(facts)} for your order {facts['order_id']} back to your card, and "
-        "the bank did not take it. So you do not have your money yet. We are on it: we pay you "
-        "back another way, and write to you how. You need not do anything.",
+        f"We sent a refund of {_money(facts)} for your order {facts['order_id']} to your card, but "
+        "the bank did not take it, so the money has not reached you yet. We will pay you back in "
+        "another way and write to you about it. You do not need to do anything.",
     )
 
 
@@ -291,9 +291,20 @@ def _link(facts: _Facts, path: str) -> str:
     return f"{facts['shop_url']}{path}#{code}\n\nIf the page asks for a code, it is\n\n{code}"
 
 
-def _has_failed_refund(facts: _Facts) -> bool:
-    """Whether another message says what becomes of the money."""
-    return facts.get("refund") == "failed"
+def _about_money(facts: _Facts, money_back: str) -> str:
+    """What becomes of the money: `money_back`, where it is not known to be otherwise. Of a refund
+    that has failed another message tells.
+    """
+    match facts.get("refund"):
+        case "failed":
+            return ""
+        case "disputed":
+            return (
+                "The charge is disputed at the bank of your card. The bank decides who gets the "
+                "money, so we do not pay it back as well. "
+            )
+        case _:
+            return money_back
 
 
 def _money(facts: _Facts) -> str:

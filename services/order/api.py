@@ -94,12 +94,16 @@ class OrderView(BaseModel):
     state: State
     is_attempt: bool = Field(
         description="It was cancelled without ever having been confirmed: no order was placed, and "
-        "nothing stays charged."
+        "nothing stays charged, unless `refund_failed` or `refund_disputed` says so."
     )
     reason: ReasonView | None
     refund_failed: bool = Field(
         description="The money was paid back, and the bank did not take it: the shop pays it back "
         "another way."
+    )
+    refund_disputed: bool = Field(
+        description="The charge was disputed before the order was cancelled: the bank decides who "
+        "gets the money, and the shop does not pay it back as well."
     )
     lines: list[LineView]
     items_cents: int = Field(examples=[6990])
@@ -250,6 +254,7 @@ def _view(order: Order) -> OrderView:
         if order.reason
         else None,
         refund_failed=order.refund_failed,
+        refund_disputed=order.refund_disputed,
         lines=[
             LineView(
                 product_id=line.product_id,

@@ -97,6 +97,7 @@ class Inventory:
 
 _REFUNDS = {
     payment_pb2.PAYMENT_STATE_REFUNDED: Refund.PAID,
+    payment_pb2.PAYMENT_STATE_DISPUTED: Refund.DISPUTED,
     payment_pb2.PAYMENT_STATE_REFUND_FAILED: Refund.FAILED,
 }
 

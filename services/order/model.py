@@ -57,7 +57,8 @@ class Step(StrEnum):
 class Refund(StrEnum):
     """What is known of the money of an order that is cancelled."""
 
-    NONE = "none"  # nothing was charged, or the bank itself takes the charge back
+    NONE = "none"  # nothing was charged
+    DISPUTED = "disputed"  # the bank decides who gets it, so the shop does not pay it back
     PAID = "paid"  # so far: the bank may send it back later
     FAILED = "failed"  # a person pays it back another way
 
@@ -160,7 +161,8 @@ class Order(_Document):
     it holds just the unfinished ones. `undelivered` has the events that `notification` refused.
 
     `refund_look_ms` is when `payment` is asked again what has become of a refund; absent when it is
-    not any more. `refund_failed` says that the money has not reached the customer.
+    not any more. `refund_failed` says that the money has not reached the customer,
+    `refund_disputed` that the charge was disputed before it could be paid back.
     """
 
     id: str
@@ -184,6 +186,7 @@ class Order(_Document):
     undelivered: tuple[Event, ...] = ()
     refund_look_ms: int | None = None
     refund_failed: bool = False
+    refund_disputed: bool = False
     history: tuple[Moment, ...] = ()
     request_id: str = ""
     trace: Mapping[str, str] = {}
@@ -278,6 +281,7 @@ def succeeded(order: Order, now_ms: int, refund: Refund = Refund.NONE) -> Order:
             "history": (*order.history, Moment(at_ms=now_ms, what=order.step.value)),
             "refund_look_ms": now_ms if refund is Refund.PAID else order.refund_look_ms,
             "refund_failed": order.refund_failed or refund is Refund.FAILED,
+            "refund_disputed": order.refund_disputed or refund is Refund.DISPUTED,
         }
     )
     path = FORWARD if order.step in FORWARD else BACKWARD
@@ -365,7 +369,7 @@ def cancelled_by_customer(order: Order, now_ms: int) -> Order:
             "step": Step.RECALL,
             "open_since_ms": now_ms,
             "reason": Reason(
-                kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You cancelled this order."
+                kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You asked us to cancel it."
             ),
             "history": (*order.history, Moment(at_ms=now_ms, what="cancel requested")),
         }
@@ -548,7 +552,11 @@ def _settled(order: Order, state: State, now_ms: int) -> Order:
 
 def _event(order: Order, outcome: str) -> Event:
     reason = order.reason.detail if order.reason and outcome != State.CONFIRMED else ""
-    refund = {"refund": Refund.FAILED.value} if order.refund_failed else {}
+    refund: dict[str, str] = {}
+    if order.refund_failed:
+        refund = {"refund": Refund.FAILED.value}
+    elif order.refund_disputed:
+        refund = {"refund": Refund.DISPUTED.value}
     return Event(
         id=f"{order.id}:{outcome}",
         kind=f"order-{outcome}",

@@ -40,7 +40,8 @@ class Aftermath:
         self._stripe = stripe
         self._reversals = metrics.counter(
             "payment_reversals",
-            "Refunds that failed after they had succeeded, and charges that were disputed.",
+            "Refunds that failed after they had succeeded, and charges that were disputed. Neither "
+            "counts in payments once more.",
             ("kind",),
             rare=(State.REFUND_FAILED, State.DISPUTED),
         )

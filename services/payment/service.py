@@ -51,7 +51,8 @@ class Payments:
         self._stripe = stripe
         self._outcomes = metrics.counter(
             "payments",
-            "Payments that reached a state.",
+            "Payments that a request brought to a state. What becomes of one later counts in "
+            "payment_reversals.",
             ("state",),
             rare=(State.DISPUTED, State.REFUND_FAILED),
         )

@@ -37,6 +37,7 @@ ROUTES: Mapping[tuple[str, str], ReadCommand] = {
     ("GET", "/v1/payment_intents"): commands.list_intents,
     ("GET", "/v1/payment_intents/search"): commands.search_intents,
     ("GET", "/v1/payment_intents/{id}"): commands.retrieve_intent,
+    ("POST", "/v1/payment_intents/{id}"): commands.update_intent,
     ("POST", "/v1/payment_intents/{id}/confirm"): commands.confirm_intent,
     ("POST", "/v1/payment_intents/{id}/capture"): commands.capture_intent,
     ("POST", "/v1/payment_intents/{id}/cancel"): commands.cancel_intent,

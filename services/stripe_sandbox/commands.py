@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from services.stripe_sandbox import model
@@ -108,6 +108,18 @@ class CreateIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateIntent:
+    intent: str
+    params: Params
+
+    def run(self, books: Books, now: int) -> dict[str, Any]:  # noqa: ARG002  as every command
+        intent = _intent(books, self.intent)
+        updated = replace(intent, metadata=self.params.updated_metadata(intent.metadata))
+        books.replace_metadata(intent, updated)
+        return updated.json()
+
+
+@dataclass(frozen=True, slots=True)
 class ConfirmIntent:
     intent: str
     confirmation: Confirmation
@@ -204,6 +216,13 @@ def create_intent(params: Params, _: str) -> Command:
     params.finish()
     command.check()
     return command
+
+
+def update_intent(params: Params, identifier: str) -> Command:
+    """Of the metadata only, in whatever state the intent is."""
+    params.metadata()
+    params.finish()
+    return UpdateIntent(identifier, params)
 
 
 def confirm_intent(params: Params, identifier: str) -> Command:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl
 
 from services.stripe_sandbox.errors import invalid
@@ -113,12 +113,19 @@ class Params:
 
     def metadata(self) -> dict[str, str]:
         """``metadata[key]=value``; an empty value leaves the key out."""
-        pairs: dict[str, str] = {}
+        return self.updated_metadata({})
+
+    def updated_metadata(self, current: Mapping[str, str]) -> dict[str, str]:
+        """The metadata after an update: an empty value unsets its key, an empty ``metadata`` all
+        (docs.stripe.com/api/metadata).
+        """
+        pairs = dict(current)
         for path, value in self._values:
             if path[0] != "metadata":
                 continue
             self._taken.add(path)
             if path == ("metadata",) and not value:
+                pairs.clear()
                 continue
             if len(path) != 2:
                 raise invalid("Invalid object", param="metadata")
@@ -133,9 +140,10 @@ class Params:
                     param=_bracketed(path),
                 )
             pairs[path[1]] = value
+        pairs = {key: value for key, value in pairs.items() if value}
         if len(pairs) > MAX_METADATA:
             raise invalid(f"Metadata can have up to {MAX_METADATA} keys.", param="metadata")
-        return {key: value for key, value in pairs.items() if value}
+        return pairs
 
     def finish(self) -> None:
         """Refuses a request with parameters that nobody asked for."""

@@ -85,10 +85,16 @@ class Books:
             "INSERT INTO payment_intents (id, created, document) VALUES (?, ?, ?)",
             (intent.id, intent.created, _dump(intent)),
         )
+        self._add_metadata(intent)
+
+    def replace_metadata(self, old: PaymentIntent, new: PaymentIntent) -> None:
+        """Replaces an intent by one with other metadata, by which it is found from then on."""
         self._connection.executemany(
-            "INSERT INTO metadata VALUES (?, ?, ?)",
-            [(key, value, intent.id) for key, value in intent.metadata.items()],
+            "DELETE FROM metadata WHERE key = ? AND value = ? AND payment_intent = ?",
+            [(key, value, old.id) for key, value in old.metadata.items()],
         )
+        self._add_metadata(new)
+        self.replace_intent(new)
 
     def replace_intent(self, intent: PaymentIntent) -> None:
         self._connection.execute(
@@ -268,6 +274,12 @@ class Books:
     def clear(self) -> None:
         for table in ("payment_intents", "metadata", "refunds", "disputes", "answers"):
             self._connection.execute(f"DELETE FROM {table}")  # noqa: S608  names from above
+
+    def _add_metadata(self, intent: PaymentIntent) -> None:
+        self._connection.executemany(
+            "INSERT INTO metadata VALUES (?, ?, ?)",
+            [(key, value, intent.id) for key, value in intent.metadata.items()],
+        )
 
     def _now(self) -> int:
         return int(self._clock())

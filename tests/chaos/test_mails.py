@@ -16,7 +16,7 @@ _FACTS = {
     "order_id": _ORDER_ID,
     "total_cents": "1234",
     "currency": "EUR",
-    "reason": "You cancelled this order.",
+    "reason": "You asked us to cancel it.",
     "tracking_number": "MM1",
 }
 _KINDS = (

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import aiohttp
@@ -19,6 +20,7 @@ from services.common.clock import now_ms
 from services.common.errors import ConfigurationError
 from services.local.backup import copy_database
 from services.local.child import SANDBOX
+from services.stripe_sandbox.model import Dispute
 from tests.harness.books import open_books
 from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop
@@ -57,6 +59,10 @@ class Closed:
     def delete(self, service: str, table: str, document_id: str) -> None:
         """Deletes one document of a service."""
         self._run(service, f"DELETE FROM {table} WHERE id LIKE ?", document_id)  # noqa: S608
+
+    def delete_intent(self, order_id: str) -> None:
+        """Deletes what Stripe knows of an order's payment."""
+        self._run(SANDBOX, "DELETE FROM payment_intents WHERE document LIKE ?", f"%{order_id}%")
 
     def _run(self, service: str, sql: str, like: str) -> None:
         with closing(sqlite3.connect(self.data / f"{service}.db")) as connection, connection:
@@ -203,6 +209,34 @@ def _intent_of_an_unknown_order(closed: Closed) -> str:
     return "ord_unknown: there is a payment intent, but no such order"
 
 
+def _charge_lost(closed: Closed) -> str:
+    closed.delete_intent(closed.kept)
+    return f"{closed.kept}: .* nothing was charged, not once \\d+ cents"
+
+
+def _voided_intent_lost(closed: Closed) -> str:
+    closed.change(
+        "payment",
+        "payments",
+        "body",
+        "json_set(body, '$.state', 'voided')",
+        f"%{closed.cancelled_later}%",
+    )
+    closed.delete_intent(closed.cancelled_later)
+    return f"{closed.cancelled_later}: .* Stripe does not know its payment intent pi_"
+
+
+def _charge_disputed(closed: Closed) -> None:
+    with closing(sqlite3.connect(closed.data / f"{SANDBOX}.db")) as books, books:
+        sql = "SELECT payment_intent FROM orders WHERE id = ?"
+        (intent_id,) = books.execute(sql, (closed.bought_later,)).fetchone()
+        dispute = Dispute("dp_1", 1, 8980, "eur", "ch_1", intent_id)
+        books.execute(
+            "INSERT INTO disputes (id, payment_intent, created, document) VALUES (?, ?, ?, ?)",
+            (dispute.id, intent_id, 1, json.dumps(asdict(dispute))),
+        )
+
+
 def _stock_sold_twice(closed: Closed) -> str:
     again = "json_set(body, '$.available', body ->> 'available' + 3, '$.sold', body ->> 'sold' - 3)"
     closed.change("inventory", "stock", "body", again, f'%"id":"{BOARD}"%')
@@ -256,12 +290,14 @@ async def test_what_a_store_has_lost_is_found_and_mended(
     [
         (_order_rolled_back, "no such order: find out whether anything was sent"),
         (_intent_of_an_unknown_order, "no such order"),
-        (_refund_failed_unnoticed, "a person must look at it"),
-        (_refund_failed, "a person must look at it"),
-        (_failed_refund_not_told, "a person must look at it"),
-        (_account_lost, "a person must look at it"),
+        (_refund_failed_unnoticed, "open the shop, which asks Stripe again"),
+        (_refund_failed, "ask the customer for a bank account"),
+        (_failed_refund_not_told, "write to the customer"),
+        (_account_lost, "no other store knows the account"),
+        (_charge_lost, "look for the payment at Stripe"),
+        (_voided_intent_lost, "look for the payment at Stripe"),
         (_stock_sold_twice, "count what is there"),
-        (_order_stuck, ""),
+        (_order_stuck, "open the shop, which goes on with it"),
     ],
 )
 def test_what_a_person_must_look_at_is_left_as_it_is(
@@ -273,7 +309,38 @@ def test_what_a_person_must_look_at_is_left_as_it_is(
 
     assert status == EXIT_DISAGREES
     assert re.search(sentence, said), said
-    assert advice in said
+    subject = re.escape(sentence.partition(":")[0])
+    assert re.search(f"not mended: {subject}: .*{advice}", said), said
+    assert "once the shop is open" not in said, "no message was lost"
+
+
+def test_mending_is_not_offered_where_there_is_nothing_to_repeat(closed: Closed) -> None:
+    _refund_failed(closed)
+
+    _, said = audited(closed)
+
+    assert said.endswith(": 1 disagreement.")
+    _shipping_rolled_back(closed)
+    _, said = audited(closed)
+    assert said.endswith(" disagreements. --mend mends what can be mended safely.")
+
+
+def test_lost_messages_are_announced(closed: Closed) -> None:
+    _notification_rolled_back(closed)
+
+    _, said = audited(closed, mend=True)
+
+    assert re.search(r"\d+ messages? to send once the shop is open", said), said
+
+
+def test_a_dispute_that_is_not_decided_is_told_and_no_finding(closed: Closed) -> None:
+    _charge_disputed(closed)
+
+    status, said = audited(closed)
+
+    assert status == 0, said
+    told = rf"{closed.bought_later}: \d+ cents are disputed \(dp_1\): answer the dispute at Stripe"
+    assert re.search(told, said), said
 
 
 def test_what_a_person_has_paid_back_another_way_is_no_finding(closed: Closed) -> None:
@@ -286,7 +353,7 @@ def test_what_a_person_has_paid_back_another_way_is_no_finding(closed: Closed) -
     assert status == 0, said
 
 
-@pytest.mark.parametrize("service", ["payment", "user", SANDBOX])
+@pytest.mark.parametrize("service", ["payment", "user", "auth", "product", SANDBOX])
 def test_a_store_that_is_missing_or_damaged_is_named(closed: Closed, service: str) -> None:
     file = closed.data / f"{service}.db"
     file.write_bytes(b"no database" * 1000)

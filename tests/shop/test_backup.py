@@ -104,7 +104,10 @@ def test_what_cannot_be_copied_or_restored_is_said_in_a_sentence(
     assert "Another shop" in refusal("restore", backup, "--data", shop.data)
     assert "no whole backup" in refusal("restore", tmp_path, "--data", tmp_path / "new")
     assert "is not what was backed up" in refusal("restore", damaged, "--data", tmp_path / "new")
-    assert not list((tmp_path / "new").glob("*.db*"))
+    (damaged / "order.db").unlink()
+    lacking = refusal("restore", damaged, "--data", tmp_path / "new")
+    assert f"The backup in {damaged} is not whole: order.db cannot be read" in lacking
+    assert not (tmp_path / "new").exists()
     assert "payment.db is missing" in refusal("backup", tmp_path / "less", "--data", partial)
     assert not (tmp_path / "less").exists()
     assert "no shop's data in" in refusal("audit", "--data", tmp_path / "none")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import aiohttp
 
 from services.audit.command import EXIT_DISAGREES
 from tests.harness.books import open_books
 from tests.harness.customer import Client, Customer
+from tests.harness.shop import Shop
 from tests.harness.waiting import eventually
 from tests.shop.conftest import LaunchShop
 
@@ -30,6 +32,7 @@ async def test_that_fails_later_is_no_secret(
     for order_id in (failing, pending, disputed):
         cancelled = await customer.cancel(order_id)
         assert (cancelled.status, cancelled.body["refund_failed"]) == (200, False)
+        assert cancelled.body["refund_disputed"] == (order_id == disputed)
 
     async def is_known() -> bool:
         return (await customer.order(failing)).body["refund_failed"]
@@ -64,8 +67,23 @@ async def test_that_fails_later_is_no_secret(
     found = await asyncio.to_thread(shop.audit)
     assert found.returncode == EXIT_DISAGREES
     total_cents = placed["pm_card_refundFail"].body["total_cents"]
-    (finding, _) = found.stdout.splitlines()
+    finding, note, _ = found.stdout.splitlines()
     assert finding.startswith(f"{failing}: ")
-    assert finding.endswith(
-        f"its refund failed: {total_cents} cents are to be paid back another way"
-    )
+    failed = f"its refund failed: {total_cents} cents are to be paid back another way"
+    intent = re.search(rf"{failed} \((pi_\w+)\)$", finding)
+    assert intent is not None, finding
+    assert note.startswith(f"{disputed}: ")
+    assert "are disputed" in note
+
+    await _note_as_paid_back(http, shop, intent[1])
+    settled = await asyncio.to_thread(shop.audit)
+    assert settled.returncode == 0, settled.stdout
+
+
+async def _note_as_paid_back(http: aiohttp.ClientSession, shop: Shop, intent_id: str) -> None:
+    """What docs/checkout.md tells a person to do, in the sandbox."""
+    url = f"{shop.sandbox_url}/v1/payment_intents/{intent_id}"
+    noted = {"metadata[paid_back]": "bank transfer of 29 November"}
+    key = {"authorization": "Bearer sk_test_sandbox"}
+    async with http.post(url, data=noted, headers=key) as reply:
+        assert reply.status == 200, await reply.text()

@@ -320,6 +320,50 @@ class TestPayment:
         assert paid.last_payment_error is None
 
 
+class TestMetadata:
+    async def test_is_merged_key_by_key_and_searched_as_it_is_then(self, shop: Shop) -> None:
+        intent = await shop.pay(metadata={"order_id": "order-1", "colour": "red", "size": "m"})
+        await shop.api.payment_intents.capture_async(intent.id)
+        update = shop.api.payment_intents.update_async
+        updated = await update(
+            intent.id, {"metadata": {"paid_back": "by bank", "colour": "", "size": "l"}}
+        )
+        assert updated.status == "succeeded"
+        kept = {"order_id": "order-1", "size": "l", "paid_back": "by bank"}
+        assert updated.metadata.to_dict() == kept
+        found = await shop.api.payment_intents.retrieve_async(intent.id)
+        assert found.metadata.to_dict() == kept
+
+        async def with_(pair: str) -> list[str]:
+            page = await shop.api.payment_intents.search_async({"query": pair})
+            return [intent.id for intent in page.data]
+
+        assert await with_("metadata['size']:'m'") == await with_("metadata['colour']:'red'") == []
+        for pair in ("metadata['size']:'l'", "metadata['paid_back']:'by bank'"):
+            assert await with_(pair) == [intent.id]
+        assert (await update(intent.id, {"metadata": ""})).metadata.to_dict() == {}
+        assert await with_("metadata['order_id']:'order-1'") == []
+
+    async def test_of_an_update_has_the_limits_of_one_that_is_made(self, shop: Shop) -> None:
+        intent = await shop.pay(metadata={f"k{number}": "v" for number in range(50)})
+        update = shop.api.payment_intents.update_async
+        for one_too_many in ({"other": "v"}, {"k" * 41: "v"}):
+            with pytest.raises(stripe.InvalidRequestError) as refused:
+                await update(intent.id, {"metadata": one_too_many})
+            assert error_of(refused).param == "metadata"
+        exchanged = await update(intent.id, {"metadata": {"k0": "", "other": "v"}})
+        assert len(exchanged.metadata.to_dict()) == 50
+
+    async def test_is_all_that_the_sandbox_updates(self, shop: Shop) -> None:
+        intent = await shop.pay()
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            await shop.api.payment_intents.update_async(intent.id, {"amount": 1})
+        assert refused.value.code == "parameter_unknown"
+        with pytest.raises(stripe.InvalidRequestError) as missing:
+            await shop.api.payment_intents.update_async("pi_unknown", {"metadata": {"a": "b"}})
+        assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
+
+
 class TestRefund:
     async def test_gives_back_parts_up_to_what_was_captured(self, shop: Shop) -> None:
         intent = await shop.pay()

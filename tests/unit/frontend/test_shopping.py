@@ -543,6 +543,21 @@ async def test_a_refund_that_did_not_arrive_is_no_secret(
     assert "Your money has not reached you yet." in page.text
 
 
+@pytest.mark.parametrize("is_attempt", [False, True])
+async def test_nothing_is_promised_of_a_charge_that_the_bank_decides_about(
+    browser: Browser, backends: Backends, is_attempt: bool
+) -> None:
+    await pay(browser, await at_payment(browser))
+    (order,) = backends.orders.values()
+    order |= {"state": "cancelled", "is_attempt": is_attempt, "refund_disputed": True}
+    page = await browser.get(f"/orders/{order['order_id']}")
+    assert "The bank decides about your money:" in page.text
+    assert "You pay nothing" not in page.text
+    assert "Nothing stays charged" not in page.text
+    page = await browser.get("/orders" + "?show=not-placed" * is_attempt)
+    assert "The bank decides about your money." in page.text
+
+
 async def test_orders_are_found_by_number_and_product(browser: Browser, backends: Backends) -> None:
     page = await pay(browser, await at_payment(browser))
     (order,) = backends.orders.values()

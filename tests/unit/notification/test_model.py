@@ -66,11 +66,14 @@ def test_each_kind_has_its_text(kind: str, news: str, said: list[str]) -> None:
     ("kind", "promise"),
     [("order-cancelled", "is returned"), ("order-not-placed", "Nothing stays charged")],
 )
-def test_no_message_promises_money_that_the_bank_has_sent_back(kind: str, promise: str) -> None:
+def test_no_message_promises_money_that_the_bank_has(kind: str, promise: str) -> None:
     assert promise in model.compose(kind, "Ada", FACTS).body
     body = model.compose(kind, "Ada", {**FACTS, "refund": "failed"}).body
     assert promise not in body
     assert "Your card was declined." in body
+    disputed = model.compose(kind, "Ada", {**FACTS, "refund": "disputed"}).body
+    assert promise not in disputed
+    assert "The bank decides who gets the money" in disputed
 
 
 @pytest.mark.parametrize("cents", ["5", "0", "100", "123456"])

@@ -333,7 +333,7 @@ class TestARefund:
         assert not model.repeats_refusal(model.answered(order, SOON_MS))
 
     def test_is_not_known_of_orders_of_an_older_version(self) -> None:
-        known_since = {"refund_look_ms", "refund_failed"}
+        known_since = {"refund_look_ms", "refund_failed", "refund_disputed"}
         old = an_order(state=State.CANCELLED, step=None).model_dump(exclude=known_since)
         assert not Order.model_validate(old).refund_failed
 

@@ -92,6 +92,16 @@ async def test_one_that_fails_at_once_is_told_with_the_cancellation(
     assert told(world) == ["order-cancelled", "order-refund-failed"]
 
 
+async def test_a_disputed_charge_is_left_to_the_bank_and_not_promised(
+    world: World, process: Process
+) -> None:
+    world.around.refund = Refund.DISPUTED
+    order = await cancelled(world, process)
+    assert (order.refund_disputed, order.refund_failed, order.refund_look_ms) == (True, False, None)
+    (event,) = world.around.told
+    assert (event.kind, event.facts["refund"]) == ("order-cancelled", "disputed")
+
+
 async def test_one_of_an_attempt_is_told_though_its_refusal_was_answered(
     world: World, process: Process
 ) -> None:

@@ -261,7 +261,7 @@ class TestCancelling:
             "order-confirmed",
             "order-cancelled",
         ]
-        assert "You cancelled" in world.around.told[1].facts["reason"]
+        assert "You asked us to cancel it." in world.around.told[1].facts["reason"]
 
     async def test_twice_is_cancelled_once(self, world: World, process: Process) -> None:
         order = await place(process)

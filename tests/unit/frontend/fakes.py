@@ -266,7 +266,9 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
 
     def _check_code(body: dict[str, str]) -> None:
         if body["code"] != CODE:
-            raise ShopError(Kind.INVALID, "link-over", "This code is not right, or no longer.")
+            raise ShopError(
+                Kind.INVALID, "link-over", "This code is wrong, or it is no longer valid."
+            )
 
     def _check_new(body: dict[str, str]) -> None:
         if body["new_password"] == WEAK_PASSWORD:

@@ -346,9 +346,10 @@ class TestChange:
         assert (await failure(change)).kind is Kind.THROTTLED
         assert await process.auth.refresh(ada)
 
-    async def test_refuses_a_weak_password(self, process: Process, ada: str) -> None:
+    @pytest.mark.parametrize("weak", ["password123", EMAIL, "Ada Lovelace"])
+    async def test_refuses_a_weak_password(self, process: Process, ada: str, weak: str) -> None:
         change = process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password="password123", client_address=HOME
+            email=EMAIL, password=PASSWORD, new_password=weak, client_address=HOME
         )
         assert (await failure(change)).code == "weak-password"
         assert await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)

@@ -275,6 +275,24 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
             raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
 
 
+# The query parameters of the services that the fakes take and leave.
+
+
+async def _paging(limit: int = 0, cursor: str = "") -> None: ...
+
+
+async def _parcel(country: str = "", weight_grams: int = 0) -> None: ...
+
+
+async def _filters(
+    category: str = "",
+    sort: str = "",
+    min_price_cents: int = 0,
+    max_price_cents: int = 0,
+    in_stock: str = "",
+) -> None: ...
+
+
 def _auth(backends: Backends) -> Wire:
     routes = _router(backends, "auth")
 
@@ -418,7 +436,7 @@ class _ProductRpc(product_pb2_grpc.ProductServiceServicer):
 def _product(backends: Backends) -> Wire:
     routes = _router(backends, "product")
 
-    @routes.get("/api/products")
+    @routes.get("/api/products", dependencies=[Depends(_filters)])
     async def page(request: Request, limit: int, q: str = "", cursor: str = "") -> Any:
         backends.queries.append(dict(request.query_params))
         if cursor == "broken":
@@ -472,7 +490,7 @@ def _order(backends: Backends) -> Wire:
         backends.orders[order["order_id"]] = order
         return order
 
-    @routes.get("/api/orders")
+    @routes.get("/api/orders", dependencies=[Depends(_paging)])
     async def history(attempts: bool | None = None, q: str = "") -> Any:
         found = [
             order
@@ -504,7 +522,7 @@ def _order(backends: Backends) -> Wire:
 def _notification(backends: Backends) -> Wire:
     routes = _router(backends, "notification")
 
-    @routes.get("/api/notifications")
+    @routes.get("/api/notifications", dependencies=[Depends(_paging)])
     async def inbox() -> Any:
         return {"items": backends.messages, "next_cursor": None, "mail": backends.mail}
 
@@ -587,7 +605,7 @@ class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
 def _shipping(backends: Backends) -> Wire:
     routes = _router(backends, "shipping")
 
-    @routes.get("/api/shipping/quotes")
+    @routes.get("/api/shipping/quotes", dependencies=[Depends(_parcel)])
     async def quotes() -> Any:
         return {"items": [], "request_id": context.current().request_id}
 

@@ -55,7 +55,7 @@ _ADDRESSES = tuple(
         ("Rue Neuve 5", "1000", "Bruxelles", "BE"),
         ("Lange Straße 7", "70173", "Stuttgart", "DE"),
         ("Calle Mayor 9", "28013", "Madrid", "ES"),
-        ("Queen Street 11", "5010", "Wellington", "NZ"),
+        ("Queen Street 11", "EC4R 1BR", "London", "GB"),
     )
 )
 

@@ -63,14 +63,15 @@ class Links:
         :param network: where the request comes from.
         :param user_id: of the guest whom it is for.
         :raises ShopError: THROTTLED after MAILS_PER_ADDRESS within an hour, after too many from
-            that network, or when the shop has mailed as many as it may in this minute.
+            that network in this hour of the clock, or when the shop has mailed as many as it may in
+            this minute.
         """
         now = self._clock()
         # What one address or network is refused does not count for the others.
+        await self._store.add_time(email, now)
         for count_id, limit, window_ms in (
-            (model.hour_count_id(f"address {email}", now), model.MAILS_PER_ADDRESS, model.HOUR_MS),
             (
-                model.hour_count_id(f"network {network}", now),
+                model.network_count_id(network, now),
                 self._limits.network_per_hour,
                 model.HOUR_MS,
             ),

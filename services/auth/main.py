@@ -14,9 +14,11 @@ from services.auth.model.links import (
     LINKS,
     MAIL_COUNTS,
     MAIL_REQUESTS,
+    MAIL_TIMES,
     Link,
     MailCount,
     MailRequest,
+    MailTimes,
 )
 from services.auth.model.sessions import SESSIONS, Session
 from services.auth.passwords import Passwords
@@ -65,6 +67,7 @@ async def wire(host: Host) -> None:
         LinkStore(
             await host.documents(LINKS, Link),
             await host.documents(MAIL_REQUESTS, MailRequest),
+            await host.documents(MAIL_TIMES, MailTimes),
             await host.documents(MAIL_COUNTS, MailCount),
         ),
         users,

@@ -74,7 +74,7 @@ class Auth:
             address that has an account; THROTTLED when many want to be let in.
         """
         with self._counted("register"):
-            check_password(normalised(password), email)
+            check_password(normalised(password), email=email, name=name)
             source = Source(client_network(client_address))
             async with self._passwords.turn(source.line):
                 password_hash = await self._passwords.hash(password)
@@ -105,7 +105,8 @@ class Auth:
         """
         with self._counted("keep-guest"):
             account = await self._account_of(refresh_token)
-            check_password(normalised(password), email or account.contact_email)
+            contact_email = email or account.contact_email
+            check_password(normalised(password), email=contact_email, name=account.name)
             source = Source(client_network(client_address))
             async with self._passwords.turn(source.line):
                 password_hash = await self._passwords.hash(password)
@@ -299,7 +300,7 @@ class Auth:
     ) -> Account:
         """The account with another password, of which its owner is told."""
         account = credentials.account
-        check_password(normalised(new_password), account.email)
+        check_password(normalised(new_password), email=account.email, name=account.name)
         async with self._passwords.turn(source.line):
             new_hash = await self._passwords.hash(new_password)
         changed = await self._users.change_password(

@@ -46,18 +46,21 @@ class AuthSettings(Settings):
     login_failures_per_minute: int = Field(
         default=30,
         ge=1,
-        description="Wrong passwords from one network of clients, over all accounts; for the rest "
-        "of the minute, only browsers that an account knows may log in from there.",
+        description="Wrong passwords from one network of clients in each minute of the clock, over "
+        "all accounts; for the rest of it, only browsers that an account knows may log in from "
+        "there.",
     )
     network_link_mails_per_hour: int = Field(
         default=200,
         ge=1,
-        description="Mails with a link that one client's network may ask for, by registering too.",
+        description="Mails with a link that one client's network may ask for in each hour of the "
+        "clock, by registering too.",
     )
     link_mails_per_minute: int = Field(
         default=600,
         ge=1,
-        description="Mails with a link in the whole shop; who asks for more of them gets 429.",
+        description="Mails with a link in the whole shop, in each minute of the clock; who asks "
+        "for more of them gets 429.",
     )
 
     @model_validator(mode="after")

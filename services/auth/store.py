@@ -17,7 +17,14 @@ from services.auth.model.attempts import (
 from services.auth.model.devices import DeviceKey, new_key
 from services.auth.model.expiry import EXPIRED
 from services.auth.model.keys import BY_GENERATION, SigningKey
-from services.auth.model.links import Link, MailCount, MailRequest
+from services.auth.model.links import (
+    Link,
+    MailCount,
+    MailRequest,
+    MailTimes,
+    asked_again,
+    times_id,
+)
 from services.auth.model.sessions import Session
 from services.auth.model.sources import Source
 from services.common.documents import AlreadyExists, Documents, RevisionConflict, Stored
@@ -166,10 +173,12 @@ class LinkStore:
         self,
         links: Documents[Link],
         requests: Documents[MailRequest],
+        times: Documents[MailTimes],
         counts: Documents[MailCount],
     ) -> None:
         self._links = links
         self._requests = requests
+        self._times = times
         self._counts = counts
 
     async def add_link(self, link: Link) -> None:
@@ -201,6 +210,23 @@ class LinkStore:
         """Deletes a request, if it is still there."""
         await _removed_by_id(self._requests, request_id)
 
+    async def add_time(self, email: str, now_ms: int) -> None:
+        """Stores that a mail to an address is asked for.
+
+        :raises ShopError: THROTTLED.
+        """
+        while True:
+            stored = await self._times.get(times_id(email))
+            value = asked_again(stored.value if stored else None, email, now_ms)
+            try:
+                if stored is None:
+                    await self._times.insert(value)
+                else:
+                    await self._times.replace(stored, value)
+            except (AlreadyExists, RevisionConflict):
+                continue  # another request was faster, and after a few of those all are refused
+            return
+
     async def count(self, count_id: str, expires_ms: int) -> int:
         """Counts one more; how many that makes."""
         while True:
@@ -217,6 +243,7 @@ class LinkStore:
         """Deletes what has expired."""
         await _sweep(self._links, now_ms)
         await _sweep(self._requests, now_ms)
+        await _sweep(self._times, now_ms)
         await _sweep(self._counts, now_ms)
 
 

@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from services.common.errors import Kind, ShopError
-from services.common.places import COUNTRY_CODES, expected_postal_code
+from services.common.places import COUNTRIES, expected_postal_code
 
 MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them its angle brackets
 
@@ -160,14 +160,20 @@ NewName = Annotated[str, OneLine(100), _SEEN, AfterValidator(_without_links)]
 """A person's name as it is given now. One that is stored already may be older than the rule."""
 
 
-def existing_country(code: str) -> str:
-    """The country code itself, when ISO 3166-1 has assigned it.
+SERVED_COUNTRIES = f"ISO 3166-1 alpha-2, one of {', '.join(sorted(COUNTRIES))}"
+"""What documentation says of a country that parcels go to."""
 
-    :raises ValueError: it has not.
+
+def served_country(code: str) -> str:
+    """The country code itself, when the shop delivers there.
+
+    :raises ValueError: it does not.
     """
-    if code not in COUNTRY_CODES:
+    if code not in COUNTRIES:
         raise PydanticCustomError(
-            "country", "No country has this ISO 3166-1 code; the Netherlands have NL"
+            "country",
+            "We do not deliver to {country}, but to {served}",
+            {"country": code, "served": ", ".join(sorted(COUNTRIES))},
         )
     return code
 
@@ -187,7 +193,9 @@ CountryCode = Annotated[
 ]
 
 
-ExistingCountry = Annotated[CountryCode, AfterValidator(existing_country)]
+ServedCountry = Annotated[
+    CountryCode, Field(description=SERVED_COUNTRIES), AfterValidator(served_country)
+]
 
 
 class AddressFields(BaseModel):
@@ -204,7 +212,7 @@ class AddressFields(BaseModel):
 
 class NewAddress(AddressFields):
     """An address that somebody types in: each line can be seen, the name is no web address, the
-    country exists, and the postal code looks like one.
+    shop delivers to the country, and the postal code looks like one.
 
     Addresses that are stored already are `AddressFields`: those from before these rules stay
     readable.
@@ -214,7 +222,7 @@ class NewAddress(AddressFields):
     street: Annotated[str, OneLine(200), _SEEN] = Field(examples=["Keizersgracht 123"])
     postal_code: Annotated[str, OneLine(20), _SEEN] = Field(examples=["1015 CJ"])
     city: Annotated[str, OneLine(100), _SEEN] = Field(examples=["Amsterdam"])
-    country: ExistingCountry
+    country: ServedCountry
 
     @model_validator(mode="after")
     def _has_postal_code(self) -> Self:

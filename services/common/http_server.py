@@ -26,6 +26,7 @@ from services.common.forwarding import client_address
 from services.common.http_semantics import make_relative
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
+from services.common.parameters import KnownParametersOnly
 from services.common.problem import (
     Problem,
     http_exception_response,
@@ -85,7 +86,13 @@ def make_app(
     """A FastAPI app with everything that all services share, but for what is internal (see
     `internal_app`), the tracing and the context (see `serve_app`).
     """
-    app = FastAPI(title=title, description=description, version=settings.version, openapi_url=None)
+    app = FastAPI(
+        title=title,
+        description=description,
+        version=settings.version,
+        openapi_url=None,
+        dependencies=[KnownParametersOnly],
+    )
     provide(app, settings)
     install_problem_handlers(app)
     _publish_problem_schema(app)

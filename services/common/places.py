@@ -1,6 +1,4 @@
-"""Where parcels go: which countries there are, how their postal codes look, and how heavy a parcel
-may be.
-"""
+"""Where parcels go: to which countries, how postal codes look there, and how heavy it may be."""
 
 from __future__ import annotations
 
@@ -8,19 +6,41 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# ISO 3166-1 alpha-2, the officially assigned codes.
-_CODES = (
-    "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ "
-    "BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM "
-    "DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS "
-    "GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN "
-    "KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ "
-    "MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM "
-    "PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV "
-    "SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI "
-    "VN VU WF WS YE YT ZA ZM ZW"
-)
-COUNTRY_CODES = frozenset(_CODES.split())
+# Where the shop delivers to, by ISO 3166-1 alpha-2: the neighbours first, as pages list them.
+COUNTRIES: Mapping[str, str] = {
+    "NL": "Netherlands",
+    "BE": "Belgium",
+    "DE": "Germany",
+    "LU": "Luxembourg",
+    "AT": "Austria",
+    "BG": "Bulgaria",
+    "HR": "Croatia",
+    "CY": "Cyprus",
+    "CZ": "Czechia",
+    "DK": "Denmark",
+    "EE": "Estonia",
+    "FI": "Finland",
+    "FR": "France",
+    "GR": "Greece",
+    "HU": "Hungary",
+    "IS": "Iceland",
+    "IE": "Ireland",
+    "IT": "Italy",
+    "LV": "Latvia",
+    "LI": "Liechtenstein",
+    "LT": "Lithuania",
+    "MT": "Malta",
+    "NO": "Norway",
+    "PL": "Poland",
+    "PT": "Portugal",
+    "RO": "Romania",
+    "SK": "Slovakia",
+    "SI": "Slovenia",
+    "ES": "Spain",
+    "SE": "Sweden",
+    "CH": "Switzerland",
+    "GB": "United Kingdom",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +72,6 @@ _POSTAL_FORMS: Mapping[str, _PostalForm] = {
     "PL": _PostalForm(r"[0-9]{2}-[0-9]{3}", "00-001"),
     "PT": _PostalForm(r"[0-9]{4}-[0-9]{3}", "1100-148"),
     "SE": _PostalForm(r"[0-9]{3} ?[0-9]{2}", "111 29"),
-    "US": _PostalForm(r"[0-9]{5}(?:-[0-9]{4})?", "10001"),
 }
 
 

@@ -19,15 +19,15 @@ _LONGEST_HEAD_BYTES = 16 * 1024
 
 
 class TunnelError(ConnectionError):
-    """The proxy opens no tunnel, or no answer of HTTP comes from it."""
+    """The proxy cannot be reached, opens no tunnel, or no answer of HTTP comes from it."""
 
 
 def proxy_for(url: str, *, schemes: Sequence[str] = ("http",)) -> str | None:
     """Returns the proxy for a URL, None where it is to be asked directly.
 
     It is that of the variable that is named after the URL's scheme, such as `https_proxy` or
-    `smtp_proxy`, else of `all_proxy`; each may be in upper case. Hosts that `no_proxy` names and
-    this machine are asked directly.
+    `smtp_proxy`, else of `all_proxy`; each may be in upper case. An address without a scheme is one
+    of HTTP, and needs a port. Hosts that `no_proxy` names and this machine are asked directly.
 
     :param schemes: those of proxies that the caller can talk to.
     :raises ConfigurationError: the variable names another one, or no address.
@@ -41,8 +41,9 @@ def proxy_for(url: str, *, schemes: Sequence[str] = ("http",)) -> str | None:
     proxy = named.get(name)
     if not proxy:
         return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not _is_proxy(proxy, schemes):
+    is_whole = "://" in proxy
+    proxy = proxy if is_whole else f"http://{proxy}"
+    if not _is_proxy(proxy, schemes, needs_port=not is_whole):
         raise ConfigurationError(
             f"The setting {name}_proxy is wrong for calls to {target.scheme}://{host}: it should "
             f"be like {schemes[0]}://proxy.example:3128, or no_proxy should name the host."
@@ -56,14 +57,16 @@ async def open_tunnel(proxy: str, host: str, port: int) -> socket.socket:
 
     :param proxy: ``http://HOST:PORT``, with a user and a password if the proxy wants them.
     :raises TunnelError: see there.
-    :raises OSError: the proxy cannot be reached.
     """
     url = URL(proxy)
     assert url.host is not None, "a proxy has a host"
     assert url.port is not None, "http has a usual port"
     loop = asyncio.get_running_loop()
     with ExitStack() as on_failure:
-        sock = await _connected(url.host, url.port)
+        try:
+            sock = await _connected(url.host, url.port)
+        except OSError as error:
+            raise TunnelError(f"The proxy cannot be reached: {error}") from error
         on_failure.callback(sock.close)
         await loop.sock_sendall(sock, _connect_request(url, host, port))
         status_line = await _read_head(sock)
@@ -74,10 +77,17 @@ async def open_tunnel(proxy: str, host: str, port: int) -> socket.socket:
         return sock
 
 
-def _is_proxy(address: str, schemes: Sequence[str]) -> bool:
+def without_credentials(proxy: str) -> str:
+    """The address of a proxy as logs may show it."""
+    return str(URL(proxy).with_user(None))
+
+
+def _is_proxy(address: str, schemes: Sequence[str], *, needs_port: bool) -> bool:
     try:
         url = URL(address)
     except ValueError:
+        return False
+    if needs_port and url.explicit_port is None:
         return False
     return url.scheme in schemes and bool(url.host)
 

@@ -12,9 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ShopError
 from services.common.fields import NewAddress, NewName, normalised_email
-from services.common.places import expected_postal_code
+from services.common.places import COUNTRIES, expected_postal_code
 from services.frontend.model import (
-    COUNTRIES,
     MAX_QUANTITY,
     PRODUCT_ID,
     Address,

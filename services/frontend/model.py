@@ -433,21 +433,6 @@ DECLINED_METHODS: Sequence[PaymentMethod] = (
 )
 PAYMENT_METHODS = {method.id: method for method in (*ACCEPTED_METHODS, *DECLINED_METHODS)}
 
-COUNTRIES = {
-    "NL": "Netherlands",
-    "BE": "Belgium",
-    "DE": "Germany",
-    "FR": "France",
-    "LU": "Luxembourg",
-    "AT": "Austria",
-    "DK": "Denmark",
-    "ES": "Spain",
-    "IE": "Ireland",
-    "IT": "Italy",
-    "PT": "Portugal",
-    "SE": "Sweden",
-}
-
 # What a price on a page may look like: euros, with or without cents.
 _EUROS = re.compile(r"([0-9]{1,5})(?:[.,]([0-9]{1,2}))?")
 

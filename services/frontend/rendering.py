@@ -18,10 +18,10 @@ from starlette.types import Scope
 from services.common import context
 from services.common.fields import isolated
 from services.common.money import money
-from services.common.places import MAX_PARCEL_GRAMS
+from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.telemetry import trace_id
 from services.frontend.cookies import Cookie
-from services.frontend.model import COUNTRIES, MAX_QUANTITY, Product
+from services.frontend.model import MAX_QUANTITY, Product
 from services.frontend.visit import Visit
 from services.frontend.waterfall import Waterfall, waterfall
 

@@ -33,6 +33,7 @@ _HEADERS = {
     "x-frame-options": "DENY",
     "cache-control": "no-store",
 }
+FORM_OF_ANOTHER_VISIT = "form-of-another-visit"
 _TRANSPORT_SECURITY = "max-age=31536000"
 _LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x7e]*")
 _MAX_PATH_LENGTH = 512
@@ -90,9 +91,10 @@ def wants_canary(scope: Scope) -> bool:
 
 def form_token(seal: Seal, visit_id: str) -> str:
     """The token that every form of one visit bears (signed double-submit: the visit's id is in a
-    cookie).
+    cookie). Its second half shows that the first is this shop's, also to another visit.
     """
-    return seal.mark("form", visit_id)
+    of_visit = seal.mark("form", visit_id)
+    return f"{of_visit}.{seal.mark('form of any visit', of_visit)}"
 
 
 def check_form(
@@ -109,8 +111,16 @@ def check_form(
         raise _foreign_form()
     if visit_id is None or token is None:
         raise _foreign_form()
-    if not hmac.compare_digest(form_token(seal, visit_id).encode(), token.encode()):
-        raise _foreign_form()
+    if hmac.compare_digest(form_token(seal, visit_id).encode(), token.encode()):
+        return
+    of_visit, _, of_shop = token.partition(".")
+    if hmac.compare_digest(seal.mark("form of any visit", of_visit).encode(), of_shop.encode()):
+        raise ShopError(
+            Kind.DENIED,
+            FORM_OF_ANOTHER_VISIT,
+            "Since this form was opened, somebody has logged in or out. Nothing was changed.",
+        )
+    raise _foreign_form()
 
 
 def _is_own(origin: str, host: str) -> bool:

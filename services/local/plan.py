@@ -10,7 +10,14 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
-from services.common.listening import ALL_ADDRESSES, LOCALHOST, LOOPBACK, is_loopback, with_port
+from services.common.listening import (
+    ALL_ADDRESSES,
+    LOCALHOST,
+    LOOPBACK,
+    is_loopback,
+    open_listeners,
+    with_port,
+)
 from services.common.topology import Topology
 from services.local.child import SANDBOX
 from services.local.data import kept_secret
@@ -196,6 +203,22 @@ def _sandbox(options: Options, ports: Ports) -> Planned:
         "SANDBOX_DATA_DIR": str(options.data.resolve()),
     }
     return Planned(SANDBOX, SANDBOX, port, None, environment)
+
+
+def check_host(host: str) -> None:
+    """Returns when the shop can listen on a host.
+
+    :raises ConfigurationError: it cannot.
+    """
+    try:
+        listeners = open_listeners(host, 0)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--host takes an address of this machine, or a name for one, and {host!r} is none "
+            f"({error.strerror})."
+        ) from error
+    for listener in listeners:
+        listener.close()
 
 
 def openness(host: str, inherited: Mapping[str, str]) -> str | None:

@@ -36,6 +36,7 @@ class Ports:
         self._asked = asked
         self._any_free = any_free
         self._held = contextlib.ExitStack()
+        self._names: dict[int, str] = {}
 
     def close(self) -> None:
         """Gives all ports back."""
@@ -72,6 +73,11 @@ class Ports:
         return self._take(0 if self._any_free else usual_internal(position, replica), name)
 
     def _take(self, wanted: int, name: str) -> int:
+        if wanted in self._names:
+            raise ConfigurationError(
+                f"Port {wanted} is wanted for both {self._names[wanted]} and {name}: "
+                f"choose another for one of them with --ports."
+            )
         refusal: OSError | None = None
         for _ in range(_ATTEMPTS if wanted == 0 else 1):
             with contextlib.ExitStack() as holders:
@@ -84,6 +90,7 @@ class Ports:
                     continue
                 if sys.platform == "linux":
                     self._held.push(holders.pop_all())
+                self._names[port] = name
                 return port
         raise ConfigurationError(
             f"Port {wanted}, wanted for {name}, cannot be had "

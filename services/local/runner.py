@@ -30,7 +30,14 @@ from services.common.topology import load_topology
 from services.local import data
 from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
 from services.local.console import ERRORS, Console
-from services.local.plan import Options, Planned, inherited_by, openness, plan_processes
+from services.local.plan import (
+    Options,
+    Planned,
+    check_host,
+    inherited_by,
+    openness,
+    plan_processes,
+)
 from services.local.ports import Ports
 
 _START_SECONDS = 60.0
@@ -55,6 +62,7 @@ def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int
     """
     began = time.monotonic()
     console = Console()
+    check_host(options.host)
     data.prepare(options.data, console.say)
     lock = data.lock(options.data, console.say)
     if fresh:

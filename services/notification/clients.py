@@ -17,7 +17,7 @@ from pathlib import Path
 import aiosmtplib
 
 from services.common.errors import Kind, ShopError
-from services.common.proxies import open_tunnel, proxy_for
+from services.common.proxies import open_tunnel, proxy_for, without_credentials
 from services.notification.model import Message
 from services.notification.settings import NotificationSettings
 
@@ -78,18 +78,26 @@ class Mailer:
                 )
         except aiosmtplib.SMTPRecipientsRefused as error:
             for_good = all(refused.code >= 500 for refused in error.recipients)
-            raise _failure(for_good) from error
+            raise self._failure(for_good=for_good) from error
         except aiosmtplib.SMTPDataError as error:
-            raise _failure(error.code >= 500) from error
+            raise self._failure(for_good=error.code >= 500) from error
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise _failure(for_good=False) from error
+            raise self._failure(for_good=False) from error
         except (ValueError, HeaderParseError) as error:  # what cannot stand in a mail's header
-            raise _failure(for_good=True) from error
+            raise self._failure(for_good=True) from error
 
     async def _tunnel(self, host: str) -> socket.socket | None:
         if self._proxy is None:
             return None
         return await open_tunnel(self._proxy, host, self._settings.port)
+
+    def _failure(self, *, for_good: bool) -> ShopError:
+        if for_good:
+            return ShopError(Kind.INVALID, "mail-refused", "The mail server refuses this message.")
+        way = f" through the proxy {without_credentials(self._proxy)}" if self._proxy else ""
+        return ShopError(
+            Kind.UNAVAILABLE, "mail-unavailable", f"The mail server cannot be reached{way}."
+        )
 
 
 def _proxy_to(host: str | None, port: int) -> str | None:
@@ -127,9 +135,3 @@ def _addressee(message: Message) -> Address:
     """
     is_plain = message.name.isprintable() and "=?" not in message.name
     return Address(message.name if is_plain else "", addr_spec=message.email)
-
-
-def _failure(for_good: bool) -> ShopError:
-    if for_good:
-        return ShopError(Kind.INVALID, "mail-refused", "The mail server refuses this message.")
-    return ShopError(Kind.UNAVAILABLE, "mail-unavailable", "The mail server cannot be reached.")

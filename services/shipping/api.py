@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
 from services.common.errors import Kind
-from services.common.fields import existing_country
+from services.common.fields import SERVED_COUNTRIES, served_country
 from services.common.identity import CallerDependency
 from services.common.places import MAX_PARCEL_GRAMS
 from services.common.problem import documented
@@ -68,8 +68,8 @@ router = APIRouter(prefix="/api/shipping", tags=["shipping"])
 async def get_quotes(
     country: Annotated[
         str,
-        Query(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2", examples=["NL"]),
-        AfterValidator(existing_country),
+        Query(pattern=r"^[A-Z]{2}$", description=SERVED_COUNTRIES, examples=["NL"]),
+        AfterValidator(served_country),
     ],
     weight_grams: Annotated[int, Query(ge=1, le=MAX_PARCEL_GRAMS, examples=[1200])],
 ) -> Quotes:

@@ -126,6 +126,7 @@ class _Zone(NamedTuple):
 _HOME = _Zone(495, 995, 40, (1, 2), (1, 1))
 _NEAR = _Zone(795, 1695, 90, (2, 4), (1, 2))
 _EUROPE = _Zone(1195, 2495, 160, (3, 6), (2, 3))
+# For orders that were placed when the shop still delivered there.
 _WORLD = _Zone(2495, 4995, 650, (6, 14), (3, 5))
 
 _NEAR_COUNTRIES = frozenset({"BE", "DE", "LU"})

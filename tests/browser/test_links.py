@@ -88,6 +88,25 @@ async def test_a_forgotten_password_is_set_anew(
     await expect(shopper.page.get_by_role("status")).to_contain_text("Welcome back")
 
 
+@pytest.mark.parametrize("path", ["/confirm", "/password"])
+async def test_a_second_link_is_taken_in_the_same_tab(
+    path: str, new_shopper: NewShopper, shop: Shop
+) -> None:
+    shopper = await new_shopper()
+    field = shopper.page.get_by_label("Code from the mail")
+    older, newer, newest = ("a" * 43, "b" * 43, "c" * 43)
+    await open_link(shopper, f"{shop.url}{path}#{older}", True)
+    await open_link(shopper, f"{shop.url}{path}#{newer}", True)
+
+    if path == "/password":
+        await shopper.page.get_by_label("New password").fill(NEW_PASSWORD)
+    await shopper.page.get_by_role("main").get_by_role("button").click()
+    await expect(shopper.main).to_contain_text("Please ask for a new link")
+    await expect(field).to_have_value(newer)
+    await shopper.page.evaluate("link => location.assign(link)", f"{shop.url}{path}#{newest}")
+    await expect(field).to_have_value(newest)
+
+
 async def test_a_password_is_changed(new_shopper: NewShopper, customer: Customer) -> None:
     shopper = await new_shopper()
     await shopper.log_in(customer.email)

@@ -16,6 +16,7 @@ from services.common.errors import Kind, ShopError
 
 LINKS = Collection("links", indexes=(EXPIRED,))
 MAIL_REQUESTS = Collection("mail_requests", indexes=(EXPIRED,))
+MAIL_TIMES = Collection("mail_times", indexes=(EXPIRED,))
 MAIL_COUNTS = Collection("mail_counts", indexes=(EXPIRED,))
 
 MAILS_PER_ADDRESS = 5
@@ -71,6 +72,14 @@ class Link(BaseModel, frozen=True):
     expires_ms: int
 
 
+class MailTimes(BaseModel, frozen=True):
+    """When the mails of the last hour to one address were asked for."""
+
+    id: str
+    times_ms: tuple[int, ...]
+    expires_ms: int
+
+
 class MailCount(BaseModel, frozen=True):
     """How many mails were asked for within a window of time."""
 
@@ -120,15 +129,37 @@ def is_good(link: Link, mail: Mail, now_ms: int) -> bool:
     return link.mail is mail and now_ms < link.expires_ms
 
 
-def hour_count_id(what: str, now_ms: int) -> str:
-    """The id of the current hour's mails to an address, or of those that a network has asked for.
-    It hides what it is about.
+def times_id(email: str) -> str:
+    """The id of the times of an address' mails. It hides the address."""
+    return f"address_{hashlib.sha256(email.encode()).hexdigest()}"
+
+
+def asked_again(times: MailTimes | None, email: str, now_ms: int) -> MailTimes:
+    """The times of an address' mails with one more, as long as no hour has more of them than
+    MAILS_PER_ADDRESS.
+
+    :raises ShopError: THROTTLED, with the time until the oldest of them is an hour ago.
     """
-    return f"hour_{hashlib.sha256(what.encode()).hexdigest()}_{now_ms // HOUR_MS}"
+    # One that is more than an hour ahead was written by a wrong clock.
+    recent = sorted(
+        time_ms for time_ms in (times.times_ms if times else ()) if abs(now_ms - time_ms) < HOUR_MS
+    )
+    if len(recent) >= MAILS_PER_ADDRESS:
+        raise _too_many(recent[-MAILS_PER_ADDRESS] + HOUR_MS - now_ms)
+    return MailTimes(
+        id=times_id(email), times_ms=(*recent, now_ms), expires_ms=now_ms + 2 * HOUR_MS
+    )
+
+
+def network_count_id(network: str, now_ms: int) -> str:
+    """The id of the mails that a network asks for in the current hour of the clock. It hides the
+    network.
+    """
+    return f"hour_{hashlib.sha256(network.encode()).hexdigest()}_{now_ms // HOUR_MS}"
 
 
 def shop_count_id(now_ms: int) -> str:
-    """The id of the current minute's mails to everybody."""
+    """The id of the mails to everybody in the current minute of the clock."""
     return f"shop_{now_ms // MINUTE_MS}"
 
 
@@ -139,13 +170,7 @@ def check_count(count: int, limit: int, window_ms: int, now_ms: int) -> None:
     :raises ShopError: THROTTLED, with the time until the next window.
     """
     if count > limit:
-        raise ShopError(
-            Kind.THROTTLED,
-            "too-many-mails",
-            "We have sent too many of these mails just now. Please look for the last one, or try "
-            "again later.",
-            retry_after_seconds=(window_ms - now_ms % window_ms) / 1000,
-        )
+        raise _too_many(window_ms - now_ms % window_ms)
 
 
 def link_over() -> ShopError:
@@ -153,5 +178,15 @@ def link_over() -> ShopError:
     return ShopError(
         Kind.INVALID,
         "link-over",
-        "This code is not right, or no longer. Please ask for a new link.",
+        "This code is wrong, or it is no longer valid. Please ask for a new link.",
+    )
+
+
+def _too_many(pause_ms: int) -> ShopError:
+    return ShopError(
+        Kind.THROTTLED,
+        "too-many-mails",
+        "We have sent too many of these mails just now. Please look for the last one, or try "
+        "again later.",
+        retry_after_seconds=pause_ms / 1000,
     )

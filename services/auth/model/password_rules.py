@@ -56,7 +56,7 @@ def normalised(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-def check_password(password: str, email: str) -> None:
+def check_password(password: str, *, email: str, name: str) -> None:
     """Refuses what is guessed first; no rules of composition beyond that (NIST SP 800-63B).
 
     :param password: as :func:`normalised` returns it.
@@ -67,8 +67,15 @@ def check_password(password: str, email: str) -> None:
     folded = password.casefold().strip()
     if folded in _COMMON_PASSWORDS or len(set(folded)) < _MIN_DISTINCT_CHARACTERS:
         raise _weak("This password is one of the first that anybody would try.")
-    if folded in {email, email.partition("@")[0]}:
-        raise _weak("The password must not be your e-mail address.")
+    local_part = email.partition("@")[0]
+    known = (email, local_part, local_part.partition("+")[0], normalised(name))
+    if _bare(folded) in {_bare(text) for text in known} - {""}:
+        raise _weak("The password must not be your e-mail address or your name.")
+
+
+def _bare(text: str) -> str:
+    """The letters and digits alone: Ada.Lovelace is no other guess than ada lovelace."""
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def check_difference(new_password: str, password: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
@@ -22,6 +23,7 @@ from services.common.logs import get_logger
 from services.common.problem import shop_error_response
 from services.frontend.cookies import Cookie
 from services.frontend.pages.site import Site
+from services.frontend.security import FORM_OF_ANOTHER_VISIT
 from services.frontend.visit import Visits
 
 log = get_logger(__name__)
@@ -64,6 +66,11 @@ _WORDS: Mapping[Kind, _Words] = {
         "We have logged it. You were not charged for anything new.",
     ),
 }
+_ANOTHER_VISIT = _Words(
+    "Somebody has logged in or out",
+    "That page was opened before somebody logged in or out in this browser, or changed the "
+    "password. Nothing was changed, and the cart is kept.",
+)
 _SAME_WORDS = {
     Kind.TIMEOUT: Kind.UNAVAILABLE,
     Kind.DECLINED: Kind.CONFLICT,
@@ -96,7 +103,12 @@ class ErrorPages:
             return self._site.renderer.redirect(
                 visit, f"/login?next={quote(_way_back(request), safe='')}"
             )
-        words = _WORDS[_SAME_WORDS.get(error.kind, error.kind)]
+        is_of_another_visit = error.code == FORM_OF_ANOTHER_VISIT
+        words = (
+            _ANOTHER_VISIT
+            if is_of_another_visit
+            else _WORDS[_SAME_WORDS.get(error.kind, error.kind)]
+        )
         headers: dict[str, str] = {}
         if error.retry_after_seconds is not None or error.kind is Kind.UNAVAILABLE:
             seconds = error.retry_after_seconds or _RETRY_SECONDS
@@ -110,6 +122,7 @@ class ErrorPages:
             text=words.text,
             detail=error.detail if error.kind in {Kind.CONFLICT, Kind.INVALID} else "",
             kind=error.kind,
+            way_on=_way_on(request) if is_of_another_visit else "",
             request_id=context.current().request_id,
         )
 
@@ -161,6 +174,14 @@ class UnexpectedErrors:
             error = ShopError(Kind.INTERNAL, "internal", "")
             response = await self._pages.page(Request(scope, receive), error)
             await response(scope, receive, send)
+
+
+def _way_on(request: Request) -> str:
+    """The page that a form belongs to; empty where it belongs to all pages."""
+    way = _way_back(request)
+    asked: Scope = {"type": "http", "method": "GET", "path": way, "root_path": "", "headers": []}
+    routes: Sequence[BaseRoute] = request.app.routes
+    return way if any(route.matches(asked)[0] is Match.FULL for route in routes) else ""
 
 
 def _way_back(request: Request) -> str:

@@ -16,11 +16,17 @@ for (const form of document.querySelectorAll("form[data-submit-on-change]")) {
 
 document.querySelector("[data-focus]")?.focus();
 
-// The code of a mailed link stands behind the #, which browsers send to no server.
+// The code of a mailed link stands behind the #, which browsers send to no server. A second link
+// that is opened in this tab changes only that part, and loads no page.
 const code = document.querySelector("[data-from-hash]");
-if (code && location.hash.length > 20) {
-  code.value = location.hash.slice(1);
-  history.replaceState(null, "", location.pathname);
+if (code) {
+  const take = () => {
+    if (location.hash.length <= 20) return;
+    code.value = location.hash.slice(1);
+    history.replaceState(null, "", location.pathname);
+  };
+  take();
+  addEventListener("hashchange", take);
 }
 
 // Times come in UTC; here they are the reader's own.

@@ -21,10 +21,12 @@ from services.auth.model.links import (
     LINKS,
     MAIL_COUNTS,
     MAIL_REQUESTS,
+    MAIL_TIMES,
     Link,
     Mail,
     MailCount,
     MailRequest,
+    MailTimes,
 )
 from services.auth.model.sessions import SESSIONS, Session
 from services.auth.passwords import Passwords
@@ -234,6 +236,7 @@ class World:
                 LinkStore(
                     await Documents.open(store, LINKS, Link),
                     await Documents.open(store, MAIL_REQUESTS, MailRequest),
+                    await Documents.open(store, MAIL_TIMES, MailTimes),
                     await Documents.open(store, MAIL_COUNTS, MailCount),
                 ),
                 self.users,

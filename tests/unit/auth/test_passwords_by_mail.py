@@ -10,7 +10,14 @@ from contextlib import closing
 import pytest
 
 from services.auth.model.accounts import Account, Credentials
-from services.auth.model.links import LINKS, MAIL_COUNTS, MAIL_REQUESTS, MAILS_PER_ADDRESS, Mail
+from services.auth.model.links import (
+    LINKS,
+    MAIL_COUNTS,
+    MAIL_REQUESTS,
+    MAIL_TIMES,
+    MAILS_PER_ADDRESS,
+    Mail,
+)
 from services.common.errors import Kind, ShopError
 from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, Process, World
 
@@ -231,6 +238,19 @@ class TestAsking:
         world.clock.pass_seconds(error.retry_after_seconds)
         await process.auth.mail_link(Mail.SET_PASSWORD, email, client_address=HOME)
 
+    async def test_is_limited_within_any_hour(self, world: World, process: Process) -> None:
+        """Whatever the clock shows: the next full hour lets nobody begin again."""
+        for _ in range(MAILS_PER_ADDRESS):
+            await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+            world.clock.pass_seconds(600)
+        for _ in range(MAILS_PER_ADDRESS):
+            error = await failure(
+                process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+            )
+            assert error.retry_after_seconds == pytest.approx(600)
+            world.clock.pass_seconds(600)
+            await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+
     async def test_is_limited_for_a_network(self, world: World) -> None:
         """Registering counts, too: each sends a mail to whatever address was typed in."""
         settings = SETTINGS.model_copy(update={"network_link_mails_per_hour": 2})
@@ -289,7 +309,7 @@ class TestAsking:
         world.clock.pass_seconds(3 * 86_400 + 1)
         await process.links.sweep()
         with closing(sqlite3.connect(world.data / "auth.db")) as database:
-            for collection in (LINKS, MAIL_REQUESTS, MAIL_COUNTS):
+            for collection in (LINKS, MAIL_REQUESTS, MAIL_TIMES, MAIL_COUNTS):
                 count = f"SELECT count(*) FROM {collection.name}"  # noqa: S608  names of the code
                 assert database.execute(count).fetchone() == (0,), collection.name
 
@@ -326,9 +346,10 @@ class TestChange:
         assert (await failure(change)).kind is Kind.THROTTLED
         assert await process.auth.refresh(ada)
 
-    async def test_refuses_a_weak_password(self, process: Process, ada: str) -> None:
+    @pytest.mark.parametrize("weak", ["password123", EMAIL, "Ada Lovelace"])
+    async def test_refuses_a_weak_password(self, process: Process, ada: str, weak: str) -> None:
         change = process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password="password123", client_address=HOME
+            email=EMAIL, password=PASSWORD, new_password=weak, client_address=HOME
         )
         assert (await failure(change)).code == "weak-password"
         assert await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)

@@ -190,8 +190,8 @@ def test_an_address_takes_nothing_but_its_fields() -> None:
     [
         *(("NL", code) for code in ("1015 CJ", "1015CJ", "1015 cj")),
         *(("BE", "1000"), ("DE", "70173"), ("LU", "1111"), ("LU", "L-1111"), ("FR", "75001")),
-        *(("PT", "1100-148"), ("SE", "111 29"), ("SE", "11129"), ("US", "10001-1234")),
-        *(("IE", "D02 X285"), ("GB", "SW1A 1AA"), ("NZ", "5010"), ("nl", "1015 CJ")),
+        *(("PT", "1100-148"), ("SE", "111 29"), ("SE", "11129")),
+        *(("IE", "D02 X285"), ("GB", "SW1A 1AA"), ("nl", "1015 CJ")),
     ],
 )
 def test_a_postal_code_of_its_country_is_taken(country: str, postal_code: str) -> None:
@@ -228,13 +228,15 @@ def test_another_postal_code_is_refused_with_an_example(
     AddressFields(name="Ada", street="S 1", postal_code=postal_code, city="A", country=country)
 
 
-@pytest.mark.parametrize("country", ["ZZ", "XX", "AA", "EU", "UK", "zz"])
-def test_a_country_must_exist(country: str) -> None:
+@pytest.mark.parametrize("country", ["ZZ", "UK", "zz", "US", "KP"])
+def test_the_shop_delivers_to_the_country(country: str) -> None:
     with pytest.raises(ValidationError) as raised:
         NewAddress(name="Ada", street="S 1", postal_code="1", city="A", country=country)
     [error] = raised.value.errors()
     assert error["loc"] == ("country",)
-    assert "ISO 3166-1" in error["msg"]
+    assert error["msg"].startswith(f"We do not deliver to {country.upper()}, but to AT, BE")
+    # One that is stored already stays readable.
+    AddressFields(name="Ada", street="S 1", postal_code="1", city="A", country=country)
 
 
 @pytest.mark.parametrize("order_id", ["", "a.b", "$where", "a b", "ä", "x" * 65, "a\n", "a\0"])

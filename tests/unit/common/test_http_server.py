@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import aiohttp
 import pytest
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp
@@ -90,6 +90,10 @@ class Service:
         async def broken_halfway() -> StreamingResponse:
             return StreamingResponse(_half())
 
+        @self.router.get("/api/things/{thing}")
+        async def get_api_thing(thing: str, kind: _Chosen) -> Thing:
+            return Thing(size=len(thing) + len(kind))
+
         @self.router.get("/slow")
         async def slow() -> Thing:
             self.begun.set()
@@ -108,6 +112,13 @@ async def _half() -> AsyncIterator[bytes]:
 @pytest.fixture
 def service() -> Service:
     return Service()
+
+
+async def _chosen(kind: str = "") -> str:
+    return kind
+
+
+_Chosen = Annotated[str, Depends(_chosen)]
 
 
 @dataclass
@@ -167,6 +178,19 @@ class TestAnswers:
         assert answer.headers["retry-after"] == "2"
         body = problem(answer)
         assert (body["code"], body["detail"]) == ("told-so", "As you asked.")
+
+    async def test_name_a_parameter_of_the_api_that_there_is_not(self, shop: InMemory) -> None:
+        answer = await shop.ask("/api/things/lamp?kin=x&kind=y")
+        assert answer.status == 422
+        body = problem(answer)
+        assert body["code"] == "invalid-request"
+        assert body["errors"] == [
+            {"field": "query.kin", "message": "No such parameter; there are kind"}
+        ]
+        assert (await shop.ask("/api/things/lamp?kind=y")).json() == {"size": 5}
+
+    async def test_are_none_for_the_parameters_of_others_on_a_page(self, shop: InMemory) -> None:
+        assert (await shop.ask("/things/lamp?utm_source=letter")).status == 200
 
     async def test_name_each_wrong_field(self, shop: InMemory) -> None:
         body = b'{"size": "big", "colour": "red"}'

@@ -9,7 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from services.common.errors import ConfigurationError
-from services.common.proxies import TunnelError, open_tunnel, proxy_for
+from services.common.proxies import (
+    TunnelError,
+    open_tunnel,
+    proxy_for,
+    without_credentials,
+)
 from tests.harness.ports import free_port
 from tests.harness.proxy import LOOPBACK
 
@@ -62,7 +67,8 @@ def test_it_is_the_one_that_the_environment_names(
 
 
 @pytest.mark.parametrize(
-    "proxy", ["socks5://proxy.example:1080", "https://proxy.example", "http://a:b:c", "//"]
+    "proxy",
+    ["socks5://proxy.example:1080", "https://proxy.example", "http://a:b:c", "//", "nonsense"],
 )
 def test_what_is_no_proxy_for_the_caller_is_refused_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch, proxy: str
@@ -74,6 +80,10 @@ def test_what_is_no_proxy_for_the_caller_is_refused_with_a_sentence(
         "The setting smtp_proxy is wrong for calls to smtp://mail.example: it should be like "
         "http://proxy.example:3128, or no_proxy should name the host."
     )
+
+
+def test_the_password_of_a_proxy_is_not_shown() -> None:
+    assert without_credentials("http://ada:secret@proxy.example:3128") == PROXY
 
 
 def test_a_caller_may_know_proxies_behind_tls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +120,7 @@ class TestATunnel:
                 await open_tunnel(proxy, "mail.example", 587)
 
     async def test_needs_a_proxy_that_is_there(self) -> None:
-        with pytest.raises(OSError, match="Connect"):
+        with pytest.raises(TunnelError, match=r"The proxy cannot be reached: .*Connect"):
             await open_tunnel(f"http://{LOOPBACK}:{free_port()}", "mail.example", 587)
 
 

@@ -266,11 +266,31 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
 
     def _check_code(body: dict[str, str]) -> None:
         if body["code"] != CODE:
-            raise ShopError(Kind.INVALID, "link-over", "This code is not right, or no longer.")
+            raise ShopError(
+                Kind.INVALID, "link-over", "This code is wrong, or it is no longer valid."
+            )
 
     def _check_new(body: dict[str, str]) -> None:
         if body["new_password"] == WEAK_PASSWORD:
             raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
+
+
+# The query parameters of the services that the fakes take and leave.
+
+
+async def _paging(limit: int = 0, cursor: str = "") -> None: ...
+
+
+async def _parcel(country: str = "", weight_grams: int = 0) -> None: ...
+
+
+async def _filters(
+    category: str = "",
+    sort: str = "",
+    min_price_cents: int = 0,
+    max_price_cents: int = 0,
+    in_stock: str = "",
+) -> None: ...
 
 
 def _auth(backends: Backends) -> Wire:
@@ -416,7 +436,7 @@ class _ProductRpc(product_pb2_grpc.ProductServiceServicer):
 def _product(backends: Backends) -> Wire:
     routes = _router(backends, "product")
 
-    @routes.get("/api/products")
+    @routes.get("/api/products", dependencies=[Depends(_filters)])
     async def page(request: Request, limit: int, q: str = "", cursor: str = "") -> Any:
         backends.queries.append(dict(request.query_params))
         if cursor == "broken":
@@ -470,7 +490,7 @@ def _order(backends: Backends) -> Wire:
         backends.orders[order["order_id"]] = order
         return order
 
-    @routes.get("/api/orders")
+    @routes.get("/api/orders", dependencies=[Depends(_paging)])
     async def history(attempts: bool | None = None, q: str = "") -> Any:
         found = [
             order
@@ -502,7 +522,7 @@ def _order(backends: Backends) -> Wire:
 def _notification(backends: Backends) -> Wire:
     routes = _router(backends, "notification")
 
-    @routes.get("/api/notifications")
+    @routes.get("/api/notifications", dependencies=[Depends(_paging)])
     async def inbox() -> Any:
         return {"items": backends.messages, "next_cursor": None, "mail": backends.mail}
 
@@ -585,7 +605,7 @@ class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
 def _shipping(backends: Backends) -> Wire:
     routes = _router(backends, "shipping")
 
-    @routes.get("/api/shipping/quotes")
+    @routes.get("/api/shipping/quotes", dependencies=[Depends(_parcel)])
     async def quotes() -> Any:
         return {"items": [], "request_id": context.current().request_id}
 

@@ -376,7 +376,10 @@ async def test_an_address_is_confirmed_with_the_mailed_code(
     assert "not confirmed yet" in (await browser.get("/profile")).text
     page = await browser.get("/confirm")
     refused = await browser.send(page.form("/confirm"), code="another")
-    assert (refused.status, "This code is not right, or no longer." in refused.text) == (422, True)
+    assert (refused.status, "This code is wrong, or it is no longer valid." in refused.text) == (
+        422,
+        True,
+    )
     assert '<a href="/inbox">Ask for another in your inbox</a>' in refused.html
     page = await browser.send(page.form("/confirm"), code=f" {CODE} ")
     assert (page.path, "is confirmed" in page.text) == ("/inbox", True)
@@ -423,7 +426,10 @@ async def test_a_password_is_set_with_the_mailed_code(browser: Browser, backends
     await browser.log_in()
     form = (await browser.get("/password")).form("/password")
     for fields, told in (
-        ({"code": "another", "new_password": "a battery that staples"}, "not right, or no longer"),
+        (
+            {"code": "another", "new_password": "a battery that staples"},
+            "wrong, or it is no longer valid",
+        ),
         ({"code": "", "new_password": "a battery that staples"}, "Enter the code from the mail."),
         ({"code": CODE, "new_password": "short"}, "Use at least 10 characters."),
         ({"code": CODE, "new_password": WEAK_PASSWORD}, "Everybody would try that."),

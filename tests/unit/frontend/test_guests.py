@@ -82,6 +82,24 @@ async def test_without_auth_nobody_is_let_in_and_nothing_is_lost(
     assert "Keizersgracht 123" in page.html
 
 
+async def test_a_page_from_before_a_log_in_says_so_and_keeps_the_cart(
+    browser: Browser, backends: Backends
+) -> None:
+    before = await as_guest(browser)
+    await browser.log_in()  # in another tab
+    page = await browser.send(before.form("/checkout"), payment_method="pm_card_visa")
+    assert page.status == 403
+    assert "Somebody has logged in or out" in page.text
+    assert "too old" not in page.text
+    assert any(tag == "a" and given["href"] == "/checkout" for tag, given in page.tags)
+    assert not backends.calls_of("POST /api/orders")
+    assert "Oak" in (await browser.get("/cart")).text
+
+    page = await browser.send(before.form("/preview"))
+    assert page.status == 403
+    assert not any(given.get("href") == "/preview" for _, given in page.tags), "no such page"
+
+
 async def test_a_guest_whose_session_has_ended_begins_again(
     browser: Browser, backends: Backends
 ) -> None:

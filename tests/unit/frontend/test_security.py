@@ -60,7 +60,12 @@ async def test_a_form_without_the_right_token_changes_nothing(
 ) -> None:
     await browser.log_in()
     backends.seen.clear()
-    for data in ({}, {"form_token": "0" * 64}, {"form_token": "\u20ac"}):
+    for data in (
+        {},
+        {"form_token": "0" * 64},
+        {"form_token": "\u20ac"},
+        {"form_token": "\u20ac.x"},
+    ):
         page = await browser.post(path, {**data, "product_id": "oak-board", "name": "x"})
         assert page.status == 403, path
         assert "We did not accept that form" in page.text

@@ -19,6 +19,8 @@ from services.local.child import EXIT_CONFIGURATION
         (("--data", ""), "--data takes a folder, and '' is none."),
         (("--host", " "), "and ' ' is none."),
         (("--host", "http://localhost"), "and 'http://localhost' is none."),
+        (("--host", "nonsense.invalid"), "and 'nonsense.invalid' is none ("),
+        (("--host", "192.0.2.7"), "and '192.0.2.7' is none ("),
         (("--ports", "frontend=99999"), "with ports from 1 to 65535, and 'frontend=99999' is not"),
         (("--ports", "frontend=0"), "with ports from 1 to 65535, and 'frontend=0' is not"),
         (("--ports", "frontend"), "--ports takes NAME=VALUE,…"),

@@ -156,6 +156,15 @@ class TestPorts:
             assert ports.http(service) == chosen
         ports.close()
 
+    def test_that_two_processes_want_is_not_called_taken(self) -> None:
+        chosen = free_port()
+        ports = Ports({"order": chosen, "payment.grpc": chosen}, any_free=True)
+        assert ports.http("order") == chosen
+        sentence = rf"{chosen} is wanted for both order and payment\.grpc: "
+        with pytest.raises(ConfigurationError, match=sentence):
+            ports.grpc("payment", 4)
+        ports.close()
+
     def test_the_advice_for_a_taken_one_can_be_followed(self) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))

@@ -148,10 +148,15 @@ async def test_a_tunnel_that_is_refused_is_an_outage(
 
 
 async def test_a_proxy_that_is_away_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("smtp_proxy", f"http://{LOOPBACK}:{free_port()}")
+    port = free_port()
+    monkeypatch.setenv("smtp_proxy", f"http://ada:secret@{LOOPBACK}:{port}")
     with pytest.raises(ShopError) as failed:
         await send()
     assert failed.value.kind is Kind.UNAVAILABLE
+    assert failed.value.detail == (
+        f"The mail server cannot be reached through the proxy http://{LOOPBACK}:{port}."
+    )
+    assert str(failed.value.__cause__).startswith("The proxy cannot be reached: ")
 
 
 async def test_a_proxy_that_says_nothing_is_waited_for_a_while_only(

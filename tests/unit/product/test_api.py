@@ -97,6 +97,7 @@ async def test_unknown_availability_is_null(shop: Shop) -> None:
         {"category": "../etc"},
         {"sort": "price", "min_price_cents": "-1"},
         {"in_stock": "perhaps"},
+        {"min_price": "500"},
     ],
 )
 async def test_wrong_queries_are_refused(shop: Shop, query: dict[str, str]) -> None:

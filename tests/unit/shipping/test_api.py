@@ -176,6 +176,7 @@ class TestQuotes:
             "weight_grams=1",
             "country=nl&weight_grams=1",
             "country=ZZ&weight_grams=1",
+            "country=KP&weight_grams=1",
             "country=NLD&weight_grams=1",
             "country=NL%0A&weight_grams=1",
             "country=NL&weight_grams=0",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.errors import Kind, ShopError
-from services.common.places import MAX_PARCEL_GRAMS
+from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
 from services.shipping import model
 from services.shipping.model import Shipment, State
 from tests.unit.shipping.examples import NOW_MS, STEP_MS, a_shipment
@@ -67,6 +67,12 @@ class TestQuotes:
         standard, express = model.quotes(country, 5000)
         assert express.price_cents > standard.price_cents
         assert express.days_max < standard.days_max
+
+    def test_are_those_of_europe_wherever_the_shop_delivers_to(self) -> None:
+        world, _ = model.quotes("JP", 1000)
+        assert len(COUNTRIES) == 32
+        for country in COUNTRIES:
+            assert model.quotes(country, 1000)[0].price_cents < world.price_cents, country
 
     @pytest.mark.parametrize("weight_grams", [-1, 0, MAX_PARCEL_GRAMS + 1])
     def test_end_where_parcels_do(self, weight_grams: int) -> None:

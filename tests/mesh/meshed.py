@@ -66,11 +66,15 @@ _POLICIES_SECONDS = 120.0
 
 
 class Probed(NamedTuple):
-    """What came of a request that a pod has sent; see probe.py."""
+    """What came of a request that a pod has sent; see probe.py.
+
+    :ivar has_proxy: whether the pod has one.
+    """
 
     outcome: Outcome
     detail: str
     who: str
+    has_proxy: bool
 
     @property
     def pod(self) -> str:
@@ -80,13 +84,16 @@ class Probed(NamedTuple):
 
     @property
     def refused_by(self) -> Layer | None:
-        """Which layer has refused the request, if one has."""
+        """Which layer has refused the request, if one has. Where a proxy refuses without a word of
+        HTTP it closes the connection: the caller's, or the callee's where the caller has none.
+        """
         if self.outcome == "answered":
             return None
-        if self.outcome == "failed" and "502" in self.detail:
-            return "the caller's proxy"
-        is_by_network = self.outcome == "failed" and _NO_CONNECTION.search(self.detail)
-        return "the network" if is_by_network else "the mesh"
+        if self.outcome != "failed":
+            return "the mesh"
+        if _NO_CONNECTION.search(self.detail):
+            return "the network"
+        return "the caller's proxy" if self.has_proxy else "the mesh"
 
 
 class SickPod(Protocol):
@@ -296,7 +303,7 @@ class Mesh(ABC):
             *("exec", "-i", pod, *container, "--", "python", "-c", script),
             given=json.dumps(list(requests)),
         )
-        return [Probed(*answer) for answer in json.loads(answers)]
+        return [Probed(*answer, has_proxy=pod != OUTSIDER) for answer in json.loads(answers)]
 
     @asynccontextmanager
     async def gateway(

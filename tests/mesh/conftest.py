@@ -22,6 +22,8 @@ from tests.mesh.none.mesh import NoMesh
 HERE = Path(__file__).parent
 MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
 _LEFT_OUT = pytest.StashKey[str]()
+# Whoever takes one of these fixtures needs the mesh in the cluster.
+_MESHED = {"mesh", "kind"}
 
 
 def chosen(config: pytest.Config) -> type[Mesh]:
@@ -44,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     if not chosen(config).is_installed():
         lacking = chosen(config).name.capitalize()
-        need_it = [item for item in here if "mesh" in getattr(item, "fixturenames", ())]
+        need_it = [item for item in here if _MESHED & set(getattr(item, "fixturenames", ()))]
     elif "rollouts.argoproj.io" not in run("kubectl", "get", "crds", "-o", "name"):
         lacking = "Argo Rollouts"
         need_it = [item for item in here if item.get_closest_marker("argo_rollouts")]

@@ -68,13 +68,13 @@ _POLICIES_SECONDS = 120.0
 class Probed(NamedTuple):
     """What came of a request that a pod has sent; see probe.py.
 
-    :ivar has_proxy: whether the pod has one.
+    :ivar refuses_silently: which layer refuses without a word to such a pod.
     """
 
     outcome: Outcome
     detail: str
     who: str
-    has_proxy: bool
+    refuses_silently: Layer
 
     @property
     def pod(self) -> str:
@@ -84,16 +84,14 @@ class Probed(NamedTuple):
 
     @property
     def refused_by(self) -> Layer | None:
-        """Which layer has refused the request, if one has. Where a proxy refuses without a word of
-        HTTP it closes the connection: the caller's, or the callee's where the caller has none.
-        """
+        """Which layer has refused the request, if one has."""
         if self.outcome == "answered":
             return None
         if self.outcome != "failed":
             return "the mesh"
         if _NO_CONNECTION.search(self.detail):
             return "the network"
-        return "the caller's proxy" if self.has_proxy else "the mesh"
+        return self.refuses_silently
 
 
 class SickPod(Protocol):
@@ -121,6 +119,8 @@ class Mesh(ABC):
     :cvar entry: what the way in needs, before the proxies are there.
     :cvar verifies_users: whether the mesh looks at users' tokens.
     :cvar egress_is_by_workload: whether the mesh can let out one service and not another.
+    :cvar refuses_silently: which layer has refused a request of a pod with a proxy that is answered
+        502 or 503 without a word. Of one without a proxy it is the mesh: the callee's hangs up.
     :cvar catalogue_routes: those of the base for `product-service`.
     :cvar echo_port: the gateway's port by which people come to the echo.
     :cvar partner: a request to the partner of scenario 14.
@@ -135,6 +135,7 @@ class Mesh(ABC):
     entry: ClassVar[Sequence[Path]]
     verifies_users: ClassVar[bool]
     egress_is_by_workload: ClassVar[bool]
+    refuses_silently: ClassVar[Layer]
     catalogue_routes: ClassVar[Sequence[str]]
     echo_port: ClassVar[Literal["http", "https"]] = "http"
     partner: ClassVar[Mapping[str, Any]]
@@ -303,7 +304,8 @@ class Mesh(ABC):
             *("exec", "-i", pod, *container, "--", "python", "-c", script),
             given=json.dumps(list(requests)),
         )
-        return [Probed(*answer, has_proxy=pod != OUTSIDER) for answer in json.loads(answers)]
+        silent: Layer = "the mesh" if pod == OUTSIDER else self.refuses_silently
+        return [Probed(*answer, refuses_silently=silent) for answer in json.loads(answers)]
 
     @asynccontextmanager
     async def gateway(

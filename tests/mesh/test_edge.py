@@ -4,7 +4,7 @@ believed that only the mesh may say.
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 
 import aiohttp
 import pytest
@@ -76,14 +76,19 @@ async def test_forged_headers_end_at_the_edge(in_a_mesh: Mesh) -> None:
     in_a_mesh.lead_to_echo()
     async with in_a_mesh.gateway(port=in_a_mesh.echo_port, host=ECHO_HOST) as people:
 
-        async def is_there() -> bool:
+        async def heard() -> Mapping[str, str]:
             try:
-                return (await people.send("GET", "/")).status == 200
+                answer = await people.send("GET", "/", headers={**FORGED, **HARMLESS})
             except aiohttp.ClientError:
-                return False  # the gateway has not been told of it
+                return FORGED  # the gateway has not been told of the echo
+            return answer.body if answer.status == 200 else FORGED
 
-        await takes_effect(is_there, "the echo answers behind the gateway")
-        answer = await people.send("GET", "/", headers={**FORGED, **HARMLESS})
-    reached = answer.body
-    assert FORGED.items() & reached.items() == set(), json.dumps(reached, indent=1)
-    assert HARMLESS.items() <= reached.items()
+        async def nothing_forged_is() -> bool:
+            return not FORGED.items() & (await heard()).items()
+
+        # A gateway is told of the way to the echo and of what ends there one after the other.
+        await takes_effect(nothing_forged_is, "what is forged ends at the edge")
+        for _ in range(20):
+            reached = await heard()
+            assert FORGED.items() & reached.items() == set(), reached
+            assert HARMLESS.items() <= reached.items()

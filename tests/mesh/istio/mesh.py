@@ -39,6 +39,7 @@ class IstioMesh(Mesh):
     entry = _ENTRY
     verifies_users = True
     egress_is_by_workload = True
+    refuses_silently = "the caller's proxy"
     catalogue_routes = ("virtualservice/product-service",)
     echo_port = "https"
     partner: ClassVar[Mapping[str, Any]] = {

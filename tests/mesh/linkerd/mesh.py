@@ -31,6 +31,7 @@ class LinkerdMesh(Mesh):
     entry = (BASE / "gateway.yaml", ROOT / "mesh/gateway-api/ingress")
     verifies_users = False
     egress_is_by_workload = False
+    refuses_silently = "the network"  # which the proxy does not tell
     catalogue_routes = (
         "httproute/product-service-repeatable",
         "httproute/product-service-undeclared",

@@ -25,6 +25,7 @@ class NoMesh(Mesh):
     entry = ()
     verifies_users = False
     egress_is_by_workload = False
+    refuses_silently = "the network"
     catalogue_routes = ()
     partner: ClassVar[Mapping[str, Any]] = {}
     first_span = "gateway"  # the frontend's

@@ -109,7 +109,10 @@ class Saga:
             "orders", "Orders that reached an end state.", ("state", "reason")
         )
         self._undelivered = metrics.counter(
-            "order_events_undelivered", "Events that notification refused for good.", ("kind",)
+            "order_events_undelivered",
+            "Events that notification refused for good.",
+            ("kind",),
+            rare=model.EVENT_KINDS,
         )
         self._final_refusals = metrics.counter(
             "order_final_refusals",

@@ -45,6 +45,7 @@ def shop(topology: Topology) -> Board:
         for edge in topology.services["order"].calls
         if edge.callee in {"inventory", "payment", "shipping"}
         for call in edge.grpc
+        if "/Get" not in call.operation  # prices are asked for before there is an order
     )
     in_saga = f'{order},operation=~"{steps}"'
     failed = 'status=~"refused|internal|timeout|unavailable"'
@@ -375,7 +376,10 @@ def service(topology: Topology) -> Board:
     ).lines(
         "Background jobs",
         {
-            "{{job}} {{outcome}}": total("meshmart_job_runs_total", "job, outcome", mine),
+            # Prometheus calls it so, since `job` is a label of its own.
+            "{{exported_job}} {{outcome}}": total(
+                "meshmart_job_runs_total", "exported_job, outcome", mine
+            ),
         },
         says="Anything but `ok` is a run that comes again.",
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from services.common.topology import Topology
 from tools.observability.board import Board
 from tools.observability.queries import (
+    FAILED_CALLS,
     FAILURES,
     ISTIO,
     LINKERD,
@@ -48,7 +49,6 @@ def shop(topology: Topology) -> Board:
         if "/Get" not in call.operation  # prices are asked for before there is an order
     )
     in_saga = f'{order},operation=~"{steps}"'
-    failed = 'status=~"refused|internal|timeout|unavailable"'
     all_steps = total("meshmart_call_seconds_count", "callee, operation", in_saga)
     board = Board(
         "shop",
@@ -120,7 +120,7 @@ def shop(topology: Topology) -> Board:
         "Failures of steps",
         {
             "{{callee}} {{operation}}": share(
-                [total("meshmart_call_seconds_count", "callee, operation", in_saga, failed)],
+                [total("meshmart_call_seconds_count", "callee, operation", in_saga, FAILED_CALLS)],
                 all_steps,
             )
         },
@@ -239,21 +239,10 @@ def _beside(board: Board, witness: Witness) -> None:
         )
     else:
         whole = total("meshmart_call_seconds_count", "callee", _HERE)
+        failed = total("meshmart_call_seconds_count", "callee", _HERE, FAILED_CALLS)
         board.row("What callers see").lines(
             "Failed calls",
-            {
-                "to {{callee}}": share(
-                    [
-                        total(
-                            "meshmart_call_seconds_count",
-                            "callee",
-                            _HERE,
-                            'status=~"5..|refused|internal|timeout|unavailable"',
-                        )
-                    ],
-                    whole,
-                )
-            },
+            {"to {{callee}}": share([failed], whole)},
             unit="percentunit",
             says="With those that were not even made, as the circuit was open.",
             span=12,
@@ -325,6 +314,7 @@ def service(topology: Topology) -> Board:
     called = "{{callee}} {{operation}}"
     by_operation = total("meshmart_request_seconds_count", "operation", mine)
     by_call = total("meshmart_call_seconds_count", "callee, operation", mine)
+    failed_calls = total("meshmart_call_seconds_count", "callee, operation", mine, FAILED_CALLS)
     board.row("What it answers").lines("Requests", {answered: by_operation}).lines(
         "Failures",
         {
@@ -345,19 +335,7 @@ def service(topology: Topology) -> Board:
     )
     board.row("Whom it calls").lines("Calls", {called: by_call}).lines(
         "Failures of calls",
-        {
-            called: share(
-                [
-                    total(
-                        "meshmart_call_seconds_count",
-                        "callee, operation",
-                        mine,
-                        'status=~"5..|refused|internal|timeout|unavailable"',
-                    )
-                ],
-                by_call,
-            )
-        },
+        {called: share([failed_calls], by_call)},
         unit="percentunit",
     ).lines(
         "p95 of calls",

@@ -11,6 +11,8 @@ WINDOW = "$__rate_interval"
 # What a service calls the failures that are its own: HTTP's statuses, and the kinds of errors of
 # services/common/errors.py, which gRPC's are counted by.
 FAILURES = 'status=~"5..|internal|timeout|unavailable"'
+# What a caller sees, with the calls that it has not even made.
+FAILED_CALLS = 'status=~"5..|refused|internal|timeout|unavailable"'
 
 
 def total(metric: str, by: str, *selectors: str) -> str:

@@ -170,13 +170,13 @@ def queries_of_rules() -> Iterator[Query]:
         yield Query(rule.get("alert") or rule["record"], rule["expr"])
 
 
-def filled_in(expression: str) -> str:
+def filled_in(expression: str, service: str = "order-service") -> str:
     """A panel's query with values in the place of Grafana's variables."""
     values = {
         "$__rate_interval": "1m",
         "$__range": "15m",
         "$namespace": "ecommerce",
-        "$service": "order-service",
+        "$service": service,
     }
     for name, value in values.items():
         expression = expression.replace(name, value)

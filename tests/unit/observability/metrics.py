@@ -23,6 +23,7 @@ _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "counter": ("_total",),
     "gauge": ("",),
     "Counter": ("_total",),
+    "Gauge": ("",),
     "Histogram": ("_bucket", "_count", "_sum"),
 }
 

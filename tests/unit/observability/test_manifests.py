@@ -243,6 +243,21 @@ def test_spans_come_in_from_everywhere_and_nothing_else_does(variant: str) -> No
     assert from_everywhere == {("jaeger", 4317), ("jaeger", 4318), ("jaeger", 5778), *proxies}
 
 
+@pytest.mark.needs_programs("kubectl")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_frontend_alone_of_a_shop_may_ask_prometheus(variant: str) -> None:
+    asking = [
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+        for policy in of_kind(variant, "NetworkPolicy")
+        if policy["spec"]["podSelector"]
+        == {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}
+        for rule in policy["spec"]["ingress"]
+        for peer in rule["from"]
+        if "podSelector" in peer
+    ]
+    assert asking == [TOPOLOGY.services["frontend"].workload]
+
+
 def test_grafana_asks_nobody_outside() -> None:
     deployment = next(
         each

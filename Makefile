@@ -16,6 +16,8 @@ IMAGE ?= meshmart:0.1.0
 KIND_CLUSTER ?= meshmart
 # none, istio or linkerd
 MESH ?= none
+# 1: with Jaeger, Prometheus and Grafana, in Istio with Kiali (docs/observability.md)
+OBSERVABILITY ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +35,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog \
-	up down image test-cluster test-mesh certificate mesh compose goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down image test-cluster test-mesh certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -104,6 +106,7 @@ check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint
 	$(BIN)/python tools/diagram.py --check
 	$(BIN)/python -m tools.mesh --check
 	$(BIN)/python -m tools.compose --check
+	$(BIN)/python -m tools.observability --check
 	$(BIN)/pyright
 
 format: $(VENV)/.check  ## Format the code and mend what the linter can mend
@@ -112,8 +115,8 @@ format: $(VENV)/.check  ## Format the code and mend what the linter can mend
 
 ##@ On Kubernetes
 
-up: $(VENV)/.runtime  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh)
-	@$(BIN)/python -m tools.kind up --name $(KIND_CLUSTER) --image $(IMAGE) --mesh $(MESH)
+up: $(VENV)/.runtime  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh; OBSERVABILITY=1)
+	@$(BIN)/python -m tools.kind up --name $(KIND_CLUSTER) --image $(IMAGE) --mesh $(MESH) $(if $(OBSERVABILITY),--observability)
 
 down: $(VENV)/.runtime  ## Remove that cluster
 	@$(BIN)/python -m tools.kind down --name $(KIND_CLUSTER)
@@ -180,6 +183,9 @@ mesh: $(VENV)/.runtime  ## The manifests in mesh/ that follow from topology.yaml
 
 compose: $(VENV)/.runtime  ## compose.yaml, from topology.yaml
 	@$(BIN)/python -m tools.compose
+
+observability: $(VENV)/.check  ## Grafana's dashboards, and the settings of Jaeger and Prometheus, from topology.yaml
+	@$(BIN)/python -m tools.observability
 
 proto: $(VENV)/.check  ## The Python code of services/pb/*.proto
 	rm -f services/pb/*_pb2.py services/pb/*_pb2.pyi services/pb/*_pb2_grpc.py services/pb/*_pb2_grpc.pyi

@@ -1,6 +1,7 @@
 """Writes compose.yaml from topology.yaml; with --check says whether it is up to date.
 
-The image, the version and MongoDB's settings are the chart's.
+The image, the version and MongoDB's settings are the chart's; those of Jaeger, Prometheus and
+Grafana are of observability/.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,6 +21,7 @@ from services.local.plan import SANDBOX_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "compose.yaml"
+BOARDS = ROOT / "observability" / "grafana" / "dashboards"
 
 
 def readiness(port: int) -> str:
@@ -25,6 +29,19 @@ def readiness(port: int) -> str:
     url = f"http://127.0.0.1:{port}/readyz"
     program = f"import urllib.request; urllib.request.urlopen('{url}', timeout=4)"
     return f"[CMD, python, -c, {json.dumps(program)}]"
+
+
+def observer(name: str) -> Mapping[str, Any]:
+    """The container of Jaeger, Prometheus or Grafana in a cluster, with its pod's `user`."""
+    text = (ROOT / "observability" / name / f"{name}.yaml").read_text(encoding="utf-8")
+    (pod,) = (
+        each["spec"]["template"]["spec"]
+        for each in yaml.safe_load_all(text)
+        if each["kind"] == "Deployment"
+    )
+    (container,) = pod["containers"]
+    security = pod["securityContext"]
+    return {**container, "user": f"{security['runAsUser']}:{security['runAsGroup']}"}
 
 
 def compose(topology: Topology) -> str:
@@ -44,6 +61,8 @@ def compose(topology: Topology) -> str:
         mongodb=values["mongodb"],
         sandbox_key=SANDBOX_KEY,
         readiness=readiness,
+        boards=sorted(path.name for path in BOARDS.glob("*.json")),
+        observers={name: observer(name) for name in ("jaeger", "prometheus", "grafana")},
     )
 
 

@@ -64,6 +64,12 @@ KIND_CONFIG = json.dumps(
 )
 
 
+# Jaeger, Prometheus, Grafana and, in Istio, Kiali, of a mesh's folder.
+OBSERVABILITY = {
+    mesh: f"observability/{'plain' if mesh == 'none' else mesh}" for mesh in MESH_TOOLS
+}
+OTLP_ENDPOINT = "http://jaeger.observability:4317"
+OBSERVERS = "docs/observability.md says how to open Grafana, Jaeger, Prometheus and Kiali."
 GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}
 # What the meshes' README.md apply first: the way in, and in Istio the way to Stripe.
 ISTIO_ENTRY = ("gateway.yaml", "edge.yaml", "routes.yaml", "stripe.yaml")
@@ -99,19 +105,25 @@ def main() -> int:
     parser.add_argument("--name", default="meshmart")
     parser.add_argument("--image", default="meshmart:0.1.0")
     parser.add_argument("--mesh", choices=tuple(MESH_TOOLS), default="none")
+    parser.add_argument("--observability", action="store_true", help="with Grafana and the rest")
     arguments = parser.parse_args()
     try:
         if arguments.command == "down":
             _need("docker", "kind")
             _run("kind", "delete", "cluster", "--name", arguments.name)
         else:
-            _up(arguments.name, arguments.image, arguments.mesh)
+            _up(
+                arguments.name,
+                arguments.image,
+                arguments.mesh,
+                is_observed=arguments.observability,
+            )
     except subprocess.CalledProcessError as error:
         return error.returncode
     return 0
 
 
-def _up(name: str, image: str, mesh: str) -> None:
+def _up(name: str, image: str, mesh: str, *, is_observed: bool) -> None:
     _need("docker", "kind", "kubectl", "helm", *MESH_TOOLS[mesh])
     if mesh != "none":
         _check_version(mesh)
@@ -130,12 +142,15 @@ def _up(name: str, image: str, mesh: str) -> None:
         certificate = secret(self_signed(HOST), SECRET_NAMESPACE[mesh])
         _run("kubectl", *context, "apply", "-f", "-", given=certificate)
         _run("kubectl", *context, "apply", *ENTRY[mesh])
+    if is_observed:
+        _run("kubectl", *context, "apply", "-k", OBSERVABILITY[mesh])
     repository, _, tag = image.rpartition(":")
     install = (
         *("helm", "--kube-context", f"kind-{name}", "upgrade", "--install", "shop", "helm"),
         *("--namespace", NAMESPACE, "--wait", "--timeout", "10m"),
         *("--set", f"image.repository={repository},image.tag={tag},mesh={mesh}"),
         *("--set", WAY_IN[mesh]),
+        *(("--set", f"observability.otlpEndpoint={OTLP_ENDPOINT}") if is_observed else ()),
     )
     _forget_unfinished("shop", NAMESPACE, context)
     _run(*install)
@@ -147,6 +162,10 @@ def _up(name: str, image: str, mesh: str) -> None:
         _run("kubectl", *context, "apply", "-k", f"mesh/{mesh}/base")
     if mesh == "linkerd":
         _run(*install, "--set", "linkerd.defaultInboundPolicy=deny")
+    if is_observed:
+        ready = ("-n", "observability", "wait", "deployments", "--all", "--for=condition=Available")
+        _run("kubectl", *context, *ready, "--timeout=5m")
+        print(OBSERVERS)
     print(f"The shop is open: {URL if mesh == 'none' else MESH_URL}")
 
 

@@ -95,6 +95,10 @@ ANSWERED = "answered"
 _NOT_PLACED = "not-placed"
 # What the customer is told, after the rest, of money that was paid back and has not arrived.
 _REFUND_FAILED = "refund-failed"
+EVENT_KINDS = tuple(
+    f"order-{outcome}"
+    for outcome in (State.CONFIRMED.value, State.CANCELLED.value, _NOT_PLACED, _REFUND_FAILED)
+)
 
 
 class _Document(BaseModel):

@@ -109,13 +109,29 @@ class Saga:
             "orders", "Orders that reached an end state.", ("state", "reason")
         )
         self._undelivered = metrics.counter(
-            "order_events_undelivered", "Events that notification refused for good.", ("kind",)
+            "order_events_undelivered",
+            "Events that notification refused for good.",
+            ("kind",),
+            rare=model.EVENT_KINDS,
         )
         self._final_refusals = metrics.counter(
             "order_final_refusals",
             "Final refusals where there should be none: of a step of a paid order, or of an undo.",
             ("step",),
             rare=Step,
+        )
+        self._confirmed_cents = metrics.counter(
+            "order_confirmed_cents",
+            "Totals of the orders that were confirmed, in hundredths of the currency.",
+            ("currency",),
+        )
+        self._unfinished = metrics.gauge(
+            "orders_unfinished",
+            "Orders that are not settled, or whose customers are not told, at the last sweep.",
+        )
+        self._oldest_unfinished_seconds = metrics.gauge(
+            "order_oldest_unfinished_seconds",
+            "How long the oldest of them had been open.",
         )
         self._driven: dict[str, _Drive] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -207,6 +223,7 @@ class Saga:
     async def _abandoned(self) -> list[Stored[Order]]:
         """The unfinished orders that may be taken up, those first that were not tried before."""
         unfinished = await self._store.unfinished()
+        self._show(unfinished)
         ids = {stored.value.id for stored in unfinished}
         self._leases.forget_others(ids)
         for order_id in self._known.keys() - ids - self._driven.keys():
@@ -219,6 +236,14 @@ class Saga:
             self._has_looked = True
         abandoned = [stored for stored in unfinished if self._is_abandoned(stored)]
         return sorted(abandoned, key=lambda stored: self._know(stored.value.id).put_down_at)
+
+    def _show(self, unfinished: list[Stored[Order]]) -> None:
+        """Shows how many orders are unfinished, and since when: the first is the oldest."""
+        self._unfinished.set(len(unfinished))
+        since_ms = unfinished[0].value.open_since_ms if unfinished else None
+        # The clock of whoever wrote it may be ahead of ours. Only what people see rests on it.
+        open_ms = 0 if since_ms is None else max(0, now_ms() - since_ms)
+        self._oldest_unfinished_seconds.set(open_ms / 1000)
 
     def _taken_up(self) -> int:
         return sum(drive.is_taken_up for drive in self._driven.values())
@@ -294,6 +319,8 @@ class Saga:
         if changed.is_settled and not order.is_settled:
             reason = changed.reason.code if changed.reason else ""
             self._ended.labels(changed.state.value, reason).inc()
+            if changed.was_confirmed and not order.was_confirmed:
+                self._confirmed_cents.labels(changed.currency).inc(changed.total_cents)
             log.info("order.settled", order_id=order.id, state=changed.state.value, reason=reason)
             drive.is_answered = drive.waiting > 0
             drive.settled.set()

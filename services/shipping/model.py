@@ -47,6 +47,7 @@ _TOLD: Mapping[State, str] = {
     State.IN_TRANSIT: "shipment-dispatched",
     State.DELIVERED: "shipment-delivered",
 }
+EVENT_KINDS = tuple(_TOLD.values())
 
 
 class _Document(BaseModel):

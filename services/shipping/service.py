@@ -44,7 +44,10 @@ class Shipments:
         self._longest_pause_ms = max(self._step_ms, model.LONGEST_PAUSE_MS)
         self._tracer = tracer
         self._undelivered = metrics.counter(
-            "shipment_events_undelivered", "Events that notification refused for good.", ("kind",)
+            "shipment_events_undelivered",
+            "Events that notification refused for good.",
+            ("kind",),
+            rare=model.EVENT_KINDS,
         )
 
     async def create(

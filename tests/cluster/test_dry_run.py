@@ -79,6 +79,14 @@ def test_the_api_server_takes_linkerds(folder: Path, namespace: Namespace) -> No
     assert "created (server dry run)" in dry_run(manifests, namespace)
 
 
+@pytest.mark.parametrize("variant", ["plain", "istio", "linkerd"])
+def test_the_api_server_takes_observability(variant: str, namespace: Namespace) -> None:
+    manifests = run("kubectl", "kustomize", str(ROOT / "observability" / variant))
+    for name in ("observability", "istio-system"):
+        manifests = manifests.replace(f"namespace: {name}\n", f"namespace: {_NAMESPACE}\n")
+    assert "created (server dry run)" in dry_run(manifests, namespace)
+
+
 def test_a_field_that_does_not_exist_is_noticed(namespace: Namespace) -> None:
     manifests = run_chart().replace("automountServiceAccountToken: false", "autoMount: false")
     manifests = manifests.replace("namespace: stripe\n", f"namespace: {_NAMESPACE}\n")

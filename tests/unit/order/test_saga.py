@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.common import context
 from services.common.clock import now_ms
@@ -18,7 +19,7 @@ from services.order.model import BACKWARD, FORWARD, Order, State, Step
 from services.order.store import OrderStore
 from tests.unit.common.kit import until
 from tests.unit.order.examples import an_order, error
-from tests.unit.order.world import NOTIFY, World, a_world
+from tests.unit.order.world import NOTIFY, Process, World, a_world
 
 ALL_WELL = [*FORWARD, NOTIFY]
 UNDONE_AFTER: Mapping[Step, tuple[Step, ...]] = {
@@ -35,6 +36,17 @@ def placed_now() -> Order:
     return an_order(created_ms=now_ms(), request_id="req-1")
 
 
+def shown(process: Process, metric: str) -> float:
+    """The value of a metric without labels."""
+    (sample,) = [
+        sample
+        for family in text_string_to_metric_families(process.metrics.exposition().decode())
+        for sample in family.samples
+        if sample.name == metric
+    ]
+    return sample.value
+
+
 class TestOneProcess:
     async def test_brings_an_order_through_all_steps(self, world: World) -> None:
         process = world.process()
@@ -45,9 +57,27 @@ class TestOneProcess:
         assert [event.kind for event in world.around.told] == ["order-confirmed"]
         assert order.events == ()
         assert [moment.what for moment in order.history] == [*FORWARD, "confirmed"]
-        assert 'orders_total{reason="",state="confirmed"} 1.0' in (
-            process.metrics.exposition().decode()
-        )
+        metrics = process.metrics.exposition().decode()
+        assert 'orders_total{reason="",state="confirmed"} 1.0' in metrics
+        worth = f'order_confirmed_cents_total{{currency="{order.currency}"}} {order.total_cents}.0'
+        assert worth in metrics
+
+    async def test_shows_since_when_the_oldest_order_is_unfinished(self, world: World) -> None:
+        hold = world.around.hold(Step.AUTHORIZE)
+        process = world.process()
+        newer = an_order(id="a-newer-one", created_ms=now_ms(), open_since_ms=now_ms())
+        await world.begin(process, newer)
+        long_open = an_order(created_ms=now_ms(), open_since_ms=now_ms() - 400_000)
+        stored = await world.begin(process, long_open)
+        await process.saga.sweep()
+        assert shown(process, "meshmart_orders_unfinished") == 2
+        assert 400 <= shown(process, "meshmart_order_oldest_unfinished_seconds") < 460
+        hold.set()
+        await world.finished(stored.value.id)
+        await world.finished("a-newer-one")
+        await process.saga.sweep()
+        assert shown(process, "meshmart_orders_unfinished") == 0
+        assert shown(process, "meshmart_order_oldest_unfinished_seconds") == 0
 
     @pytest.mark.parametrize("step", FORWARD)
     async def test_tries_again_after_an_outage(self, world: World, step: Step) -> None:

@@ -23,6 +23,7 @@ _PLACES = {
     *("HOST", "HTTP_PORT", "GRPC_PORT", "INTERNAL_HOST", "INTERNAL_PORT", "INSTANCE", "LOG_FILE"),
     *("HTTP_ADDRESSES", "GRPC_ADDRESSES", "SANDBOX_HOST", "SANDBOX_PORT"),
 }
+OBSERVERS = {"jaeger", "prometheus", "grafana"}
 _SHOP_URL = "http://127.0.0.1:8080"
 
 
@@ -88,6 +89,7 @@ def test_each_container_is_told_what_the_local_runner_tells(
             expected["SECRETS_FOLDER"] = "/data"
         environment: Mapping[str, str] = services[container(process.service)]["environment"]
         told = {name: settings(value, own) for name, value in environment.items()}
+        assert told.pop("OTEL_EXPORTER_OTLP_ENDPOINT", "") == ""  # as if it were not there
         if own:
             assert told.pop("STRIPE_API_BASE", "") == ""
         assert {n: v for n, v in told.items() if n not in _PLACES} == expected, process.service
@@ -95,7 +97,34 @@ def test_each_container_is_told_what_the_local_runner_tells(
 
 def test_every_process_of_the_shop_has_its_container() -> None:
     others = {"mongodb", "secrets"}
-    assert set(declared()["services"]) == {*map(container, (*TOPOLOGY.services, SANDBOX)), *others}
+    shop = {name for name, service in declared()["services"].items() if "profiles" not in service}
+    assert shop == {*map(container, (*TOPOLOGY.services, SANDBOX)), *others}
+
+
+def test_observers_come_when_they_are_asked_for() -> None:
+    services = declared()["services"]
+    observers = {name for name, service in services.items() if service.get("profiles")}
+    assert observers == OBSERVERS
+    for name in observers:
+        assert services[name]["profiles"] == ["observability"]
+
+
+def test_observers_find_their_files() -> None:
+    services = declared()["services"]
+    mounts = [mount.split(":") for name in OBSERVERS for mount in services[name]["volumes"]]
+    sources = [source for source, *_ in mounts if source.startswith("./")]
+    assert sources
+    for source in sources:
+        assert (FILE.parent / source).exists(), source
+    named = {source for source, *_ in mounts if not source.startswith("./")}
+    assert named <= declared()["volumes"].keys()
+
+
+def test_each_service_is_told_where_spans_go() -> None:
+    sent_to = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4317"}
+    for service in TOPOLOGY.services:
+        told = declared()["services"][container(service)]["environment"]
+        assert settings(told["OTEL_EXPORTER_OTLP_ENDPOINT"], sent_to) == "http://jaeger:4317"
 
 
 def test_only_this_machine_reaches_it() -> None:
@@ -104,7 +133,7 @@ def test_only_this_machine_reaches_it() -> None:
         for name, service in declared()["services"].items()
         if service.get("ports")
     }
-    assert ports.keys() == {"frontend", "stripe-sandbox"}
+    assert ports.keys() == {"frontend", "stripe-sandbox", *OBSERVERS}
     for published in ports.values():
         assert all(port.startswith("127.0.0.1:") for port in published)
 
@@ -117,7 +146,8 @@ def test_a_network_holds_those_alone_who_have_business_there() -> None:
             members[network].add(name)
     stores = {each.workload for each in TOPOLOGY.services.values() if each.database}
     assert members == {
-        "shop": {each.workload for each in TOPOLOGY.services.values()},
+        "shop": {*(each.workload for each in TOPOLOGY.services.values()), "jaeger", "prometheus"},
+        "observability": OBSERVERS,
         "stores": {*stores, "mongodb"},
         "stripe": {"payment-service", "stripe-sandbox"},
     }

@@ -106,6 +106,28 @@ def test_it_makes_a_cluster_with_the_shop(machine: Machine, mesh: str) -> None:
     assert not run.called("kind delete")
 
 
+@pytest.mark.parametrize(
+    ("mesh", "folder"), [("none", "plain"), ("istio", "istio"), ("linkerd", "linkerd")]
+)
+def test_it_brings_what_observes_the_shop(machine: Machine, mesh: str, folder: str) -> None:
+    run = machine.up("--mesh", mesh, "--observability")
+    assert run.status == 0, run.said
+    (applied,) = run.called("kubectl", f"apply -k observability/{folder}")
+    assert (ROOT / "observability" / folder / "kustomization.yaml").exists()
+    installs = run.called("upgrade --install shop helm")
+    # Where the shop sends its spans is there before the shop is.
+    assert applied < installs[0]
+    sent = run.called("observability.otlpEndpoint=http://jaeger.observability:4317")
+    assert sent == installs
+    assert run.called("-n observability wait deployments")
+    assert "docs/observability.md" in run.said
+
+
+def test_without_being_asked_it_brings_none(machine: Machine) -> None:
+    run = machine.up()
+    assert not run.called("observability")
+
+
 def test_a_missing_tool_is_named(machine: Machine) -> None:
     machine.lose("helm")
     run = machine.up()

@@ -223,7 +223,7 @@ async def test_one_that_refuses_is_passed_over(
 
 async def test_addresses_take_turns(address: str, session: aiohttp.ClientSession) -> None:
     edge = HttpEdge(EDGE, ["a:1", "b:2"], session, call_tools())
-    assert [edge.turn()[0] for _ in range(4)] == ["a:1", "b:2", "a:1", "b:2"]
+    assert [edge.instances.in_turn()[0] for _ in range(4)] == ["a:1", "b:2", "a:1", "b:2"]
 
 
 class TestRetries:

@@ -166,13 +166,24 @@ async def observed(
     request = context.current()
     guard = tools.guard(callee)
     is_retry = is_retry or request.is_retry
+    started = time.perf_counter()
+    start_milliseconds = (started - request.log.began) * 1000
     try:
         admission = guard.admit(is_retry=is_retry)
     except CallRefused:
         tools.metrics.call(callee, operation, record.REFUSED, 0.0)
-        request.log.add(record.Call(callee, operation, "", "", 0.0, record.REFUSED))
+        request.log.add(
+            record.Call(
+                callee,
+                operation,
+                "",
+                "",
+                0.0,
+                record.REFUSED,
+                start_milliseconds=start_milliseconds,
+            )
+        )
         raise
-    started = time.perf_counter()
     outcome = Outcome()
     verdict = Verdict.NOTHING  # unless it ends with an answer or an outage: it may be cancelled
     with tools.tracer.start_as_current_span(
@@ -194,16 +205,17 @@ async def observed(
             guard.settle(admission, verdict, is_retry=is_retry)
             seconds = time.perf_counter() - started
             tools.metrics.call(callee, operation, outcome.status, seconds)
-            served = outcome.served
+            served, milliseconds = outcome.served, seconds * 1000
             request.log.add(
                 record.Call(
                     callee=callee,
                     operation=operation,
                     version=served.version if served else "",
                     instance=served.instance if served else "",
-                    milliseconds=seconds * 1000,
+                    milliseconds=milliseconds,
                     status=outcome.status,
-                    calls=served.calls if served else (),
+                    calls=served.calls_within(milliseconds) if served else (),
+                    start_milliseconds=start_milliseconds,
                 ),
                 dropped=served.dropped if served else 0,
             )

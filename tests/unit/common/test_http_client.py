@@ -258,7 +258,8 @@ class TestRecord:
         self, callee: Callee, edge: HttpEdge, request_context: RequestContext
     ) -> None:
         deeper = record.Call("stock", "StockService/Get", "v1", "stock-1", 1.0, "ok")
-        answer = record.Served("callee", "v2", "callee-7", 3.0, (deeper,), dropped=2)
+        # Longer than the call takes: its own calls are then where the answer says.
+        answer = record.Served("callee", "v2", "callee-7", 9000.0, (deeper,), dropped=2)
         callee.replies(headers={record.HEADER: record.encode(answer)})
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
         (call,) = request_context.log.calls
@@ -267,6 +268,15 @@ class TestRecord:
         assert call.milliseconds > 0
         assert call.calls == (deeper,)
         assert request_context.log.dropped == 2
+
+    async def test_holds_when_each_call_began(
+        self, callee: Callee, edge: HttpEdge, request_context: RequestContext
+    ) -> None:
+        for _ in range(2):
+            await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
+        first, second = request_context.log.calls
+        assert first.start_milliseconds > 0
+        assert second.start_milliseconds >= first.start_milliseconds + first.milliseconds
 
     @pytest.mark.parametrize(("status", "recorded"), [(404, "not-found"), (503, "unavailable")])
     async def test_holds_failures_with_who_failed(

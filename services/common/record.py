@@ -30,6 +30,11 @@ MAX_DEPTH = 8
 _FAILURES = {"unavailable", "timeout", "internal", REFUSED}
 
 
+def is_failure(status: str) -> bool:
+    """Whether a status is that of an error of the callee or of the way to it."""
+    return status.startswith("5") or status in _FAILURES
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One finished call, with the calls that were made for it in turn.
@@ -50,7 +55,7 @@ class Call:
     @property
     def failed(self) -> bool:
         """Whether the call ended in an error of the callee or of the way to it."""
-        return self.status.startswith("5") or self.status in _FAILURES
+        return is_failure(self.status)
 
     def count(self) -> int:
         """How many calls this is, with all below it."""

@@ -29,7 +29,7 @@ from services.common.logs import get_logger
 from services.common.problem import problem_response, shop_error_response
 from services.common.telemetry import extract_trace, inject_trace
 from services.common.topology import Topology
-from services.frontend.figures import VISITORS, Figures
+from services.frontend.figures import Entrance
 from services.frontend.security import PICTURE_POLICY, wants_canary
 
 API_PREFIXES = ("/api/", "/.well-known/")
@@ -93,7 +93,7 @@ class Gateway:
         addresses: Mapping[str, Sequence[str]],
         session: aiohttp.ClientSession,
         tracer: Tracer,
-        figures: Figures,
+        entrance: Entrance,
         limits: Limits,
         proxies_in_front: int,
     ) -> None:
@@ -102,7 +102,7 @@ class Gateway:
         self._instances = {service: Instances(found) for service, found in addresses.items()}
         self._session = session
         self._tracer = tracer
-        self._figures = figures
+        self._entrance = entrance
         self._limits = limits
         self._proxies_in_front = proxies_in_front
 
@@ -250,19 +250,16 @@ class Gateway:
             served = record.decode(response.headers.get(record.HEADER))
             return response
         finally:
-            self._figures.observe(
-                VISITORS,
-                [
-                    record.Call(
-                        callee=callee,
-                        operation=f"{method} {_first_segments(scope['path'])}",
-                        version=served.version if served else "",
-                        instance=served.instance if served else "",
-                        milliseconds=1000 * (time.perf_counter() - started),
-                        status=status,
-                        calls=served.calls if served else (),
-                    )
-                ],
+            self._entrance.passed(
+                record.Call(
+                    callee=callee,
+                    operation=f"{method} {_first_segments(scope['path'])}",
+                    version=served.version if served else "",
+                    instance=served.instance if served else "",
+                    milliseconds=1000 * (time.perf_counter() - started),
+                    status=status,
+                    calls=served.calls if served else (),
+                )
             )
 
     async def _sent(

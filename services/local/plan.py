@@ -167,7 +167,24 @@ def plan_processes(
                     internal_port,
                 )
             )
+    watched = json.dumps([_watched(process) for process in planned if process.service in places])
+    planned = [
+        replace(process, environment={**process.environment, "SHOP_PROCESSES": watched})
+        if process.service == "frontend"
+        else process
+        for process in planned
+    ]
     return tuple(_with_extra(planned, options.environment, topology))
+
+
+def _watched(process: Planned) -> Mapping[str, str]:
+    """What the mesh page is told of a process."""
+    return {
+        "service": process.service,
+        "instance": process.instance,
+        "version": process.environment.get("VERSION", ""),
+        "url": process.internal_url,
+    }
 
 
 def inherited_by(service: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -214,6 +231,7 @@ def _shared_settings(options: Options, places: _Places) -> dict[str, str]:
         "HTTP_ADDRESSES": json.dumps(http),
         "GRPC_ADDRESSES": json.dumps(grpc),
         "SERVE_API": "true",
+        "SERVE_RECENT": "true",
     }
 
 

@@ -313,7 +313,7 @@ class TestRecord:
     ) -> None:
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
         line = (
-            'meshmart_call_seconds_count{callee="callee",'
+            'meshmart_call_seconds_count{callee="callee",callee_version="",'
             'operation="GET /things/{thing}",status="200"} 1.0'
         )
         assert line in tools.metrics.exposition().decode().splitlines()

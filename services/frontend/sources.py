@@ -34,8 +34,8 @@ class Watched(BaseModel, frozen=True):
 
     service: str
     instance: str
-    version: str
     url: str
+    version: str = ""
 
 
 class SeenHere:

@@ -182,8 +182,8 @@ def _watched(process: Planned) -> Mapping[str, str]:
     return {
         "service": process.service,
         "instance": process.instance,
-        "version": process.environment.get("VERSION", ""),
         "url": process.internal_url,
+        "version": process.environment.get("VERSION", ""),
     }
 
 

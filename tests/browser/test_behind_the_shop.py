@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -139,8 +140,9 @@ async def test_a_service_that_has_stopped_is_seen(
 
 @pytest.mark.parametrize("width", [768, 1280])
 async def test_everybody_can_use_a_canarys_page(
-    new_shopper: NewShopper, canary_shop: Shop, width: int
+    new_shopper: NewShopper, canary_shop: Shop, width: int, tmp_path: Path
 ) -> None:
+    """The picture in pytest's folder is for people."""
     shopper = await new_shopper(width=width, shop=canary_shop)
     for number in range(20):
         await shopper.context.request.get(f"/api/products/camp-lantern?{number}=")
@@ -153,6 +155,7 @@ async def test_everybody_can_use_a_canarys_page(
     assert await shopper.page.locator(".graph-frame").evaluate(hidden) <= 0
     assert await shopper.page.locator(".box-large .scroll").evaluate(hidden) <= 0
     assert await _smallest_text(shopper) >= 9.0
+    await shopper.page.screenshot(path=tmp_path / "mesh.png", full_page=True)
     problems = await problems_of(shopper.page)
     assert not problems, "\n".join(problems)
 

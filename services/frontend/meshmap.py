@@ -11,6 +11,8 @@ from services.frontend.figures import VISITORS, EdgeFigures, Figures, ServiceFig
 from services.frontend.graph import Drawing, PlacedEdge, PlacedNode, draw
 
 _ENTRANCE = "frontend"
+# Less is in the table: on each of two dozen edges it would hide what matters.
+_LEAST_RATE_SHOWN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,20 @@ class EdgeView:
     def id(self) -> str:
         """Names the edge in links."""
         return f"{self.caller}-to-{self.callee}"
+
+    @property
+    def label(self) -> str:
+        """What stands on it in the drawing: what is wrong, or its rate where that is worth it."""
+        figures = self.figures
+        if figures is None:
+            return ""
+        if figures.is_circuit_open:
+            return "✕ open"
+        if figures.numbers.errors:
+            return f"✕ {figures.numbers.error_percent:.0f} %"
+        if figures.denied_before:
+            return "✕ 403"
+        return rate(figures.per_second) if figures.per_second >= _LEAST_RATE_SHOWN else ""
 
     @property
     def is_bad(self) -> bool:
@@ -209,7 +225,7 @@ def declared_lines(edge: Edge) -> Sequence[str]:
 
 def rate(per_second: float) -> str:
     """Calls in a second, for people."""
-    if 0 < per_second < 0.1:
+    if 0 < per_second < _LEAST_RATE_SHOWN:
         return "< 0.1/s"
     return f"{per_second:.1f}/s" if per_second < 9.95 else f"{per_second:.0f}/s"
 

@@ -269,6 +269,20 @@ class TestRecord:
         assert call.calls == (deeper,)
         assert request_context.log.dropped == 2
 
+    async def test_tells_a_mesh_that_denies_from_a_service_that_does(
+        self, callee: Callee, edge: HttpEdge, tools: CallTools
+    ) -> None:
+        route = edge.route("GET", "/things/{thing}")
+        callee.replies(status=403)  # as Istio: "RBAC: access denied", and nothing of the shop's
+        await failure(route(path={"thing": "x"}))
+        answer = record.Served("callee", "v2", "callee-7", 3.0)
+        callee.replies(status=403, headers={record.HEADER: record.encode(answer)})
+        for _ in range(2):
+            await failure(route(path={"thing": "x"}))
+        tallies = {way.version: way.tally for way in tools.metrics.recent.report(60).ways}
+        assert (tallies[""].denied, tallies[""].denied_before) == (0, 1)
+        assert (tallies["v2"].denied, tallies["v2"].denied_before) == (2, 0)
+
     async def test_holds_when_each_call_began(
         self, callee: Callee, edge: HttpEdge, request_context: RequestContext
     ) -> None:

@@ -285,6 +285,28 @@ class TestView:
         assert _facts(view, "visitors") == "2.0/s · API 1.0/s"
         assert set(view.down) == {"payment", "order-2"}
 
+    @pytest.mark.parametrize(
+        ("statuses", "label"),
+        [
+            (["200"] * 60, "1.0/s"),
+            (["200"], ""),
+            (["200", "200", "503", "503"], "✕ 50 %"),
+            (["200", "denied"], "✕ 403"),
+        ],
+    )
+    async def test_an_edge_is_labelled_with_what_matters(
+        self, topology: Topology, statuses: list[str], label: str
+    ) -> None:
+        recent = Recent(ManualClock())
+        for status in statuses:
+            recent.called("order", call("payment", status=status, version=""))
+        view = view_of(topology, figures(recent, seconds=60.0))
+        assert view.edges[0].label == label
+        opened = view_of(
+            topology, figures(recent, seconds=60.0, open_circuits={("order", "payment")})
+        )
+        assert opened.edges[0].label == "✕ open"
+
     async def test_an_edge_has_its_lines_of_the_topology(self, topology: Topology) -> None:
         written = {line.strip() for line in TOPOLOGY_PATH.read_text(encoding="utf-8").splitlines()}
         view = view_of(topology, figures(Recent()))

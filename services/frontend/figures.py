@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
-from services.common.recent import TREND_POINTS, Recent, Tally, Trace, WayReport
+from services.common.recent import MAX_TRACES, TREND_POINTS, Recent, Tally, Trace, WayReport
 from services.common.record import Call
 from services.common.telemetry import kept_trace_id
 
 VISITORS = "visitors"
 MESH_PATH = "/mesh"
 _FRONTEND = "frontend"
-_MAX_TRACES = 5
+NO_TREND: Sequence[float] = (0.0,) * TREND_POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def _edge(edge: tuple[str, str], ways: Sequence[WayReport], traffic: Traffic) ->
         is_circuit_open=is_open,
         trend=[sum(points) for points in zip(*(way.trend for way in ways), strict=True)],
         versions=_versions(by_version, ()),
-        traces=traces[:_MAX_TRACES],
+        traces=traces[:MAX_TRACES],
     )
 
 
@@ -285,6 +285,3 @@ class EntranceMiddleware:
                     calls=tuple(context.current().log.calls),
                 )
             )
-
-
-NO_TREND: Sequence[float] = (0.0,) * TREND_POINTS

@@ -18,10 +18,12 @@ from services.common.topology import load_topology
 from services.local.backup import back_up, restore
 from services.local.child import EXIT_CONFIGURATION, run_service
 from services.local.hiding import hide_secrets
-from services.local.plan import Options, read_environment
+from services.local.plan import Options, Version, read_environment
 from services.local.runner import default_start_method, run_shop
 
 Value = TypeVar("Value")
+
+_VERSION = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,32})(?::(?P<weight>[1-9][0-9]?))?")
 
 
 def main() -> int:
@@ -42,7 +44,7 @@ def main() -> int:
             free_ports="free" in arguments.ports.split(","),
             host=_host(arguments.host),
             replicas=_assignments("--replicas", arguments.replicas, _count, "counts from 1 to 9"),
-            versions=_assignments("--versions", arguments.versions, str),
+            versions=_versions(arguments.versions),
             variants=_assignments("--variants", arguments.variants, str),
             environment=read_environment(arguments.environment) if arguments.environment else {},
         )
@@ -94,7 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--replicas", default="", metavar="NAME=N,…", help="run several processes of a service"
     )
-    parser.add_argument("--versions", default="", metavar="NAME=V,…", help="for example product=v2")
+    parser.add_argument(
+        "--versions",
+        default="",
+        metavar="NAME=V,…",
+        help="for example product=v2; product=v1:9,v2:1 runs both, and v2 gets one request of ten",
+    )
     parser.add_argument(
         "--variants", default="", metavar="NAME=V,…", help="for example frontend=beta-features"
     )
@@ -208,6 +215,40 @@ def _assignments(
         except ValueError:
             raise ConfigurationError(f"{option} takes {form}, and {part!r} is not that.") from None
     return values
+
+
+def _versions(text: str) -> dict[str, Sequence[Version]]:
+    """``product=v2`` is one version; ``product=v1:9,v2:1`` is two, with their weights."""
+    given: dict[str, list[str]] = {}
+    last: list[str] | None = None
+    for part in filter(None, text.split(",")):
+        name, separator, version = part.rpartition("=")
+        if separator and name and name not in given:
+            last = given[name] = [version]
+        elif not separator and last is not None:
+            last.append(version)
+        else:
+            raise _not_versions(part)
+    return {name: _versions_of_one(name, versions) for name, versions in given.items()}
+
+
+def _versions_of_one(service: str, texts: Sequence[str]) -> Sequence[Version]:
+    versions: list[Version] = []
+    for text in texts:
+        found = _VERSION.fullmatch(text)
+        if found is None or (found["weight"] is None and len(texts) > 1):
+            raise _not_versions(text)
+        versions.append(Version(found["name"], int(found["weight"] or 1)))
+    if len({version.name for version in versions}) < len(versions):
+        raise _not_versions(f"{service}={','.join(texts)}")
+    return versions
+
+
+def _not_versions(text: str) -> ConfigurationError:
+    return ConfigurationError(
+        "--versions takes NAME=VERSION,…, or NAME=VERSION:WEIGHT,VERSION:WEIGHT,… with different "
+        f"versions and weights from 1 to 99, and {text!r} is not that."
+    )
 
 
 def _port(text: str) -> int:

@@ -69,6 +69,10 @@ OBSERVABILITY = {
     mesh: f"observability/{'plain' if mesh == 'none' else mesh}" for mesh in MESH_TOOLS
 }
 OTLP_ENDPOINT = "http://jaeger.observability:4317"
+PROMETHEUS_URL = "http://prometheus.observability:9090"
+_OBSERVED = (
+    f"observability.otlpEndpoint={OTLP_ENDPOINT},observability.prometheusUrl={PROMETHEUS_URL}"
+)
 OBSERVERS = "docs/observability.md says how to open Grafana, Jaeger, Prometheus and Kiali."
 GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}
 # What the meshes' README.md apply first: the way in, and in Istio the way to Stripe.
@@ -150,7 +154,7 @@ def _up(name: str, image: str, mesh: str, *, is_observed: bool) -> None:
         *("--namespace", NAMESPACE, "--wait", "--timeout", "10m"),
         *("--set", f"image.repository={repository},image.tag={tag},mesh={mesh}"),
         *("--set", WAY_IN[mesh]),
-        *(("--set", f"observability.otlpEndpoint={OTLP_ENDPOINT}") if is_observed else ()),
+        *(("--set", _OBSERVED) if is_observed else ()),
     )
     _forget_unfinished("shop", NAMESPACE, context)
     _run(*install)

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +22,7 @@ from services.common.errors import Kind, ShopError
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.common.retry_budget import RetryBudget
+from services.common.telemetry import kept_trace_id
 
 log = get_logger(__name__)
 
@@ -122,6 +123,11 @@ class CallTools:
             "call_refusals", "Calls that were not made, by callee and reason.", ("callee", "reason")
         )
 
+    @property
+    def open_circuits(self) -> Sequence[str]:
+        """The callees that are not called now, but for a probe."""
+        return [callee for callee, guard in self._guards.items() if not guard.circuit.is_closed]
+
     def guard(self, callee: str) -> Guard:
         """The callee's guard, the same for all of the process."""
         guard = self._guards.get(callee)
@@ -166,13 +172,17 @@ async def observed(
     request = context.current()
     guard = tools.guard(callee)
     is_retry = is_retry or request.is_retry
+    started = time.perf_counter()
+    start_milliseconds = (started - request.log.began) * 1000
     try:
         admission = guard.admit(is_retry=is_retry)
     except CallRefused:
-        tools.metrics.call(callee, operation, record.REFUSED, 0.0)
-        request.log.add(record.Call(callee, operation, "", "", 0.0, record.REFUSED))
+        refused = record.Call(
+            callee, operation, "", "", 0.0, record.REFUSED, start_milliseconds=start_milliseconds
+        )
+        tools.metrics.call(tools.caller, refused, is_retry=is_retry, trace_id=kept_trace_id())
+        request.log.add(refused)
         raise
-    started = time.perf_counter()
     outcome = Outcome()
     verdict = Verdict.NOTHING  # unless it ends with an answer or an outage: it may be cancelled
     with tools.tracer.start_as_current_span(
@@ -192,21 +202,20 @@ async def observed(
             raise
         finally:
             guard.settle(admission, verdict, is_retry=is_retry)
-            seconds = time.perf_counter() - started
-            tools.metrics.call(callee, operation, outcome.status, seconds)
+            milliseconds = (time.perf_counter() - started) * 1000
             served = outcome.served
-            request.log.add(
-                record.Call(
-                    callee=callee,
-                    operation=operation,
-                    version=served.version if served else "",
-                    instance=served.instance if served else "",
-                    milliseconds=seconds * 1000,
-                    status=outcome.status,
-                    calls=served.calls if served else (),
-                ),
-                dropped=served.dropped if served else 0,
+            call = record.Call(
+                callee=callee,
+                operation=operation,
+                version=served.version if served else "",
+                instance=served.instance if served else "",
+                milliseconds=milliseconds,
+                status=outcome.status,
+                calls=served.calls_within(milliseconds) if served else (),
+                start_milliseconds=start_milliseconds,
             )
+            tools.metrics.call(tools.caller, call, is_retry=is_retry, trace_id=kept_trace_id())
+            request.log.add(call, dropped=served.dropped if served else 0)
 
 
 async def with_retries(

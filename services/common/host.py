@@ -51,6 +51,7 @@ from services.common.listening import open_listeners, with_port
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.common.provide import provide
+from services.common.recent import ProcessReport
 from services.common.settings import ProcessSettings, SettingsType, read_settings
 from services.common.telemetry import make_tracer_provider
 from services.common.topology import Port, Topology
@@ -86,6 +87,7 @@ class Host:
         self.topology = topology
         self.process = process
         self.metrics = Metrics()
+        self.metrics.process(name, process.version, process.instance)
         self.readiness = Readiness()
         self._declared = topology.service(name)
         self._resources = resources
@@ -116,6 +118,7 @@ class Host:
             self.readiness,
             lambda: all(job.is_alive for job in self._jobs),
             self.metrics,
+            self._tell_recent if process.serve_recent else None,
         )
         self._grpc: GrpcServer | None = None
         if self._declared.grpc is not None:
@@ -325,6 +328,15 @@ class Host:
         if self.process.trace_sampling_ratio is not None:
             return self.process.trace_sampling_ratio
         return self._declared.trace_sampling_ratio
+
+    def _tell_recent(self, window_seconds: int) -> ProcessReport:
+        return ProcessReport(
+            service=self.name,
+            version=self.process.version,
+            instance=self.process.instance,
+            open_circuits=list(self.call_tools.open_circuits),
+            report=self.metrics.recent.report(window_seconds),
+        )
 
     def _check_variant(self) -> None:
         variant = self.process.variant

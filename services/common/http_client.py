@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from yarl import URL
 from services.common import context, record
 from services.common.calls import CallTools, Outcome, observed, with_retries
 from services.common.errors import Kind, ShopError
+from services.common.instances import Instances
 from services.common.problem import problem_to_error
 from services.common.telemetry import inject_trace
 from services.common.topology import Edge, HttpCall, undeclared
@@ -48,19 +48,18 @@ class HttpReply:
 class HttpEdge:
     """All HTTP calls from this process to one callee.
 
-    :param addresses: ``host:port`` of every instance; they take turns, and one that refuses the
-        connection is passed over for the next, since a request that was never sent can be sent
-        again.
+    :param addresses: ``host:port`` of every instance; they take turns (see :class:`Instances`), and
+        one that refuses the connection is passed over for the next, since a request that was never
+        sent can be sent again.
     """
 
     def __init__(
         self, edge: Edge, addresses: Sequence[str], session: aiohttp.ClientSession, tools: CallTools
     ) -> None:
         self.edge = edge
-        self.addresses = tuple(addresses)
+        self.instances = Instances(addresses)
         self.session = session
         self.tools = tools
-        self._turns = itertools.count()
 
     def route(self, method: str, path: str) -> HttpRoute:
         """Binds one declared call.
@@ -71,11 +70,6 @@ class HttpEdge:
             if call.method == method and call.path == path:
                 return HttpRoute(self, call)
         raise undeclared(self.tools.caller, f"{self.edge.callee}'s {method} {path}")
-
-    def turn(self) -> Sequence[str]:
-        """The addresses in the order to try them now."""
-        first = next(self._turns) % len(self.addresses)
-        return (*self.addresses[first:], *self.addresses[:first])
 
 
 class HttpRoute:
@@ -160,7 +154,7 @@ class HttpRoute:
         outcome: Outcome,
     ) -> HttpReply:
         edge = self._edge
-        addresses = edge.turn()
+        addresses = edge.instances.in_turn()
         for address in addresses:
             try:
                 async with edge.session.request(

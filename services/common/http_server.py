@@ -35,6 +35,7 @@ from services.common.problem import (
     shop_error_response,
 )
 from services.common.provide import provide
+from services.common.recent import WINDOWS_SECONDS, ProcessReport
 from services.common.settings import ProcessSettings
 
 _CHECK_PAUSE_SECONDS = 0.05
@@ -100,10 +101,16 @@ def make_app(
 
 
 def internal_app(
-    app: FastAPI, readiness: Readiness, is_alive: Callable[[], bool], metrics: Metrics
+    app: FastAPI,
+    readiness: Readiness,
+    is_alive: Callable[[], bool],
+    metrics: Metrics,
+    tell_recent: Callable[[int], ProcessReport] | None = None,
 ) -> Starlette:
     """What a process answers to those who run it, not to its users: probes, metrics, and the
     documentation of `app`. Nothing here is counted, traced or logged.
+
+    :param tell_recent: what the process has done within so many seconds; without it nobody is told.
     """
 
     async def livez(_: Request) -> Response:
@@ -115,12 +122,23 @@ def internal_app(
     async def expose(_: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def recent(request: Request) -> Response:
+        assert tell_recent is not None, "there is no such route without it"
+        seconds = request.query_params.get("seconds", "")
+        window = next((known for known in WINDOWS_SECONDS if str(known) == seconds), None)
+        if window is None:
+            known = ", ".join(map(str, WINDOWS_SECONDS))
+            return problem_response(422, "invalid-request", f"seconds is one of {known}.")
+        body = orjson.dumps(tell_recent(window), option=orjson.OPT_NON_STR_KEYS)
+        return Response(body, media_type="application/json")
+
     internal = Starlette(
         routes=[
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/metrics", expose),
             *api_docs.routes(app),
+            *([] if tell_recent is None else [Route("/recent", recent)]),
         ]
     )
     internal.router.redirect_slashes = False

@@ -8,13 +8,20 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from services.common.recent import Recent
+from services.common.record import REFUSED, Call, is_failure
+
 _SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The metrics of one process; every name starts with ``meshmart_``."""
+    """The metrics of one process; every name starts with ``meshmart_``.
+
+    :ivar recent: the latest of the same calls and answers, for the mesh page.
+    """
 
     def __init__(self) -> None:
+        self.recent = Recent()
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "meshmart_request_seconds",
@@ -25,9 +32,16 @@ class Metrics:
         )
         self._calls = Histogram(
             "meshmart_call_seconds",
-            "Calls made to other services, by callee, operation and status.",
-            ("callee", "operation", "status"),
+            "Calls made to other services, by callee, the version that answered (empty when none "
+            "did), operation and status.",
+            ("callee", "callee_version", "operation", "status"),
             buckets=_SECONDS_BUCKETS,
+            registry=self._registry,
+        )
+        self._retries = Counter(
+            "meshmart_call_retries",
+            "Calls that repeat one that has failed, by callee.",
+            ("callee",),
             registry=self._registry,
         )
         self._jobs = Counter(
@@ -40,10 +54,31 @@ class Metrics:
     def request(self, protocol: str, operation: str, status: str, seconds: float) -> None:
         """Counts a request that was served."""
         self._requests.labels(protocol, operation, status).observe(seconds)
+        self.recent.served(operation, seconds, is_error=is_failure(status))
 
-    def call(self, callee: str, operation: str, status: str, seconds: float) -> None:
-        """Counts a call that was made."""
-        self._calls.labels(callee, operation, status).observe(seconds)
+    def call(self, caller: str, call: Call, *, is_retry: bool, trace_id: str) -> None:
+        """Counts a call that was made, or refused.
+
+        :param trace_id: of its trace, when that is kept.
+        """
+        version = self.recent.bounded(call.callee, call.version)
+        self._calls.labels(call.callee, version, call.operation, call.status).observe(
+            call.milliseconds / 1000
+        )
+        if is_retry and call.status != REFUSED:
+            self._retries.labels(call.callee).inc()
+        self.recent.called(caller, call, is_retry=is_retry, trace_id=trace_id)
+
+    def process(self, service: str, version: str, instance: str) -> None:
+        """Says whose metrics these are. The labels' names are like nobody else's, so that a join
+        (``* on (job, instance) group_left (shop_service)``) finds them whatever else is scraped.
+        """
+        Gauge(
+            "meshmart_process_info",
+            "Which process of the shop this is; always 1.",
+            ("shop_service", "shop_version", "shop_instance"),
+            registry=self._registry,
+        ).labels(service, version, instance).set(1)
 
     def job(self, job: str, outcome: str) -> None:
         """Counts a run of a background job."""

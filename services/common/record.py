@@ -5,17 +5,19 @@ own path without any edge that the shop does not have. It is bounded in entries 
 not fit is counted, not sent.
 
 On the wire it is compact ASCII JSON: ``[service, version, instance, milliseconds, calls,
-dropped]``, where each of the calls is ``[callee, operation, version, instance, milliseconds,
+dropped]``, where each of the calls is ``[callee, operation, version, instance, start, milliseconds,
 status, calls]``. Milliseconds of a call are measured by its caller, those of an answer by its
-server.
+server. A call's start is in milliseconds, too, since its caller got the request: no clock is
+compared with another machine's.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 HEADER = "x-served-by"
@@ -28,9 +30,18 @@ MAX_DEPTH = 8
 _FAILURES = {"unavailable", "timeout", "internal", REFUSED}
 
 
+def is_failure(status: str) -> bool:
+    """Whether a status is that of an error of the callee or of the way to it."""
+    return status.startswith("5") or status in _FAILURES
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One finished call, with the calls that were made for it in turn."""
+    """One finished call, with the calls that were made for it in turn.
+
+    :ivar start_milliseconds: when it began, since the request that it was made for did; of a call
+        within another call, since that one did.
+    """
 
     callee: str
     operation: str
@@ -39,11 +50,12 @@ class Call:
     milliseconds: float
     status: str
     calls: tuple[Call, ...] = ()
+    start_milliseconds: float = 0.0
 
     @property
     def failed(self) -> bool:
         """Whether the call ended in an error of the callee or of the way to it."""
-        return self.status.startswith("5") or self.status in _FAILURES
+        return is_failure(self.status)
 
     def count(self) -> int:
         """How many calls this is, with all below it."""
@@ -61,15 +73,30 @@ class Served:
     calls: tuple[Call, ...] = ()
     dropped: int = 0
 
+    def calls_within(self, milliseconds: float) -> tuple[Call, ...]:
+        """Its calls, for the call that it answers and that has taken its caller so long.
+
+        What the way took is in equal parts before and behind what the server measured (as NTP
+        assumes, RFC 5905 §8).
+        """
+        way_milliseconds = max(0.0, milliseconds - self.milliseconds) / 2
+        return tuple(
+            replace(call, start_milliseconds=call.start_milliseconds + way_milliseconds)
+            for call in self.calls
+        )
+
 
 @dataclass(slots=True)
 class CallLog:
     """Collects the calls made while one request is served. Keeps at most MAX_CALLS and counts the
     rest.
+
+    :ivar began: when the request did, in seconds of :func:`time.perf_counter`.
     """
 
     calls: list[Call] = field(default_factory=list[Call])
     dropped: int = 0
+    began: float = field(default_factory=time.perf_counter)
     _kept: int = 0
 
     def add(self, call: Call, dropped: int = 0) -> None:
@@ -131,6 +158,7 @@ def _call_to_wire(call: Call) -> list[object]:
         call.operation[:MAX_TEXT],
         call.version,
         call.instance,
+        round(call.start_milliseconds, 1),
         round(call.milliseconds, 1),
         call.status,
         [_call_to_wire(child) for child in call.calls],
@@ -142,7 +170,9 @@ def _calls_from_wire(wire: object, depth: int) -> tuple[Call, ...]:
         raise ValueError("not a list of calls")
     calls: list[Call] = []
     for entry in cast("list[object]", wire):
-        callee, operation, version, instance, milliseconds, status, children = _fields(entry, 7)
+        callee, operation, version, instance, start, milliseconds, status, children = _fields(
+            entry, 8
+        )
         calls.append(
             Call(
                 callee=_text(callee),
@@ -152,6 +182,7 @@ def _calls_from_wire(wire: object, depth: int) -> tuple[Call, ...]:
                 milliseconds=_number(milliseconds),
                 status=_text(status),
                 calls=_calls_from_wire(children, depth - 1),
+                start_milliseconds=_number(start),
             )
         )
     return tuple(calls)

@@ -72,6 +72,11 @@ class ProcessSettings(Addresses):
         description="True where a mesh's gateway is in front of what people reach: whether a trace "
         "is kept, and a request's id, are then its word, not that of people.",
     )
+    serve_recent: bool = Field(
+        default=False,
+        description="Answer /recent beside /metrics: the latest calls, counted, for the mesh page "
+        "of a shop on one machine.",
+    )
     clock_skew_seconds: float = Field(
         default=0.0,
         description="Added to the wall clock of documents: shows that a wrong clock does no harm.",

@@ -122,3 +122,11 @@ def trace_id() -> str:
     """The current trace's id in hexadecimal, or an empty string outside of any."""
     span_context = trace.get_current_span().get_span_context()
     return trace.format_trace_id(span_context.trace_id) if span_context.is_valid else ""
+
+
+def kept_trace_id() -> str:
+    """The current trace's id when the trace is kept, or an empty string."""
+    span_context = trace.get_current_span().get_span_context()
+    if not span_context.is_valid or not span_context.trace_flags.sampled:
+        return ""
+    return trace.format_trace_id(span_context.trace_id)

@@ -1,116 +1,265 @@
-"""Live figures of the calls in the shop, out of the call records of the pages and API answers that
-pass through here.
-"""
+"""The mesh page's figures: what was counted, by whomever, as shares, rates and percentiles."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
+from services.common.recent import MAX_TRACES, TREND_POINTS, Recent, Tally, Trace, WayReport
 from services.common.record import Call
+from services.common.telemetry import kept_trace_id
 
 VISITORS = "visitors"
-WINDOW_SECONDS = 600.0
-MAX_SAMPLES = 20_000
+MESH_PATH = "/mesh"
 _FRONTEND = "frontend"
-_MAX_NAMES = 12
+NO_TREND: Sequence[float] = (0.0,) * TREND_POINTS
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
-    at: float
-    caller: str
-    call: Call
+class Process:
+    """One process of a service. `is_up` is whether it answers."""
+
+    service: str
+    instance: str
+    version: str
+    is_up: bool
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was counted within some time, as its source has it.
+
+    :ivar served: what each version of a service has answered, as itself says. Without any, what
+        callers say counts.
+    :ivar notes: what the reader has to know about the source.
+    """
+
+    seconds: float
+    ways: list[WayReport]
+    notes: list[str]
+    served: dict[tuple[str, str], Tally] = field(default_factory=dict[tuple[str, str], Tally])
+    processes: list[Process] = field(default_factory=list[Process])
+    open_circuits: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """How often, how often in vain, and how long: milliseconds, None where nothing was measured."""
+
+    calls: int
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+    @property
+    def error_percent(self) -> float:
+        """The share of errors."""
+        return 100 * self.errors / self.calls if self.calls else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VersionFigures:
+    """One version of a service.
+
+    :ivar percent: its share of the answers. Answers of unknown version, such as those of a proxy,
+        are in nobody's share.
+    """
+
+    version: str
+    numbers: Numbers
+    percent: float
+    processes: Sequence[Process] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeFigures:
-    """What happened on one edge within the window. Milliseconds are what the caller waited."""
+    """What happened between two services. Milliseconds are what the caller waited.
+
+    :ivar denied: answers of 403 by the service; `denied_before` by a mesh's proxy before it.
+    :ivar refused: calls that the caller did not make, since the circuit was open, say.
+    :ivar trend: calls over the window, the oldest first.
+    """
 
     caller: str
     callee: str
-    calls: int = 0
-    errors: int = 0
-    p50_ms: float = 0.0
-    p95_ms: float = 0.0
-    versions: tuple[str, ...] = ()
-    instances: tuple[str, ...] = ()
+    numbers: Numbers
+    per_second: float
+    retries: int
+    refused: int
+    denied: int
+    denied_before: int
+    is_circuit_open: bool
+    trend: Sequence[float]
+    versions: Sequence[VersionFigures]
+    traces: Sequence[Trace]
 
 
-@dataclass(slots=True)
-class _Gathered:
-    milliseconds: list[float] = field(default_factory=list[float])
-    errors: int = 0
-    versions: set[str] = field(default_factory=set[str])
-    instances: set[str] = field(default_factory=set[str])
+@dataclass(frozen=True, slots=True)
+class ServiceFigures:
+    """What a service has answered, by version, the busiest first."""
+
+    name: str
+    numbers: Numbers
+    per_second: float
+    versions: Sequence[VersionFigures]
+    down: Sequence[Process]
 
 
+@dataclass(frozen=True, slots=True)
 class Figures:
-    """A sliding window over the calls of the last WINDOW_SECONDS, at most MAX_SAMPLES of them.
+    """All of them; edges and services by name. Only those that were used, or that are down."""
 
-    :param clock: seconds that never go back.
+    edges: Mapping[tuple[str, str], EdgeFigures]
+    services: Mapping[str, ServiceFigures]
+    notes: Sequence[str]
+
+
+def figures_of(traffic: Traffic) -> Figures:
+    """Makes figures of what was counted."""
+    by_edge: defaultdict[tuple[str, str], list[WayReport]] = defaultdict(list)
+    for way in traffic.ways:
+        by_edge[way.caller, way.callee].append(way)
+    edges = {
+        edge: figures
+        for edge, ways in by_edge.items()
+        if (figures := _edge(edge, ways, traffic)) is not None
+    }
+    return Figures(edges=edges, services=_services(traffic), notes=traffic.notes)
+
+
+def _edge(edge: tuple[str, str], ways: Sequence[WayReport], traffic: Traffic) -> EdgeFigures | None:
+    by_version: defaultdict[str, Tally] = defaultdict(Tally)
+    for way in ways:
+        by_version[way.version].add(way.tally)
+    total = _sum(by_version.values())
+    is_open = edge in traffic.open_circuits
+    if not total.calls and not total.refused and not is_open:
+        return None
+    traces = sorted(
+        (trace for way in ways for trace in way.traces), key=lambda one: one.age_seconds
+    )
+    return EdgeFigures(
+        caller=edge[0],
+        callee=edge[1],
+        numbers=_numbers(total),
+        per_second=total.calls / traffic.seconds,
+        retries=round(total.retries),
+        refused=round(total.refused),
+        denied=round(total.denied),
+        denied_before=round(total.denied_before),
+        is_circuit_open=is_open,
+        trend=[sum(points) for points in zip(*(way.trend for way in ways), strict=True)],
+        versions=_versions(by_version, ()),
+        traces=traces[:MAX_TRACES],
+    )
+
+
+def _services(traffic: Traffic) -> Mapping[str, ServiceFigures]:
+    served: defaultdict[str, dict[str, Tally]] = defaultdict(dict)
+    for (service, version), tally in (traffic.served or _as_callers_say(traffic.ways)).items():
+        served[service][version] = tally
+    processes: defaultdict[str, list[Process]] = defaultdict(list)
+    for process in traffic.processes:
+        processes[process.service].append(process)
+    found: dict[str, ServiceFigures] = {}
+    for name in (*served, *(name for name in processes if name not in served)):
+        total = _sum(served[name].values())
+        found[name] = ServiceFigures(
+            name=name,
+            numbers=_numbers(total),
+            per_second=total.calls / traffic.seconds,
+            versions=_versions(served[name], processes[name]),
+            down=[process for process in processes[name] if not process.is_up],
+        )
+    return found
+
+
+def _as_callers_say(ways: Iterable[WayReport]) -> Mapping[tuple[str, str], Tally]:
+    served: defaultdict[tuple[str, str], Tally] = defaultdict(Tally)
+    for way in ways:
+        served[way.callee, way.version].add(way.tally)
+    return served
+
+
+def _versions(
+    by_version: Mapping[str, Tally], processes: Sequence[Process]
+) -> Sequence[VersionFigures]:
+    tallies = {version: tally for version, tally in by_version.items() if version}
+    for process in processes:
+        if process.version:
+            tallies.setdefault(process.version, Tally())
+    answers = sum(tally.calls for tally in tallies.values())
+    figures = [
+        VersionFigures(
+            version=version,
+            numbers=_numbers(tally),
+            percent=100 * tally.calls / answers if answers else 0.0,
+            processes=[process for process in processes if process.version == version],
+        )
+        for version, tally in tallies.items()
+        if tally.calls or processes
+    ]
+    return sorted(figures, key=lambda one: (-one.numbers.calls, one.version))
+
+
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total
+
+
+def _numbers(tally: Tally) -> Numbers:
+    return Numbers(
+        calls=round(tally.calls),
+        errors=round(tally.errors),
+        p50_ms=tally.percentile_ms(50),
+        p99_ms=tally.percentile_ms(99),
+    )
+
+
+class Entrance:
+    """Counts what visitors ask for, as it passes through this frontend.
+
+    :param with_calls_below: whether to count the calls that were made for it, too: where nobody
+        else can be asked for them.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._samples: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
+    def __init__(self, recent: Recent, *, with_calls_below: bool) -> None:
+        self._recent = recent
+        self._with_calls_below = with_calls_below
 
-    def observe(self, caller: str, calls: Iterable[Call]) -> None:
-        """Adds calls that `caller` made, and those that were made for them in turn."""
-        now = self._clock()
+    def passed(self, call: Call) -> None:
+        """Counts a call of a visitor."""
+        trace_id = kept_trace_id()
+        self._recent.called(VISITORS, call, trace_id=trace_id)
+        if self._with_calls_below:
+            self._note(call.callee, call.calls, trace_id)
+
+    def _note(self, caller: str, calls: Iterable[Call], trace_id: str) -> None:
         for call in calls:
-            self._samples.append(_Sample(now, caller, call))
-            self.observe(call.callee, call.calls)
-
-    def edges(self) -> Sequence[EdgeFigures]:
-        """The figures of every edge that was used, busiest first."""
-        self._forget_old()
-        gathered: defaultdict[tuple[str, str], _Gathered] = defaultdict(_Gathered)
-        for sample in self._samples:
-            call = sample.call
-            edge = gathered[sample.caller, call.callee]
-            edge.milliseconds.append(call.milliseconds)
-            edge.errors += call.failed
-            _note(edge.versions, call.version)
-            _note(edge.instances, call.instance)
-        figures = [
-            EdgeFigures(
-                caller=caller,
-                callee=callee,
-                calls=len(edge.milliseconds),
-                errors=edge.errors,
-                p50_ms=percentile(edge.milliseconds, 50),
-                p95_ms=percentile(edge.milliseconds, 95),
-                versions=tuple(sorted(edge.versions)),
-                instances=tuple(sorted(edge.instances)),
-            )
-            for (caller, callee), edge in gathered.items()
-        ]
-        return sorted(figures, key=lambda edge: (-edge.calls, edge.caller, edge.callee))
-
-    def _forget_old(self) -> None:
-        outdated = self._clock() - WINDOW_SECONDS
-        while self._samples and self._samples[0].at < outdated:
-            self._samples.popleft()
+            self._recent.called(caller, call, trace_id=trace_id)
+            self._note(call.callee, call.calls, trace_id)
 
 
-class FiguresMiddleware:
-    """ASGI middleware: feeds the figures with each page and the calls that were made for it."""
+class EntranceMiddleware:
+    """ASGI middleware: counts each page, and the calls that were made for it; the mesh page itself,
+    which asks again and again, is left out.
+    """
 
-    def __init__(self, app: ASGIApp, *, figures: Figures, version: str, instance: str) -> None:
+    def __init__(self, app: ASGIApp, *, entrance: Entrance, version: str, instance: str) -> None:
         self._app = app
-        self._figures = figures
+        self._entrance = entrance
         self._version = version
         self._instance = instance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] == MESH_PATH:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
@@ -125,29 +274,14 @@ class FiguresMiddleware:
         try:
             await self._app(scope, receive, send_noting)
         finally:
-            call = Call(
-                callee=_FRONTEND,
-                operation=scope["method"],
-                version=self._version,
-                instance=self._instance,
-                milliseconds=1000 * (time.perf_counter() - started),
-                status=status,
-                calls=tuple(context.current().log.calls),
+            self._entrance.passed(
+                Call(
+                    callee=_FRONTEND,
+                    operation=scope["method"],
+                    version=self._version,
+                    instance=self._instance,
+                    milliseconds=1000 * (time.perf_counter() - started),
+                    status=status,
+                    calls=tuple(context.current().log.calls),
+                )
             )
-            self._figures.observe(VISITORS, [call])
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """The smallest value that at least `percent` of the values do not exceed (nearest rank); 0
-    without values.
-    """
-    if not values:
-        return 0.0
-    rank = math.ceil(percent / 100 * len(values))
-    return sorted(values)[max(0, rank - 1)]
-
-
-def _note(names: set[str], name: str) -> None:
-    # Instances come and go; a page lists a few.
-    if name and len(names) < _MAX_NAMES:
-        names.add(name)

@@ -8,10 +8,8 @@ what is listed here does. Its address is what its connection says, or a trusted 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -26,11 +24,12 @@ from services.common.errors import Kind, ShopError
 from services.common.forwarding import FORWARDED_FOR, client_address
 from services.common.http_semantics import allow_header
 from services.common.http_server import stopping_response
+from services.common.instances import Instances
 from services.common.logs import get_logger
 from services.common.problem import problem_response, shop_error_response
 from services.common.telemetry import extract_trace, inject_trace
 from services.common.topology import Topology
-from services.frontend.figures import VISITORS, Figures
+from services.frontend.figures import Entrance
 from services.frontend.security import PICTURE_POLICY, wants_canary
 
 API_PREFIXES = ("/api/", "/.well-known/")
@@ -94,19 +93,18 @@ class Gateway:
         addresses: Mapping[str, Sequence[str]],
         session: aiohttp.ClientSession,
         tracer: Tracer,
-        figures: Figures,
+        entrance: Entrance,
         limits: Limits,
         proxies_in_front: int,
     ) -> None:
         self._pages = pages
         self._topology = topology
-        self._addresses = addresses
+        self._instances = {service: Instances(found) for service, found in addresses.items()}
         self._session = session
         self._tracer = tracer
-        self._figures = figures
+        self._entrance = entrance
         self._limits = limits
         self._proxies_in_front = proxies_in_front
-        self._turns: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(API_PREFIXES):
@@ -252,19 +250,16 @@ class Gateway:
             served = record.decode(response.headers.get(record.HEADER))
             return response
         finally:
-            self._figures.observe(
-                VISITORS,
-                [
-                    record.Call(
-                        callee=callee,
-                        operation=f"{method} {_first_segments(scope['path'])}",
-                        version=served.version if served else "",
-                        instance=served.instance if served else "",
-                        milliseconds=1000 * (time.perf_counter() - started),
-                        status=status,
-                        calls=served.calls if served else (),
-                    )
-                ],
+            self._entrance.passed(
+                record.Call(
+                    callee=callee,
+                    operation=f"{method} {_first_segments(scope['path'])}",
+                    version=served.version if served else "",
+                    instance=served.instance if served else "",
+                    milliseconds=1000 * (time.perf_counter() - started),
+                    status=status,
+                    calls=served.calls if served else (),
+                )
             )
 
     async def _sent(
@@ -273,9 +268,8 @@ class Gateway:
         """Instances take turns; one that refuses the connection is passed over, since nothing was
         sent to it.
         """
-        instances = self._addresses[callee]
-        first = next(self._turns[callee]) % len(instances)
-        for address in (*instances[first:], *instances[:first]):
+        addresses = self._instances[callee].in_turn()
+        for address in addresses:
             try:
                 async with self._session.request(
                     method,
@@ -287,7 +281,7 @@ class Gateway:
                 ) as answer:
                     return await _whole(answer)
             except aiohttp.ClientConnectorError:
-                if address == instances[first - 1]:
+                if address == addresses[-1]:
                     raise
         raise AssertionError("unreachable: a service has at least one address")
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-NODE_WIDTH = 124
-NODE_HEIGHT = 48
-COLUMN_GAP = 84
+NODE_WIDTH = 168
+NODE_HEIGHT = 60
+COLUMN_GAP = 76
 ROW_GAP = 28
 MARGIN = 16
 _SWEEPS = 12
@@ -33,13 +33,13 @@ class PlacedNode:
 
 @dataclass(frozen=True, slots=True)
 class PlacedEdge:
-    """A curve: `path` is SVG path data; the middle is where its figures stand."""
+    """A curve: `path` is SVG path data; its label is where its figures stand."""
 
     caller: Name
     callee: Name
     path: str
-    middle_x: float
-    middle_y: float
+    label_x: float
+    label_y: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Drawing:
     height: float
     nodes: Sequence[PlacedNode]
     edges: Sequence[PlacedEdge]
+    node_width: float = NODE_WIDTH
+    node_height: float = NODE_HEIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +188,21 @@ def _curve(edge: Edge, centres: Sequence[tuple[float, float]]) -> PlacedEdge:
     for (x1, y1), (x2, y2) in pairwise(points):
         middle = (x1 + x2) / 2
         parts.append(f"C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}")
-    at = points[len(points) // 2 - 1], points[len(points) // 2]
-    return PlacedEdge(
-        caller=edge[0],
-        callee=edge[1],
-        path="".join(parts),
-        middle_x=(at[0][0] + at[1][0]) / 2,
-        middle_y=(at[0][1] + at[1][1]) / 2,
-    )
+    label_x, label_y = _label(points)
+    return PlacedEdge(edge[0], edge[1], "".join(parts), label_x, label_y)
+
+
+def _label(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Where an edge's label is not in the way of others: on a level part, of which each edge has
+    its own; without one nearer to the callee, where edges of one caller have parted.
+    """
+    bends = (len(points) - 2) // 2
+    if bends:
+        first = 1 + 2 * ((bends - 1) // 2)
+        (x1, y1), (x2, y2) = points[first : first + 2]
+        return (x1 + x2) / 2, (y1 + y2) / 2
+    (x1, y1), (x2, y2) = points
+    along = 0.62
+    # The curve's own height there: a cubic whose control points are level with its ends.
+    height = along**2 * (3 - 2 * along)
+    return x1 + along * (x2 - x1), y1 + height * (y2 - y1)

@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from services.common.host import Host
+from services.common.recent import Recent
 from services.common.telemetry import make_tracer_provider
 from services.frontend.clients import (
     AuthClient,
@@ -18,19 +19,21 @@ from services.frontend.clients import (
     ShippingClient,
     UserClient,
 )
-from services.frontend.figures import Figures, FiguresMiddleware
+from services.frontend.figures import MESH_PATH, Entrance, EntranceMiddleware
 from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin
 from services.frontend.pages import account, cart, catalogue, checkout, guest, mesh, orders, profile
 from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
+from services.frontend.prometheus import Prometheus
 from services.frontend.rendering import STABLE, Assets, Renderer
 from services.frontend.sealing import Seal
 from services.frontend.security import SafeAnswers
 from services.frontend.service import Customers, Departments, Storefront
 from services.frontend.session import Sessions
 from services.frontend.settings import FrontendSettings
+from services.frontend.sources import AllProcesses, SeenHere, Source, Watch
 from services.frontend.visit import Visits
 
 
@@ -47,7 +50,7 @@ async def wire(host: Host) -> None:
     notifications = NotificationClient(host.http("notification"))
 
     assets = Assets()
-    figures = Figures()
+    entrance, watch = _watching(host, settings)
     sessions = Sessions(host.token_verifier, auth)
     origin = Origin(settings.shop_url or "", secure=settings.secure_cookies)
     departments = Departments(products)
@@ -84,7 +87,10 @@ async def wire(host: Host) -> None:
         # The last one added is the first one to see a request.
         app.add_middleware(UnexpectedErrors, pages=error_pages)
         app.add_middleware(
-            FiguresMiddleware, figures=figures, version=process.version, instance=process.instance
+            EntranceMiddleware,
+            entrance=entrance,
+            version=process.version,
+            instance=process.instance,
         )
         app.add_middleware(SafeAnswers, secure=settings.secure_cookies)
 
@@ -96,12 +102,28 @@ async def wire(host: Host) -> None:
     host.serve_http(account.routes, auth, sessions)
     host.serve_http(guest.routes)
     host.serve_http(profile.routes)
-    host.serve_http(mesh.routes, figures, MeshMap(host.topology), origin, departments)
+    host.serve_http(mesh.routes, watch, MeshMap(host.topology), origin, departments)
     if settings.serve_api:
-        _serve_api(host, figures)
+        _serve_api(host, entrance)
 
 
-def _serve_api(host: Host, figures: Figures) -> None:
+def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
+    """Who counts what visitors ask for, and who has the mesh page's figures."""
+    host.metrics.recent.ignored.add(f"GET {MESH_PATH}")
+    if settings.shop_processes:
+        entrance = Entrance(host.metrics.recent, with_calls_below=False)
+        return entrance, Watch(AllProcesses(settings.shop_processes, host.http_session()))
+    recent = Recent()
+    entrance = Entrance(recent, with_calls_below=True)
+    source: Source = SeenHere(recent, lambda: host.call_tools.open_circuits)
+    if settings.prometheus_url is not None:
+        source = Prometheus(
+            settings.prometheus_url, settings.prometheus_selector, host.http_session(), source
+        )
+    return entrance, Watch(source)
+
+
+def _serve_api(host: Host, entrance: Entrance) -> None:
     """Puts the public API's gateway in front, with spans of its own name."""
     process = host.process
     declared = host.topology.service(host.name)
@@ -128,7 +150,7 @@ def _serve_api(host: Host, figures: Figures) -> None:
             },
             session=host.http_session(),
             tracer=tracer_provider.get_tracer("meshmart"),
-            figures=figures,
+            entrance=entrance,
             limits=Limits(
                 max_body_bytes=process.max_body_bytes,
                 body_seconds=process.body_seconds,

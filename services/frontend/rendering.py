@@ -21,6 +21,7 @@ from services.common.money import money
 from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.telemetry import trace_id
 from services.frontend.cookies import Cookie
+from services.frontend.meshmap import rate, sparkline
 from services.frontend.model import MAX_QUANTITY, Product
 from services.frontend.visit import Visit
 from services.frontend.waterfall import Waterfall, waterfall
@@ -82,6 +83,8 @@ class Renderer:
             "kilograms": _kilograms,
             "milliseconds": _milliseconds,
             "query": _query,
+            "rate": rate,
+            "sparkline": sparkline,
             "words": _words,
         }
         tests: dict[str, Any] = {"preview": _is_preview}

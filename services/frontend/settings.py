@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from services.common.settings import Settings
+from services.frontend.sources import Watched
 
 
 def _origin(url: str) -> str:
@@ -17,6 +18,13 @@ def _origin(url: str) -> str:
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("the shop has a host of its own: https://shop.example, with no path")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _prometheus(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it should be like http://prometheus.observability:9090")
+    return url
 
 
 class FrontendSettings(Settings):
@@ -34,6 +42,22 @@ class FrontendSettings(Settings):
         default=None,
         description="Where people find the shop, such as https://shop.example: for canonical "
         "links, previews of links and the sitemap. Without it the host of each request counts.",
+    )
+    shop_processes: tuple[Watched, ...] = Field(
+        default=(),
+        description="The processes of a shop on one machine, as its runner tells: the mesh page "
+        "asks each of them what it has done.",
+    )
+    prometheus_url: Annotated[str, AfterValidator(_prometheus)] | None = Field(
+        default=None,
+        description="Where the mesh page asks what all replicas have done, such as "
+        "http://prometheus.observability:9090. Without it, it shows what this frontend has seen.",
+    )
+    prometheus_selector: str = Field(
+        default="",
+        description="What singles this shop out where one Prometheus has several, such as "
+        'namespace="ecommerce".',
+        pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*=\"[^\"\\{}]*\",?)*$",
     )
     serve_api: bool = Field(
         default=False,

@@ -1,4 +1,4 @@
-"""How a page was made: the calls of its record as rows of an indented tree with bars."""
+"""How a page was made: the calls of its record as a waterfall, bars that show when each one ran."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ _MAX_COOKIE_LENGTH = 3500
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One call. `share` is its time as a percentage of the longest call of the page, for a bar."""
+    """One call.
+
+    :ivar depth: 0 for a call of the page itself, 1 for one that was made for such a call.
+    :ivar start_milliseconds: when it began, since the page's request did.
+    :ivar start_percent: where its bar begins, of the whole width, which is the whole time.
+    """
 
     depth: int
-    callee: str
-    operation: str
-    version: str
-    instance: str
-    milliseconds: float
-    status: str
-    failed: bool
-    share: float
+    call: Call
+    start_milliseconds: float
+    start_percent: float
+    width_percent: float
 
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """All calls that were made for a page.
+    """All calls that were made for a page, in the order in which they began, each above those that
+    were made for it.
 
     :param dropped: how many more there were than a record holds.
     :param page_milliseconds: what the page took until it was drawn.
+    :param whole_milliseconds: what the whole width stands for.
     """
 
     rows: Sequence[Row]
@@ -42,6 +45,7 @@ class Waterfall:
     trace_id: str
     request_id: str
     page_milliseconds: float
+    whole_milliseconds: float
 
     def to_cookie(self, seal: Seal) -> str | None:
         """The same for the page that the visitor is sent to; None when it is too much for a
@@ -60,21 +64,22 @@ class Waterfall:
     @property
     def services(self) -> int:
         """How many different services took part, this one not counted."""
-        return len({row.callee for row in self.rows})
+        return len({row.call.callee for row in self.rows})
 
 
 def waterfall(
     log: CallLog, *, trace_id: str, request_id: str, page_milliseconds: float
 ) -> Waterfall:
     """The calls made so far."""
-    longest = max((call.milliseconds for call in log.calls), default=0.0)
+    whole = max([page_milliseconds, *(_end(call) for call in log.calls)])
     return Waterfall(
-        rows=list(_rows(log.calls, 0, longest)),
+        rows=list(_rows(log.calls, 0, 0.0, whole)),
         calls=tuple(log.calls),
         dropped=log.dropped,
         trace_id=trace_id,
         request_id=request_id,
         page_milliseconds=page_milliseconds,
+        whole_milliseconds=whole,
     )
 
 
@@ -95,18 +100,26 @@ def waterfall_from_cookie(seal: Seal, text: str) -> Waterfall | None:
     )
 
 
-def _rows(calls: Sequence[Call], depth: int, longest: float) -> Iterator[Row]:
-    for call in calls:
-        share = 100 * call.milliseconds / longest if longest > 0 else 0.0
+def _rows(
+    calls: Sequence[Call], depth: int, began_milliseconds: float, whole: float
+) -> Iterator[Row]:
+    for call in sorted(calls, key=lambda call: call.start_milliseconds):
+        start = began_milliseconds + call.start_milliseconds
+        start_percent = _percent(start, whole)
         yield Row(
             depth=depth,
-            callee=call.callee,
-            operation=call.operation,
-            version=call.version,
-            instance=call.instance,
-            milliseconds=call.milliseconds,
-            status=call.status,
-            failed=call.failed,
-            share=min(100.0, max(1.0, share)),
+            call=call,
+            start_milliseconds=start,
+            start_percent=start_percent,
+            width_percent=_percent(start + call.milliseconds, whole) - start_percent,
         )
-        yield from _rows(call.calls, depth + 1, longest)
+        yield from _rows(call.calls, depth + 1, start, whole)
+
+
+def _end(call: Call) -> float:
+    return call.start_milliseconds + call.milliseconds
+
+
+def _percent(milliseconds: float, whole: float) -> float:
+    """A moment's place. One that a wrong record puts outside is at the edge."""
+    return min(100.0, max(0.0, 100 * milliseconds / whole)) if whole > 0 else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
+from services.common.instances import spread
 from services.common.listening import (
     ALL_ADDRESSES,
     LOCALHOST,
@@ -37,14 +39,26 @@ EVERYONE = "*"
 
 # Environment variables by EVERYONE, a service's name or an instance's name.
 ExtraEnvironment = Mapping[str, Mapping[str, str]]
-# The HTTP and gRPC ports of each process, by service.
-_Addresses = Mapping[str, Sequence[tuple[int, int | None]]]
 _EXTRA_ENVIRONMENT = TypeAdapter(dict[str, dict[str, str]])
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a service that is to run.
+
+    :ivar weight: its share of the requests, in parts of the sum of all weights of the service.
+    """
+
+    name: str
+    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the user asked for on the command line.
+
+    :ivar replicas: how many processes, of each version, by service.
+    :ivar versions: one, or those that requests are split between, by service.
 
     :ivar ports: HTTP ports by service, gRPC ports by ``SERVICE.grpc``.
     :ivar host: where the frontend listens, which stands for the shop; all others stay on loopback.
@@ -56,7 +70,7 @@ class Options:
     free_ports: bool = False
     host: str = LOCALHOST
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
-    versions: Mapping[str, str] = field(default_factory=dict[str, str])
+    versions: Mapping[str, Sequence[Version]] = field(default_factory=dict[str, Sequence[Version]])
     variants: Mapping[str, str] = field(default_factory=dict[str, str])
     environment: ExtraEnvironment = field(default_factory=dict[str, Mapping[str, str]])
 
@@ -86,6 +100,22 @@ class Planned:
         return f"http://{LOOPBACK}:{self.internal_port or self.http_port}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One process of a service, before it is planned: what it is called, and where it listens.
+
+    :ivar version: None for that of the service's own settings.
+    """
+
+    instance: str
+    version: Version | None
+    http_port: int
+    grpc_port: int | None
+
+
+_Places = Mapping[str, Sequence[_Place]]
+
+
 def plan_processes(
     topology: Topology, options: Options, ports: Ports, inherited: Mapping[str, str]
 ) -> tuple[Planned, ...]:
@@ -95,12 +125,12 @@ def plan_processes(
     """
     _check_names(topology, options)
     wanted = [name for name in topology.services if not options.only or name in options.only]
-    addresses = {
-        name: _addresses(name, position, topology, options, ports if name in wanted else None)
+    places = {
+        name: _places(name, position, topology, options, ports if name in wanted else None)
         for position, name in enumerate(topology.services)
     }
-    shared = _shared_settings(options, addresses)
-    own = _own_settings(options, addresses, inherited)
+    shared = _shared_settings(options, places)
+    own = _own_settings(options, places, inherited)
     planned: list[Planned] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
         sandbox = _sandbox(options, ports)
@@ -109,29 +139,52 @@ def plan_processes(
     for position, name in enumerate(topology.services):
         if name not in wanted:
             continue
-        for replica, (http_port, grpc_port) in enumerate(addresses[name]):
-            instance = name if len(addresses[name]) == 1 else f"{name}-{replica + 1}"
+        for number, place in enumerate(places[name]):
             environment = {
                 **shared,
                 **own.get(name, {}),
-                "INSTANCE": instance,
-                "HTTP_PORT": str(http_port),
-                "LOG_FILE": str(options.data.resolve() / "logs" / f"{instance}.log"),
+                "INSTANCE": place.instance,
+                "HTTP_PORT": str(place.http_port),
+                "LOG_FILE": str(options.data.resolve() / "logs" / f"{place.instance}.log"),
             }
-            if grpc_port is not None:
-                environment["GRPC_PORT"] = str(grpc_port)
-            if name in options.versions:
-                environment["VERSION"] = options.versions[name]
+            if place.grpc_port is not None:
+                environment["GRPC_PORT"] = str(place.grpc_port)
+            if place.version is not None:
+                environment["VERSION"] = place.version.name
             if name in options.variants:
                 environment["VARIANT"] = options.variants[name]
             internal_port: int | None = None
             if topology.services[name].internal_port is not None:
-                internal_port = ports.internal(name, position, replica)
+                internal_port = ports.internal(name, position, number)
                 environment |= {"INTERNAL_HOST": LOOPBACK, "INTERNAL_PORT": str(internal_port)}
             planned.append(
-                Planned(name, instance, http_port, grpc_port, environment, internal_port)
+                Planned(
+                    name,
+                    place.instance,
+                    place.http_port,
+                    place.grpc_port,
+                    environment,
+                    internal_port,
+                )
             )
+    watched = json.dumps([_watched(process) for process in planned if process.service in places])
+    planned = [
+        replace(process, environment={**process.environment, "SHOP_PROCESSES": watched})
+        if process.service == "frontend"
+        else process
+        for process in planned
+    ]
     return tuple(_with_extra(planned, options.environment, topology))
+
+
+def _watched(process: Planned) -> Mapping[str, str]:
+    """What the mesh page is told of a process."""
+    return {
+        "service": process.service,
+        "instance": process.instance,
+        "url": process.internal_url,
+        "version": process.environment.get("VERSION", ""),
+    }
 
 
 def inherited_by(service: str, environment: Mapping[str, str]) -> dict[str, str]:
@@ -161,12 +214,15 @@ def read_environment(file: Path) -> ExtraEnvironment:
         ) from error
 
 
-def _shared_settings(options: Options, addresses: _Addresses) -> dict[str, str]:
+def _shared_settings(options: Options, places: _Places) -> dict[str, str]:
     """What every process is told."""
-    http = {name: [f"{LOOPBACK}:{port}" for port, _ in pairs] for name, pairs in addresses.items()}
+    turns = {name: _by_weight(found) for name, found in places.items()}
+    http = {
+        name: [f"{LOOPBACK}:{place.http_port}" for place in found] for name, found in turns.items()
+    }
     grpc = {
-        name: [f"{LOOPBACK}:{port}" for _, port in pairs if port is not None]
-        for name, pairs in addresses.items()
+        name: [f"{LOOPBACK}:{place.grpc_port}" for place in found if place.grpc_port is not None]
+        for name, found in turns.items()
     }
     return {
         "HOST": LOOPBACK,
@@ -175,19 +231,19 @@ def _shared_settings(options: Options, addresses: _Addresses) -> dict[str, str]:
         "HTTP_ADDRESSES": json.dumps(http),
         "GRPC_ADDRESSES": json.dumps(grpc),
         "SERVE_API": "true",
+        "SERVE_RECENT": "true",
     }
 
 
 def _own_settings(
-    options: Options, addresses: _Addresses, inherited: Mapping[str, str]
+    options: Options, places: _Places, inherited: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
     """What the processes of one service are told, by service."""
     notification: dict[str, str] = {}
     if not inherited.get("SMTP_HOST"):
         notification["MAIL_FOLDER"] = str(options.data.resolve() / "mails")
     if not inherited.get("SHOP_URL"):
-        http_port, _ = addresses["frontend"][0]
-        notification["SHOP_URL"] = _url(options.host, http_port)
+        notification["SHOP_URL"] = _url(options.host, places["frontend"][0].http_port)
     return {
         "frontend": {"FRONTEND_SECRET": kept_secret(options.data), "HOST": options.host},
         "auth": {"PROXIES_IN_FRONT": "1"},  # the frontend
@@ -263,22 +319,43 @@ def _with_extra(
         yield replace(process, environment=environment)
 
 
-def _addresses(
+def _places(
     name: str, position: int, topology: Topology, options: Options, ports: Ports | None
-) -> list[tuple[int, int | None]]:
-    """The HTTP and gRPC ports of a service's processes; usual ones where it is not ours to run."""
+) -> Sequence[_Place]:
+    """A service's processes; one at its usual ports where it is not ours to run."""
     has_grpc = topology.services[name].grpc is not None
     if ports is None:
         http_port = options.ports.get(name, usual_http(name, position))
         grpc_port = options.ports.get(grpc_name(name), usual_grpc(position))
-        return [(http_port, grpc_port if has_grpc else None)]
+        return [_Place(name, None, http_port, grpc_port if has_grpc else None)]
     return [
-        (
-            ports.http(name, position, replica),
-            ports.grpc(name, position, replica) if has_grpc else None,
+        _Place(
+            instance,
+            version,
+            ports.http(name, position, number),
+            ports.grpc(name, position, number) if has_grpc else None,
         )
-        for replica in range(options.replicas.get(name, 1))
+        for number, (instance, version) in enumerate(_instances(name, options))
     ]
+
+
+def _instances(name: str, options: Options) -> Iterator[tuple[str, Version | None]]:
+    """What each process of a service is called, and its version: ``order``, ``order-2``,
+    ``order-v2``, ``order-v2-2``.
+    """
+    count = options.replicas.get(name, 1)
+    versions = options.versions.get(name, ())
+    for version in versions or (None,):
+        base = f"{name}-{version.name}" if version is not None and len(versions) > 1 else name
+        for replica in range(count):
+            yield base if count == 1 else f"{base}-{replica + 1}", version
+
+
+def _by_weight(places: Sequence[_Place]) -> Sequence[_Place]:
+    """The places in the order of their turns, each as often as its version's weight says."""
+    weights = [place.version.weight if place.version is not None else 1 for place in places]
+    common = math.gcd(*weights)
+    return [places[position] for position in spread([weight // common for weight in weights])]
 
 
 def _known_ports(topology: Topology) -> tuple[str, ...]:
@@ -308,3 +385,8 @@ def _check_names(topology: Topology, options: Options) -> None:
                 raise ConfigurationError(
                     f"{option} names {name!r}, which is no {kind}; there are {', '.join(known)}."
                 )
+    if len(options.versions.get("frontend", ())) > 1:
+        raise ConfigurationError(
+            "--versions splits requests between versions of a service that others call, and people "
+            "reach frontend directly: give it one version."
+        )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Generator, Iterable
+from pathlib import Path
 
+import aiohttp
 import pytest
 from playwright.async_api import expect
 
+from tests.browser.conftest import NewShopper
 from tests.harness.customer import Customer
+from tests.harness.shop import Shop
 from tests.harness.shopper import Shopper
+from tests.harness.usability import problems_of
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,8 +30,16 @@ CHECKOUT: Iterable[Edge] = (
 )
 
 
+@pytest.fixture(scope="module")
+def canary_shop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shop]:
+    """A few services, and one request of ten for product v2."""
+    arguments = ("--only", "frontend,auth,product,inventory", "--versions", "product=v1:9,v2:1")
+    with Shop(tmp_path_factory.mktemp("canary"), *arguments) as shop:
+        yield shop
+
+
 async def test_a_purchase_is_in_the_figures(shopper: Shopper, customer: Customer) -> None:
-    await shopper.open("/mesh")
+    await shopper.open("/mesh?minutes=15")
     before = await _calls(shopper)
     await shopper.log_in(customer.email)
     await shopper.go_to_payment("camp-lantern")
@@ -33,7 +47,9 @@ async def test_a_purchase_is_in_the_figures(shopper: Shopper, customer: Customer
     await shopper.order_confirmed()
 
     await shopper.page.get_by_role("link", name="Behind the shop").click()
+    await shopper.page.get_by_role("link", name="15 minutes").click()
 
+    await expect(shopper.page.locator("[aria-current=true]")).to_have_text("15 minutes")
     after = await _calls(shopper)
     quiet = [edge for edge in CHECKOUT if after[edge] <= before[edge]]
     assert not quiet, f"no call more of {quiet} after a purchase"
@@ -41,19 +57,116 @@ async def test_a_purchase_is_in_the_figures(shopper: Shopper, customer: Customer
     await expect(graph.get_by_role("link", name="order to payment")).to_be_attached()
 
 
-async def test_it_keeps_itself_up_to_date_on_request(shopper: Shopper, customer: Customer) -> None:
+async def test_it_is_live_until_somebody_stops_it(shopper: Shopper, customer: Customer) -> None:
     await shopper.page.clock.install()
-    await shopper.open("/mesh")
+    await shopper.open("/mesh?minutes=15")
     before = await _calls(shopper)
     await customer.bought({"camp-lantern": 1})
 
-    await shopper.page.get_by_label("Update every 5 seconds").check()
-
     async def shows_the_purchase() -> bool:
-        await shopper.page.clock.run_for(5_000)
+        await shopper.page.clock.run_for(2_000)
         return (await _calls(shopper))["order", "payment"] > before["order", "payment"]
 
     await eventually(shows_the_purchase, "the page shows the purchase")
+
+    await shopper.page.get_by_label("Live: every 2 seconds").uncheck()
+    asked: list[str] = []
+    shopper.page.on("request", lambda request: asked.append(request.url))
+    await shopper.page.clock.run_for(10_000)
+    assert asked == []
+
+
+async def test_who_works_in_it_is_not_disturbed(shopper: Shopper, customer: Customer) -> None:
+    await customer.bought({"camp-lantern": 1})
+    await shopper.page.clock.install()
+    await shopper.open("/mesh?minutes=15")
+    edge = shopper.page.get_by_role("link", name="order to payment")
+    await edge.focus()
+    async with shopper.page.expect_response("**/mesh?minutes=15"):
+        await shopper.page.clock.run_for(2_000)
+    await expect(edge).to_be_focused()
+
+    await edge.press("Enter")
+
+    opened = shopper.page.get_by_role("region", name="order → payment")
+    await expect(opened).to_be_in_viewport()
+    await expect(opened).to_contain_text("PaymentService/Authorize")
+    await expect(opened.get_by_role("region", name="Latest traces")).to_be_visible()
+    await opened.get_by_role("link", name="Close").click()
+    await expect(opened).to_have_count(0)
+
+
+async def test_a_canary_is_seen_as_what_it_is_within_a_minute(
+    new_shopper: NewShopper, canary_shop: Shop
+) -> None:
+    shopper = await new_shopper(shop=canary_shop)
+    async with aiohttp.ClientSession() as session:
+        for _ in range(200):
+            async with session.get(f"{canary_shop.url}/api/products/camp-lantern") as answer:
+                assert answer.status == 200
+    await shopper.open("/mesh")
+    box = shopper.page.get_by_role("region", name="product", exact=True)
+    rows = await box.get_by_role("row").evaluate_all(
+        "rows => rows.slice(1).map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
+    )
+    counts = {row[0]: int(row[2]) for row in rows}
+    assert counts.keys() == {"v1", "v2"}
+    total = sum(counts.values())
+    assert total >= 200
+    assert abs(counts["v2"] - 0.1 * total) <= 4 * math.sqrt(0.09 * total)
+    for row in rows:
+        assert float(row[1].removesuffix(" %")) == pytest.approx(
+            100 * counts[row[0]] / total, abs=0.6
+        )
+
+
+async def test_a_service_that_has_stopped_is_seen(
+    new_shopper: NewShopper, canary_shop: Shop
+) -> None:
+    shopper = await new_shopper(shop=canary_shop)
+    canary_shop.pause("product-v2")
+    try:
+        await shopper.open("/mesh")
+        await expect(shopper.main).to_contain_text("product-v2 does not answer.")
+    finally:
+        canary_shop.resume("product-v2")
+
+    async def is_back() -> bool:
+        await shopper.open("/mesh")
+        return "does not answer" not in await shopper.main.inner_text()
+
+    await eventually(is_back, "it answers again")
+
+
+@pytest.mark.parametrize("width", [768, 1280])
+async def test_everybody_can_use_a_canarys_page(
+    new_shopper: NewShopper, canary_shop: Shop, width: int, tmp_path: Path
+) -> None:
+    """The picture in pytest's folder is for people."""
+    shopper = await new_shopper(width=width, shop=canary_shop)
+    for number in range(20):
+        await shopper.context.request.get(f"/api/products/camp-lantern?{number}=")
+    await shopper.open("/products/camp-lantern")
+    await shopper.open("/mesh?edge=frontend-to-product")
+    await expect(shopper.page.get_by_role("region", name="product", exact=True)).to_be_visible()
+    page_width: int = await shopper.page.evaluate("document.scrollingElement.scrollWidth")
+    assert page_width <= width
+    hidden = "frame => frame.scrollWidth - frame.clientWidth"
+    assert await shopper.page.locator(".graph-frame").evaluate(hidden) <= 0
+    assert await shopper.page.locator(".box-large .scroll").evaluate(hidden) <= 0
+    assert await _smallest_text(shopper) >= 9.0
+    await shopper.page.screenshot(path=tmp_path / "mesh.png", full_page=True)
+    problems = await problems_of(shopper.page)
+    assert not problems, "\n".join(problems)
+
+
+async def _smallest_text(shopper: Shopper) -> float:
+    """How high the smallest letters of the drawing are on the screen, in CSS pixels."""
+    found: float = await shopper.page.locator(".graph").evaluate(
+        """graph => Math.min(...[...graph.querySelectorAll("text")].map(
+          (text) => parseFloat(getComputedStyle(text).fontSize) * graph.getScreenCTM().a))"""
+    )
+    return found
 
 
 async def _calls(shopper: Shopper) -> dict[Edge, int]:

@@ -43,11 +43,12 @@ NAMESPACES = {
     OUTSIDER: "policies-elsewhere",
 }
 HOME = "policies-shop"
-MAIL, OTLP, OWN_MONGODB = 1025, 4317, 27018
+MAIL, OTLP, OWN_MONGODB, PROMETHEUS = 1025, 4317, 27018, 9090
 PORTS = (
     *(3000, 3001, 9000, 27017, 12111, 12443),
     *(4143, 4190, 4191, 15020),  # of proxies
     *(MAIL, MAIL + 1, OTLP, OTLP + 1, OWN_MONGODB, OWN_MONGODB + 1),
+    *(PROMETHEUS, PROMETHEUS + 1),
 )
 _NAME, _PART_OF = "app.kubernetes.io/name", "app.kubernetes.io/part-of"
 _ANY_POD: Mapping[str, Any] = {"podSelector": {}}
@@ -166,8 +167,9 @@ def between_own_proxies() -> Iterator[Connection]:
 
 
 def to_whom_settings_name() -> Iterator[Connection]:
-    """Mail in one namespace, MongoDB at one address, spans wherever."""
+    """Mail in one namespace, Prometheus in another, MongoDB at one address, spans wherever."""
     yield Connection(NOTIFICATION, OUTSIDER, MAIL)
+    yield Connection(FRONTEND.workload, OBSERVER, PROMETHEUS)
     for source in DATABASE_USERS:
         yield Connection(source, OUTSIDER, OWN_MONGODB)
     for source in WORKLOADS:
@@ -216,6 +218,7 @@ CASES_OF_POLICIES = {
     ),
     "settings": Case(
         f"observability.otlpEndpoint=http://jaeger.observability:{OTLP},"
+        f"observability.prometheusUrl=http://prometheus.{NAMESPACES[OBSERVER]}.svc:{PROMETHEUS},"
         f"mongodb.uri=mongodb://shop:p%40ss@mongo-0.mongo.{NAMESPACES[OUTSIDER]}.svc:{OWN_MONGODB}/,"
         + MAIL_VALUES,
         {*always(), *metrics(), *between_own_proxies(), *to_whom_settings_name()},

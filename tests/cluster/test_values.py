@@ -57,6 +57,8 @@ WRONG = [
     "networkPolicies.dnsAddresses={dns}",
     "observability.namespaces={of all}",
     "observability.otlpEndpoint=jaeger",
+    "observability.prometheusUrl=prometheus:9090",
+    "observability.prometheusSelector=namespace=ecommerce",
     "mesh=consul",
     "debug=checkout",
     "nonsense=1",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,13 +18,15 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from services.common.record import HEADER, decode
 from services.local.child import EXIT_CONFIGURATION
 from services.local.data import STATE_FILE
 from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
+from tests.harness.shop import Process, Shop
+from tests.harness.visitor import Visitor
 from tests.harness.waiting import eventually, wait_until
 from tests.shop.conftest import LaunchShop
 
@@ -406,6 +410,59 @@ async def test_versions_and_variants_reach_their_services(
 
     assert page.body["version"] == "v2"
     assert page.body["items"][0]["sustainability"]
+
+
+async def test_a_canary_gets_its_share_by_http_and_grpc(
+    launch_shop: LaunchShop, http: aiohttp.ClientSession
+) -> None:
+    shop = launch_shop(
+        "--only", "frontend,auth,product,inventory", "--versions", "product=v1:9,v2:1"
+    )
+    shop.wait_open()
+    client = Client(http, shop.url)
+
+    async def through_the_gateway() -> Counter[str]:
+        served = decode((await client.send("GET", f"/api/products/{BOARD}")).headers[HEADER])
+        assert served is not None
+        return Counter([served.version])
+
+    answers = sum([await through_the_gateway() for _ in range(200)], Counter[str]())
+    assert answers.total() == 200
+    assert _is_plausible(answers["v2"], 200, 0.1)
+
+    async with Visitor(shop.url) as visitor:
+        await visitor.open(f"/products/{BOARD}")
+        await visitor.submit("/cart")
+        for _ in range(100):
+            await visitor.open("/cart")
+    rpcs = {
+        process.instance: await _served(http, process, "ProductService/GetProducts")
+        for process in shop.of_service("product")
+    }
+    assert rpcs.keys() == {"product-v1", "product-v2"}
+    assert sum(rpcs.values()) >= 100
+    assert _is_plausible(rpcs["product-v2"], sum(rpcs.values()), 0.1)
+
+
+async def _served(http: aiohttp.ClientSession, process: Process, operation: str) -> int:
+    """How often a process has answered an operation, as its metrics say."""
+    async with http.get(f"{process.internal_url}/metrics") as answer:
+        text = await answer.text()
+    return round(
+        sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "meshmart_request_seconds_count"
+            and sample.labels["operation"] == operation
+        )
+    )
+
+
+def _is_plausible(hits: int, trials: int, probability: float) -> bool:
+    """Whether a count is within four standard deviations of a binomial distribution's mean."""
+    deviation = math.sqrt(trials * probability * (1 - probability))
+    return abs(hits - trials * probability) <= 4 * deviation
 
 
 async def test_one_clock_can_be_wrong(

@@ -241,6 +241,7 @@ def shop_of(given: argparse.Namespace) -> render.Shop:
     )
     servers = [
         *([render.otlp_server(given.otlp, topology)] if given.otlp else ()),
+        *([render.prometheus_server(given.prometheus, topology)] if given.prometheus else ()),
         *([render.smtp_server(given.smtp, topology)] if given.smtp else ()),
         *(render.mongodb_servers(given.mongodb, topology) if given.mongodb else ()),
         *([render.stripe_server(given.stripe_address, topology)] if given.stripe_address else ()),
@@ -283,6 +284,7 @@ def main() -> int:
     command.add_argument("--trust-domain", default=shop.trust_domain)
     chart = command.add_argument_group("what the chart was told", "open what its settings need")
     chart.add_argument("--otlp", metavar="URL", help="observability.otlpEndpoint")
+    chart.add_argument("--prometheus", metavar="URL", help="observability.prometheusUrl")
     chart.add_argument("--smtp", metavar="HOST:PORT", help="notification's SMTP_HOST, SMTP_PORT")
     chart.add_argument("--mongodb", metavar="URI", help="mongodb.uri")
     chart.add_argument("--stripe-key", action="store_true", help="there is a stripe.apiKey")

@@ -145,6 +145,17 @@ def otlp_server(endpoint: str, topology: Topology) -> Server:
     return Server("otlp", parts.hostname, parts.port or 4317, workloads, protocol)
 
 
+def prometheus_server(url: str, topology: Topology) -> Server:
+    """Of ``observability.prometheusUrl``."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise CannotRender(f"{url!r} is no address such as http://prometheus.observability:9090.")
+    workloads = frozenset({topology.service("frontend").workload})
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    protocol = "TLS" if parts.scheme == "https" else "HTTP"
+    return Server("prometheus", parts.hostname, port, workloads, protocol)
+
+
 def stripe_server(base: str, topology: Topology) -> Server:
     """Of ``stripe.apiBase``."""
     parts = urlsplit(base)

@@ -12,7 +12,8 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 
 from services.common.errors import Kind, ShopError
 from services.common.provide import provided
-from services.frontend.figures import WINDOW_SECONDS, Figures
+from services.common.recent import WINDOWS_SECONDS
+from services.frontend.figures import MESH_PATH
 from services.frontend.forms import FormDependency
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin
@@ -20,6 +21,7 @@ from services.frontend.pages.site import SiteDependency
 from services.frontend.rendering import STATIC
 from services.frontend.security import local_path
 from services.frontend.service import Departments
+from services.frontend.sources import Watch
 from services.frontend.visit import VisitDependency
 
 # What is one visitor's own.
@@ -30,20 +32,25 @@ _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 _Departments = Annotated[Departments, provided(Departments)]
 _Origin = Annotated[Origin, provided(Origin)]
 _MeshMap = Annotated[MeshMap, provided(MeshMap)]
-_Figures = Annotated[Figures, provided(Figures)]
+_Watch = Annotated[Watch, provided(Watch)]
 
 routes = APIRouter(include_in_schema=False)
 
 
-@routes.get("/mesh")
+@routes.get(MESH_PATH)
 async def mesh(
-    visit: VisitDependency, site: SiteDependency, mesh_map: _MeshMap, figures: _Figures
+    visit: VisitDependency,
+    site: SiteDependency,
+    mesh_map: _MeshMap,
+    watch: _Watch,
+    minutes: str = "",
+    edge: str = "",
 ) -> Response:
+    windows = [seconds // 60 for seconds in WINDOWS_SECONDS]
+    window = next((known for known in windows if str(known) == minutes), windows[0])
+    view = mesh_map.view(await watch.figures(60 * window))
     return site.renderer.page(
-        visit,
-        "mesh.html",
-        view=mesh_map.view(figures.edges()),
-        window_minutes=round(WINDOW_SECONDS / 60),
+        visit, "mesh.html", view=view, window=window, windows=windows, opened=view.edge(edge)
     )
 
 

@@ -92,13 +92,25 @@ document.addEventListener("click", async (event) => {
 const live = document.querySelector("[data-live]");
 if (live) {
   document.querySelector("[data-live-control]").hidden = false;
+  const name = (one) => one.getAttribute("aria-label") ?? one.textContent.trim();
+  let isAsking = false;
   setInterval(async () => {
+    if (!live.checked || document.hidden || isAsking) return;
+    isAsking = true;
+    const fresh = await fetchDocument(location.pathname + location.search).catch(() => null);
+    isAsking = false;
     const part = document.querySelector("[data-live-part]");
-    if (!live.checked || document.hidden || part.contains(document.activeElement)) return;
-    const fresh = await fetchDocument(location.pathname).catch(() => null);
     const next = fresh?.querySelector("[data-live-part]");
-    if (next) part.replaceWith(document.adoptNode(next));
-  }, 5000);
+    part.classList.toggle("is-stale", !next);
+    if (!next || !live.checked) return;
+    const focused = part.contains(document.activeElement) ? name(document.activeElement).split(":")[0] : null;
+    const scrolled = part.querySelector(".graph-frame").scrollLeft;
+    part.replaceWith(document.adoptNode(next));
+    next.querySelector(".graph-frame").scrollLeft = scrolled;
+    if (focused === null) return;
+    const same = [...next.querySelectorAll("a, [tabindex]")].find((one) => name(one).split(":")[0] === focused);
+    same?.focus({ preventScroll: true });
+  }, 2000);
   // What is pointed at lies on top: SVG paints in document order.
   document.addEventListener("pointerover", (event) => {
     const edge = event.target.closest?.(".edge-link");

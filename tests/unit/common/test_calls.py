@@ -292,7 +292,7 @@ class TestRefusals:
             *["unavailable"] * OUTAGES,
             "refused",
         ]
-        labels = {"callee": "callee", "operation": "GET /things"}
+        labels = {"callee": "callee", "callee_version": "", "operation": "GET /things"}
         assert exposed(tools, "meshmart_call_seconds_count", **labels, status="refused") == 1
         assert exposed(tools, "meshmart_call_seconds_count", **labels, status="unavailable") == 5
         assert len(spans.get_finished_spans()) == OUTAGES

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -370,7 +371,9 @@ class TestRecord:
         (call,) = request_context.log.calls
         assert (call.callee, call.operation) == ("callee", "InventoryService/Reserve")
         assert (call.version, call.instance, call.status) == ("v2", "callee-1", "ok")
-        assert call.calls == (deeper,)
+        (within,) = call.calls
+        assert within == replace(deeper, start_milliseconds=within.start_milliseconds)
+        assert 0 <= within.start_milliseconds <= call.milliseconds
 
     async def test_holds_failures_with_who_failed(
         self, callee: Callee, edge: GrpcEdge, request_context: RequestContext

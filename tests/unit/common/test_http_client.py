@@ -223,7 +223,7 @@ async def test_one_that_refuses_is_passed_over(
 
 async def test_addresses_take_turns(address: str, session: aiohttp.ClientSession) -> None:
     edge = HttpEdge(EDGE, ["a:1", "b:2"], session, call_tools())
-    assert [edge.turn()[0] for _ in range(4)] == ["a:1", "b:2", "a:1", "b:2"]
+    assert [edge.instances.in_turn()[0] for _ in range(4)] == ["a:1", "b:2", "a:1", "b:2"]
 
 
 class TestRetries:
@@ -258,7 +258,8 @@ class TestRecord:
         self, callee: Callee, edge: HttpEdge, request_context: RequestContext
     ) -> None:
         deeper = record.Call("stock", "StockService/Get", "v1", "stock-1", 1.0, "ok")
-        answer = record.Served("callee", "v2", "callee-7", 3.0, (deeper,), dropped=2)
+        # Longer than the call takes: its own calls are then where the answer says.
+        answer = record.Served("callee", "v2", "callee-7", 9000.0, (deeper,), dropped=2)
         callee.replies(headers={record.HEADER: record.encode(answer)})
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
         (call,) = request_context.log.calls
@@ -267,6 +268,29 @@ class TestRecord:
         assert call.milliseconds > 0
         assert call.calls == (deeper,)
         assert request_context.log.dropped == 2
+
+    async def test_tells_a_mesh_that_denies_from_a_service_that_does(
+        self, callee: Callee, edge: HttpEdge, tools: CallTools
+    ) -> None:
+        route = edge.route("GET", "/things/{thing}")
+        callee.replies(status=403)  # as Istio: "RBAC: access denied", and nothing of the shop's
+        await failure(route(path={"thing": "x"}))
+        answer = record.Served("callee", "v2", "callee-7", 3.0)
+        callee.replies(status=403, headers={record.HEADER: record.encode(answer)})
+        for _ in range(2):
+            await failure(route(path={"thing": "x"}))
+        tallies = {way.version: way.tally for way in tools.metrics.recent.report(60).ways}
+        assert (tallies[""].denied, tallies[""].denied_before) == (0, 1)
+        assert (tallies["v2"].denied, tallies["v2"].denied_before) == (2, 0)
+
+    async def test_holds_when_each_call_began(
+        self, callee: Callee, edge: HttpEdge, request_context: RequestContext
+    ) -> None:
+        for _ in range(2):
+            await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
+        first, second = request_context.log.calls
+        assert first.start_milliseconds > 0
+        assert second.start_milliseconds >= first.start_milliseconds + first.milliseconds
 
     @pytest.mark.parametrize(("status", "recorded"), [(404, "not-found"), (503, "unavailable")])
     async def test_holds_failures_with_who_failed(
@@ -303,7 +327,7 @@ class TestRecord:
     ) -> None:
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
         line = (
-            'meshmart_call_seconds_count{callee="callee",'
+            'meshmart_call_seconds_count{callee="callee",callee_version="",'
             'operation="GET /things/{thing}",status="200"} 1.0'
         )
         assert line in tools.metrics.exposition().decode().splitlines()

@@ -327,6 +327,36 @@ class TestProbes:
         ]
 
 
+class TestRecent:
+    async def test_tells_what_the_process_has_answered(self, service: Service) -> None:
+        async with in_memory(service, serve_recent=True) as shop:
+            for path in ("/things/a", "/things/b", "/nowhere"):
+                await shop.ask(path)
+            answer = await shop.ask("/recent?seconds=300")
+        told = answer.json()
+        assert (told["service"], told["version"]) == ("callee", "v1")
+        assert told["report"]["served"]["calls"] == 3
+        assert told["report"]["served"]["errors"] == 0
+
+    @pytest.mark.parametrize("query", ["", "?seconds=", "?seconds=61", "?seconds=300.0"])
+    async def test_knows_its_windows_only(self, service: Service, query: str) -> None:
+        async with in_memory(service, serve_recent=True) as shop:
+            answer = await shop.ask(f"/recent{query}")
+        assert answer.status == 422
+        assert answer.json()["detail"] == "seconds is one of 60, 300, 900."
+
+    async def test_is_not_there_unless_it_is_asked_for(self, shop: InMemory) -> None:
+        assert (await shop.ask("/recent?seconds=60")).status == 404
+
+    async def test_metrics_say_whose_they_are(self, shop: InMemory) -> None:
+        lines = (await shop.ask("/metrics")).body.decode().splitlines()
+        info = (
+            'meshmart_process_info{shop_instance="callee-1",shop_service="callee",'
+            'shop_version="v1"} 1.0'
+        )
+        assert info in lines
+
+
 class TestDocs:
     async def test_come_whole_from_here(self, shop: InMemory) -> None:
         page = await shop.ask("/docs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,10 +26,11 @@ MILLISECONDS = st.integers(0, 600_000).map(lambda tenths: tenths / 10)
 
 def calls_above(children: st.SearchStrategy[Call]) -> st.SearchStrategy[Call]:
     below = st.lists(children, max_size=2).map(tuple)
-    return st.builds(Call, SHORT, SHORT, SHORT, SHORT, MILLISECONDS, SHORT, below)
+    return st.builds(Call, SHORT, SHORT, SHORT, SHORT, MILLISECONDS, SHORT, below, MILLISECONDS)
 
 
-LEAF = st.builds(Call, SHORT, SHORT, SHORT, SHORT, MILLISECONDS, SHORT)
+NONE: st.SearchStrategy[tuple[Call, ...]] = st.just(())
+LEAF = st.builds(Call, SHORT, SHORT, SHORT, SHORT, MILLISECONDS, SHORT, NONE, MILLISECONDS)
 CALLS = st.recursive(LEAF, calls_above, max_leaves=5)
 
 
@@ -166,3 +168,11 @@ def test_whatever_json_arrives_is_no_error(wire: object) -> None:
 )
 def test_refusals_are_no_failures(status: str, failed: bool) -> None:
     assert Call("a", "b", "", "", 0, status).failed is failed
+
+
+def test_what_the_way_took_is_before_and_behind_what_the_server_measured() -> None:
+    answer = Served("order", "v1", "order-1", 12.0, (replace(call(), start_milliseconds=2.0),))
+    (placed,) = answer.calls_within(20.0)
+    assert placed.start_milliseconds == 6.0
+    (unmoved,) = answer.calls_within(11.0)  # clocks of two machines are never that exact
+    assert unmoved.start_milliseconds == 2.0

@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 
 from services.common import record
 from services.common.listening import LOOPBACK
+from services.common.recent import Recent
 from services.common.topology import Topology
-from services.frontend.figures import Figures
+from services.frontend.figures import Entrance
 from services.frontend.gateway import Gateway, Limits
 from tests.harness.ports import free_port
 from tests.unit.asgi import ask
@@ -134,7 +135,7 @@ async def test_a_client_that_leaves_in_mid_body_is_no_wrong_request(topology: To
             session=session,
             tracer=TracerProvider().get_tracer("gateway"),
             proxies_in_front=0,
-            figures=Figures(),
+            entrance=Entrance(Recent(), with_calls_below=False),
             limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
         )
         scope: Scope = {"type": "http", "method": "POST", "path": "/api/auth/login", "headers": []}
@@ -328,7 +329,7 @@ async def test_spans_are_named_without_what_may_be_an_id(topology: Topology) -> 
             addresses={},
             session=session,
             tracer=provider.get_tracer("gateway"),
-            figures=Figures(),
+            entrance=Entrance(Recent(), with_calls_below=False),
             limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
             proxies_in_front=0,
         )

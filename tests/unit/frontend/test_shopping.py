@@ -97,7 +97,9 @@ async def test_a_product_is_linked_data_and_no_script(browser: Browser, backends
 )
 async def test_the_navigation_marks_where_one_is(browser: Browser, path: str, link: str) -> None:
     page = await browser.get(path)
-    marked = [found.get("href") for found in attributes(page, "a") if "aria-current" in found]
+    marked = [
+        found.get("href") for found in attributes(page, "a") if found.get("aria-current") == "page"
+    ]
     assert marked == [link]
 
 

@@ -25,7 +25,14 @@ from services.local.child import EXIT_CONFIGURATION
         (("--ports", "frontend=0"), "with ports from 1 to 65535, and 'frontend=0' is not"),
         (("--ports", "frontend"), "--ports takes NAME=VALUE,…"),
         (("--replicas", "order=10"), "with counts from 1 to 9, and 'order=10' is not"),
-        (("--versions", "product"), "--versions takes NAME=VALUE,…, and 'product' is not that."),
+        (("--versions", "product"), "--versions takes NAME=VERSION,…, or "),
+        (("--versions", "product=v1:9,v2"), "weights from 1 to 99, and 'v2' is not that."),
+        (("--versions", "product=v1:9,v2:0"), "weights from 1 to 99, and 'v2:0' is not that."),
+        (("--versions", "product=v1:9,v2:100"), "and 'v2:100' is not that."),
+        (("--versions", "product=v1:9,v1:1"), "different versions and weights from 1 to 99, and "),
+        (("--versions", "product=v1,product=v2"), "and 'product=v2' is not that."),
+        (("--versions", "v1:9,v2:1"), "and 'v1:9' is not that."),
+        (("--versions", "product=v 1"), "and 'v 1' is not that."),
     ],
 )
 def test_a_wrong_argument_is_refused_in_words_that_help(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from services.common.topology import load_topology
 from services.local.plan import (
     ExtraEnvironment,
     Options,
+    Version,
     inherited_by,
     openness,
     plan_processes,
@@ -299,3 +302,40 @@ def test_the_readme_says_where_the_documentation_of_orders_is() -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_a_shop_for_this_machine_alone_needs_no_word(host: str) -> None:
     assert openness(host, {}) is None
+
+
+def test_versions_share_the_requests_by_weight(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    options = Options(
+        data=tmp_path,
+        only=("product", "inventory"),
+        replicas={"product": 2},
+        versions={"product": [Version("v1", 18), Version("v2", 2)], "inventory": [Version("v3")]},
+    )
+    try:
+        planned = plan_processes(load_topology(), options, ports, {})
+    finally:
+        ports.close()
+    versions = {process.instance: process.environment["VERSION"] for process in planned}
+    assert versions == {
+        "product-v1-1": "v1",
+        "product-v1-2": "v1",
+        "product-v2-1": "v2",
+        "product-v2-2": "v2",
+        "inventory": "v3",
+    }
+    known = {f"127.0.0.1:{process.http_port}": process.instance for process in planned}
+    turns = json.loads(planned[-1].environment["HTTP_ADDRESSES"])["product"]
+    assert Counter(known[address] for address in turns) == {
+        "product-v1-1": 9,
+        "product-v1-2": 9,
+        "product-v2-1": 1,
+        "product-v2-2": 1,
+    }
+    assert len(json.loads(planned[-1].environment["GRPC_ADDRESSES"])["product"]) == 20
+
+
+def test_requests_of_people_are_not_split(tmp_path: Path) -> None:
+    options = Options(data=tmp_path, versions={"frontend": [Version("v1", 9), Version("v2")]})
+    with pytest.raises(ConfigurationError, match=r"^--versions splits .* give it one version\.$"):
+        plan_processes(load_topology(), options, Ports({}, any_free=True), {})

@@ -14,7 +14,7 @@ import yaml
 from services.common.topology import load_topology
 from tests.harness.cluster import Object, render, run
 from tests.unit.observability.metrics import FOLDER, ROOT
-from tools.kind import OBSERVABILITY, OTLP_ENDPOINT
+from tools.kind import OBSERVABILITY, OTLP_ENDPOINT, PROMETHEUS_URL
 from tools.mesh.__main__ import OBSERVERS
 from tools.observability import settings
 
@@ -151,13 +151,13 @@ def test_references_lead_somewhere(variant: str) -> None:
 
 @pytest.mark.needs_programs("kubectl")
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_shop_and_the_meshes_find_jaeger(variant: str) -> None:
-    (jaeger,) = [
-        each for each in of_kind(variant, "Service") if each["metadata"]["name"] == "jaeger"
-    ]
-    ports = {port["port"] for port in jaeger["spec"]["ports"]}
+def test_the_shop_and_the_meshes_find_them(variant: str) -> None:
+    services = {each["metadata"]["name"]: each for each in of_kind(variant, "Service")}
+    ports = {port["port"] for port in services["jaeger"]["spec"]["ports"]}
     assert {4317, 4318, 16686} <= ports
-    assert f"http://jaeger.{jaeger['metadata']['namespace']}:4317" == OTLP_ENDPOINT
+    assert f"http://jaeger.{NAMESPACE}:4317" == OTLP_ENDPOINT
+    assert [port["port"] for port in services["prometheus"]["spec"]["ports"]] == [9090]
+    assert f"http://prometheus.{NAMESPACE}:9090" == PROMETHEUS_URL
     istio = (ROOT / "mesh" / "istio" / "install.yaml").read_text(encoding="utf-8")
     assert f"service: jaeger.{NAMESPACE}.svc.cluster.local, port: 4317" in istio
     linkerd = yaml.safe_load((ROOT / "mesh/linkerd/install.yaml").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping
@@ -35,6 +36,11 @@ def declared() -> Mapping[str, Any]:
 def container(service: str) -> str:
     """How a service of the topology, or the sandbox, is called in the file."""
     return "stripe-sandbox" if service == SANDBOX else TOPOLOGY.services[service].workload
+
+
+def _metrics_port(service: str) -> int:
+    declared_service = TOPOLOGY.services[service]
+    return declared_service.internal_port or declared_service.http.port
 
 
 def settings(value: str, environment: Mapping[str, str]) -> str:
@@ -73,7 +79,7 @@ def test_each_container_is_told_what_the_local_runner_tells(
     }
     services = declared()["services"]
     for process in planned:
-        expected = {
+        expected: dict[str, Any] = {
             name: in_containers.get(value, value)
             for name, value in process.environment.items()
             if name not in _PLACES
@@ -87,9 +93,20 @@ def test_each_container_is_told_what_the_local_runner_tells(
             # Made once, and kept; here it is a file.
             assert len(expected.pop("FRONTEND_SECRET")) >= 32
             expected["SECRETS_FOLDER"] = "/data"
+            watched = json.loads(expected.pop("SHOP_PROCESSES"))
+            expected["SHOP_PROCESSES"] = [
+                {
+                    "service": one["service"],
+                    "instance": container(one["service"]),
+                    "url": f"http://{container(one['service'])}:{_metrics_port(one['service'])}",
+                }
+                for one in watched
+            ]
         environment: Mapping[str, str] = services[container(process.service)]["environment"]
-        told = {name: settings(value, own) for name, value in environment.items()}
+        told: dict[str, Any] = {name: settings(value, own) for name, value in environment.items()}
         assert told.pop("OTEL_EXPORTER_OTLP_ENDPOINT", "") == ""  # as if it were not there
+        if "SHOP_PROCESSES" in told:
+            told["SHOP_PROCESSES"] = json.loads(told["SHOP_PROCESSES"])
         if own:
             assert told.pop("STRIPE_API_BASE", "") == ""
         assert {n: v for n, v in told.items() if n not in _PLACES} == expected, process.service

@@ -119,6 +119,8 @@ def test_it_brings_what_observes_the_shop(machine: Machine, mesh: str, folder: s
     assert applied < installs[0]
     sent = run.called("observability.otlpEndpoint=http://jaeger.observability:4317")
     assert sent == installs
+    asked = run.called("observability.prometheusUrl=http://prometheus.observability:9090")
+    assert asked == installs
     assert run.called("-n observability wait deployments")
     assert "docs/observability.md" in run.said
 

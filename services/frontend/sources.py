@@ -1,0 +1,134 @@
+"""Where the mesh page's figures come from: the shop's processes, Prometheus, or, where there is
+neither, what has passed through this frontend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, TypeAdapter
+
+from services.common.recent import ProcessReport, Recent
+from services.frontend.figures import Figures, Process, Traffic, figures_of
+
+_REPORT = TypeAdapter(ProcessReport)
+_PATIENCE = aiohttp.ClientTimeout(total=0.5)
+_FRESH_SECONDS = 1.0
+
+
+class Source(Protocol):
+    """Who has counted the shop's calls."""
+
+    async def traffic(self, window_seconds: int) -> Traffic:
+        """What happened in a window that ends now."""
+        ...
+
+
+class Watched(BaseModel, frozen=True):
+    """A process of a shop on one machine, as its runner tells."""
+
+    service: str
+    instance: str
+    url: str
+    version: str = ""
+
+
+class SeenHere:
+    """What has passed through this frontend: pages, and the calls in their records."""
+
+    def __init__(self, recent: Recent, open_circuits: Callable[[], Sequence[str]]) -> None:
+        self._recent = recent
+        self._open_circuits = open_circuits
+
+    async def traffic(self, window_seconds: int) -> Traffic:
+        report = self._recent.report(window_seconds)
+        return Traffic(
+            seconds=report.seconds,
+            ways=report.ways,
+            notes=[
+                "As seen by this frontend: each answer carries a record of the calls made for it. "
+                "What services do later on their own, such as relaying messages, and what other "
+                "ways in bring, is in Prometheus (PROMETHEUS_URL)."
+            ],
+            open_circuits={("frontend", callee) for callee in self._open_circuits()},
+        )
+
+
+class AllProcesses:
+    """What every process of a shop on one machine says of itself. One that does not say anything
+    is down.
+    """
+
+    def __init__(self, processes: Sequence[Watched], session: aiohttp.ClientSession) -> None:
+        self._processes = processes
+        self._session = session
+
+    async def traffic(self, window_seconds: int) -> Traffic:
+        reports = await asyncio.gather(
+            *(self._ask(process, window_seconds) for process in self._processes)
+        )
+        traffic = Traffic(
+            seconds=max((one.report.seconds for one in reports if one), default=window_seconds),
+            ways=[],
+            notes=["Counted by the shop's processes themselves, whoever called them."],
+        )
+        for watched, told in zip(self._processes, reports, strict=True):
+            traffic.processes.append(
+                Process(
+                    service=watched.service,
+                    instance=watched.instance,
+                    version=told.version if told else watched.version,
+                    is_up=told is not None,
+                )
+            )
+            if told is not None:
+                _add(traffic, told)
+        return traffic
+
+    async def _ask(self, process: Watched, window_seconds: int) -> ProcessReport | None:
+        url = f"{process.url}/recent?seconds={window_seconds}"
+        try:
+            async with self._session.get(url, timeout=_PATIENCE) as answer:
+                if answer.status != 200:
+                    return None
+                return _REPORT.validate_python(orjson.loads(await answer.read()))
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+
+
+def _add(traffic: Traffic, told: ProcessReport) -> None:
+    traffic.ways += told.report.ways
+    traffic.open_circuits |= {(told.service, callee) for callee in told.open_circuits}
+    key = told.service, told.version
+    if key in traffic.served:
+        traffic.served[key].add(told.report.served)
+    else:
+        traffic.served[key] = told.report.served
+
+
+class Watch:
+    """The figures of now, asked for once a second however many people look.
+
+    :param clock: seconds that only ever go forward.
+    """
+
+    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._clock = clock
+        self._asked: dict[int, tuple[float, asyncio.Task[Figures]]] = {}
+
+    async def figures(self, window_seconds: int) -> Figures:
+        """The figures of a window that ends now."""
+        asked = self._asked.get(window_seconds)
+        if asked is None or self._clock() - asked[0] > _FRESH_SECONDS:
+            asked = self._clock(), asyncio.create_task(self._ask(window_seconds))
+            self._asked[window_seconds] = asked
+        return await asyncio.shield(asked[1])
+
+    async def _ask(self, window_seconds: int) -> Figures:
+        return figures_of(await self._source.traffic(window_seconds))

@@ -113,13 +113,10 @@ async def test_a_purchase_is_one_trace_in_jaeger(
             spans = await spans_of(http, address, trace)
             begin = [span["service"] for span in roots(spans)]
             missing = workloads - {span["service"] for span in spans}
-            databases = {span["service"] for span in spans if span["database"]}
-            print(f"{len(spans)} spans; begins at {begin}; without {missing}; stores {databases}")
-            return (
-                [name.startswith(observed.first_span) for name in begin] == [True]
-                and not missing
-                and {"order-service", "payment-service"} <= databases
-            )
+            print(f"{len(spans)} spans; begins at {begin}; without {missing}")
+            return [name.startswith(observed.first_span) for name in begin] == [
+                True
+            ] and not missing
 
         await eventually(is_whole, "one trace, in Jaeger", 60)
 
@@ -159,7 +156,7 @@ def _queries(path: Path) -> Generator[tuple[str, str]]:
     service = "product-service" if path.stem.endswith("canary") else ".*"
     for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
         for target in panel.get("targets", ()):
-            name = f"{panel['title']} ({target['refId']})"
+            name = f"{panel['id']}, {panel['title']} ({target['refId']})"
             yield name, filled_in(target["expr"], service=service)
 
 
@@ -182,9 +179,6 @@ async def spans_of(http: aiohttp.ClientSession, address: str, trace: str) -> lis
             "span": span["spanID"],
             "parent": next((each["spanID"] for each in span["references"]), ""),
             "service": whole["processes"][span["processID"]]["serviceName"],
-            "database": next(
-                (tag["value"] for tag in span["tags"] if tag["key"].startswith("db.")), ""
-            ),
         }
         for span in whole["spans"]
     ]

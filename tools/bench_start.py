@@ -19,9 +19,9 @@ import psutil
 
 READY_LIMIT_SECONDS = 4.0
 PSS_LIMIT_MIB = 260.0
-# The shop as `make run` installs it. structlog and OpenTelemetry load these where they find them,
-# which is only where the tests are installed as well.
-ONLY_FOR_TESTS = ("psutil", "rich")
+# The shop as `make run` installs it. Its libraries load these where they find them, which is only
+# where the tests are installed as well.
+ONLY_FOR_TESTS = ("brotli", "greenlet", "psutil", "rich")
 PROGRAM = f"""
 import runpy, sys
 sys.modules.update(dict.fromkeys({ONLY_FOR_TESTS!r}))

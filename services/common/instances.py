@@ -26,7 +26,7 @@ class Instances:
 def spread(weights: Sequence[int]) -> Sequence[int]:
     """Positions, each as often as its weight says and as evenly as that goes.
 
-    The smooth weighted round-robin of nginx (https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35).
+    The smooth weighted round-robin that nginx has had since its release 1.3.1.
     """
     total = sum(weights)
     balances = [0] * len(weights)

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import string
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import (
@@ -61,6 +62,9 @@ _NO_CONNECTION = re.compile(
     r"ConnectionRefused|Connection refused|TimeoutError|ConnectionTimeout"
     r"|remote connection failure|connection timeout|upstream request timeout|Deadline Exceeded"
 )
+# Before this release asyncio leaves a TLS connection open when the other end is gone before it has
+# said so, as a gateway's is that takes new settings: https://github.com/python/cpython/issues/118950.
+_FORGETS_CONNECTIONS = sys.version_info < (3, 12, 7)
 # A network follows policies one after the other, and a busy one slowly.
 _POLICIES_SECONDS = 120.0
 
@@ -313,7 +317,12 @@ class Mesh(ABC):
     ) -> AsyncGenerator[Client]:
         """A client of the ingress gateway, as people outside are."""
         node_port = gateway_port(port, service or self.way_in)
-        connector = aiohttp.TCPConnector(limit=0, ssl=self.trust(), resolver=_Resolver())
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=self.trust(),
+            resolver=_Resolver(),
+            enable_cleanup_closed=_FORGETS_CONNECTIONS,
+        )
         async with aiohttp.ClientSession(connector=connector) as session:
             yield Client(session, f"{port}://{host}:{node_port}")
 

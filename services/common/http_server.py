@@ -110,7 +110,8 @@ def internal_app(
     """What a process answers to those who run it, not to its users: probes, metrics, and the
     documentation of `app`. Nothing here is counted, traced or logged.
 
-    :param tell_recent: what the process has done within so many seconds; without it nobody is told.
+    :param tell_recent: returns what the process has done in the last so many seconds. Without it
+        there is no ``/recent``.
     """
 
     async def livez(_: Request) -> Response:

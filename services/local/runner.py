@@ -330,7 +330,8 @@ def _import_all(services: Sequence[str]) -> None:
     from unsharing it.
     """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # no gRPC object lives before the fork
-    # Stripe's SDK loads it where it is found: 3 MiB. The shop asks Stripe over aiohttp.
+    # Stripe's SDK loads `requests` where it is found: 3 MiB. The shop asks Stripe over aiohttp. To
+    # Python, None stands for a module that cannot be imported.
     sys.modules.setdefault("requests", None)  # pyright: ignore[reportArgumentType]
     for service in dict.fromkeys(services):
         if service != SANDBOX:

@@ -139,7 +139,7 @@ async def try_in_vain(mesh: Mesh) -> None:
     asked = {"method": "GET", "url": "http://order-service.ecommerce:3000/api/orders/x"}
     while time.monotonic() < until:
         await asyncio.to_thread(mesh.probe, STRANGER, [asked])
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # refusals are to be seen in the figures, not to be most of them
 
 
 def panels(mesh: Mesh) -> Mapping[str, str]:

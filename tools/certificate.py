@@ -17,9 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-HOST = "ecommerce.example.com"
 NAMESPACE = "ecommerce"
 _VALID = datetime.timedelta(days=90)
+
+
+def host_of(namespace: str) -> str:
+    """The host of the shop in a namespace, where none is given: two shops never share one."""
+    return f"{namespace}.example.com"
+
+
+HOST = host_of(NAMESPACE)
 
 
 class Certificate(NamedTuple):
@@ -86,11 +93,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mesh", choices=tuple(SECRET_NAMESPACE))
     parser.add_argument("--namespace", default=NAMESPACE, help="the shop's")
-    parser.add_argument("--host", default=HOST)
+    parser.add_argument("--host", help="NAMESPACE.example.com, if it is not given")
     parser.add_argument("--gateway-namespace", help="where the gateway reads it")
     given = parser.parse_args()
     namespace = given.gateway_namespace or SECRET_NAMESPACE[given.mesh]
-    print(secret(self_signed(given.host), namespace, shop=given.namespace))
+    host = given.host or host_of(given.namespace)
+    print(secret(self_signed(host), namespace, shop=given.namespace))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Each file below templates/ makes the one of the same path and name below mesh/. 
 ``{service}`` makes one for each service, or none where it renders nothing.
 
 ``render FOLDER`` prints the manifests of a folder for a shop in another namespace: render.py.
+``readme FOLDER`` prints the README.md of a scenario with the commands for that shop: readme.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.common.settings import ProcessSettings
 from services.common.topology import PathTemplate, Service, Topology, load_topology
-from tools.mesh import render
+from tools.certificate import host_of
+from tools.mesh import readme, render
 from tools.mesh.calls import service_routes, timed_calls
 from tools.mesh.grants import Request, caller_groups, grants
 from tools.mesh.permissions import GATEWAY, Operation, permissions
@@ -249,7 +251,7 @@ def shop_of(given: argparse.Namespace) -> render.Shop:
     return render.Shop(
         mesh=given.mesh,
         namespace=given.namespace,
-        host=given.host,
+        host=given.host or host_of(given.namespace),
         gateway=gateway,
         trust_domain=given.trust_domain,
         stripe_namespace=given.stripe_namespace,
@@ -259,20 +261,25 @@ def shop_of(given: argparse.Namespace) -> render.Shop:
     )
 
 
-def main() -> int:
-    """Gives the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="say what has drifted; write nothing")
-    command = parser.add_subparsers(dest="command").add_parser(
-        "render",
-        help="print a folder of mesh/ for a shop elsewhere, for kubectl apply -f - or delete -f -",
-        description=render.__doc__,
-    )
-    command.add_argument("folder", help="base, start, scenarios/03-canary-by-weight/10, ...")
+def options_of(given: argparse.Namespace, described: argparse.ArgumentParser) -> Iterator[str]:
+    """The options that the command line gives to describe the shop."""
+    for name, value in vars(given).items():
+        if name not in {"command", "check", "folder"} and value != described.get_default(name):
+            values: list[Any] = value if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownVariableType]  argparse
+            for each in values:
+                yield f"--{name.replace('_', '-')}"
+                if not isinstance(each, bool):
+                    yield each
+
+
+def describe_shop(command: argparse.ArgumentParser) -> None:
+    """Adds the options that describe a shop."""
     shop = render.Shop()
     command.add_argument("--mesh", choices=("istio", "linkerd"), default=shop.mesh)
     command.add_argument("--namespace", default=shop.namespace)
-    command.add_argument("--host", default=shop.host, help="by which people come in")
+    command.add_argument(
+        "--host", help="by which people come in: NAMESPACE.example.com, if it is not given"
+    )
     command.add_argument(
         "--gateway",
         choices=("istioctl", "helm", "gateway-api", "traefik"),
@@ -292,11 +299,39 @@ def main() -> int:
     chart.add_argument(
         "--stripe-namespace", default=shop.stripe_namespace, help="stripe.sandbox.namespace"
     )
+
+
+def main() -> int:
+    """Gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="say what has drifted; write nothing")
+    commands = parser.add_subparsers(dest="command")
+    manifests = commands.add_parser(
+        "render",
+        help="print a folder of mesh/ for a shop elsewhere, for kubectl apply -f - or delete -f -",
+        description=render.__doc__,
+    )
+    manifests.add_argument(
+        "folder", nargs="+", help="base, start, scenarios/03-canary-by-weight/10, base/calls.yaml"
+    )
+    page = commands.add_parser(
+        "readme",
+        help="print a README.md of mesh/ with the commands for a shop elsewhere",
+        description=readme.__doc__,
+    )
+    page.add_argument("folder", help="start, scenarios/03-canary-by-weight, or . for the mesh's")
+    for command in (manifests, page):
+        describe_shop(command)
     given = parser.parse_args()
     if given.command is None:
         return written(is_check=given.check)
     try:
-        print(render.text_of(render.rendered(shop_of(given), given.folder)), end="")
+        shop = shop_of(given)
+        if given.command == "readme":
+            print(readme.for_shop(shop, list(options_of(given, page)), given.folder), end="")
+        else:
+            objects = [each for name in given.folder for each in render.rendered(shop, name)]
+            print(render.text_of(objects), end="")
     except render.CannotRender as error:
         print(error, file=sys.stderr)
         return 1

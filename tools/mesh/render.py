@@ -51,6 +51,11 @@ class Gateway:
     service_account: str
     is_gateway_api: bool = False
 
+    @property
+    def service(self) -> str:
+        """The name of its Service and Deployment: that of its account, to which istioctl adds."""
+        return self.service_account.removesuffix("-service-account")
+
 
 # What the files in mesh/ speak of.
 ISTIOCTL = Gateway(
@@ -190,15 +195,14 @@ def mongodb_servers(uri: str, topology: Topology) -> list[Server]:
 
 
 def rendered(shop: Shop, folder: str) -> list[Object]:
-    """The objects of a folder below mesh/istio or mesh/linkerd, for a shop.
+    """The objects of a folder or file below mesh/istio or mesh/linkerd, for a shop.
 
     :raises CannotRender: there are none.
     """
     # Of the base behind another gateway of Istio's, what speaks of a Gateway API's is for that one.
     by_gateway_api = gateway_of("gateway-api", shop.namespace).namespace
-    ingress = (
-        by_gateway_api if shop.mesh == "istio" and folder != "base" else shop.gateway.namespace
-    )
+    is_of_base = folder.partition("/")[0] == "base"
+    ingress = by_gateway_api if shop.mesh == "istio" and not is_of_base else shop.gateway.namespace
     objects = [moved(each, shop, ingress) for each in _chosen(shop, folder)]
     if shop.mesh == "istio":
         for each in objects:
@@ -228,13 +232,15 @@ def text_of(objects: Sequence[Object]) -> str:
 
 def built(mesh: str, folder: str) -> list[Object]:
     """What ``kubectl kustomize`` makes of a folder below mesh/istio or mesh/linkerd, or the files
-    that are there, where they are just files.
+    that are there, where they are just files, or a single file. ``../gateway-api/…`` is read, too.
 
     :raises CannotRender: there is no such folder, or no kubectl.
     """
     path = (MESH_FOLDER / mesh / folder).resolve()
-    files = sorted(path.glob("*.yaml"))
-    if not files or not path.is_relative_to(MESH_FOLDER / mesh):
+    files = [path] if path.suffix == ".yaml" and path.is_file() else sorted(path.glob("*.yaml"))
+    if not files or not any(
+        path.is_relative_to(MESH_FOLDER / own) for own in (mesh, "gateway-api")
+    ):
         raise CannotRender(f"mesh/{mesh}/{folder} holds no manifests.")
     if path / "kustomization.yaml" not in files:
         texts = (each.read_text(encoding="utf-8") for each in files)
@@ -251,19 +257,21 @@ def built(mesh: str, folder: str) -> list[Object]:
 def _chosen(shop: Shop, folder: str) -> list[Object]:
     """What a folder holds for this shop, before it is moved there."""
     is_base = folder == "base"
-    name = "stripe-key" if is_base and shop.mesh == "istio" and shop.has_stripe_key else folder
-    objects = built(shop.mesh, name)
+    is_of_base = folder.partition("/")[0] == "base"
     if shop.mesh == "linkerd":
-        return objects
+        return built(shop.mesh, folder)
+    objects = built(shop.mesh, "stripe-key" if is_base and shop.has_stripe_key else folder)
+    if folder == "base/stripe.yaml" and shop.has_stripe_key:
+        objects = [each for each in built(shop.mesh, "stripe-key") if _is_about_stripe(each)]
     if shop.gateway.is_gateway_api:
         routes = [each for each in objects if _is_of_istios_gateway(each)]
-        if routes and not is_base:
+        if routes and not is_of_base:
             raise CannotRender(
                 f"{folder} changes {routes[0]['metadata']['name']}, a route of Istio's own "
                 "gateway, which a shop behind the Gateway API does not have."
             )
         objects = [each for each in objects if each not in routes]
-    if is_base and shop.keeps_own_mongodb:
+    if is_of_base and shop.keeps_own_mongodb:
         objects = [each for each in objects if each["metadata"]["name"] != "mongodb"]
     if is_base and shop.gateway.namespace != ISTIOCTL.namespace:
         # Rules of base speak of this gateway already; the NetworkPolicies of the chart do not.
@@ -274,6 +282,10 @@ def _chosen(shop: Shop, folder: str) -> list[Object]:
             or (shop.gateway.is_gateway_api and each["kind"] != "AuthorizationPolicy")
         ]
     return objects
+
+
+def _is_about_stripe(each: Object) -> bool:
+    return each["metadata"].get("labels", {}).get("meshmart/part") == "stripe"
 
 
 def _is_of_istios_gateway(each: Object) -> bool:

@@ -4,14 +4,20 @@ and what its settings need is opened, or refused with a sentence.
 
 from __future__ import annotations
 
+import base64
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
 
 from tests.harness.elsewhere import ISTIO, LINKERD, left_behind, strings
 from tests.harness.matrix import TOPOLOGY
+from tools import certificate
+from tools.mesh import __main__ as command_line
 from tools.mesh import render
 from tools.mesh.render import CannotRender, Server, Shop
 
@@ -237,6 +243,52 @@ def test_a_folder_that_holds_nothing_is_refused() -> None:
     for folder in ("scenarios/99-nothing", "../../helm", ".."):
         with pytest.raises(CannotRender, match="holds no manifests"):
             render.rendered(Shop(), folder)
+
+
+@pytest.mark.usefixtures("_with_the_true_built")
+def test_a_single_file_is_rendered_as_its_folder_is() -> None:
+    gateway = render.gateway_of("gateway-api", "student-07")
+    shop = Shop(namespace="student-07", host="student-07.example.org", gateway=gateway)
+    objects = render.rendered(shop, "base/routes.yaml") + render.rendered(shop, "base/calls.yaml")
+    whole = base(gateway=gateway)
+    assert objects
+    assert all(each in whole for each in objects)
+    (route, *_) = render.rendered(
+        Shop(mesh="linkerd", gateway=render.TRAEFIK), "../gateway-api/ingress/routes.yaml"
+    )
+    assert route["kind"] == "HTTPRoute"
+
+
+def test_the_way_to_stripe_alone_is_that_of_a_shop_with_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named = {"metadata": {"name": "stripe", "labels": {"meshmart/part": "stripe"}}, "kind": "X"}
+    other = {"metadata": {"name": "other"}, "kind": "X"}
+    built = {"stripe-key": [named, other], "base/stripe.yaml": [other]}
+    monkeypatch.setattr(render, "built", lambda _, folder: built[folder])  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    assert render.rendered(Shop(has_stripe_key=True), "base/stripe.yaml") == [named]
+
+
+@pytest.mark.usefixtures("_with_the_true_built")
+@pytest.mark.parametrize("given", [[], ["--host", "shop.acme.example"]])
+def test_a_host_follows_from_the_namespace_if_none_is_given(
+    given: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two students never share one."""
+    expected = given[1] if given else "student-07.example.com"
+    here = ["--namespace", "student-07", *given]
+
+    monkeypatch.setattr(sys, "argv", ["tools.mesh", "render", *here, "start"])
+    assert command_line.main() == 0
+    (gateway,) = of_kind(list(yaml.safe_load_all(capsys.readouterr().out)), "Gateway")
+    assert {host for each in gateway["spec"]["servers"] for host in each["hosts"]} == {expected}
+
+    monkeypatch.setattr(sys, "argv", ["certificate.py", "istio", *here])
+    certificate.main()
+    pem = base64.b64decode(json.loads(capsys.readouterr().out)["data"]["tls.crt"])
+    extensions = x509.load_pem_x509_certificate(pem).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [expected]
 
 
 @pytest.mark.usefixtures("_with_the_true_built")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from tests.cluster.release import IMAGE, Release, uninstall
-from tests.harness.cluster import CHART, ROOT, run
+from tests.harness.cluster import CHART, ROOT, render, run
 from tests.harness.waiting import wait_until
 
 _ALL_KINDS = "--verbs=list"
@@ -29,6 +29,28 @@ def left_in(namespace: str) -> set[str]:
     wanted = ",".join(kind for kind in kinds if not kind.startswith("events"))
     found = run("kubectl", "get", wanted, "-n", namespace, "--ignore-not-found", "-o", "name")
     return set(found.split()) - _ALWAYS
+
+
+def test_what_it_leaves_behind_is_said() -> None:
+    """Helm keeps these; docs/chart.md names each, with the command that removes it."""
+    text = (ROOT / "docs/chart.md").read_text(encoding="utf-8")
+    said = text.partition("## Uninstall\n")[2].partition("\n## ")[0]
+    left: set[str] = set()
+    for each in render("--set", "mongodb.storage.retain=true"):
+        name = each["metadata"]["name"]
+        annotations = each["metadata"].get("annotations", {})
+        is_kept = annotations.get("helm.sh/resource-policy") == "keep"
+        is_left_by_failure = "hook-failed" not in annotations.get("helm.sh/hook-delete-policy", "")
+        if is_kept or ("helm.sh/hook" in annotations and is_left_by_failure):
+            left.add(re.sub(r".+(?=-database$)", "…", name))
+        policy = each.get("spec", {}).get("persistentVolumeClaimRetentionPolicy", {})
+        if policy.get("whenDeleted") == "Retain":
+            left |= {
+                f"{claim['metadata']['name']}-{name}-0"
+                for claim in each["spec"]["volumeClaimTemplates"]
+            }
+    assert left == {"purchase-test", "mongodb", "…-database", "data-mongodb-0"}
+    assert {name for name in left if f"`{name}`" not in said} == set()
 
 
 def test_it_leaves_nothing_behind(release: Release) -> None:

@@ -4,7 +4,7 @@ All have one form, which `read` reads:
 
     # title, and what it shows
     ## What must be there   the commands for it; one that forwards a port goes on
-    ## Apply                commands
+    ## Apply                commands; then perhaps one that forwards a port which they open
     ## Try it               commands
     ## You should see       what they print
     ## Then                 instead of Apply, for each further round of these three
@@ -79,8 +79,11 @@ def read(path: Path) -> Readme:
     middle = [*_ROUND, *(("Then", *_ROUND[1:]) * (changes - 1))]
     if not introduction.startswith("# ") or titles != [_BEFORE, *middle, _AFTER]:
         raise NotInForm(f"{path}: its headings are {titles}")
-    before, *between, after = (_blocks(path, title, body) for title, body in sections)
-    forwards = [(command, int(found[1])) for command in before if (found := _forward(command))]
+    before, applied, *between, after = (_blocks(path, title, body) for title, body in sections)
+    between.insert(0, [command for command in applied if not _forward(command)])
+    forwards = [
+        (command, int(found[1])) for command in [*before, *applied] if (found := _forward(command))
+    ]
     return Readme(
         forwards=forwards,
         prepare=[command for command in before if not _forward(command)],

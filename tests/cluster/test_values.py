@@ -42,6 +42,8 @@ WRONG = [
     "frontend.servesApi=perhaps",
     "proxiesInFront=-1",
     "proxiesInFront=some",
+    "gateway.address=traefik:443",
+    "gateway.host=https://shop.example.com",
     "ingress.kind=nginx",
     "ingress.annotations.a=1",
     "mongodb.image=mongo:latest",
@@ -324,6 +326,43 @@ def test_what_is_for_operators_is_routed_to_no_service(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "gateway", "host"),
+    [
+        ("mesh=istio", "istio-ingressgateway.istio-system:443", "ecommerce.example.com"),
+        ("mesh=linkerd", "traefik.shop-ingress:443", "ecommerce.example.com"),
+        (
+            "mesh=istio,gateway.address=istio-ingress.istio-ingress:443,gateway.host=shop.example",
+            "istio-ingress.istio-ingress:443",
+            "shop.example",
+        ),
+        (
+            "ingress.kind=ingress,gateway.address=nginx.ingress-nginx:443",
+            "nginx.ingress-nginx:443",
+            "shop.localhost",
+        ),
+    ],
+)
+def test_helms_test_comes_as_people_do_where_only_they_are_let_in(
+    values: str, gateway: str, host: str
+) -> None:
+    made = render("--set", f"frontend.servesApi=false,{values}")
+    (pod,) = (each for each in made if each["kind"] == "Pod")
+    assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+    assert pod["metadata"]["annotations"]["linkerd.io/inject"] == "disabled"
+    (container,) = pod["spec"]["containers"]
+    assert container["command"][-1] == f"https://{host}"
+    assert container["env"] == [{"name": "GATEWAY", "value": gateway}]
+    (policy,) = (
+        each
+        for each in made
+        if (each["kind"], each["metadata"]["name"]) == ("NetworkPolicy", "purchase-test")
+    )
+    namespace = gateway.partition(".")[2].partition(":")[0]
+    named = {"kubernetes.io/metadata.name": namespace}
+    assert policy["spec"]["egress"] == [{"to": [{"namespaceSelector": {"matchLabels": named}}]}]
+
+
+@pytest.mark.parametrize(
     ("values", "says", "does_not_say"),
     [
         ("mesh=none", "port-forward service/frontend 8080:80", "istio-ingressgateway"),
@@ -331,6 +370,16 @@ def test_what_is_for_operators_is_routed_to_no_service(kind: str) -> None:
             "mesh=istio,frontend.servesApi=false",
             "port-forward service/istio-ingressgateway 8443:443",
             "service/frontend",
+        ),
+        (
+            "mesh=istio,frontend.servesApi=false",
+            "`helm test shop -n ecommerce` buys something through the gateway",
+            "finds nothing",
+        ),
+        (
+            "ingress.kind=ingress,frontend.servesApi=false",
+            "`helm test` finds nothing to do: with gateway.address",
+            "helm test shop",
         ),
         (
             "mesh=linkerd,frontend.servesApi=false",

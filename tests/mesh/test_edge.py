@@ -38,6 +38,11 @@ async def test_a_purchase(client: Client) -> None:
     assert (await customer.order(answer.body["order_id"])).status == 200
 
 
+def test_the_charts_own_test_comes_in_as_people_do(mesh: Mesh) -> None:
+    """No rule lets its pod in: it has no proxy, and asks the gateway."""
+    assert "Succeeded" in mesh.namespace.helm("test", "shop", "--timeout", "120s")
+
+
 @pytest.mark.parametrize("path", ["/api/payments/x", "/admin", "/metrics", "/readyz", "/api"])
 async def test_what_is_not_public_does_not_exist(
     in_a_mesh: Mesh, client: Client, path: str

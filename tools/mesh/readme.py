@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from tools.certificate import HOST, NAMESPACE, SECRET_NAMESPACE
-from tools.mesh.render import ISTIOCTL, MESH_FOLDER, TRAEFIK, CannotRender, Shop
+from tools.certificate import HOST, NAMESPACE, SECRET_NAMESPACE, host_of
+from tools.mesh.render import ISTIOCTL, MESH_FOLDER, TRAEFIK, CannotRender, Gateway, Shop
 
 _SANDBOX_NAMESPACE = Shop().stripe_namespace
 _PYTHON = ".venv/bin/python -m tools.mesh"
@@ -44,10 +44,9 @@ def for_shop(shop: Shop, options: Sequence[str], folder: str) -> str:
 def _commands(text: str, shop: Shop, options: Sequence[str]) -> str:
     text = _KUBECTL.sub(lambda found: _rendering(found, shop, options), text)
     text = _CERTIFICATE.sub(lambda found: f"{found[0]} ARGS={shlex.quote(_certified(shop))}", text)
-    if shop.stripe_namespace != _SANDBOX_NAMESPACE:
-        own = "" if shop.stripe_namespace == shop.namespace else shop.stripe_namespace
-        text = re.sub(r"--set (?=mesh=(?!none))", f"--set stripe.sandbox.namespace={own},", text)
-    old = ISTIOCTL if shop.mesh == "istio" else TRAEFIK
+    settings = "".join(f"{each}," for each in _settings(shop))
+    text = re.sub(r"--set (?=mesh=(?!none))", f"--set {settings}", text)
+    old = _gateway_of_the_files(shop)
     text = text.replace(HOST, shop.host)
     text = re.sub(rf"(?<=-n ){_SANDBOX_NAMESPACE}\b", shop.stripe_namespace, text)
     text = re.sub(rf"(?<=-n ){old.namespace}\b", shop.gateway.namespace, text)
@@ -73,6 +72,22 @@ def _rendering(found: re.Match[str], shop: Shop, options: Sequence[str]) -> str:
     back = shlex.join([found[1], *others, "-f", "-"])
     space = " " * (len(found[0]) - len(found[0].rstrip(" ")))
     return f"{_PYTHON} {render} | kubectl {back}{space}"
+
+
+def _settings(shop: Shop) -> Iterator[str]:
+    """What the chart is told of a shop besides its mesh."""
+    if shop.stripe_namespace != _SANDBOX_NAMESPACE:
+        own = "" if shop.stripe_namespace == shop.namespace else shop.stripe_namespace
+        yield f"stripe.sandbox.namespace={own}"
+    gateway = shop.gateway
+    if gateway != _gateway_of_the_files(shop):
+        yield f"gateway.address={gateway.service}.{gateway.namespace}:443"
+    if shop.host != host_of(shop.namespace):
+        yield f"gateway.host={shop.host}"
+
+
+def _gateway_of_the_files(shop: Shop) -> Gateway:
+    return ISTIOCTL if shop.mesh == "istio" else TRAEFIK
 
 
 def _certified(shop: Shop) -> str:

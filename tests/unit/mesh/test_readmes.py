@@ -177,7 +177,10 @@ def test_for_another_shop_it_is_in_the_same_form(folder: Path, tmp_path: Path) -
 def test_the_commands_for_another_shop_keep_what_is_not_of_it() -> None:
     text = for_another_shop(MESH / "istio/start")
     assert "](gateway-ecommerce.yaml)" in text
-    assert "--set stripe.sandbox.namespace=student-07-stripe,mesh=istio," in text
+    assert (
+        "--set stripe.sandbox.namespace=student-07-stripe,gateway.address=edge-account.edge:443,"
+        "gateway.host=student-07.example.org,mesh=istio,"
+    ) in text
     page = for_another_shop(MESH / "istio")
     assert (
         "--namespace student-07 base | kubectl apply --selector 'meshmart/part!=stripe' -f -"

@@ -167,6 +167,29 @@ def test_the_shop_and_the_meshes_find_them(variant: str) -> None:
     assert collector["meshIdentity"] == {"serviceAccountName": account, "namespace": NAMESPACE}
 
 
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+def test_a_version_that_goes_out_by_itself_is_judged_by_this_prometheus(mesh: str) -> None:
+    scenario = ROOT / "mesh" / mesh / "scenarios/19-progressive-delivery/rollout.yaml"
+    _, template = yaml.safe_load_all(scenario.read_text(encoding="utf-8"))
+    (metric,) = template["spec"]["metrics"]
+    assert metric["provider"]["prometheus"]["address"] == PROMETHEUS_URL
+
+
+@pytest.mark.needs_programs("kubectl")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_argo_rollouts_may_ask_prometheus(variant: str) -> None:
+    (policy,) = [
+        each
+        for each in of_kind(variant, "NetworkPolicy")
+        if each["metadata"]["name"] == "argo-rollouts"
+    ]
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "prometheus"}
+    (rule,) = policy["spec"]["ingress"]
+    named = {"kubernetes.io/metadata.name": "argo-rollouts"}
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": named}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 9090}]
+
+
 @pytest.mark.needs_programs("kubectl")
 def test_who_must_be_known_is_in_linkerd() -> None:
     meshed = {

@@ -97,6 +97,28 @@ def test_a_proxy_of_istio_has_both(tmp_path: Path) -> None:
     assert target["__metrics_path__"] == "/stats/prometheus"
 
 
+@pytest.mark.parametrize(
+    ("job", "container"),
+    [
+        ("pods", {}),
+        (
+            "linkerd-proxy",
+            {
+                "pod_container_name": "linkerd-proxy",
+                "pod_container_port_name": "linkerd-admin",
+            },
+        ),
+    ],
+)
+def test_a_version_that_goes_out_by_itself_is_told_from_others(
+    tmp_path: Path, job: str, container: dict[str, str]
+) -> None:
+    """By the label with which scenario 19 asks."""
+    of_rollout = {"pod_label_rollouts_pod_template_hash": "6c5d8f7b9", **asked_for("15020")}
+    (target,) = read(tmp_path, job, pod("10.0.0.7:15020", **of_rollout, **container))
+    assert target["rollouts_pod_template_hash"] == "6c5d8f7b9"
+
+
 def test_an_address_of_ipv6_is_one(tmp_path: Path) -> None:
     (target,) = read(tmp_path, "pods", pod("[fd00::7]:3000", **asked_for("3000")))
     assert target["__address__"] == "[fd00::7]:3000"

@@ -18,8 +18,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.common.topology import Topology, load_topology
 from services.local.plan import SANDBOX_KEY
+from tools.derived import ROOT, written
 
-ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "compose.yaml"
 BOARDS = ROOT / "observability" / "grafana" / "dashboards"
 
@@ -71,13 +71,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    wanted = compose(load_topology())
-    if not arguments.check:
-        FILE.write_text(wanted, encoding="utf-8")
-    elif not FILE.exists() or FILE.read_text(encoding="utf-8") != wanted:
-        print("compose.yaml is not that of topology.yaml; run `make compose`", file=sys.stderr)
-        return 1
-    return 0
+    return written({FILE: compose(load_topology())}, "compose", is_check=arguments.check)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from services.common.topology import Topology, load_topology
+from tools.derived import written
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BEGIN = "<!-- topology: made by `make diagram` -->\n"
@@ -47,15 +48,7 @@ def main() -> int:
         )
         return 1
     wanted = before + begin + diagram(load_topology()) + end + after
-    if arguments.check and wanted != text:
-        print(
-            "README.md: the call graph is not that of topology.yaml; run `make diagram`",
-            file=sys.stderr,
-        )
-        return 1
-    if not arguments.check:
-        README.write_text(wanted, encoding="utf-8")
-    return 0
+    return written({README: wanted}, "diagram", is_check=arguments.check)
 
 
 if __name__ == "__main__":

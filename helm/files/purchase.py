@@ -42,9 +42,9 @@ class _ThroughGateway(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(self._connection, req)
 
-    def _connection(self, host: str, *, timeout: float) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(host, timeout=timeout)
-        plain = socket.create_connection(self._address, timeout)
+    def _connection(self, host: str, /, **options: Any) -> http.client.HTTPSConnection:
+        connection = http.client.HTTPSConnection(host, **options)
+        plain = socket.create_connection(self._address, connection.timeout)
         connection.sock = self._tls.wrap_socket(plain, server_hostname=connection.host)
         return connection
 

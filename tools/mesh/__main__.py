@@ -23,12 +23,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from services.common.settings import ProcessSettings
 from services.common.topology import PathTemplate, Service, Topology, load_topology
 from tools.certificate import host_of
+from tools.derived import ROOT, written
 from tools.mesh import readme, render
 from tools.mesh.calls import service_routes, timed_calls
 from tools.mesh.grants import Request, caller_groups, grants
 from tools.mesh.permissions import GATEWAY, Operation, permissions
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 # What the lesson calls resources that here bear the name of their service: docs/lesson.md.
@@ -213,20 +213,6 @@ def rendered(topology: Topology) -> dict[Path, str]:
     return found
 
 
-def written(*, is_check: bool) -> int:
-    """Writes the manifests, or says which are not what they would be; gives the exit status."""
-    status = 0
-    for path, text in rendered(load_topology()).items():
-        if not is_check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            name = path.relative_to(ROOT)
-            print(f"{name} is not what topology.yaml says; run `make mesh`", file=sys.stderr)
-            status = 1
-    return status
-
-
 def shop_of(given: argparse.Namespace) -> render.Shop:
     """The shop that the command line describes."""
     topology = load_topology()
@@ -324,7 +310,7 @@ def main() -> int:
         describe_shop(command)
     given = parser.parse_args()
     if given.command is None:
-        return written(is_check=given.check)
+        return written(rendered(load_topology()), "mesh", is_check=given.check)
     try:
         shop = shop_of(given)
         if given.command == "readme":

@@ -39,6 +39,7 @@ from services.common.recent import WINDOWS_SECONDS, ProcessReport
 from services.common.settings import ProcessSettings
 
 _CHECK_PAUSE_SECONDS = 0.05
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HEAD is served as GET
 
 ReadinessCheck = Callable[[], Awaitable[None]]
 
@@ -284,8 +285,9 @@ class RequestMiddleware:
         ]
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        operation = f"{scope['method']} {getattr(route, 'path', 'unknown')}"
+        # A client may send any word as the method; the name for those is OpenTelemetry's.
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        operation = f"{method} {getattr(scope.get('route'), 'path', 'unknown')}"
         self._metrics.request("http", operation, str(status), seconds)
         log.info(
             "http.served",

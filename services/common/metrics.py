@@ -101,6 +101,12 @@ class Metrics:
         """A business gauge, such as unfinished orders."""
         return Gauge(f"meshmart_{name}", about, labels, registry=self._registry)
 
+    def histogram(self, name: str, about: str, labels: tuple[str, ...] = ()) -> Histogram:
+        """A histogram of seconds, such as how long the steps of orders take."""
+        return Histogram(
+            f"meshmart_{name}", about, labels, buckets=_SECONDS_BUCKETS, registry=self._registry
+        )
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

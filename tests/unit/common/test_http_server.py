@@ -326,6 +326,15 @@ class TestProbes:
             'protocol="http",status="404"} 2.0',
         ]
 
+    async def test_metrics_are_few_whatever_is_sent(self, shop: InMemory) -> None:
+        for number in range(30):
+            await shop.ask(f"/things/{number}", method=f"ODD-{number}")
+            await shop.ask(f"/nowhere/{number}?kind={number}")
+        await shop.ask("/things/x", host="elsewhere.test", user_agent='a"b')
+        lines = (await shop.ask("/metrics")).body.decode().splitlines()
+        counts = [line for line in lines if line.startswith("meshmart_request_seconds_count")]
+        assert len(counts) == 3, counts
+
 
 class TestRecent:
     async def test_tells_what_the_process_has_answered(self, service: Service) -> None:

@@ -55,10 +55,13 @@ load: $(VENV)/.load  ## Load on BASE_URL (default: the shop of `make run`); fail
 	@$(locust) --host $(BASE_URL) $(LOCUST_ARGS)
 
 # Status 1 is what a missed threshold gives, and the verdict must name the one that nothing can meet.
-load-check: $(VENV)/.runtime $(VENV)/.load  ## A short load on a shop of its own, and that a missed threshold fails it
+load-check: $(VENV)/.runtime $(VENV)/.load  ## A short load on a shop of its own, its metrics, and that a missed threshold fails it
 	@$(BIN)/python tools/with_shop.py -- sh -ec '\
 		short="$(locust) --host $$BASE_URL --users 8 --think-seconds 0.2"; \
-		$$short --run-time 6s --min-requests 50 --min-confirmed-orders 1; \
+		LOCUST_METRICS_PORT=9646 $$short --run-time 6s --min-requests 50 --min-confirmed-orders 1 & run=$$!; \
+		until curl -sf http://127.0.0.1:9646/metrics | grep -q "^meshmart_load_requests_total{name="; \
+		do kill -0 $$run; sleep 0.2; done; \
+		wait $$run; \
 		status=0; verdict=$$($$short --run-time 2s --min-requests 1000000 2>/dev/null) || status=$$?; \
 		test $$status = 1; \
 		echo "$$verdict" | grep "^requests .* MISSED"'

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import random
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from gevent.pywsgi import WSGIServer
 from locust import FastHttpUser, events, task
 from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import WorkerRunner
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]  partly typed
+)
 
 from loadtest import thresholds
 from loadtest.customer import Customer
+from loadtest.exposition import Entry, RunCollector
 from loadtest.shop import Http, Shop
 from loadtest.visitor import Visitor
 
@@ -107,7 +113,41 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="<seconds>",
         help="How long people think between two steps, on average (1)",
     )
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=0,
+        metavar="<port>",
+        env_var="LOCUST_METRICS_PORT",
+        help="Show the run's figures to Prometheus at this port while it goes on (0: do not)",
+    )
+    parser.add_argument(
+        "--metrics-host",
+        default="127.0.0.1",
+        metavar="<address>",
+        env_var="LOCUST_METRICS_HOST",
+        help="The address of that port; 0.0.0.0 for a Prometheus in a container (127.0.0.1)",
+    )
     thresholds.add_options(parser)
+
+
+def expose(environment: Environment, **_: Any) -> None:
+    """Shows the figures to Prometheus, when it is told where. They end with the process.
+
+    :raises OSError: the port cannot be had.
+    """
+    options, runner = _options(environment), environment.runner
+    if not options.metrics_port or runner is None or isinstance(runner, WorkerRunner):
+        return  # the master has the figures of all workers
+    registry = CollectorRegistry()
+
+    def entries() -> Iterable[Entry]:
+        return environment.stats.entries.values()  # of another dictionary once the run begins
+
+    registry.register(RunCollector(entries, lambda: runner.user_count))
+    application = cast("Any", make_wsgi_app(registry))
+    address = (options.metrics_host, options.metrics_port)
+    WSGIServer(address, application, log=None).start()
 
 
 def judge(environment: Environment, **_: Any) -> None:
@@ -139,4 +179,5 @@ def _options(environment: Environment) -> Namespace:
 
 
 _listen(events.init_command_line_parser, add_options)
+_listen(events.init, expose)
 _listen(events.quitting, judge)

@@ -101,6 +101,7 @@ class Mending:
                 StockStore(await inventory.documents(STOCK, Stock)),
                 ReservationStore(await inventory.documents(RESERVATIONS, Reservation)),
                 count=lambda outcome: log.info("reservation.mended", outcome=outcome),
+                count_stock_out=lambda product_id: log.info("stock.out", product_id=product_id),
             ),
             payments=Payments(
                 PaymentStore(await payment.documents(PAYMENTS, Payment)), stripe, payment.metrics

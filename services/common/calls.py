@@ -53,12 +53,19 @@ class Guard:
     """
 
     def __init__(
-        self, callee: str, circuit_open: Gauge, refusals: Counter, clock: Callable[[], float]
+        self,
+        callee: str,
+        circuit_open: Gauge,
+        budget_left: Gauge,
+        refusals: Counter,
+        clock: Callable[[], float],
     ) -> None:
         self.callee = callee
         self.circuit = Circuit(self._circuit_changed, clock)
         self._retries = RetryBudget(clock)
         self._gauge = circuit_open.labels(callee)
+        # Asked for when metrics are read, so that it is right also while nothing is called.
+        budget_left.labels(callee).set_function(lambda: self._retries.share_left)
         self._refused_by_circuit = refusals.labels(callee, "circuit-open")
         self._refused_by_budget = refusals.labels(callee, "retry-budget-spent")
 
@@ -119,6 +126,11 @@ class CallTools:
         self._circuit_open = metrics.gauge(
             "circuit_open", "Whether calls to a callee are refused (1) or made (0).", ("callee",)
         )
+        self._budget_left = metrics.gauge(
+            "call_retry_budget_ratio",
+            "The share of a callee's retry budget that is left: 1 when nothing is spent.",
+            ("callee",),
+        )
         self._refusals = metrics.counter(
             "call_refusals", "Calls that were not made, by callee and reason.", ("callee", "reason")
         )
@@ -132,7 +144,9 @@ class CallTools:
         """The callee's guard, the same for all of the process."""
         guard = self._guards.get(callee)
         if guard is None:
-            guard = Guard(callee, self._circuit_open, self._refusals, self._clock)
+            guard = Guard(
+                callee, self._circuit_open, self._budget_left, self._refusals, self._clock
+            )
             self._guards[callee] = guard
         return guard
 

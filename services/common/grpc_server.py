@@ -21,7 +21,7 @@ from services.common.grpc_metadata import Metadatum, error_metadata
 from services.common.logs import get_logger, log_cause
 from services.common.metrics import Metrics
 from services.common.settings import ProcessSettings
-from services.common.telemetry import extract_trace
+from services.common.telemetry import extract_trace, kept_trace_id
 
 log = get_logger(__name__)
 
@@ -147,7 +147,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     )
                 except asyncio.CancelledError:  # the caller has given up, yet it was a request
                     seconds = time.perf_counter() - started
-                    self._metrics.request("grpc", operation, "cancelled", seconds)
+                    self._metrics.request("grpc", operation, "cancelled", seconds, kept_trace_id())
                     raise
                 except Exception:
                     log.exception("grpc.failed", operation=operation)
@@ -158,7 +158,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     span.set_status(Status(StatusCode.ERROR, failure.detail))
                 seconds = time.perf_counter() - started
                 status = failure.kind.value if failure else "ok"
-                self._metrics.request("grpc", operation, status, seconds)
+                self._metrics.request("grpc", operation, status, seconds, kept_trace_id())
                 log.info(
                     "grpc.served", operation=operation, status=status, ms=round(seconds * 1000, 1)
                 )

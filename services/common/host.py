@@ -30,6 +30,7 @@ from services.common.documents import (
     Documents,
     DocumentStore,
     StoreUnavailable,
+    TracedStore,
     UserRefused,
     open_store,
 )
@@ -142,7 +143,10 @@ class Host:
                 "set `database: true` there."
             )
         if self._store is None:
-            self._store = open_store(self.process.database_url, self.name)
+            url = self.process.database_url
+            self._store = open_store(url, self.name)
+            if self.process.otel_exporter_otlp_endpoint is not None:  # somebody takes the spans
+                self._store = TracedStore(self._store, self.tracer, url=url, database=self.name)
             self._resources.push_async_callback(self._store.close)
             self.readiness.add("database", self._store.ping)
         await self._prepare(self._store, collection)

@@ -25,7 +25,7 @@ from services.common.errors import ShopError
 from services.common.forwarding import client_address
 from services.common.http_semantics import make_relative
 from services.common.logs import get_logger
-from services.common.metrics import Metrics
+from services.common.metrics import OPENMETRICS_MEDIA_TYPE, TEXT_MEDIA_TYPE, Metrics
 from services.common.parameters import KnownParametersOnly
 from services.common.problem import (
     Problem,
@@ -37,8 +37,10 @@ from services.common.problem import (
 from services.common.provide import provide
 from services.common.recent import WINDOWS_SECONDS, ProcessReport
 from services.common.settings import ProcessSettings
+from services.common.telemetry import kept_trace_id
 
 _CHECK_PAUSE_SECONDS = 0.05
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HEAD is served as GET
 
 ReadinessCheck = Callable[[], Awaitable[None]]
 
@@ -120,8 +122,10 @@ def internal_app(
     async def readyz(_: Request) -> Response:
         return _probe(await readiness.report())
 
-    async def expose(_: Request) -> Response:
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def expose(request: Request) -> Response:
+        if _takes_openmetrics(",".join(request.headers.getlist("accept"))):
+            return Response(metrics.openmetrics(), media_type=OPENMETRICS_MEDIA_TYPE)
+        return Response(metrics.exposition(), media_type=TEXT_MEDIA_TYPE)
 
     async def recent(request: Request) -> Response:
         assert tell_recent is not None, "there is no such route without it"
@@ -284,9 +288,10 @@ class RequestMiddleware:
         ]
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        operation = f"{scope['method']} {getattr(route, 'path', 'unknown')}"
-        self._metrics.request("http", operation, str(status), seconds)
+        # A client may send any word as the method; the name for those is OpenTelemetry's.
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        operation = f"{method} {getattr(scope.get('route'), 'path', 'unknown')}"
+        self._metrics.request("http", operation, str(status), seconds, kept_trace_id())
         log.info(
             "http.served",
             method=scope["method"],
@@ -294,6 +299,17 @@ class RequestMiddleware:
             status=status,
             ms=round(seconds * 1000, 1),
         )
+
+
+def _takes_openmetrics(accept: str) -> bool:
+    """Whether who asks names OpenMetrics among what they take: not the library's own choice, which
+    fails on an odd version.
+    """
+    for media_range in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        if name == "application/openmetrics-text" and "q=0" not in parameters:
+            return True
+    return False
 
 
 def stopping_response() -> Response:

@@ -5,11 +5,16 @@ business counters.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from services.common.recent import Recent
 from services.common.record import REFUSED, Call, is_failure
+
+TEXT_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_MEDIA_TYPE = openmetrics.CONTENT_TYPE_LATEST
 
 _SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -51,9 +56,14 @@ class Metrics:
             registry=self._registry,
         )
 
-    def request(self, protocol: str, operation: str, status: str, seconds: float) -> None:
-        """Counts a request that was served."""
-        self._requests.labels(protocol, operation, status).observe(seconds)
+    def request(
+        self, protocol: str, operation: str, status: str, seconds: float, trace_id: str
+    ) -> None:
+        """Counts a request that was served.
+
+        :param trace_id: of its trace when that is kept, else empty.
+        """
+        self._requests.labels(protocol, operation, status).observe(seconds, _exemplar(trace_id))
         self.recent.served(operation, seconds, is_error=is_failure(status))
 
     def call(self, caller: str, call: Call, *, is_retry: bool, trace_id: str) -> None:
@@ -63,7 +73,7 @@ class Metrics:
         """
         version = self.recent.bounded(call.callee, call.version)
         self._calls.labels(call.callee, version, call.operation, call.status).observe(
-            call.milliseconds / 1000
+            call.milliseconds / 1000, _exemplar(trace_id)
         )
         if is_retry and call.status != REFUSED:
             self._retries.labels(call.callee).inc()
@@ -101,6 +111,23 @@ class Metrics:
         """A business gauge, such as unfinished orders."""
         return Gauge(f"meshmart_{name}", about, labels, registry=self._registry)
 
+    def histogram(self, name: str, about: str, labels: tuple[str, ...] = ()) -> Histogram:
+        """A histogram of seconds, such as how long the steps of orders take."""
+        return Histogram(
+            f"meshmart_{name}", about, labels, buckets=_SECONDS_BUCKETS, registry=self._registry
+        )
+
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def openmetrics(self) -> bytes:
+        """The same in OpenMetrics, whose histograms have exemplars: the latest of each bucket whose
+        trace is kept.
+        """
+        return cast("bytes", openmetrics.generate_latest(self._registry))  # pyright: ignore[reportUnknownMemberType]  untyped
+
+
+def _exemplar(trace_id: str) -> dict[str, str] | None:
+    """By the name that OpenMetrics recommends, and Grafana looks for."""
+    return {"trace_id": trace_id} if trace_id else None

@@ -9,13 +9,13 @@ what several processes have kept can be added up.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from services.common.label_values import LabelValues
 from services.common.record import REFUSED, Call
 
 # Shorter slots would cost memory under load and show nothing more.
@@ -26,13 +26,11 @@ TREND_POINTS = 20
 MAX_EDGES = 128
 MAX_VERSIONS = 8
 MAX_TRACES = 5
-OTHER = "other"
 
 _GROWTH = 1.1
 MAX_TIME_ERROR = (_GROWTH - 1) / (_GROWTH + 1)
 _SHORTEST_MILLISECONDS = 0.05
 _DENIED = frozenset({"denied", "403"})
-_VERSION = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 
 @dataclass(slots=True)
@@ -201,7 +199,9 @@ class Recent:
         self._clock = clock
         self._served = _Ring()
         self._ways: dict[Way, _Kept] = {}
-        self._versions: defaultdict[str, set[str]] = defaultdict(set)
+        self._versions: defaultdict[str, LabelValues] = defaultdict(
+            lambda: LabelValues(MAX_VERSIONS)
+        )
         self.ignored: set[str] = set()
 
     def served(self, operation: str, seconds: float, *, is_error: bool) -> None:
@@ -241,13 +241,7 @@ class Recent:
 
     def bounded(self, callee: str, version: str) -> str:
         """A version as what it is counted under: whoever answered may claim to be anything."""
-        known = self._versions[callee]
-        if version in known or not version:
-            return version
-        if len(known) >= MAX_VERSIONS or not _VERSION.fullmatch(version):
-            return OTHER
-        known.add(version)
-        return version
+        return self._versions[callee].bounded(version)
 
     def report(self, window_seconds: int) -> Report:
         """What happened in a window that ends now. The slot that is not over yet is in the counts,

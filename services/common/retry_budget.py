@@ -26,6 +26,12 @@ class RetryBudget:
         self._balance = _LARGEST_BALANCE
         self._refilled_at = clock()
 
+    @property
+    def share_left(self) -> float:
+        """How full it is: 1 when nothing is spent, 0 when no retry is paid for."""
+        refilled = (self._clock() - self._refilled_at) * _REFILL_PER_SECOND
+        return min(1.0, (self._balance + refilled) / _LARGEST_BALANCE)
+
     def deposit(self) -> None:
         """Earns a share of a retry, for a first attempt."""
         self._add(_DEPOSIT)

@@ -46,6 +46,12 @@ class OutcomeCounter(Protocol):
     def __call__(self, outcome: str) -> None: ...
 
 
+class StockOutCounter(Protocol):
+    """Counts the orders that wanted more of a product than there was."""
+
+    def __call__(self, product_id: str) -> None: ...
+
+
 class InventoryService:
     """Moves stock for orders. How and why that is safe: see :mod:`services.inventory.model`."""
 
@@ -55,11 +61,13 @@ class InventoryService:
         reservations: ReservationStore,
         *,
         count: OutcomeCounter,
+        count_stock_out: StockOutCounter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stock = stock
         self._reservations = reservations
         self._count = count
+        self._count_stock_out = count_stock_out
         self._stuck = LeaseWatch(STRAY_SECONDS, clock)
         self._old_tickets = LeaseWatch(STRAY_SECONDS, clock)
         self._listed_tickets: set[str] = set()
@@ -273,6 +281,8 @@ class InventoryService:
             return await self._reread(stored.value.id)
         if state not in PASSING:
             self._count(state.value)
+        if state is State.REFUSED and following.refusal is not None:
+            self._count_stock_out(following.refusal.product_id)
         log.info("reservation.moved", order_id=stored.value.id, state=state)
         return moved
 

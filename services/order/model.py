@@ -95,10 +95,17 @@ ANSWERED = "answered"
 _NOT_PLACED = "not-placed"
 # What the customer is told, after the rest, of money that was paid back and has not arrived.
 _REFUND_FAILED = "refund-failed"
+_MONEY_STAYED_AWAY = "refund failed"  # in the history, when that was found out later
 EVENT_KINDS = tuple(
     f"order-{outcome}"
     for outcome in (State.CONFIRMED.value, State.CANCELLED.value, _NOT_PLACED, _REFUND_FAILED)
 )
+
+# The entry of the history that a message is as old as, where it has another name.
+_MOMENTS_OF: Mapping[str, tuple[str, ...]] = {
+    _NOT_PLACED: (State.CANCELLED.value,),
+    _REFUND_FAILED: (State.CANCELLED.value, _MONEY_STAYED_AWAY),
+}
 
 
 class _Document(BaseModel):
@@ -334,7 +341,7 @@ def refund_looked_at(order: Order, refund: Refund, now_ms: int) -> Order:
                 "refund_look_ms": None,
                 "open_since_ms": now_ms,
                 "owner": "",
-                "history": (*order.history, Moment(at_ms=now_ms, what="refund failed")),
+                "history": (*order.history, Moment(at_ms=now_ms, what=_MONEY_STAYED_AWAY)),
             }
         )
         event = _event(failed_now, _REFUND_FAILED)
@@ -433,6 +440,18 @@ def undeliverable(order: Order) -> Order:
             }
         )
     )
+
+
+def message_waits_since_ms(order: Order) -> int | None:
+    """Since when the oldest message to the order's customer waits; None when none does. One that is
+    told again waits since then.
+    """
+    if not order.events:
+        return None
+    outcome = order.events[0].kind.removeprefix("order-")
+    moments = _MOMENTS_OF.get(outcome, (outcome,))
+    written_ms = (moment.at_ms for moment in order.history if moment.what in moments)
+    return max(*written_ms, order.open_since_ms or 0, 0)
 
 
 def steps_behind(order: Order) -> tuple[Step, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from opentelemetry.trace import Tracer
@@ -14,6 +14,7 @@ from services.common import context
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError, may_succeed_later
+from services.common.label_values import LabelValues
 from services.common.lease import LeaseWatch
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
@@ -37,6 +38,10 @@ _PATIENCE_SECONDS = 4.0
 _MAX_TAKEN_UP = 64
 # How long a sweep works on what it saw before it looks again.
 _LOOK_AGAIN_SECONDS = 2.0
+
+# Reasons come from other services, too; the shop's own are about twenty.
+_MAX_REASONS = 40
+_TELL = "tell"  # a message to the customer, which is no Step
 
 Effect = Callable[[Order], Awaitable[Refund | None]]
 
@@ -133,6 +138,24 @@ class Saga:
             "order_oldest_unfinished_seconds",
             "How long the oldest of them had been open.",
         )
+        self._outbox_lag_seconds = metrics.gauge(
+            "order_outbox_lag_seconds",
+            "How long the oldest message that its customer has not got had waited, at the last "
+            "sweep.",
+        )
+        self._step_seconds = metrics.histogram(
+            "order_step_seconds",
+            "Attempts at the steps of orders, by step and outcome: done, refused, or again for an "
+            "outage.",
+            ("step", "outcome"),
+        )
+        self._step_retries = metrics.counter(
+            "order_step_retries",
+            "Attempts that repeat one that met an outage, or that a former process may have made.",
+            ("step",),
+            rare=(*Step, _TELL),
+        )
+        self._reasons = LabelValues(_MAX_REASONS)
         self._driven: dict[str, _Drive] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._drive_ended = asyncio.Event()
@@ -238,12 +261,16 @@ class Saga:
         return sorted(abandoned, key=lambda stored: self._know(stored.value.id).put_down_at)
 
     def _show(self, unfinished: list[Stored[Order]]) -> None:
-        """Shows how many orders are unfinished, and since when: the first is the oldest."""
+        """Shows how many orders are unfinished and since when (the first is the oldest), and since
+        when messages wait.
+        """
         self._unfinished.set(len(unfinished))
-        since_ms = unfinished[0].value.open_since_ms if unfinished else None
-        # The clock of whoever wrote it may be ahead of ours. Only what people see rests on it.
-        open_ms = 0 if since_ms is None else max(0, now_ms() - since_ms)
-        self._oldest_unfinished_seconds.set(open_ms / 1000)
+        now = now_ms()
+        opened_ms = [unfinished[0].value.open_since_ms or now] if unfinished else []
+        self._oldest_unfinished_seconds.set(_oldest_seconds(opened_ms, now))
+        waiting = (model.message_waits_since_ms(stored.value) for stored in unfinished)
+        waiting_ms = [since_ms for since_ms in waiting if since_ms is not None]
+        self._outbox_lag_seconds.set(_oldest_seconds(waiting_ms, now))
 
     def _taken_up(self) -> int:
         return sum(drive.is_taken_up for drive in self._driven.values())
@@ -302,12 +329,18 @@ class Saga:
         pause_seconds = 0.0
         is_final = False
         began = time.monotonic()
+        step = order.step.value if order.step else _TELL
+        if drive.failures:
+            self._step_retries.labels(step).inc()
+        outcome = "done"
         try:
             changed = await self._done(drive)
         except ShopError as error:
             changed = self._refused(order, error, time.monotonic() - drive.known.since)
             pause_seconds = error.retry_after_seconds or 0.0
             is_final = not may_succeed_later(error)
+            outcome = "refused" if is_final else "again"
+        self._step_seconds.labels(step, outcome).observe(time.monotonic() - began)
         if changed is order:
             if drive.outage_since is None:
                 drive.outage_since = began
@@ -318,7 +351,7 @@ class Saga:
         drive.failures, drive.outage_since = 0, None
         if changed.is_settled and not order.is_settled:
             reason = changed.reason.code if changed.reason else ""
-            self._ended.labels(changed.state.value, reason).inc()
+            self._ended.labels(changed.state.value, self._reasons.bounded(reason)).inc()
             if changed.was_confirmed and not order.was_confirmed:
                 self._confirmed_cents.labels(changed.currency).inc(changed.total_cents)
             log.info("order.settled", order_id=order.id, state=changed.state.value, reason=reason)
@@ -337,7 +370,7 @@ class Saga:
 
     def _refused(self, order: Order, error: ShopError, known_seconds: float) -> Order:
         """After a failure: what to do instead, or the same order when it is to be done again."""
-        doing = order.step.value if order.step else "tell"
+        doing = order.step.value if order.step else _TELL
         log.info(
             "order.step_failed", order_id=order.id, step=doing, kind=error.kind, code=error.code
         )
@@ -380,6 +413,13 @@ class Saga:
         jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads retries; not for secrets
         delay_seconds = model.retry_delay_seconds(drive.failures)
         await asyncio.sleep(max(delay_seconds, min(pause_seconds, _PATIENCE_SECONDS / 2)) * jitter)
+
+
+def _oldest_seconds(since_ms: Iterable[int], now: int) -> float:
+    """How long the oldest of them is; 0 when there is none. The clock of whoever wrote it may be
+    ahead of ours: only what people see rests on it.
+    """
+    return max(0, now - min(since_ms, default=now)) / 1000
 
 
 async def _happens(event: asyncio.Event, within_seconds: float) -> bool:

@@ -65,7 +65,7 @@ _PLAIN_DECLINE = (
     "card-declined",
     "Your card was declined. Please try another card or ask your bank.",
 )
-
+DECLINE_CODES = (*(code for code, _ in _ADVICE.values()), _PLAIN_DECLINE[0])
 
 # https://docs.stripe.com/api/refunds/object#refund_object-status: these gave nothing back.
 FAILED_REFUNDS = frozenset({"failed", "canceled"})

@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
+from services.common.label_values import LabelValues
 from services.common.logs import get_logger
 from services.common.metrics import Metrics
 from services.payment import model
 from services.payment.clients import (
+    DECLINE_CODES,
     HOLDS_MONEY,
     NOT_GIVEN_BACK,
     GivenBack,
@@ -41,6 +43,8 @@ _ENDS = {
 
 # How often a request begins again because another one for the same payment was quicker.
 _ROUNDS = 5
+# Beside those that are known, Stripe has some for requests that it refuses.
+_MAX_DECLINE_CODES = 20
 
 
 class Payments:
@@ -56,6 +60,14 @@ class Payments:
             ("state",),
             rare=(State.DISPUTED, State.REFUND_FAILED),
         )
+        self._declines = metrics.counter(
+            "payment_declines",
+            "Payments that the card's bank or Stripe has refused, by the code that the customer "
+            "gets.",
+            ("code",),
+            rare=DECLINE_CODES,
+        )
+        self._decline_codes = LabelValues(_MAX_DECLINE_CODES)
         self._recovered = metrics.counter(
             "payments_recovered",
             "Payments that Stripe has and the store had lost, by the request that found them.",
@@ -130,6 +142,7 @@ class Payments:
             intent = await self._intent_of(stored)
         except Declined as declined:
             await self._finish(stored, {"state": State.DECLINED, "refusal": declined.refusal})
+            self._declines.labels(self._decline_codes.bounded(declined.refusal.code)).inc()
             raise
         return await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
 

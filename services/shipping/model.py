@@ -261,6 +261,14 @@ def postponed(shipment: Shipment, now_ms: int, jitter: float) -> Shipment:
     )
 
 
+def message_waits_since_ms(shipment: Shipment) -> int | None:
+    """Since when the oldest message to the customer waits; None when none does."""
+    if not shipment.events:
+        return None
+    reached = shipment.events[0].id.rpartition(":")[2]
+    return next(moment.at_ms for moment in shipment.history if moment.state == reached)
+
+
 def told_again(shipment: Shipment, now_ms: int) -> Shipment:
     """Returns the shipment with the events of its past waiting once more, for a `notification` that
     has lost some: those that it knows it drops. The very same shipment where all of them wait.

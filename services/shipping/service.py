@@ -49,6 +49,14 @@ class Shipments:
             ("kind",),
             rare=model.EVENT_KINDS,
         )
+        self._outbox_lag_seconds = metrics.gauge(
+            "shipment_outbox_lag_seconds",
+            "How long the oldest message that its customer has not got had waited, at the last "
+            "sweep.",
+        )
+        # Messages that this process has put off, by order: since when they wait, and until when
+        # they are left alone. A sweep does not see them meanwhile.
+        self._put_off: dict[str, tuple[int, int]] = {}
 
     async def create(
         self,
@@ -109,11 +117,13 @@ class Shipments:
         """Moves every parcel whose time has come, and tells the customers. Safe in several
         processes at once.
         """
-        for stored in await self._store.due(now_ms(), self._longest_pause_ms, _SWEEP_LIMIT):
+        began_ms = now_ms()
+        for stored in await self._store.due(began_ms, self._longest_pause_ms, _SWEEP_LIMIT):
             try:
                 await self._move_one(stored)
             except RevisionConflict:
                 continue  # another process has moved it
+        self._show_lag(began_ms)
 
     async def _move_one(self, stored: Stored[Shipment]) -> None:
         moved = model.advanced(stored.value, now_ms(), self._step_ms)
@@ -140,7 +150,23 @@ class Shipments:
     async def _postpone(self, stored: Stored[Shipment], error: ShopError) -> None:
         log.info("shipment.event_waits", order_id=stored.value.id, reason=error.detail)
         jitter = random.random()  # noqa: S311  spreads retries; not for secrets
-        await self._store.save(stored, model.postponed(stored.value, now_ms(), jitter))
+        postponed = model.postponed(stored.value, now_ms(), jitter)
+        await self._store.save(stored, postponed)
+        waits_since_ms = model.message_waits_since_ms(postponed)
+        assert waits_since_ms is not None, "it has a message that was not taken"
+        assert postponed.due_ms is not None, "it was put off until then"
+        self._put_off[postponed.id] = (waits_since_ms, postponed.due_ms)
+
+    def _show_lag(self, swept_ms: int) -> None:
+        """After a sweep of all that was due by then: what is put off until later waits on."""
+        self._put_off = {
+            order_id: (since_ms, until_ms)
+            for order_id, (since_ms, until_ms) in self._put_off.items()
+            if until_ms > swept_ms
+        }
+        now = now_ms()
+        oldest_ms = min((since_ms for since_ms, _ in self._put_off.values()), default=now)
+        self._outbox_lag_seconds.set(max(0, now - oldest_ms) / 1000)
 
     async def _change(self, order_id: str, change: Callable[[Shipment], Shipment]) -> Shipment:
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One span as its process has sent it; `service` is its resource's ``service.name``."""
+    """One span as its process has sent it; `service` is its resource's ``service.name``, and
+    `attributes` are those that are strings.
+    """
 
     trace_id: bytes
     span_id: bytes
@@ -26,6 +28,7 @@ class Span:
     name: str
     peer: str
     user: str
+    attributes: Mapping[str, str]
 
     def __str__(self) -> str:
         return f"{self.service}: {self.name}"
@@ -98,4 +101,5 @@ def _spans(request: pb.ExportTraceServiceRequest) -> Iterator[Span]:
                     name=span.name,
                     peer=attributes.get("peer.service", ""),
                     user=attributes.get("user.id", ""),
+                    attributes=attributes,
                 )

@@ -38,6 +38,12 @@ CHECKOUT = {
         ("shipping", "notification"),
     ]
 }
+# Whose stores a checkout is in.
+KEEPERS = {WORKLOADS[name] for name in ("order", "user", "inventory", "payment", "shipping")} | {
+    WORKLOADS["notification"]
+}
+OF_A_STORE = {"db.system.name", "db.namespace", "db.collection.name", "db.operation.name"}
+WITH_DATABASE = {service.workload for service in TOPOLOGY.services.values() if service.database}
 # By each of these, one checkout can be told from all else.
 STEPS = {
     "order": "POST /api/orders",
@@ -124,6 +130,13 @@ async def _edges_of_the_one_trace(collector: Collector) -> set[tuple[str, str]]:
         assert collector.named(WORKLOADS[service], name), f"no span of {service} {name}"
     roots = [str(span) for span in spans if not span.parent_id]
     assert len(roots) == 1, roots
+    for span in spans:
+        if "db.system.name" in span.attributes:
+            assert collector.spans[span.parent_id].service == span.service
+            assert set(span.attributes) == OF_A_STORE, "no ids and no values"
+            assert span.attributes["db.system.name"] == "sqlite"
+    keepers = {span.service for span in spans if "db.system.name" in span.attributes}
+    assert KEEPERS <= keepers <= WITH_DATABASE
     # Stripe is outside: it has no spans of its own, and only payment may call it.
     to_stripe = {span.service for span in collector.spans.values() if span.peer == "stripe"}
     assert to_stripe == {WORKLOADS["payment"]}

@@ -49,6 +49,7 @@ def shop(topology: Topology) -> Board:
         if "/Get" not in call.operation  # prices are asked for before there is an order
     )
     in_saga = f'{order},operation=~"{steps}"'
+    parcels = f'{_HERE},app="{topology.services["shipping"].workload}"'
     all_steps = total("meshmart_call_seconds_count", "callee, operation", in_saga)
     board = Board(
         "shop",
@@ -105,16 +106,57 @@ def shop(topology: Topology) -> Board:
         "Reservations by outcome",
         {"{{outcome}}": total("meshmart_reservations_total", "outcome", _HERE)},
         says="Stock that was reserved, sold, released, or was not there.",
+    ).lines(
+        "Declines by code",
+        {"{{code}}": total("meshmart_payment_declines_total", "code", _HERE)},
+        says="What banks say. Watch for one that grows alone: many `processing-error` are an "
+        "outage at a bank, not poor customers.",
+        span=12,
+        stacked=True,
+    ).lines(
+        "Sold out",
+        {
+            "{{product_id}}": "topk(5, "
+            f"{increase('meshmart_stock_outs_total', 'product_id', _HERE)} > 0) "
+            'or label_replace(vector(0), "product_id", "none", "", "")'
+        },
+        unit="short",
+        says="Orders of the last five minutes that wanted more of a product than there was: order "
+        "more of it.",
+        span=12,
     )
     board.row("The saga").lines(
         "How long steps take, p95",
+        {
+            "{{step}}": quantile(
+                0.95, "meshmart_order_step_seconds", "step", f'{order},outcome="done"'
+            )
+        },
+        unit="s",
+        says="Attempts that succeeded, by step of the order. The slowest one is what a customer "
+        "waits for.",
+    ).lines(
+        "Attempts that were made again",
+        {"{{step}}": total("meshmart_order_step_retries_total", "step", order)},
+        says="Zero in quiet times. The step that rises is the one whose service is away.",
+    ).lines(
+        "Messages wait for",
+        {
+            "of orders": f"max(meshmart_order_outbox_lag_seconds{{{order}}})",
+            "of parcels": f"max(meshmart_shipment_outbox_lag_seconds{{{parcels}}})",
+        },
+        unit="s",
+        says="The oldest message that its customer has not got. A line that climbs steadily: "
+        "`notification` is away. Above five minutes for parcels the alert MessagesWait is on.",
+    ).lines(
+        "How long calls of steps take, p95",
         {
             "{{callee}} {{operation}}": quantile(
                 0.95, "meshmart_call_seconds", "callee, operation", in_saga
             )
         },
         unit="s",
-        says="The calls that make and undo the steps of orders.",
+        says="The calls that make and undo the steps. A dot is one whose trace is kept: open it.",
         exemplars=True,
     ).lines(
         "Failures of steps",
@@ -347,10 +389,20 @@ def service(topology: Topology) -> Board:
         "Open circuits",
         {"{{callee}}": f"max by (callee) (meshmart_circuit_open{{{mine}}})"},
         unit="short",
+        says="1: calls to it are refused at once, but for a probe now and then.",
+        span=12,
+    ).lines(
+        "Retry budget left",
+        {"{{callee}}": f"min by (callee) (meshmart_call_retry_budget_ratio{{{mine}}})"},
+        unit="percentunit",
+        says="Of the process that has the least. At zero no call to that service is repeated: it "
+        "fails more than now and then.",
+        span=12,
     ).lines(
         "Calls that were not made",
         {"{{callee}} {{reason}}": total("meshmart_call_refusals_total", "callee, reason", mine)},
         says="The circuit is open, or the retry budget is spent.",
+        span=12,
     ).lines(
         "Background jobs",
         {
@@ -360,6 +412,7 @@ def service(topology: Topology) -> Board:
             ),
         },
         says="Anything but `ok` is a run that comes again.",
+        span=12,
     )
     return board
 

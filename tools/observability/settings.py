@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "observability"
 # Under `docker compose` there is no namespace; rules and dashboards ask for one.
 COMPOSE_NAMESPACE = "compose"
+# Where `make load` shows its figures when it is told to: the port that locust's exporters have.
+LOAD_PORT = 9646
 
 
 def files(topology: Topology) -> Mapping[Path, str]:
@@ -50,6 +52,10 @@ def compose_scrapes(topology: Topology) -> str:
         "  scrape_interval: 10s",
         "  evaluation_interval: 10s",
         "",
+        "storage:",
+        "  exemplars:",
+        "    max_exemplars: 20000",
+        "",
         "rule_files:",
         "  - /etc/prometheus-rules/*.yaml",
         "",
@@ -65,4 +71,12 @@ def compose_scrapes(topology: Topology) -> str:
             f'      - targets: ["{service.workload}:{port}"]',
             f"        labels: {{{labels}}}",
         ]
+    lines += [
+        "",
+        "  # The load test, while one shows its figures (loadtest/README.md); down at other times.",
+        "  - job_name: load",
+        "    static_configs:",
+        f'      - targets: ["host.docker.internal:{LOAD_PORT}"]',
+        f"        labels: {{namespace: {COMPOSE_NAMESPACE}}}",
+    ]
     return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from services.common.documents.api import (
 )
 from services.common.documents.opening import open_store
 from services.common.documents.sqlite import SqliteStore
+from services.common.documents.traced import TracedStore
 from services.common.documents.typed import DocumentModel, Documents
 from services.common.documents.values import Json, OrderValue, Scalar
 
@@ -35,6 +36,7 @@ __all__ = [
     "SqliteStore",
     "StoreUnavailable",
     "Stored",
+    "TracedStore",
     "UserRefused",
     "open_store",
 ]

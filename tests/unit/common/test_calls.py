@@ -317,6 +317,22 @@ class TestRefusals:
         assert counted() == [2, 1]
 
 
+async def test_the_retry_budget_is_shown_while_nothing_is_called(
+    tools: CallTools, clock: ManualClock
+) -> None:
+    def shown() -> float | None:
+        return exposed(tools, "meshmart_call_retry_budget_ratio", callee="callee")
+
+    await attempt(tools)
+    assert shown() == 1
+    await spend_budget(tools)
+    assert shown() == 0
+    clock.advance(5.0)
+    assert shown() == 5 / BUDGET
+    clock.advance(1000.0)
+    assert shown() == 1
+
+
 async def test_an_outage_is_shown_and_logged_once(
     tools: CallTools, clock: ManualClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

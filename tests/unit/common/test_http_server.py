@@ -13,6 +13,9 @@ import aiohttp
 import pytest
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families,  # pyright: ignore[reportUnknownVariableType]  partly typed
+)
 from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
@@ -20,6 +23,7 @@ from structlog.testing import capture_logs
 from services.common import api_docs, context, record
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.host import Host, hosting
+from services.common.metrics import OPENMETRICS_MEDIA_TYPE, TEXT_MEDIA_TYPE
 from services.common.problem import documented
 from tests.unit.asgi import Answer, ask
 from tests.unit.common.kit import TOPOLOGY, process_settings, serving, until
@@ -325,6 +329,53 @@ class TestProbes:
             'meshmart_request_seconds_count{operation="GET unknown",'
             'protocol="http",status="404"} 2.0',
         ]
+
+    @pytest.mark.parametrize(
+        ("accept", "is_openmetrics"),
+        [
+            ("application/openmetrics-text", True),
+            ("text/plain;q=0.3, Application/OpenMetrics-Text; version=1.0.0; q=0.5", True),
+            ("application/openmetrics-text;version=odd;escaping=odd", True),
+            ("application/openmetrics-text;q=0, */*", False),
+            ("*/*", False),
+            ("text/plain;version=0.0.4", False),
+            ("nonsense;;,,=", False),
+        ],
+    )
+    async def test_metrics_are_openmetrics_for_who_asks_for_it(
+        self, shop: InMemory, accept: str, is_openmetrics: bool
+    ) -> None:
+        await shop.ask("/things/x")
+        answer = await shop.ask("/metrics", accept=accept)
+        text = answer.body.decode()
+        assert answer.status == 200
+        assert answer.headers["content-type"] == (
+            OPENMETRICS_MEDIA_TYPE if is_openmetrics else TEXT_MEDIA_TYPE
+        )
+        assert text.endswith("# EOF\n") is is_openmetrics
+        assert ('# {trace_id="' in text) is is_openmetrics
+
+    @pytest.mark.parametrize("sampled", [False, True])
+    async def test_only_kept_traces_are_exemplars(self, shop: InMemory, sampled: bool) -> None:
+        traceparent = f"00-{'a' * 32}-{'b' * 16}-0{int(sampled)}"
+        await shop.ask("/things/x", traceparent=traceparent)
+        text = (await shop.ask("/metrics", accept="application/openmetrics-text")).body.decode()
+        found = {
+            (sample.labels["operation"], sample.exemplar.labels["trace_id"])
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.exemplar is not None
+        }
+        assert found == ({("GET /things/{thing}", "a" * 32)} if sampled else set())
+
+    async def test_metrics_are_few_whatever_is_sent(self, shop: InMemory) -> None:
+        for number in range(30):
+            await shop.ask(f"/things/{number}", method=f"ODD-{number}")
+            await shop.ask(f"/nowhere/{number}?kind={number}")
+        await shop.ask("/things/x", host="elsewhere.test", user_agent='a"b')
+        lines = (await shop.ask("/metrics")).body.decode().splitlines()
+        counts = [line for line in lines if line.startswith("meshmart_request_seconds_count")]
+        assert len(counts) == 3, counts
 
 
 class TestRecent:

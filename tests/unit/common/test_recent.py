@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from services.common.label_values import OTHER
 from services.common.recent import (
     KEPT_SECONDS,
     MAX_EDGES,
     MAX_TIME_ERROR,
     MAX_TRACES,
     MAX_VERSIONS,
-    OTHER,
     SLOT_SECONDS,
     TREND_POINTS,
     WINDOWS_SECONDS,

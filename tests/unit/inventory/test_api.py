@@ -30,7 +30,12 @@ async def service(tmp_path: Path) -> AsyncGenerator[InventoryService]:
     stock = StockStore(await Documents[Stock].open(store, STOCK, Stock))
     await stock.seed({"desk": 3, "lamp": 5})
     reservations = await Documents[Reservation].open(store, RESERVATIONS, Reservation)
-    yield InventoryService(stock, ReservationStore(reservations), count=lambda outcome: None)
+    yield InventoryService(
+        stock,
+        ReservationStore(reservations),
+        count=lambda outcome: None,
+        count_stock_out=lambda product_id: None,
+    )
     await store.close()
 
 

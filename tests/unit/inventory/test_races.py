@@ -30,6 +30,7 @@ async def make_service(store: SqliteStore) -> InventoryService:
         stock,
         ReservationStore(await Documents[Reservation].open(store, RESERVATIONS, Reservation)),
         count=lambda outcome: None,
+        count_stock_out=lambda product_id: None,
     )
 
 

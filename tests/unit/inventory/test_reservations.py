@@ -91,6 +91,8 @@ def test_too_little_of_one_line_holds_nothing_of_any() -> None:
     assert error.kind is Kind.CONFLICT
     assert error.fields == {"product_id": "bowl", "available": "5"}
     assert numbers(world.stock("apron")) == (5, 0, 0)
+    refused(world.service.reserve("order-1", wanted))
+    assert world.stock_outs == {"bowl": 1}, "an order counts once"
     world.audit()
 
 

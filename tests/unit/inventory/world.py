@@ -26,11 +26,13 @@ class World:
         self.store = SteppedStore()
         self.now_seconds = 0.0
         self.outcomes = Counter[str]()
+        self.stock_outs = Counter[str]()
         stock = Documents(self.store, STOCK, Stock)
         self.service = InventoryService(
             StockStore(stock),
             ReservationStore(Documents(self.store, RESERVATIONS, Reservation)),
             count=self._count,
+            count_stock_out=lambda product_id: self.stock_outs.update([product_id]),
             clock=lambda: self.now_seconds,
         )
         for product_id in ("apron", "bowl"):

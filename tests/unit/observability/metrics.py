@@ -24,6 +24,7 @@ _SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "gauge": ("",),
     "Counter": ("_total",),
     "Gauge": ("",),
+    "histogram": ("_bucket", "_count", "_sum"),
     "Histogram": ("_bucket", "_count", "_sum"),
 }
 
@@ -124,7 +125,7 @@ def _declaration(call: ast.Call) -> tuple[str, tuple[str, ...], frozenset[str]] 
         return None  # a Counter of the standard library, or the one place that makes all of them
     labels = next((cast("tuple[str, ...]", each) for each in rest if isinstance(each, tuple)), ())
     name = name if name.startswith("meshmart_") else f"meshmart_{name}"
-    extra = {"le"} if kind == "Histogram" else set[str]()
+    extra = {"le"} if kind.lower() == "histogram" else set[str]()
     # A label that Prometheus has a use for itself keeps what it adds.
     shown = {f"exported_{label}" if label in TARGET_LABELS else label for label in labels}
     return name, _SUFFIXES[kind], frozenset({*shown, *extra})

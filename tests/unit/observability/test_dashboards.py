@@ -31,6 +31,7 @@ def test_the_declarations_are_found() -> None:
     assert own["meshmart_request_seconds_bucket"] == {"protocol", "operation", "status", "le"}
     assert own["meshmart_orders_total"] == {"state", "reason"}
     assert own["meshmart_circuit_open"] == {"callee"}
+    assert own["meshmart_order_step_seconds_bucket"] == {"step", "outcome", "le"}
     assert own["meshmart_order_oldest_unfinished_seconds"] == frozenset()
 
 

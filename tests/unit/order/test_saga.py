@@ -15,7 +15,7 @@ from services.common.documents import Documents, Stored, StoreUnavailable
 from services.common.errors import Kind
 from services.common.record import CallLog
 from services.order import model, saga
-from services.order.model import BACKWARD, FORWARD, Order, State, Step
+from services.order.model import BACKWARD, FORWARD, Event, Moment, Order, State, Step
 from services.order.store import OrderStore
 from tests.unit.common.kit import until
 from tests.unit.order.examples import an_order, error
@@ -45,6 +45,16 @@ def shown(process: Process, metric: str) -> float:
         if sample.name == metric
     ]
     return sample.value
+
+
+def by_labels(process: Process, metric: str) -> dict[tuple[str, ...], float]:
+    """The values of a metric by those of its labels, in the order of the labels' names."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(process.metrics.exposition().decode())
+        for sample in family.samples
+        if sample.name == metric
+    }
 
 
 class TestOneProcess:
@@ -78,6 +88,51 @@ class TestOneProcess:
         await process.saga.sweep()
         assert shown(process, "meshmart_orders_unfinished") == 0
         assert shown(process, "meshmart_order_oldest_unfinished_seconds") == 0
+
+    async def test_shows_how_long_the_oldest_message_waits(self, world: World) -> None:
+        hold = world.around.hold(NOTIFY)
+        process = world.process()
+        confirmed_ms = now_ms() - 90_000
+        order = an_order(
+            state=State.CONFIRMED,
+            step=None,
+            open_since_ms=now_ms() - 200_000,
+            events=(Event(id="e", kind="order-confirmed", facts={}),),
+            history=(Moment(at_ms=confirmed_ms, what="confirmed"),),
+        )
+        stored = await world.begin(process, order)
+        await process.saga.sweep()
+        assert 90 <= shown(process, "meshmart_order_outbox_lag_seconds") < 150
+        hold.set()
+        await world.finished(stored.value.id)
+        await process.saga.sweep()
+        assert shown(process, "meshmart_order_outbox_lag_seconds") == 0
+
+    async def test_counts_how_each_attempt_at_a_step_ended(self, world: World) -> None:
+        world.around.fail(Step.SHIP, OUTAGE, OUTAGE)
+        world.around.fail(Step.CAPTURE, error(Kind.DECLINED, "card-declined"))
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        await world.finished(stored.value.id)
+        attempts = by_labels(process, "meshmart_order_step_seconds_count")
+        assert attempts[("again", "ship")] == 2
+        assert attempts[("done", "ship")] == attempts[("refused", "capture")] == 1
+        assert attempts[("done", "refund")] == attempts[("done", "tell")] == 1
+        retries = by_labels(process, "meshmart_order_step_retries_total")
+        assert retries[("ship",)] == 2
+        assert sum(retries.values()) == 2
+        assert set(retries) == {*((step,) for step in Step), ("tell",)}
+
+    async def test_counts_few_reasons_whatever_others_say(self, world: World) -> None:
+        process = world.process()
+        for number in range(60):
+            world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, f"odd-{number}"))
+            order = an_order(id=f"ord_{number}", created_ms=now_ms(), request_id="req-1")
+            await world.begin(process, order)
+            await world.finished(order.id)
+        ended = by_labels(process, "meshmart_orders_total")
+        assert len(ended) == 41
+        assert ended[("other", "cancelled")] == 20
 
     @pytest.mark.parametrize("step", FORWARD)
     async def test_tries_again_after_an_outage(self, world: World, step: Step) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Awaitable
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.errors import Kind, ShopError
 from services.common.metrics import Metrics
-from services.payment.clients import IntentStatus, StripeError
+from services.payment.clients import DECLINE_CODES, IntentStatus, StripeError
 from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.payment.store import PaymentStore
@@ -90,6 +91,26 @@ class TestAuthorize:
             assert (error.kind, error.code) == (kind, "card-declined")
         assert await state(store) is State.DECLINED
         assert stripe.asked == ["authorize"]
+
+    async def test_declines_are_counted_once_by_few_codes(
+        self, store: PaymentStore, stripe: FakeStripe
+    ) -> None:
+        metrics = Metrics()
+        payments = Payments(store, stripe, metrics)
+        for number in range(30):
+            stripe.decline = refused(f"odd-{number}")
+            for _ in range(2):
+                await failure(authorize(payments, order_id=f"ord_{number}"))
+        counted = {
+            sample.labels["code"]: sample.value
+            for family in text_string_to_metric_families(metrics.exposition().decode())
+            for sample in family.samples
+            if sample.name == "meshmart_payment_declines_total"
+        }
+        assert set(DECLINE_CODES) < set(counted), "these are shown from the start"
+        assert len(counted) == len(DECLINE_CODES) + 21
+        assert counted["odd-0"] == 1
+        assert counted["other"] == 10
 
     async def test_is_tried_again_after_an_outage(
         self, payments: Payments, stripe: FakeStripe

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.clock import now_ms
 from services.common.documents import Documents, SqliteStore, Stored, StoreUnavailable
@@ -20,6 +21,7 @@ from services.shipping.model import SHIPMENTS, Event, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
+from tests.harness.waiting import eventually
 from tests.unit.shipping.examples import ADDRESS, CONTACT
 
 HOUR_MS = 3_600_000
@@ -89,6 +91,14 @@ class Process:
             moves_ms = None if stored.value.moves_ms is None else now_ms()
             change = {"due_ms": now_ms(), "moves_ms": moves_ms}
             await self.store.save(stored, stored.value.model_copy(update=change))
+
+    async def make_older(self, order_id: str, age_ms: int) -> None:
+        """Lets the latest stage of a parcel have been reached so much earlier."""
+        stored = await self.store.get(order_id)
+        assert stored is not None
+        *past, last = stored.value.history
+        history = (*past, last.model_copy(update={"at_ms": last.at_ms - age_ms}))
+        await self.store.save(stored, stored.value.model_copy(update={"history": history}))
 
     async def shipment(self, order_id: str) -> Shipment:
         """A parcel as it is stored."""
@@ -186,6 +196,40 @@ async def test_a_customer_who_cannot_be_told_holds_up_nobody(world: World) -> No
     await process.shipments.move_on()
     assert world.inbox.told[2:] == ["ord_1:in-transit", "ord_1:delivered"], "nothing was lost"
     assert (await process.shipment("ord_1")).due_ms is None
+
+
+async def test_shows_how_long_the_oldest_message_waits(world: World) -> None:
+    process, other = await world.process(), await world.process()
+    await process.dispatched("ord_1", "ord_2")
+    world.inbox.unreachable = {"ord_1"}
+    await process.make_due()
+    await process.shipments.move_on()
+    await process.make_older("ord_1", 60_000)
+    await process.make_due()
+    for _ in range(2):
+        await process.shipments.move_on()
+        assert 60 <= lag_seconds(process) < 120, "also while it is left alone"
+    assert lag_seconds(other) == 0, "who has put it off shows it"
+    world.inbox.unreachable = set()
+    await process.make_due()
+    await other.shipments.move_on()
+
+    async def is_forgotten() -> bool:
+        await process.shipments.move_on()
+        return lag_seconds(process) == 0
+
+    await eventually(is_forgotten, "the pause that another process has cut short is over", 60)
+
+
+def lag_seconds(process: Process) -> float:
+    """What a process shows."""
+    (sample,) = [
+        sample
+        for family in text_string_to_metric_families(process.metrics.exposition().decode())
+        for sample in family.samples
+        if sample.name == "meshmart_shipment_outbox_lag_seconds"
+    ]
+    return sample.value
 
 
 async def test_an_event_that_is_refused_is_parked_and_the_next_is_told(world: World) -> None:

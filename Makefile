@@ -34,7 +34,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog \
+.PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
 	up down image test-cluster test-mesh certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
@@ -101,6 +101,9 @@ amplification: $(VENV)/.test  ## Each service away in turn: how many requests re
 
 backlog: $(VENV)/.test  ## How long the shop takes to finish 2,000 orders that an outage has left
 	@$(BIN)/python -m tests.endurance.backlog
+
+alerts: $(VENV)/.test  ## Lets things go wrong before a Prometheus (on the PATH): do their alerts fire, those alone, and resolve? (PACE=1)
+	@$(BIN)/python -m tests.endurance.alerts --pace $(or $(PACE),1)
 
 check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint, types, architecture, drift
 	$(BIN)/ruff format --check .

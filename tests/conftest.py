@@ -17,7 +17,15 @@ ON_CI = bool(os.environ.get("CI"))
 # Settings of the person who runs the tests: a real key must not be charged, no real mail sent.
 SETTINGS_OF_OTHERS = ("STRIPE_", "SMTP_", "OTEL_")
 # Programs that only developers of a part have, and no package registry of Python or Debian brings.
-PROGRAMS_OF_SOME = ("actionlint", "docker compose", "helm", "kubectl", "promtool", "skaffold")
+PROGRAMS_OF_SOME = (
+    "actionlint",
+    "docker compose",
+    "helm",
+    "kubectl",
+    "prometheus",
+    "promtool",
+    "skaffold",
+)
 
 # Examples are the same in each run; how long one takes depends on what else the machine does.
 hypothesis.settings.register_profile("meshmart", deadline=None, derandomize=True)

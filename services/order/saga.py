@@ -22,7 +22,7 @@ from services.common.record import CallLog
 from services.common.telemetry import extract_trace
 from services.order import model
 from services.order.clients import Inventory, Notifications, Payments, Shipping
-from services.order.model import Order, Refund, Step
+from services.order.model import Order, Refund, State, Step
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
 
@@ -112,6 +112,12 @@ class Saga:
         self._tracer = tracer
         self._ended = metrics.counter(
             "orders", "Orders that reached an end state.", ("state", "reason")
+        )
+        self._checkouts = metrics.counter(
+            "checkouts",
+            "Orders whose checkout was decided: confirmed (no reason), or turned back. The undo of "
+            "one that was turned back may take longer.",
+            ("reason",),
         )
         self._undelivered = metrics.counter(
             "order_events_undelivered",
@@ -349,8 +355,10 @@ class Saga:
         drive.known.refused_rounds = 0
         drive.stored = await self._store.save(drive.stored, changed)
         drive.failures, drive.outage_since = 0, None
+        reason = changed.reason.code if changed.reason else ""
+        if order.state is State.WORKING and changed.state is not State.WORKING:
+            self._checkouts.labels(self._reasons.bounded(reason)).inc()
         if changed.is_settled and not order.is_settled:
-            reason = changed.reason.code if changed.reason else ""
             self._ended.labels(changed.state.value, self._reasons.bounded(reason)).inc()
             if changed.was_confirmed and not order.was_confirmed:
                 self._confirmed_cents.labels(changed.currency).inc(changed.total_cents)

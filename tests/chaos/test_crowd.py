@@ -208,6 +208,7 @@ async def test_a_lapsed_token_is_renewed(fake: FakeShop) -> None:
     assert fake.asked["POST refresh"] == 1
 
 
+@pytest.mark.timeout(300)
 async def test_a_shop_without_faults_has_no_violations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

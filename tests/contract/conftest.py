@@ -12,6 +12,7 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from services.common.documents import Documents, DocumentStore, open_store
+from services.common.documents.mongo import MongoStore
 from services.mongo_users import Client, make_user
 from tests.contract.items import ITEMS, Item
 from tests.harness.full_disk import full_disk
@@ -35,9 +36,15 @@ class Database:
         self.outage = outage
         self._closing = closing
 
-    def store(self) -> DocumentStore:
-        """One more store on it, as another process would have."""
-        store = open_store(self.url, self.name)
+    def store(self, *, timeout_seconds: float | None = None) -> DocumentStore:
+        """One more store on it, as another process would have.
+
+        :param timeout_seconds: the most that one operation takes, where there is such a limit.
+        """
+        if timeout_seconds is not None and self.url.startswith("mongodb:"):
+            store: DocumentStore = MongoStore(self.url, self.name, timeout_seconds=timeout_seconds)
+        else:
+            store = open_store(self.url, self.name)
         self._closing.push_async_callback(store.close)
         return store
 

@@ -13,6 +13,7 @@ from tests.contract.conftest import Database
 from tests.contract.items import ITEMS, Item, insert_all, stored_item
 
 RACERS = 50
+_PATIENCE_SECONDS = 60.0
 
 Outcome = Stored[Item] | BaseException | None
 Attempt = Callable[[Documents[Item], int], Awaitable[Stored[Item] | None]]
@@ -20,8 +21,11 @@ Attempt = Callable[[Documents[Item], int], Awaitable[Stored[Item] | None]]
 
 @pytest.fixture
 async def both(database: Database) -> list[Documents[Item]]:
-    """Two stores on one database, as two processes have."""
-    return [await Documents.open(database.store(), ITEMS, Item) for _ in range(2)]
+    """Two stores on one database, as two processes have. How long the last of so many waits is not
+    what is tried.
+    """
+    stores = [database.store(timeout_seconds=_PATIENCE_SECONDS) for _ in range(2)]
+    return [await Documents.open(store, ITEMS, Item) for store in stores]
 
 
 async def race(both: list[Documents[Item]], attempt: Attempt) -> list[Outcome]:
@@ -101,7 +105,8 @@ async def test_replaces_that_read_again_lose_nothing(both: list[Documents[Item]]
             except RevisionConflict:
                 continue
 
-    await race(both, add_one)
+    outcomes = await race(both, add_one)
+    assert [outcome for outcome in outcomes if not isinstance(outcome, Stored)] == []
     assert await both[1].get("a") == Stored(Item(id="a", stock=RACERS), RACERS + 1)
 
 

@@ -1,4 +1,6 @@
-"""What an outage does to its neighbours and leaves behind, and an attack to customers, in short."""
+"""What an outage does to its neighbours and leaves behind, an attack to customers, and what alerts
+say, in short.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.endurance import amplification, backlog, guessing
+from tests.endurance import alerts, amplification, backlog, guessing
 from tests.endurance.traffic import plenty
 from tests.harness.shop import Shop
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 _ORDERS = 2000
+_PACE = 5.0
 
 
 @pytest.mark.parametrize("way", backlog.WAYS)
@@ -36,3 +39,8 @@ async def test_an_outage_does_not_spread(tmp_path: Path) -> None:
 async def test_customers_notice_nothing_of_guessed_passwords(tmp_path: Path) -> None:
     with Shop(tmp_path, environment={**guessing.ENVIRONMENT, **plenty(tmp_path)}) as shop:
         assert not await guessing.measure(shop, 45.0)
+
+
+@pytest.mark.needs_programs("prometheus", "promtool")
+async def test_alerts_fire_and_resolve_for_what_is_wrong_and_nothing_else(tmp_path: Path) -> None:
+    assert alerts.is_exact(await alerts.measure(tmp_path, _PACE))

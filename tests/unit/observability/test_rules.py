@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from services.common.topology import load_topology
-from services.order.model import BY_CUSTOMER, NOT_COMPLETED
+from services.order.model import NOT_COMPLETED
 from tests.unit.observability import metrics
 from tests.unit.observability.metrics import FOLDER, ROOT, RULES
 
@@ -64,7 +64,7 @@ def test_checkouts_are_judged_by_reasons_that_there_are() -> None:
     reasons = set(re.findall(r'reason!?=~?"([^"]+)"', expressions))
     source = (ROOT / "services" / "order" / "model.py").read_text(encoding="utf-8")
     assert '"checkout-unavailable"' in source
-    assert reasons == {BY_CUSTOMER, f"checkout-unavailable|{NOT_COMPLETED}"}
+    assert reasons == {f"checkout-unavailable|{NOT_COMPLETED}"}
 
 
 def test_each_rule_file_comes_to_prometheus() -> None:

@@ -72,6 +72,20 @@ class TestOneProcess:
         worth = f'order_confirmed_cents_total{{currency="{order.currency}"}} {order.total_cents}.0'
         assert worth in metrics
 
+    async def test_counts_a_checkout_when_it_is_decided(self, world: World) -> None:
+        """An outage that ended it may hold up its undo for hours, and is to be seen before."""
+        hold = world.around.hold(Step.REFUND)
+        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+        process = world.process()
+        stored = await world.begin(process, placed_now())
+        await world.when(stored.value.id, lambda order: order.step is Step.REFUND)
+        counted = 'meshmart_checkouts_total{reason="card-declined"} 1.0'
+        await until(lambda: counted in process.metrics.exposition().decode())
+        assert (await world.order(stored.value.id)).state is State.CANCELLING
+        hold.set()
+        await world.finished(stored.value.id)
+        assert counted in process.metrics.exposition().decode()
+
     async def test_shows_since_when_the_oldest_order_is_unfinished(self, world: World) -> None:
         hold = world.around.hold(Step.AUTHORIZE)
         process = world.process()

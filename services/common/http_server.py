@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import api_docs, context, record
 from services.common.errors import ShopError
+from services.common.faults import Faults
 from services.common.forwarding import client_address
 from services.common.http_semantics import make_relative
 from services.common.logs import get_logger
@@ -83,16 +85,22 @@ def make_app(
     title: str,
     description: str,
     settings: ProcessSettings,
+    faults: Faults | None = None,
 ) -> FastAPI:
     """A FastAPI app with everything that all services share, but for what is internal (see
     `internal_app`), the tracing and the context (see `serve_app`).
     """
+
+    async def strike(request: Request) -> None:
+        assert faults is not None, "nothing depends on this without them"
+        await faults.strike(_operation(request.scope))
+
     app = FastAPI(
         title=title,
         description=description,
         version=settings.version,
         openapi_url=None,
-        dependencies=[KnownParametersOnly],
+        dependencies=[KnownParametersOnly, *([] if faults is None else [Depends(strike)])],
     )
     provide(app, settings)
     install_problem_handlers(app)
@@ -284,8 +292,7 @@ class RequestMiddleware:
         ]
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route = scope.get("route")
-        operation = f"{scope['method']} {getattr(route, 'path', 'unknown')}"
+        operation = _operation(scope)
         self._metrics.request("http", operation, str(status), seconds)
         log.info(
             "http.served",
@@ -294,6 +301,18 @@ class RequestMiddleware:
             status=status,
             ms=round(seconds * 1000, 1),
         )
+
+
+def operations_of(app: FastAPI) -> Iterator[str]:
+    """What an app serves, by the names of the metrics."""
+    for route in iter_route_contexts(app.routes):
+        for method in route.methods or ():
+            yield f"{method} {route.path}"
+
+
+def _operation(scope: Scope) -> str:
+    """What the metrics call a request, once its route is known."""
+    return f"{scope['method']} {getattr(scope.get('route'), 'path', 'unknown')}"
 
 
 def stopping_response() -> Response:

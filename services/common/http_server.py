@@ -13,7 +13,8 @@ import orjson
 from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.trace import Span
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -182,7 +183,18 @@ def serve_app(
         app,
         tracer_provider=tracer_provider,
         exclude_spans=["receive", "send"],
+        server_request_hook=_leave_query_out,
     )
+
+
+def _leave_query_out(span: Span, scope: Scope) -> None:
+    """Takes what people type, such as an address that they search for, out of a request's span."""
+    if not scope["query_string"] or not isinstance(span, ReadableSpan):
+        return
+    for name in ("http.url", "url.query"):
+        value = (span.attributes or {}).get(name)
+        if isinstance(value, str):
+            span.set_attribute(name, value.partition("?")[0] if name == "http.url" else "")
 
 
 class Outermost:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from services.common.errors import ConfigurationError
 from services.common.listening import LOCALHOST
+from services.common.settings import MAX_FAULT_LATENCY_SECONDS
 from services.common.topology import load_topology
 from services.local.backup import back_up, restore
 from services.local.child import EXIT_CONFIGURATION, run_service
@@ -23,6 +24,9 @@ from services.local.runner import default_start_method, run_shop
 
 Value = TypeVar("Value")
 
+_SECONDS = f"times such as 300ms or 0.3s, up to {MAX_FAULT_LATENCY_SECONDS:g}s"
+_DURATION = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>ms|s)")
+_PER_CENT = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)%")
 _VERSION = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,32})(?::(?P<weight>[1-9][0-9]?))?")
 
 
@@ -46,6 +50,8 @@ def main() -> int:
             replicas=_assignments("--replicas", arguments.replicas, _count, "counts from 1 to 9"),
             versions=_versions(arguments.versions),
             variants=_assignments("--variants", arguments.variants, str),
+            slow=_assignments("--slow", arguments.slow, _seconds, _SECONDS),
+            fail=_assignments("--fail", arguments.fail, _share, "shares from 0% to 100%"),
             environment=read_environment(arguments.environment) if arguments.environment else {},
         )
         return run_shop(options, arguments.start_method, fresh=arguments.fresh)
@@ -104,6 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--variants", default="", metavar="NAME=V,…", help="for example frontend=beta-features"
+    )
+    parser.add_argument(
+        "--slow",
+        default="",
+        metavar="NAME=TIME,…",
+        help="slow answers on purpose: product=0.3s, or of one version product:v2=300ms",
+    )
+    parser.add_argument(
+        "--fail",
+        default="",
+        metavar="NAME=SHARE,…",
+        help="failing answers on purpose: product=20%%, or of one version product:v2=20%%",
     )
     parser.add_argument(
         "--environment",
@@ -249,6 +267,23 @@ def _not_versions(text: str) -> ConfigurationError:
         "--versions takes NAME=VERSION,…, or NAME=VERSION:WEIGHT,VERSION:WEIGHT,… with different "
         f"versions and weights from 1 to 99, and {text!r} is not that."
     )
+
+
+def _seconds(text: str) -> float:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError
+    seconds = float(found["number"]) / (1000 if found["unit"] == "ms" else 1)
+    if seconds > MAX_FAULT_LATENCY_SECONDS:
+        raise ValueError
+    return seconds
+
+
+def _share(text: str) -> float:
+    found = _PER_CENT.fullmatch(text)
+    if found is None or float(found["number"]) > 100:
+        raise ValueError
+    return float(found["number"]) / 100
 
 
 def _port(text: str) -> int:

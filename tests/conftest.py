@@ -1,6 +1,7 @@
 """What holds for all tests: nothing of the machine matters, and on CI no test is skipped."""
 
 import functools
+import logging
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import hypothesis
 import pytest
 import structlog
 
+from tests.harness.hunt import Hunter, SecretTold
 from tests.harness.ports import give_back_ports
 
 ON_CI = bool(os.environ.get("CI"))
@@ -31,10 +33,15 @@ PROGRAMS_OF_SOME = (
 hypothesis.settings.register_profile("meshmart", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("meshmart")
 
+# Searches what the tests' own process logs, traces and counts.
+HUNTER = Hunter()
+HUNTER.watch()
+logging.getLogger().addHandler(HUNTER)
 
 # Tracebacks in colour, with all locals, cost a second each.
 structlog.configure(
     processors=[
+        HUNTER,
         structlog.processors.add_log_level,
         structlog.dev.ConsoleRenderer(
             colors=False, exception_formatter=structlog.dev.plain_traceback
@@ -98,6 +105,20 @@ def no_port_is_kept() -> Generator[None]:
     """Ports that a test has taken are others' again after it."""
     yield
     give_back_ports()
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_told() -> Generator[None]:
+    """What a test makes the shop say in this process tells no secret (tests/harness/hunt.py)."""
+    yield
+    if told := HUNTER.take():
+        raise SecretTold("\n".join(told))
+
+
+@pytest.fixture
+def hunter() -> Hunter:
+    """For tests that plant a secret: takes what was found."""
+    return HUNTER
 
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
 from services.common import context, record
 from services.common.errors import GRPC_STATUS, ConfigurationError, Kind, ShopError
+from services.common.faults import Faults
 from services.common.grpc_metadata import Metadatum, error_metadata
 from services.common.logs import get_logger, log_cause
 from services.common.metrics import Metrics
@@ -41,9 +43,15 @@ class GrpcServer:
     """A gRPC server with standard health checking and reflection."""
 
     def __init__(
-        self, *, service: str, settings: ProcessSettings, tracer: Tracer, metrics: Metrics
+        self,
+        *,
+        service: str,
+        settings: ProcessSettings,
+        tracer: Tracer,
+        metrics: Metrics,
+        faults: Faults | None = None,
     ) -> None:
-        interceptor = _RequestInterceptor(service, settings, tracer, metrics)
+        interceptor = _RequestInterceptor(service, settings, tracer, metrics, faults)
         self.server = grpc.aio.server(interceptors=(interceptor,), options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names: list[str] = []
@@ -51,6 +59,13 @@ class GrpcServer:
     def offer(self, name: str) -> None:
         """Announces a service that was added to the server, by its full name."""
         self._names.append(name)
+
+    def operations(self) -> Iterator[str]:
+        """What was announced, by the names of the metrics."""
+        for name in self._names:
+            declared = descriptor_pool.Default().FindServiceByName(name)
+            for method in declared.methods:
+                yield _operation(f"{name}/{method.name}")
 
     async def start(self, address: str) -> None:
         """Listens and says that it serves.
@@ -86,8 +101,14 @@ class GrpcServer:
 
 class _RequestInterceptor(grpc.aio.ServerInterceptor):
     def __init__(
-        self, service: str, settings: ProcessSettings, tracer: Tracer, metrics: Metrics
+        self,
+        service: str,
+        settings: ProcessSettings,
+        tracer: Tracer,
+        metrics: Metrics,
+        faults: Faults | None,
     ) -> None:
+        self._faults = faults
         self._service = service
         self._settings = settings
         self._tracer = tracer
@@ -113,8 +134,9 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
         )
 
     def _wrapped(self, method: str, behaviour: Handler) -> Handler:
-        service, _, name = method.rpartition("/")
-        operation = f"{service.rpartition('.')[2]}/{name}"
+        operation = _operation(method)
+        if self._faults is not None:
+            behaviour = _struck(behaviour, self._faults, operation)
 
         async def serve(message: Any, call: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
@@ -185,3 +207,19 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
             calls=tuple(request.log.calls),
             dropped=request.log.dropped,
         )
+
+
+def _operation(method: str) -> str:
+    """What the metrics call a method: ``…/meshmart.inventory.v1.InventoryService/Reserve`` without
+    the package.
+    """
+    service, _, name = method.rpartition("/")
+    return f"{service.rpartition('.')[2]}/{name}"
+
+
+def _struck(behaviour: Handler, faults: Faults, operation: str) -> Handler:
+    async def serve(message: Any, call: Any) -> Any:
+        await faults.strike(operation)
+        return await behaviour(message, call)
+
+    return serve

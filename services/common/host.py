@@ -35,6 +35,7 @@ from services.common.documents import (
     open_store,
 )
 from services.common.errors import ConfigurationError
+from services.common.faults import Faults
 from services.common.grpc_client import GrpcEdge, open_channel
 from services.common.grpc_server import GrpcServer
 from services.common.http_client import HttpEdge
@@ -45,6 +46,7 @@ from services.common.http_server import (
     Readiness,
     internal_app,
     make_app,
+    operations_of,
     serve_app,
 )
 from services.common.identity import JWKS_PATH, TokenVerifier, asks_for_caller
@@ -109,10 +111,12 @@ class Host:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._jobs: list[Job] = []
         self._wrappers: list[Callable[[ASGIApp], ASGIApp]] = []
+        self._faults = Faults.of(process)
         self._app = make_app(
             title=self._declared.workload,
             description=self._declared.about,
             settings=process,
+            faults=self._faults,
         )
         self._internal = internal_app(
             self._app,
@@ -124,7 +128,11 @@ class Host:
         self._grpc: GrpcServer | None = None
         if self._declared.grpc is not None:
             self._grpc = GrpcServer(
-                service=name, settings=process, tracer=self.tracer, metrics=self.metrics
+                service=name,
+                settings=process,
+                tracer=self.tracer,
+                metrics=self.metrics,
+                faults=self._faults,
             )
         self._check_variant()
 
@@ -292,7 +300,12 @@ class Host:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Serves gRPC and runs the jobs; on the way out lets both finish what they are doing."""
+        """Serves gRPC and runs the jobs; on the way out lets both finish what they are doing.
+
+        :raises ConfigurationError: the gRPC address cannot be had, or FAULT_OPERATIONS is wrong.
+        """
+        if self._faults is not None:
+            self._warn_of(self._faults)
         if self._grpc is not None and self._declared.grpc is not None:
             port = self.process.grpc_port or self._declared.grpc.port
             await self._grpc.start(with_port(self.process.host, port))
@@ -340,6 +353,16 @@ class Host:
             instance=self.process.instance,
             open_circuits=list(self.call_tools.open_circuits),
             report=self.metrics.recent.report(window_seconds),
+        )
+
+    def _warn_of(self, faults: Faults) -> None:
+        rpcs = () if self._grpc is None else self._grpc.operations()
+        faults.check(self.name, [*operations_of(self._app), *rpcs])
+        log.warning(
+            "faults.on",
+            latency_seconds=faults.latency_seconds,
+            error_share=faults.error_share,
+            operations=sorted(faults.operations) or "all",
         )
 
     def _check_variant(self) -> None:

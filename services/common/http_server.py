@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.trace import Span
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import api_docs, context, record
 from services.common.errors import ShopError
+from services.common.faults import Faults
 from services.common.forwarding import client_address
 from services.common.http_semantics import make_relative
 from services.common.logs import get_logger
@@ -85,16 +88,22 @@ def make_app(
     title: str,
     description: str,
     settings: ProcessSettings,
+    faults: Faults | None = None,
 ) -> FastAPI:
     """A FastAPI app with everything that all services share, but for what is internal (see
     `internal_app`), the tracing and the context (see `serve_app`).
     """
+
+    async def strike(request: Request) -> None:
+        assert faults is not None, "nothing depends on this without them"
+        await faults.strike(_operation(request.scope))
+
     app = FastAPI(
         title=title,
         description=description,
         version=settings.version,
         openapi_url=None,
-        dependencies=[KnownParametersOnly],
+        dependencies=[KnownParametersOnly, *([] if faults is None else [Depends(strike)])],
     )
     provide(app, settings)
     install_problem_handlers(app)
@@ -178,7 +187,18 @@ def serve_app(
         app,
         tracer_provider=tracer_provider,
         exclude_spans=["receive", "send"],
+        server_request_hook=_leave_query_out,
     )
+
+
+def _leave_query_out(span: Span, scope: Scope) -> None:
+    """Takes what people type, such as an address that they search for, out of a request's span."""
+    if not scope["query_string"] or not isinstance(span, ReadableSpan):
+        return
+    for name in ("http.url", "url.query"):
+        value = (span.attributes or {}).get(name)
+        if isinstance(value, str):
+            span.set_attribute(name, value.partition("?")[0] if name == "http.url" else "")
 
 
 class Outermost:
@@ -288,10 +308,7 @@ class RequestMiddleware:
         ]
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        # A client may send any word as the method; the name for those is OpenTelemetry's.
-        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        operation = f"{method} {getattr(scope.get('route'), 'path', 'unknown')}"
-        self._metrics.request("http", operation, str(status), seconds, kept_trace_id())
+        self._metrics.request("http", _operation(scope), str(status), seconds, kept_trace_id())
         log.info(
             "http.served",
             method=scope["method"],
@@ -310,6 +327,20 @@ def _takes_openmetrics(accept: str) -> bool:
         if name == "application/openmetrics-text" and "q=0" not in parameters:
             return True
     return False
+
+
+def operations_of(app: FastAPI) -> Iterator[str]:
+    """What an app serves, by the names of the metrics."""
+    for route in iter_route_contexts(app.routes):
+        for method in route.methods or ():
+            yield f"{method} {route.path}"
+
+
+def _operation(scope: Scope) -> str:
+    """What the metrics call a request, once its route is known."""
+    # A client may send any word as the method; the name for those is OpenTelemetry's.
+    method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+    return f"{method} {getattr(scope.get('route'), 'path', 'unknown')}"
 
 
 def stopping_response() -> Response:

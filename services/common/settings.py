@@ -8,12 +8,14 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.common.errors import ConfigurationError
+
+MAX_FAULT_LATENCY_SECONDS = 10.0
 
 
 class Settings(BaseSettings):
@@ -81,6 +83,23 @@ class ProcessSettings(Addresses):
         default=0.0,
         description="Added to the wall clock of documents: shows that a wrong clock does no harm.",
     )
+    fault_latency_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        le=MAX_FAULT_LATENCY_SECONDS,
+        description="For a demonstration: how much longer each request takes.",
+    )
+    fault_error_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="For a demonstration: the share of the requests that fail with 503.",
+    )
+    fault_operations: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Whom these faults are for, by the names of the metrics, with commas between "
+        "them: `GET /api/products,InventoryService/Reserve`. Without it for all.",
+    )
     linger_seconds: float = Field(
         default=0.0,
         ge=0,
@@ -106,6 +125,13 @@ class ProcessSettings(Addresses):
         description="How many proxies are in front, each of which appends the address that it sees "
         "to X-Forwarded-For. 0 believes nobody: the client is whoever opened the connection.",
     )
+
+    @field_validator("fault_operations", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _secrets_folder() -> Path | None:

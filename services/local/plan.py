@@ -61,6 +61,8 @@ class Options:
     :ivar versions: one, or those that requests are split between, by service.
 
     :ivar ports: HTTP ports by service, gRPC ports by ``SERVICE.grpc``.
+    :ivar slow: seconds that requests take longer on purpose, by service or ``SERVICE:VERSION``.
+    :ivar fail: the share of the requests that fail on purpose, from 0 to 1, by the same.
     :ivar host: where the frontend listens, which stands for the shop; all others stay on loopback.
     """
 
@@ -72,6 +74,8 @@ class Options:
     replicas: Mapping[str, int] = field(default_factory=dict[str, int])
     versions: Mapping[str, Sequence[Version]] = field(default_factory=dict[str, Sequence[Version]])
     variants: Mapping[str, str] = field(default_factory=dict[str, str])
+    slow: Mapping[str, float] = field(default_factory=dict[str, float])
+    fail: Mapping[str, float] = field(default_factory=dict[str, float])
     environment: ExtraEnvironment = field(default_factory=dict[str, Mapping[str, str]])
 
 
@@ -143,6 +147,7 @@ def plan_processes(
             environment = {
                 **shared,
                 **own.get(name, {}),
+                **_faults(name, place, options),
                 "INSTANCE": place.instance,
                 "HTTP_PORT": str(place.http_port),
                 "LOG_FILE": str(options.data.resolve() / "logs" / f"{place.instance}.log"),
@@ -249,6 +254,20 @@ def _own_settings(
         "auth": {"PROXIES_IN_FRONT": "1"},  # the frontend
         "notification": notification,
     }
+
+
+def _faults(name: str, place: _Place, options: Options) -> dict[str, str]:
+    """What goes wrong on purpose with one process: that of its version before its service's."""
+    version = place.version.name if place.version is not None else ""
+    settings: dict[str, str] = {}
+    for setting, given in (
+        ("FAULT_LATENCY_SECONDS", options.slow),
+        ("FAULT_ERROR_SHARE", options.fail),
+    ):
+        value = given.get(f"{name}:{version}", given.get(name))
+        if value is not None:
+            settings[setting] = f"{value:g}"
+    return settings
 
 
 def _sandbox(options: Options, ports: Ports) -> Planned:
@@ -378,6 +397,8 @@ def _check_names(topology: Topology, options: Options) -> None:
         ("--replicas", options.replicas, "service", services),
         ("--versions", options.versions, "service", services),
         ("--variants", options.variants, "service", services),
+        ("--slow", map(_service_of, options.slow), "service", services),
+        ("--fail", map(_service_of, options.fail), "service", services),
     )
     for option, names, kind, known in named:
         for name in names:
@@ -385,8 +406,23 @@ def _check_names(topology: Topology, options: Options) -> None:
                 raise ConfigurationError(
                     f"{option} names {name!r}, which is no {kind}; there are {', '.join(known)}."
                 )
+    _check_faults("--slow", options.slow, options)
+    _check_faults("--fail", options.fail, options)
     if len(options.versions.get("frontend", ())) > 1:
         raise ConfigurationError(
             "--versions splits requests between versions of a service that others call, and people "
             "reach frontend directly: give it one version."
         )
+
+
+def _service_of(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _check_faults(option: str, given: Iterable[str], options: Options) -> None:
+    for name in given:
+        service, separator, version = name.partition(":")
+        if separator and version not in {one.name for one in options.versions.get(service, ())}:
+            raise ConfigurationError(
+                f"{option} names {name!r}, and --versions names no such version of {service}."
+            )

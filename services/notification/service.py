@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,6 +21,8 @@ from services.notification.store import MessageStore
 
 log = get_logger(__name__)
 
+# Mail servers name the recipient, and the log does not.
+_ADDRESS = re.compile(r"[^\s'\"<>(),;:]+@[^\s'\"<>(),;:]+")
 _SWEEP_LIMIT = 100
 _MAILS_AT_ONCE = 4
 # How long nobody else takes up a mail that is being sent, in terms of the longest that takes.
@@ -161,7 +164,10 @@ class Messages:
         except ShopError as error:
             self._mails.labels(error.code).inc()
             log.warning(
-                "mail.failed", event_id=message.id, reason=error.detail, cause=str(error.__cause__)
+                "mail.failed",
+                event_id=message.id,
+                reason=error.detail,
+                cause=_ADDRESS.sub("ADDRESS", str(error.__cause__)),
             )
             await self._store.save(stored, self._failed(message, error))
             return

@@ -397,7 +397,13 @@ def _translated(error: stripe.StripeError) -> ShopError:
                 Kind.INTERNAL, "payment-key-reused", "This payment cannot be processed."
             )
         case stripe.InvalidRequestError():
-            log.warning("stripe.refuses_request", reason=str(error), code=error.code)
+            # Its text repeats what the customer has sent; at Stripe the request's id finds it.
+            log.warning(
+                "stripe.refuses_request",
+                code=error.code,
+                param=error.param,
+                stripe_request_id=error.request_id,
+            )
             refusal = Refusal(
                 kind=Kind.INVALID,
                 code=(error.code or "payment-refused").replace("_", "-"),

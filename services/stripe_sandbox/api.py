@@ -11,16 +11,17 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.http_semantics import allowed_here
-from services.stripe_sandbox import commands, page
+from services.stripe_sandbox import commands, faults_page, page
 from services.stripe_sandbox.commands import ReadCommand
-from services.stripe_sandbox.edges import Edges, refused
+from services.stripe_sandbox.edges import Edges, is_own_page, refused
 from services.stripe_sandbox.errors import StripeError, invalid
 from services.stripe_sandbox.faults import Dice, Faults
+from services.stripe_sandbox.frame import HEADERS
 from services.stripe_sandbox.sandbox import Call, Reply, Sandbox
 from services.stripe_sandbox.store import Store
 
@@ -73,6 +74,8 @@ class Api:
         )
         own = [
             Route("/", self.show_ledger),
+            Route("/faults", self.show_faults, methods=["GET"]),
+            Route("/faults", self.take_faults, methods=["POST"]),
             Route("/livez", self.live),
             Route("/readyz", self.ready),
             Route("/sandbox/faults", self.read_faults, methods=["GET"]),
@@ -110,6 +113,8 @@ class Api:
                     identifier=request.path_params.get("id", ""),
                 )
             )
+            if reply is None:
+                return NoReply()
             return LostReply(self._drop) if reply.lost else _response(reply)
 
         return handle
@@ -166,8 +171,23 @@ class Api:
         return Response(await self._store.copy(), media_type="application/vnd.sqlite3")
 
     async def show_ledger(self, _: Request) -> Response:
-        html = page.render(await self._ledger(None, PAGE_LENGTH))
-        return Response(html, headers=page.HEADERS, media_type="text/html")
+        ledger = await self._ledger(None, PAGE_LENGTH)
+        return _page(page.render(ledger, faults_page.said(self._dice.faults)))
+
+    async def show_faults(self, _: Request) -> Response:
+        return _page(faults_page.render(self._dice.faults))
+
+    async def take_faults(self, request: Request) -> Response:
+        """Replaces all faults by those of the form on the page, which is all that may ask for it:
+        any website can send a form.
+        """
+        if not is_own_page(request.headers):
+            return refused(403, "Use the form at /faults, or POST JSON to /sandbox/faults.")
+        try:
+            self._dice.load(faults_page.read(await _body(request)))
+        except StripeError as error:
+            return _page(faults_page.render(self._dice.faults, wrong=error.message), error.status)
+        return RedirectResponse("/faults", 303)
 
     async def live(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -198,17 +218,28 @@ class Api:
         return ledger | {"requests": dict(sorted(self._sandbox.outcomes.items()))}
 
 
-class LostReply(Response):
+class NoReply(Response):
+    """Leaves the client waiting until it goes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  as in all
+        while (await receive())["type"] != "http.disconnect":
+            continue
+
+
+class LostReply(NoReply):
     """Breaks the connection instead of answering."""
 
     def __init__(self, drop: Drop) -> None:
         super().__init__()
         self._drop = drop
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  as in all
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._drop(tuple(scope["client"]))
-        while (await receive())["type"] != "http.disconnect":
-            continue
+        await super().__call__(scope, receive, send)
+
+
+def _page(html: str, status: int = 200) -> Response:
+    return Response(html, status, HEADERS, media_type="text/html")
 
 
 def _response(reply: Reply) -> Response:

@@ -123,6 +123,8 @@ _DECLINING = {
     ),
 }
 
+DECLINED_CARD = "pm_card_chargeDeclined"
+
 CARDS = {
     "pm_card_visa": TestCard("visa", "4242"),
     "pm_card_visa_debit": TestCard("visa", "5556"),

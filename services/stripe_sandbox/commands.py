@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from services.stripe_sandbox import model
-from services.stripe_sandbox.cards import CARDS, TestCard
+from services.stripe_sandbox.cards import CARDS, DECLINED_CARD, TestCard
 from services.stripe_sandbox.errors import invalid, missing, unexpected_state
 from services.stripe_sandbox.model import Dispute, PaymentIntent, Refund, Status
 from services.stripe_sandbox.params import Params
@@ -185,6 +185,14 @@ class Look:
 
     def run(self, books: Books, now: int) -> dict[str, Any]:  # noqa: ARG002  as every command
         return self.look(books)
+
+
+def with_declined_card(command: Command) -> Command:
+    """The same command, with a card that is declined where it confirms a payment."""
+    if isinstance(command, CreateIntent | ConfirmIntent) and command.confirmation is not None:
+        declined = replace(command.confirmation, card=DECLINED_CARD)
+        return replace(command, confirmation=declined)
+    return command
 
 
 def create_intent(params: Params, _: str) -> Command:

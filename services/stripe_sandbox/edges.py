@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common.http_semantics import is_host, make_relative
 
-_OWN = "/sandbox/"
+_OWN = ("/sandbox/", "/faults")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -79,4 +80,29 @@ def _is_foreign(headers: Headers) -> bool:
     if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return True
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and not _is_here(origin, headers.get("host", ""))
+
+
+def is_own_page(headers: Headers) -> bool:
+    """Whether a browser says that it asks for a page of the sandbox itself. No other site's page
+    can say so, and neither can an old browser.
+    """
+    return not _is_foreign(headers) and (
+        headers.get("sec-fetch-site") == "same-origin" or "origin" in headers
+    )
+
+
+def _is_here(origin: str, host: str) -> bool:
+    """Whether an origin is this very host, which is called localhost or by its address: any other
+    name may be of another site, whose DNS leads here (DNS rebinding).
+    """
+    found = urlsplit(origin)
+    if found.netloc.lower() != host.lower():
+        return False
+    if found.hostname == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(found.hostname or "")
+    except ValueError:
+        return False
+    return True

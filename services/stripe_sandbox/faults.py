@@ -19,6 +19,12 @@ class Faults(BaseModel):
 
     delay_ms: Milliseconds = Field(default=0, description="How long each request takes.")
     delay_jitter_ms: Milliseconds = Field(default=0, description="Its variation, either way.")
+    decline_rate: Rate = Field(
+        default=0, description="A card is declined, whichever it is, as Stripe's 4000000000000002."
+    )
+    timeout_rate: Rate = Field(
+        default=0, description="No answer until the caller gives up; nothing happens."
+    )
     rate_limit_rate: Rate = Field(default=0, description="429 before anything happens.")
     failure_rate: Rate = Field(
         default=0,
@@ -43,6 +49,8 @@ class Fate:
     """What is to go wrong with one request."""
 
     delay_seconds: float
+    declined: bool
+    timed_out: bool
     rate_limited: bool
     failure_status: int | None
     stored_failure: bool
@@ -64,12 +72,15 @@ class Dice:
         """Draws the same count of numbers each time: one rate does not shift another's luck."""
         faults, draw = self.faults, self._chance.random
         jitter, limited, failed, stored, lost = draw(), draw(), draw(), draw(), draw()
+        declined, timed_out = draw(), draw()
         delay_ms = faults.delay_ms + (2 * jitter - 1) * faults.delay_jitter_ms
         failure_status = None
         if failed < faults.failure_rate:
             failure_status = 500 if failed < faults.failure_rate / 2 else 503
         return Fate(
             delay_seconds=max(0.0, delay_ms / 1000),
+            declined=declined < faults.decline_rate,
+            timed_out=timed_out < faults.timeout_rate,
             rate_limited=limited < faults.rate_limit_rate,
             failure_status=failure_status,
             stored_failure=stored < faults.stored_failure_rate,

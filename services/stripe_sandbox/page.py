@@ -8,37 +8,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "X-Content-Type-Options": "nosniff",
-}
+from services.stripe_sandbox.frame import frame
 
-_PAGE = Markup("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="5">
-<title>Stripe sandbox</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
-body {{ max-width: 70rem; margin: 2rem auto; padding: 0 1rem }}
-dl {{ display: flex; flex-wrap: wrap; gap: 1rem 3rem }}
-dt {{ opacity: .75 }} dd {{ margin: 0; font-size: 1.5rem }}
-.scroll {{ overflow-x: auto }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ padding: .4rem .8rem; border-bottom: 1px solid #8886; text-align: left }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums }} td {{ white-space: nowrap }}
-</style>
-<h1>Stripe sandbox</h1>
-<p>No real money moves here. The newest {shown} of {count} payments, renewed every five seconds.</p>
-<dl>{totals}</dl>
-<div class="scroll" tabindex="0" role="region" aria-label="Payments"><table>
+_MAIN = Markup("""<h1>Books</h1>
+<p class="lead">No real money moves here. The newest {shown} of {count} payments, renewed every
+five seconds.</p>
+{notice}<dl class="sums">{totals}</dl>
+<div class="scroll panel" tabindex="0" role="region" aria-label="Payments"><table>
 <thead><tr><th>Time (UTC)<th>Order<th>Payment<th>Status<th>Refusal
 <th class="number">Amount<th class="number">Captured</tr></thead>
 <tbody>{rows}</tbody>
-</table></div>
-</html>
+</table></div>""")
+_FAULTS = Markup("""<p class="notice notice-bad">Payments go wrong on purpose: {}.
+<a href="/faults">Change that</a></p>
 """)
 _TOTAL = Markup("<div><dt>{}</dt><dd>{}</dd></div>")
 _ROW = Markup(
@@ -46,20 +28,25 @@ _ROW = Markup(
 )
 
 
-def render(ledger: Mapping[str, Any]) -> str:
-    """The page of a ledger as `Books.ledger` gives it."""
+def render(ledger: Mapping[str, Any], faults: str) -> str:
+    """The page of a ledger as `Books.ledger` gives it.
+
+    :param faults: what goes wrong on purpose; empty when nothing does.
+    """
     totals, intents = ledger["totals"], ledger["payment_intents"]
     sums = (
         ("Authorized, not captured", totals["authorized_open_cents"]),
         ("Captured", totals["captured_cents"]),
         ("Refunded", totals["refunded_cents"]),
     )
-    return _PAGE.format(
+    main = _MAIN.format(
+        notice=_FAULTS.format(faults) if faults else "",
         shown=len(intents),
         count=totals["payment_intents"],
         totals=Markup().join(_TOTAL.format(name, _money(cents)) for name, cents in sums),
         rows=Markup().join(_row(intent) for intent in intents),
     )
+    return frame("books", "Stripe sandbox", main, renewed_seconds=5)
 
 
 def _row(intent: Mapping[str, Any]) -> Markup:

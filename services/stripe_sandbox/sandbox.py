@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from services.stripe_sandbox.commands import Command, ReadCommand
+from services.stripe_sandbox.commands import Command, ReadCommand, with_declined_card
 from services.stripe_sandbox.errors import (
     StripeError,
     failure,
@@ -94,10 +94,15 @@ class Sandbox:
         self._clock = clock
         self._keys_in_flight: set[str] = set()
 
-    async def answer(self, call: Call) -> Reply:
-        """Never raises: an error is an answer too."""
+    async def answer(self, call: Call) -> Reply | None:
+        """Never raises: an error is an answer too. None is for a caller who waits in vain; nothing
+        has happened then.
+        """
         request_id = new_id("req")
         fate = self._dice.roll()
+        if fate.timed_out:
+            self.outcomes["timeout"] += 1
+            return None
         try:
             answer = await self._run(call, request_id, fate)
         except StripeError as error:
@@ -118,7 +123,7 @@ class Sandbox:
             raise rate_limited()
         params = Params(call.encoded)
         if call.method != "POST" or call.idempotency_key is None:
-            command = call.read(params, call.identifier)
+            command = _read(call, params, fate)
             await _suffer(fate)
             return await self._execute(command, request_id, fate, None)
         key = call.idempotency_key
@@ -129,7 +134,7 @@ class Sandbox:
             stored = await self._store.run(lambda books: books.answer(key))
             if stored is not None:
                 return _replay(key, call.path, fingerprint, stored)
-            command = call.read(params, call.identifier)
+            command = _read(call, params, fate)
             await _suffer(fate)
 
             def remember(books: Books, answer: _Answer) -> None:
@@ -188,6 +193,11 @@ class Sandbox:
         if answer.should_retry is not None:
             headers["Stripe-Should-Retry"] = str(answer.should_retry).lower()
         return headers
+
+
+def _read(call: Call, params: Params, fate: Fate) -> Command:
+    command = call.read(params, call.identifier)
+    return with_declined_card(command) if fate.declined else command
 
 
 async def _suffer(fate: Fate) -> None:

@@ -14,6 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,  # pyright: ignore[reportUnknownVariableType]  untyped
 )
 
+from tests.harness.hunt import SecretTold, findings
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -35,14 +37,19 @@ class Span:
 
 
 class Collector(TraceServiceServicer):
-    """Keeps all spans that it is sent, each once."""
+    """Keeps all spans that it is sent, each once.
+
+    :ivar told: the secrets in them.
+    """
 
     def __init__(self) -> None:
         self.spans: dict[bytes, Span] = {}
+        self.told: list[str] = []
 
     async def Export(
         self, request: pb.ExportTraceServiceRequest, context: Any
     ) -> pb.ExportTraceServiceResponse:
+        self.told += findings(request.SerializeToString(), "the spans")
         for span in _spans(request):
             self.spans[span.span_id] = span
         return pb.ExportTraceServiceResponse()
@@ -70,7 +77,10 @@ class Collector(TraceServiceServicer):
 
 @contextlib.asynccontextmanager
 async def collecting() -> AsyncGenerator[tuple[Collector, str]]:
-    """A collector and the endpoint where it takes spans."""
+    """A collector and the endpoint where it takes spans.
+
+    :raises SecretTold: at the end, when a span has told one.
+    """
     collector = Collector()
     server = grpc.aio.server()
     add_TraceServiceServicer_to_server(collector, server)
@@ -80,6 +90,8 @@ async def collecting() -> AsyncGenerator[tuple[Collector, str]]:
         yield collector, f"http://127.0.0.1:{port}"
     finally:
         await server.stop(None)
+    if collector.told:
+        raise SecretTold("\n".join(collector.told))
 
 
 def _spans(request: pb.ExportTraceServiceRequest) -> Iterator[Span]:

@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+from services.common.record import HEADER
+from tests.harness.hunt import check
 from tests.harness.waiting import eventually
 
 ADDRESS: Mapping[str, str] = {
@@ -71,6 +73,7 @@ class Client:
             allow_redirects=False,
         ) as response:
             text = await response.text(errors="replace")
+            check(response.headers.get(HEADER, "").encode(), f"{HEADER} of {method} {path}")
             body: Any = orjson.loads(text) if "json" in response.content_type and text else None
             return Answer(response.status, body, response.headers, text)
 

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,11 +18,13 @@ from pydantic import BaseModel
 
 from services.local.child import SANDBOX
 from services.local.data import STATE_FILE
+from tests.harness.hunt import SecretTold, findings, findings_in_files
 from tests.harness.waiting import eventually, wait_until
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _AUDIT_SECONDS = 600.0
+_METRICS_SECONDS = 2.0
 
 # A cheap hash, since tests register hundreds of customers; all of these at one address, be their
 # passwords right or wrong; a carrier that does not move before a test is done.
@@ -130,10 +133,14 @@ class Shop:
         return self.parent.wait(within_seconds)
 
     def stop(self) -> int | None:
-        """Stops it as Ctrl-C does, and makes sure that nothing is left; gives the exit status."""
+        """Stops it as Ctrl-C does, and makes sure that nothing is left; gives the exit status.
+
+        :raises AssertionError: a process is left, or the shop has told a secret.
+        """
         if self._parent is None:
             return None
         self._remember_family()
+        told = list(self._told_in_metrics())
         if self._parent.poll() is None:
             self._parent.send_signal(signal.SIGINT)
         try:
@@ -147,6 +154,10 @@ class Shop:
         assert not leftover, f"the shop left processes behind: {leftover}\n{self.output}"
         status = self._parent.returncode
         self._parent = None
+        logs = sorted((self.data / "logs").glob("*.log*"))
+        told += findings_in_files([self._output, *logs], self.environment)
+        if told:
+            raise SecretTold("\n".join(told))
         return status
 
     def kill_parent(self) -> None:
@@ -259,6 +270,23 @@ class Shop:
         process = await eventually(look, f"{instance} is back")
         self._remember_family()
         return process
+
+    def _told_in_metrics(self) -> Iterator[str]:
+        """Secrets in the metrics of those that can still be asked: tests break some."""
+        state = self._state()
+        for process in state.processes if state is not None else ():
+            try:
+                is_running = psutil.Process(process.pid).status() != psutil.STATUS_STOPPED
+            except psutil.NoSuchProcess:
+                is_running = False
+            if not is_running or process.service == SANDBOX:
+                continue
+            url = f"{process.internal_url}/metrics"
+            try:
+                with urllib.request.urlopen(url, timeout=_METRICS_SECONDS) as answer:
+                    yield from findings(answer.read(), url)
+            except OSError:
+                continue
 
     def _remember_family(self) -> None:
         """A psutil.Process knows its process from another that gets the same pid later."""

@@ -106,6 +106,31 @@ async def test_a_checkout_is_one_trace(
     assert order.user == customer.user_id
 
 
+async def test_no_span_tells_what_a_customer_types(
+    collector: tuple[Collector, str], traced_shop: Shop, http: aiohttp.ClientSession
+) -> None:
+    """Whatever the spans tell is searched as it comes (tests/harness/hunt.py)."""
+    email = f"{uuid.uuid4().hex}@example.com"
+    async with Visitor(traced_shop.url) as visitor:
+        await visitor.register(email)
+        await visitor.open(f"/products?q={email}")
+        await visitor.open(f"/orders?q={email}")
+        await visitor.open(f"/login?next=/products?q={email}")
+        await visitor.add_to_cart(BOARD)
+        await visitor.pay("pm_card_chargeDeclined")
+    client = Client(http, traced_shop.url)
+    await client.send("GET", "/api/products", query={"q": email})
+    customer = await Customer.register(client)
+    declined = await customer.place({BOARD: 1}, payment_method="pm_card_chargeDeclined")
+    assert declined.status == 402
+    await customer.logged_in_again()
+
+    async def has_come() -> bool:
+        return bool(collector[0].named(WORKLOADS["auth"], "POST /api/auth/login"))
+
+    await eventually(has_come, "the spans of the log-in have come", 60)
+
+
 async def _edges_of_the_one_trace(collector: Collector) -> set[tuple[str, str]]:
     """The edges of the only trace that any step of the only checkout is in."""
 

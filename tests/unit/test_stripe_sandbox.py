@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import sys
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -26,6 +28,7 @@ from services.common.errors import ConfigurationError
 from services.stripe_sandbox import model
 from services.stripe_sandbox.api import MAX_BODY_BYTES
 from services.stripe_sandbox.faults import Dice, Faults
+from services.stripe_sandbox.faults_page import SLIDERS, TAKE_BACK, read
 from services.stripe_sandbox.model import PaymentIntent, Status
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings, read_settings
@@ -779,6 +782,35 @@ class TestFaults:
         with pytest.raises(stripe.RateLimitError):
             await shop.pay()
 
+    async def test_declines_whichever_card_it_is(self, shop: Shop) -> None:
+        await shop.misbehave(decline_rate=1)
+        with pytest.raises(stripe.CardError) as declined:
+            await shop.pay(idempotency_key="k1")
+        assert declined.value.code == "card_declined"
+        await shop.misbehave()
+        intent = only_intent(await shop.ledger())
+        assert intent["status"] == "requires_payment_method"
+        later = await shop.api.payment_intents.confirm_async(
+            intent["id"], {"payment_method": "pm_card_visa"}
+        )
+        assert later.status == "requires_capture"
+
+    async def test_a_decline_leaves_captures_and_refunds_alone(self, shop: Shop) -> None:
+        paid = await shop.pay()
+        await shop.misbehave(decline_rate=1)
+        await shop.api.payment_intents.capture_async(paid.id)
+        refund = await shop.api.refunds.create_async({"payment_intent": paid.id})
+        assert refund.status == "succeeded"
+
+    async def test_a_time_out_has_no_effect_and_lets_the_key_go(self, shop: Shop) -> None:
+        await shop.misbehave(timeout_rate=1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await shop.pay(idempotency_key="k1")
+        await shop.misbehave()
+        assert (await shop.ledger())["requests"] == {"timeout": 1}
+        assert (await shop.pay(idempotency_key="k1")).status == "requires_capture"
+
     async def test_the_sdk_gets_a_payment_through_all_of_them(self, sandbox: str) -> None:
         async with shop_at(sandbox, retries=8) as shop:
             await shop.misbehave(failure_rate=0.3, lost_reply_rate=0.3, delay_jitter_ms=5, seed=7)
@@ -827,6 +859,110 @@ class TestFaults:
             assert reply.status == 415
         async with shop.http.get(url) as reply:
             assert await reply.json() == Faults().model_dump()
+
+
+class TestFaultsPage:
+    SENT: ClassVar = {
+        "delay_ms": "1500",
+        "delay_jitter_ms": "0",
+        "decline_rate": "20",
+        "timeout_rate": "7",
+        "seed": "42",
+    }
+    SET = Faults(delay_ms=1500, decline_rate=0.2, timeout_rate=0.07, seed=42)
+
+    async def send(self, shop: Shop, form: Mapping[str, str], **headers: str) -> int:
+        """Sends the form as a browser does that has the page open; the status."""
+        sent = {"origin": shop.url, **{name.replace("_", "-"): v for name, v in headers.items()}}
+        url = f"{shop.url}/faults"
+        async with shop.http.post(url, data=form, headers=sent, allow_redirects=False) as reply:
+            return reply.status
+
+    async def faults(self, shop: Shop) -> Faults:
+        async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
+            return Faults.model_validate(await reply.json())
+
+    async def test_sets_all_and_takes_all_back(self, shop: Shop) -> None:
+        assert await self.send(shop, self.SENT) == 303
+        assert await self.faults(shop) == self.SET
+
+        assert await self.send(shop, {**self.SENT, TAKE_BACK: "all"}) == 303
+        assert await self.faults(shop) == Faults()
+
+    async def test_shows_what_is_set_however_it_was(self, shop: Shop) -> None:
+        await shop.misbehave(delay_ms=30_000, failure_rate=0.333)
+        async with shop.http.get(f"{shop.url}/faults") as reply:
+            html = await reply.text()
+        assert "Now: 30000 ms slower, 33.3 % errors." in html
+        assert 'max="30000"' in html
+        async with shop.http.get(shop.url) as reply:
+            assert "on purpose: 30000 ms slower, 33.3 % errors." in await reply.text()
+
+    def test_has_a_field_for_each_fault(self) -> None:
+        assert {*SLIDERS, "seed"} == set(Faults.model_fields)
+
+    def test_what_it_shows_can_be_sent_as_it_is(self) -> None:
+        faults = Faults(
+            **{name: 0.07 for name, slider in SLIDERS.items() if slider.unit == "%"},
+            **{name: 40 for name, slider in SLIDERS.items() if slider.unit == "ms"},
+        )
+        sent = urlencode({name: f"{one.shown(faults):g}" for name, one in SLIDERS.items()})
+        assert read(sent.encode()) == faults
+
+    @pytest.mark.parametrize(
+        ("form", "sentence"),
+        [
+            ({"decline_rate": "101"}, "Declined cards: Input should be less than or equal to 1."),
+            ({"delay_ms": "soon"}, "Latency: Input should be a valid integer"),
+            ({"decline_rate": "many"}, "The form cannot be read."),
+            ({"seed": "x"}, "Seed: Input should be a valid integer"),
+            ({"colour": "1"}, "Colour: Extra inputs are not permitted."),
+        ],
+    )
+    async def test_a_wrong_form_changes_nothing_and_says_why(
+        self, shop: Shop, form: dict[str, str], sentence: str
+    ) -> None:
+        await self.send(shop, self.SENT)
+        url, origin = f"{shop.url}/faults", {"origin": shop.url}
+        async with shop.http.post(url, data=form, headers=origin) as reply:
+            assert reply.status == 400
+            assert f"Nothing was changed. {sentence}" in await reply.text()
+        assert await self.faults(shop) == self.SET
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"origin": "http://evil.example"},
+            {"origin": "null"},
+            {"sec_fetch_site": "cross-site"},
+            {"sec_fetch_site": "same-site"},
+            # A name that its owner's DNS leads to this machine.
+            {"host": "evil.example", "origin": "http://evil.example"},
+        ],
+    )
+    async def test_is_no_use_to_pages_of_other_sites(
+        self, shop: Shop, headers: dict[str, str]
+    ) -> None:
+        assert await self.send(shop, {"decline_rate": "100"}, **headers) == 403
+        assert await self.faults(shop) == Faults()
+
+    async def test_a_form_that_does_not_say_where_it_is_from_is_refused(self, shop: Shop) -> None:
+        async with shop.http.post(f"{shop.url}/faults", data={"decline_rate": "100"}) as reply:
+            assert reply.status == 403
+        assert await self.faults(shop) == Faults()
+
+    @pytest.mark.parametrize("host", ["127.0.0.1:8090", "localhost:8090", "[::1]:8090"])
+    async def test_works_under_whatever_a_port_is_forwarded_to(self, shop: Shop, host: str) -> None:
+        headers = {"host": host, "origin": f"http://{host}"}
+        assert await self.send(shop, self.SENT, **headers) == 303
+
+    async def test_runs_no_script_but_its_own(self, shop: Shop) -> None:
+        async with shop.http.get(f"{shop.url}/faults") as reply:
+            policy, html = reply.headers["Content-Security-Policy"], await reply.text()
+        (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy
+        assert policy.startswith("default-src 'none'")
 
 
 class TestOwnRoutes:

@@ -99,6 +99,8 @@ def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("LOG_LEVEL", "loud"),
         ("TRACE_SAMPLING_RATIO", "1.5"),
         ("DRAIN_SECONDS", "-1"),
+        ("FAULT_LATENCY_SECONDS", "10.5"),
+        ("FAULT_ERROR_SHARE", "20"),
         ("REQUEST_TIMEOUT_SECONDS", "0"),
         ("MAX_BODY_BYTES", "10"),
         ("INSTANCE", "x" * 65),

@@ -243,6 +243,34 @@ def test_each_secret_is_in_the_environment_of_its_own_service_alone(tmp_path: Pa
     }
 
 
+def test_faults_are_for_a_service_or_for_one_version_of_it(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    options = Options(
+        data=tmp_path,
+        only=("product", "inventory", "order"),
+        free_ports=True,
+        versions={"product": [Version("v1", 9), Version("v2", 1)]},
+        slow={"product": 0.3, "product:v2": 1.5},
+        fail={"product:v2": 0.2, "order": 0.07},
+    )
+    planned = plan_processes(load_topology(), options, ports, {})
+    ports.close()
+    faults = {
+        process.instance: {
+            name.removeprefix("FAULT_"): value
+            for name, value in process.environment.items()
+            if name.startswith("FAULT_")
+        }
+        for process in planned
+    }
+    assert faults == {
+        "product-v1": {"LATENCY_SECONDS": "0.3"},
+        "product-v2": {"LATENCY_SECONDS": "1.5", "ERROR_SHARE": "0.2"},
+        "inventory": {},
+        "order": {"ERROR_SHARE": "0.07"},
+    }
+
+
 @pytest.mark.parametrize("given", [{}, {"SMTP_HOST": "mail.example.com"}])
 def test_mails_are_files_unless_there_is_a_server(tmp_path: Path, given: dict[str, str]) -> None:
     ports = Ports({}, any_free=True)

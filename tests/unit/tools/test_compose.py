@@ -104,12 +104,20 @@ def test_each_container_is_told_what_the_local_runner_tells(
             ]
         environment: Mapping[str, str] = services[container(process.service)]["environment"]
         told: dict[str, Any] = {name: settings(value, own) for name, value in environment.items()}
-        assert told.pop("OTEL_EXPORTER_OTLP_ENDPOINT", "") == ""  # as if it were not there
+        for chosen in ("LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+            assert told.pop(chosen, "") == ""  # as if it were not there
         if "SHOP_PROCESSES" in told:
             told["SHOP_PROCESSES"] = json.loads(told["SHOP_PROCESSES"])
         if own:
             assert told.pop("STRIPE_API_BASE", "") == ""
         assert {n: v for n, v in told.items() if n not in _PLACES} == expected, process.service
+
+
+def test_how_much_services_log_can_be_chosen() -> None:
+    services = declared()["services"]
+    for name, service in TOPOLOGY.services.items():
+        told = services[service.workload]["environment"]
+        assert settings(told["LOG_LEVEL"], {"LOG_LEVEL": "debug"}) == "debug", name
 
 
 def test_every_process_of_the_shop_has_its_container() -> None:

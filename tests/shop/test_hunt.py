@@ -1,0 +1,59 @@
+"""The hunt for secrets (tests/harness/hunt.py) goes through all that a shop emits: it finds what is
+planted there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.harness.collector import Collector, collecting
+from tests.harness.customer import Client
+from tests.harness.hunt import SecretTold
+from tests.harness.shop import Shop
+from tests.harness.waiting import eventually
+
+# A process names its instance in each log line, span, metric and record.
+PLANTED = {"product": {"INSTANCE": "ada@example.com"}}
+
+
+async def test_a_secret_in_a_log_a_span_a_metric_and_a_record_is_found(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "environment.json"
+    file.write_text(json.dumps(PLANTED), encoding="utf-8")
+    told = ""
+    with pytest.raises(SecretTold, match="an e-mail address in the spans: "):
+        async with collecting() as (collector, endpoint):
+            told = await _run(http, tmp_path / "shop", file, collector, endpoint)
+    assert "product.log: …" in told
+    assert "/metrics: …" in told
+
+
+async def _run(
+    http: aiohttp.ClientSession, folder: Path, file: Path, collector: Collector, endpoint: str
+) -> str:
+    """Runs a shop, asks it something, and stops it; what it has told."""
+    shop = Shop(
+        folder,
+        *("--only", "product", "--environment", str(file)),
+        environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "TRACE_SAMPLING_RATIO": "1"},
+    )
+    await asyncio.to_thread(shop.__enter__)  # the collector goes on meanwhile
+    try:
+        client = Client(http, shop.of_service("product")[0].url)
+        with pytest.raises(SecretTold, match="in x-served-by of GET /api/products: "):
+            await client.send("GET", "/api/products")
+
+        async def has_come() -> bool:
+            return bool(collector.spans)
+
+        await eventually(has_come, "a span has come", 60)
+    finally:
+        with pytest.raises(SecretTold) as told:
+            await asyncio.to_thread(shop.stop)
+    return str(told.value)

@@ -70,8 +70,10 @@ OBSERVABILITY = {
 }
 OTLP_ENDPOINT = "http://jaeger.observability:4317"
 PROMETHEUS_URL = "http://prometheus.observability:9090"
+JAEGER_URL = "http://127.0.0.1:16686"  # by the port-forward of docs/observability.md
 _OBSERVED = (
-    f"observability.otlpEndpoint={OTLP_ENDPOINT},observability.prometheusUrl={PROMETHEUS_URL}"
+    f"observability.otlpEndpoint={OTLP_ENDPOINT},observability.prometheusUrl={PROMETHEUS_URL},"
+    f"observability.jaegerUrl={JAEGER_URL}"
 )
 OBSERVERS = "docs/observability.md says how to open Grafana, Jaeger, Prometheus and Kiali."
 GATEWAY_PORT = {"spec": {"ports": [{"port": 443, "nodePort": 30443}]}}

@@ -19,9 +19,12 @@ import aiohttp
 import grpc.aio
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from services.common import traces
 from services.common.background import Job, JobFunction
 from services.common.calls import CallTools
 from services.common.documents import (
@@ -58,6 +61,7 @@ from services.common.recent import ProcessReport
 from services.common.settings import ProcessSettings, SettingsType, read_settings
 from services.common.telemetry import make_tracer_provider
 from services.common.topology import Port, Topology
+from services.common.traces import KeptTraces
 
 log = get_logger(__name__)
 
@@ -81,7 +85,10 @@ class Listener(NamedTuple):
 
 
 class Host:
-    """What a service is built with. Made by :func:`hosting`."""
+    """What a service is built with. Made by :func:`hosting`.
+
+    :ivar unkept_pages: paths of an outermost service that begin no kept trace, and those below.
+    """
 
     def __init__(
         self, name: str, topology: Topology, process: ProcessSettings, resources: AsyncExitStack
@@ -94,16 +101,9 @@ class Host:
         self.readiness = Readiness()
         self._declared = topology.service(name)
         self._resources = resources
-        self._tracer_provider = make_tracer_provider(
-            service=self._declared.workload,
-            version=process.version,
-            instance=process.instance,
-            namespace=topology.namespace,
-            sampling_ratio=self._sampling_ratio,
-            is_outermost=self.is_outermost,
-            otlp_endpoint=process.otel_exporter_otlp_endpoint,
-        )
-        resources.push_async_callback(asyncio.to_thread, self._tracer_provider.shutdown)
+        self.unkept_pages: set[str] = set()
+        self._kept_traces = KeptTraces() if process.serve_recent else None
+        self._tracer_provider = self.tracer_provider(self._declared.workload)
         self.tracer: Tracer = self._tracer_provider.get_tracer("meshmart")
         self.call_tools = CallTools(caller=name, tracer=self.tracer, metrics=self.metrics)
         self._store: DocumentStore | None = None
@@ -124,6 +124,7 @@ class Host:
             lambda: all(job.is_alive for job in self._jobs),
             self.metrics,
             self._tell_recent if process.serve_recent else None,
+            self._trace_routes(),
         )
         self._grpc: GrpcServer | None = None
         if self._declared.grpc is not None:
@@ -135,6 +136,23 @@ class Host:
                 faults=self._faults,
             )
         self._check_variant()
+
+    def tracer_provider(self, service: str) -> TracerProvider:
+        """Makes spans that bear a service's name, as this process keeps or sends them."""
+        process = self.process
+        provider = make_tracer_provider(
+            service=service,
+            version=process.version,
+            instance=process.instance,
+            namespace=self.topology.namespace,
+            sampling_ratio=self._sampling_ratio,
+            is_outermost=self.is_outermost,
+            otlp_endpoint=process.otel_exporter_otlp_endpoint,
+            kept_here=self._kept_traces,
+            unkept_pages=self.unkept_pages,
+        )
+        self._resources.push_async_callback(asyncio.to_thread, provider.shutdown)
+        return provider
 
     def settings(self, kind: type[SettingsType]) -> SettingsType:
         """Reads the service's own settings.
@@ -363,6 +381,17 @@ class Host:
             latency_seconds=faults.latency_seconds,
             error_share=faults.error_share,
             operations=sorted(faults.operations) or "all",
+        )
+
+    def _trace_routes(self) -> list[Route]:
+        process = self.process
+        if self._kept_traces is None:
+            return []
+        return traces.routes(
+            self._kept_traces,
+            sent_to=process.otel_exporter_otlp_endpoint or "",
+            version=process.version,
+            instance=process.instance,
         )
 
     def _check_variant(self) -> None:

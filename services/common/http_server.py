@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -117,6 +117,7 @@ def internal_app(
     is_alive: Callable[[], bool],
     metrics: Metrics,
     tell_recent: Callable[[int], ProcessReport] | None = None,
+    more: Sequence[Route] = (),
 ) -> Starlette:
     """What a process answers to those who run it, not to its users: probes, metrics, and the
     documentation of `app`. Nothing here is counted, traced or logged.
@@ -153,6 +154,7 @@ def internal_app(
             Route("/metrics", expose),
             *api_docs.routes(app),
             *([] if tell_recent is None else [Route("/recent", recent)]),
+            *more,
         ]
     )
     internal.router.redirect_slashes = False

@@ -76,8 +76,8 @@ class ProcessSettings(Addresses):
     )
     serve_recent: bool = Field(
         default=False,
-        description="Answer /recent beside /metrics: the latest calls, counted, for the mesh page "
-        "of a shop on one machine.",
+        description="Answer /recent, /traces and /spans beside /metrics: the latest calls, "
+        "counted, and the latest traces, for the mesh page of a shop on one machine.",
     )
     clock_skew_seconds: float = Field(
         default=0.0,

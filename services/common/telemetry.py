@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import (
     Decision,
@@ -32,12 +32,16 @@ def make_tracer_provider(
     sampling_ratio: float,
     is_outermost: bool = False,
     otlp_endpoint: str | None,
+    kept_here: SpanProcessor | None = None,
+    unkept_pages: Collection[str] = (),
 ) -> TracerProvider:
     """A provider whose spans bear the service's name.
 
     An outermost service decides by itself which traces are kept, also of those that people
     outside have begun; all others follow their caller. Without an endpoint spans are made (so that
-    there is a trace id to show) but go nowhere.
+    there is a trace id to show) but go nowhere, or where `kept_here` puts them.
+
+    :param unkept_pages: paths of an outermost service that begin no kept trace, and those below.
     """
     provider = TracerProvider(
         resource=Resource.create(
@@ -48,7 +52,7 @@ def make_tracer_provider(
                 "service.instance.id": instance,
             }
         ),
-        sampler=_sampler(sampling_ratio, is_outermost=is_outermost),
+        sampler=_sampler(sampling_ratio, is_outermost=is_outermost, unkept_pages=unkept_pages),
     )
     if otlp_endpoint is not None:
         # Only where spans are sent: the exporter costs start-up time and memory.
@@ -63,6 +67,8 @@ def make_tracer_provider(
             channel_options=_way_to(otlp_endpoint),  # pyright: ignore[reportArgumentType]
         )
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000))
+    elif kept_here is not None:
+        provider.add_span_processor(kept_here)
     return provider
 
 
@@ -74,18 +80,22 @@ def _way_to(endpoint: str) -> tuple[tuple[str, str | int], ...]:
     return (("grpc.enable_http_proxy", 0),) if proxy is None else (("grpc.http_proxy", proxy),)
 
 
-def _sampler(ratio: float, *, is_outermost: bool) -> Sampler:
+def _sampler(ratio: float, *, is_outermost: bool, unkept_pages: Collection[str]) -> Sampler:
     if not is_outermost:
         return ParentBased(TraceIdRatioBased(ratio))
-    chance = _Chance(ratio)
+    chance = _Chance(ratio, unkept_pages)
     return ParentBased(chance, remote_parent_sampled=chance, remote_parent_not_sampled=chance)
 
 
 class _Chance(Sampler):
-    """Keeps a share of the traces, whatever their ids and flags are: people outside choose both."""
+    """Keeps a share of the traces, whatever their ids and flags are: people outside choose both.
 
-    def __init__(self, ratio: float) -> None:
+    Those of the mesh page are not kept: it asks for itself again and again, and shows the others.
+    """
+
+    def __init__(self, ratio: float, unkept_pages: Collection[str]) -> None:
         self._ratio = ratio
+        self._unkept_pages = unkept_pages
 
     def should_sample(
         self,
@@ -98,6 +108,9 @@ class _Chance(Sampler):
         trace_state: TraceState | None = None,  # noqa: ARG002
     ) -> SamplingResult:
         is_kept = random.random() < self._ratio  # noqa: S311  no secret
+        path = f"{(attributes or {}).get('http.target', '')}/"
+        if any(path.startswith(f"{page}/") for page in self._unkept_pages):
+            is_kept = False
         decision = Decision.RECORD_AND_SAMPLE if is_kept else Decision.DROP
         state = trace.get_current_span(parent_context).get_span_context().trace_state
         return SamplingResult(decision, attributes, state)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
-
 from fastapi import FastAPI
 
 from services.common.host import Host
 from services.common.recent import Recent
-from services.common.telemetry import make_tracer_provider
 from services.frontend.clients import (
     AuthClient,
     InventoryClient,
@@ -24,6 +20,7 @@ from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin
 from services.frontend.pages import account, cart, catalogue, checkout, guest, mesh, orders, profile
+from services.frontend.pages import traces as trace_pages
 from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
 from services.frontend.prometheus import Prometheus
@@ -34,6 +31,7 @@ from services.frontend.service import Customers, Departments, Storefront
 from services.frontend.session import Sessions
 from services.frontend.settings import FrontendSettings
 from services.frontend.sources import AllProcesses, SeenHere, Source, Watch
+from services.frontend.traces import TraceLinks, Traces
 from services.frontend.visit import Visits
 
 
@@ -51,6 +49,10 @@ async def wire(host: Host) -> None:
 
     assets = Assets()
     entrance, watch = _watching(host, settings)
+    traces = Traces(settings.shop_processes, host.http_session(), host.topology)
+    trace_links = TraceLinks(
+        jaeger_url=settings.jaeger_url, is_kept_here=bool(settings.shop_processes)
+    )
     sessions = Sessions(host.token_verifier, auth)
     origin = Origin(settings.shop_url or "", secure=settings.secure_cookies)
     departments = Departments(products)
@@ -67,6 +69,7 @@ async def wire(host: Host) -> None:
             variant=process.variant or STABLE,
             version=process.version,
             instance=process.instance,
+            trace_links=trace_links,
         ),
         storefront=Storefront(
             products=products,
@@ -103,6 +106,7 @@ async def wire(host: Host) -> None:
     host.serve_http(guest.routes)
     host.serve_http(profile.routes)
     host.serve_http(mesh.routes, watch, MeshMap(host.topology), origin, departments)
+    host.serve_http(trace_pages.routes, traces, trace_links)
     if settings.serve_api:
         _serve_api(host, entrance)
 
@@ -110,7 +114,9 @@ async def wire(host: Host) -> None:
 def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
     """Who counts what visitors ask for, and who has the mesh page's figures."""
     host.metrics.recent.ignored.add(f"GET {MESH_PATH}")
+    host.unkept_pages |= {MESH_PATH, "/static"}
     if settings.shop_processes:
+        host.unkept_pages.add("/pictures")  # a dozen to a page would push the pages out
         entrance = Entrance(host.metrics.recent, with_calls_below=False)
         return entrance, Watch(AllProcesses(settings.shop_processes, host.http_session()))
     recent = Recent()
@@ -126,19 +132,6 @@ def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
 def _serve_api(host: Host, entrance: Entrance) -> None:
     """Puts the public API's gateway in front, with spans of its own name."""
     process = host.process
-    declared = host.topology.service(host.name)
-    tracer_provider = make_tracer_provider(
-        service="gateway",
-        version=process.version,
-        instance=process.instance,
-        namespace=host.topology.namespace,
-        sampling_ratio=declared.trace_sampling_ratio
-        if process.trace_sampling_ratio is None
-        else process.trace_sampling_ratio,
-        is_outermost=host.is_outermost,
-        otlp_endpoint=process.otel_exporter_otlp_endpoint,
-    )
-    host.on_close(partial(asyncio.to_thread, tracer_provider.shutdown))
     host.wrap_app(
         lambda app: Gateway(
             app,
@@ -149,7 +142,7 @@ def _serve_api(host: Host, entrance: Entrance) -> None:
                 if service.public
             },
             session=host.http_session(),
-            tracer=tracer_provider.get_tracer("meshmart"),
+            tracer=host.tracer_provider("gateway").get_tracer("meshmart"),
             entrance=entrance,
             limits=Limits(
                 max_body_bytes=process.max_body_bytes,

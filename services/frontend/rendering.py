@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,10 +19,11 @@ from services.common import context
 from services.common.fields import isolated
 from services.common.money import money
 from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
-from services.common.telemetry import trace_id
+from services.common.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
 from services.frontend.meshmap import rate, sparkline
 from services.frontend.model import MAX_QUANTITY, Product
+from services.frontend.traces import TraceLinks
 from services.frontend.visit import Visit
 from services.frontend.waterfall import Waterfall, waterfall
 
@@ -65,7 +66,15 @@ class Renderer:
     :param variant: which of the frontend's variants this process is.
     """
 
-    def __init__(self, assets: Assets, *, variant: str, version: str, instance: str) -> None:
+    def __init__(
+        self,
+        assets: Assets,
+        *,
+        variant: str,
+        version: str,
+        instance: str,
+        trace_links: TraceLinks,
+    ) -> None:
         self.variant = variant
         self._environment = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -76,6 +85,7 @@ class Renderer:
             auto_reload=False,
         )
         filters: dict[str, Any] = {
+            "ago": _ago,
             "money": money,
             "day": _day,
             "isolated": isolated,
@@ -84,6 +94,7 @@ class Renderer:
             "milliseconds": _milliseconds,
             "query": _query,
             "rate": rate,
+            "stamp": _stamp,
             "sparkline": sparkline,
             "words": _words,
         }
@@ -97,6 +108,7 @@ class Renderer:
             "is_beta": variant == BETA,
             "version": version,
             "instance": instance,
+            "trace_links": trace_links,
             "countries": COUNTRIES,
             "max_parcel_grams": MAX_PARCEL_GRAMS,
             "max_quantity": MAX_QUANTITY,
@@ -178,6 +190,7 @@ def _made(visit: Visit) -> Waterfall:
         trace_id=trace_id(),
         request_id=request.request_id,
         page_milliseconds=1000 * (time.perf_counter() - visit.started),
+        is_trace_kept=bool(kept_trace_id()),
     )
 
 
@@ -192,6 +205,18 @@ def _day(at: datetime) -> str:
 
 def _moment(at: datetime) -> str:
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(0.0, seconds):.0f} s ago"
+    minutes = int(seconds // 60)
+    return f"{minutes} min ago" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min ago"
+
+
+def _stamp(unix_seconds: float) -> str:
+    at = datetime.fromtimestamp(unix_seconds, UTC)
+    return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
 
 
 def _milliseconds(value: float) -> str:

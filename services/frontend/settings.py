@@ -20,6 +20,13 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def _jaeger(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it should be like http://127.0.0.1:16686")
+    return url.rstrip("/")
+
+
 def _prometheus(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
@@ -58,6 +65,11 @@ class FrontendSettings(Settings):
         description="What singles this shop out where one Prometheus has several, such as "
         'namespace="ecommerce".',
         pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*=\"[^\"\\{}]*\",?)*$",
+    )
+    jaeger_url: Annotated[str, AfterValidator(_jaeger)] | None = Field(
+        default=None,
+        description="Where people's browsers find Jaeger, such as http://127.0.0.1:16686: trace "
+        "ids on pages link to it.",
     )
     serve_api: bool = Field(
         default=False,

@@ -18,6 +18,7 @@ class Row:
     """One call.
 
     :ivar depth: 0 for a call of the page itself, 1 for one that was made for such a call.
+    :ivar notes: what else is known of it.
     :ivar start_milliseconds: when it began, since the page's request did.
     :ivar start_percent: where its bar begins, of the whole width, which is the whole time.
     """
@@ -27,6 +28,8 @@ class Row:
     start_milliseconds: float
     start_percent: float
     width_percent: float
+    is_failed: bool
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Waterfall:
     were made for it.
 
     :param dropped: how many more there were than a record holds.
+    :param is_trace_kept: whether somebody has the trace of that id.
     :param page_milliseconds: what the page took until it was drawn.
     :param whole_milliseconds: what the whole width stands for.
     """
@@ -46,13 +50,16 @@ class Waterfall:
     request_id: str
     page_milliseconds: float
     whole_milliseconds: float
+    is_trace_kept: bool
 
     def to_cookie(self, seal: Seal) -> str | None:
         """The same for the page that the visitor is sent to; None when it is too much for a
         cookie (RFC 6265 §6.1 has browsers keep 4096 bytes).
         """
         served = Served("", "", "", self.page_milliseconds, self.calls, self.dropped)
-        text = seal.close(_PURPOSE, [encode(served), self.trace_id, self.request_id])
+        text = seal.close(
+            _PURPOSE, [encode(served), self.trace_id, self.request_id, self.is_trace_kept]
+        )
         return text if len(text) <= _MAX_COOKIE_LENGTH else None
 
     def versions_of(self, callee: str) -> frozenset[str]:
@@ -68,7 +75,12 @@ class Waterfall:
 
 
 def waterfall(
-    log: CallLog, *, trace_id: str, request_id: str, page_milliseconds: float
+    log: CallLog,
+    *,
+    trace_id: str,
+    request_id: str,
+    page_milliseconds: float,
+    is_trace_kept: bool = False,
 ) -> Waterfall:
     """The calls made so far."""
     whole = max([page_milliseconds, *(_end(call) for call in log.calls)])
@@ -80,13 +92,14 @@ def waterfall(
         request_id=request_id,
         page_milliseconds=page_milliseconds,
         whole_milliseconds=whole,
+        is_trace_kept=is_trace_kept,
     )
 
 
 def waterfall_from_cookie(seal: Seal, text: str) -> Waterfall | None:
     """What `to_cookie` has kept; None when it is not that (any more)."""
     match seal.open(_PURPOSE, text, _COOKIE_SECONDS):
-        case [str(record), str(trace_id), str(request_id)]:
+        case [str(record), str(trace_id), str(request_id), bool(is_trace_kept)]:
             served = decode(record)
         case _:
             return None
@@ -97,6 +110,7 @@ def waterfall_from_cookie(seal: Seal, text: str) -> Waterfall | None:
         trace_id=trace_id,
         request_id=request_id,
         page_milliseconds=served.milliseconds,
+        is_trace_kept=is_trace_kept,
     )
 
 
@@ -105,13 +119,14 @@ def _rows(
 ) -> Iterator[Row]:
     for call in sorted(calls, key=lambda call: call.start_milliseconds):
         start = began_milliseconds + call.start_milliseconds
-        start_percent = _percent(start, whole)
+        start_percent = percent(start, whole)
         yield Row(
             depth=depth,
             call=call,
             start_milliseconds=start,
             start_percent=start_percent,
-            width_percent=_percent(start + call.milliseconds, whole) - start_percent,
+            width_percent=percent(start + call.milliseconds, whole) - start_percent,
+            is_failed=call.failed,
         )
         yield from _rows(call.calls, depth + 1, start, whole)
 
@@ -120,6 +135,6 @@ def _end(call: Call) -> float:
     return call.start_milliseconds + call.milliseconds
 
 
-def _percent(milliseconds: float, whole: float) -> float:
+def percent(milliseconds: float, whole: float) -> float:
     """A moment's place. One that a wrong record puts outside is at the edge."""
     return min(100.0, max(0.0, 100 * milliseconds / whole)) if whole > 0 else 0.0

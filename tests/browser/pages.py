@@ -241,6 +241,14 @@ async def _busy_mesh(shopper: Shopper, people: People) -> None:
     await expect(shopper.page.locator(".edge-busy").first).to_be_attached()
 
 
+async def _trace(shopper: Shopper, people: People) -> None:
+    await people.enter(shopper, people.regular)
+    await shopper.open("/orders")
+    await shopper.open("/mesh/traces?service=order")
+    await shopper.main.get_by_role("link", name="GET /orders").first.click()
+    await expect(shopper.main.get_by_role("table")).to_contain_text("→ order")
+
+
 PAGES: Mapping[str, Walk] = {
     "home": _at("/"),
     "catalogue": _at("/products"),
@@ -289,4 +297,6 @@ PAGES: Mapping[str, Walk] = {
     "payment declined": _payment_declined,
     "profile refused": _profile_refused,
     "mesh": _busy_mesh,
+    "traces": _at("/mesh/traces"),
+    "trace": _trace,
 }

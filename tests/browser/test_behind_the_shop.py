@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Iterable
 from pathlib import Path
 
@@ -158,6 +159,23 @@ async def test_everybody_can_use_a_canarys_page(
     await shopper.page.screenshot(path=tmp_path / "mesh.png", full_page=True)
     problems = await problems_of(shopper.page)
     assert not problems, "\n".join(problems)
+
+
+async def test_a_purchase_is_a_waterfall_that_fits(new_shopper: NewShopper, tmp_path: Path) -> None:
+    """The picture in pytest's folder is for people."""
+    width = 768
+    shopper = await new_shopper(width=width)
+    await shopper.order_as_guest("oak-serving-board")
+    panel = shopper.page.get_by_role("complementary", name="How this page was made")
+    await panel.get_by_text("How this page was made").click()
+    await panel.get_by_role("link", name=re.compile("^[0-9a-f]{32}$")).last.click()
+    await expect(shopper.page.get_by_role("heading", level=1)).to_have_text("POST /checkout")
+    await expect(shopper.main).to_contain_text("PaymentService/Capture")
+    page_width: int = await shopper.page.evaluate("document.scrollingElement.scrollWidth")
+    assert page_width <= width
+    hidden = "frame => frame.scrollWidth - frame.clientWidth"
+    assert await shopper.main.locator(".scroll").first.evaluate(hidden) <= 0
+    await shopper.page.screenshot(path=tmp_path / "trace.png", full_page=True)
 
 
 async def _smallest_text(shopper: Shopper) -> float:

@@ -56,6 +56,7 @@ WRONG = [
     "observability.otlpEndpoint=jaeger",
     "observability.prometheusUrl=prometheus:9090",
     "observability.prometheusSelector=namespace=ecommerce",
+    "observability.jaegerUrl=jaeger:16686",
     "mesh=consul",
     "debug=checkout",
     "nonsense=1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -104,6 +105,46 @@ async def test_a_checkout_is_one_trace(
 
     (order,) = collector[0].named(WORKLOADS["order"], STEPS["order"])
     assert order.user == customer.user_id
+
+    # What is sent is not kept as well.
+    async with http.get(f"{traced_shop.url}/mesh/traces") as answer:
+        html = await answer.text()
+    assert f"are sent to <code>{collector[1]}</code>" in html
+    assert "No trace yet" in html
+
+
+async def test_a_purchase_is_one_trace_on_the_page_of_traces(
+    shop: Shop, http: aiohttp.ClientSession
+) -> None:
+    async with Visitor(shop.url) as visitor:
+        await visitor.register(f"{uuid.uuid4().hex}@example.com")
+        await visitor.add_to_cart(BOARD)
+        await visitor.pay()
+        order_path = visitor.url.path
+        html = visitor.html
+    assert order_path.startswith("/orders/ord_"), html
+    (purchase,) = re.findall(r"Trace of your previous step.*?href=\"([^\"]+)\"", html)
+    assert purchase.startswith("/mesh/traces/")
+
+    async def page(path: str) -> str:
+        async with http.get(f"{shop.url}{path}") as answer:
+            assert answer.status == 200
+            return await answer.text()
+
+    async def whole() -> str | None:
+        """The row of the purchase, once all services have finished their spans."""
+        row = (await page("/mesh/traces")).partition(purchase)[2].partition("</tr>")[0]
+        services = row.partition('trace-services">')[2].partition("<")[0].split(", ")
+        return row if set(services) == set(TOPOLOGY.services) else None
+
+    row = await eventually(whole, "the purchase has passed all services")
+    assert "POST /checkout" in row
+    waterfall = re.sub("<wbr>", "", await page(purchase))
+    for service, step in STEPS.items():
+        cell = rf"</span>{service}</th>\s*<td class=\"trace-span\"><code>{re.escape(step)}"
+        assert re.search(cell, waterfall), service
+    assert purchase in await page("/mesh/traces?service=payment")
+    assert purchase in await page("/mesh?minutes=15&edge=order-to-payment")
 
 
 async def test_no_span_tells_what_a_customer_types(

@@ -50,7 +50,13 @@ async def mesh(
     window = next((known for known in windows if str(known) == minutes), windows[0])
     view = mesh_map.view(await watch.figures(60 * window))
     return site.renderer.page(
-        visit, "mesh.html", view=view, window=window, windows=windows, opened=view.edge(edge)
+        visit,
+        "mesh.html",
+        view=view,
+        window=window,
+        windows=windows,
+        opened=view.edge(edge),
+        workloads={name: service.workload for name, service in mesh_map.services.items()},
     )
 
 

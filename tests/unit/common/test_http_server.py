@@ -408,6 +408,31 @@ class TestRecent:
         assert info in lines
 
 
+class TestTraces:
+    async def test_tells_of_a_request(self, service: Service) -> None:
+        async with in_memory(service, serve_recent=True, trace_sampling_ratio=1.0) as shop:
+            await shop.ask("/things/a")
+            told = (await shop.ask("/traces")).json()
+            assert told["sent_to"] == ""
+            (trace,) = told["traces"]
+            spans = (await shop.ask(f"/spans?trace_id={trace['trace_id']}")).json()
+            nothing = (await shop.ask(f"/spans?trace_id={'0' * 32}")).json()
+        assert trace["first"]["name"] == "GET /things/{thing}"
+        assert (spans["version"], spans["instance"], spans["dropped"]) == ("v1", "callee-1", 0)
+        assert [span["name"] for span in spans["spans"]] == ["GET /things/{thing}"]
+        assert nothing["spans"] == []
+
+    @pytest.mark.parametrize("query", ["", "?trace_id=", "?trace_id=1", f"?trace_id={'A' * 32}"])
+    async def test_knows_an_id_from_something_else(self, service: Service, query: str) -> None:
+        async with in_memory(service, serve_recent=True) as shop:
+            assert (await shop.ask(f"/spans{query}")).status == 422
+
+    async def test_are_not_there_unless_asked_for(self, service: Service) -> None:
+        async with in_memory(service) as shop:
+            assert (await shop.ask("/traces")).status == 404
+            assert (await shop.ask(f"/spans?trace_id={'0' * 32}")).status == 404
+
+
 class TestDocs:
     async def test_come_whole_from_here(self, shop: InMemory) -> None:
         page = await shop.ask("/docs")

@@ -104,7 +104,7 @@ def test_each_container_is_told_what_the_local_runner_tells(
             ]
         environment: Mapping[str, str] = services[container(process.service)]["environment"]
         told: dict[str, Any] = {name: settings(value, own) for name, value in environment.items()}
-        for chosen in ("LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        for chosen in ("JAEGER_URL", "LOG_LEVEL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
             assert told.pop(chosen, "") == ""  # as if it were not there
         if "SHOP_PROCESSES" in told:
             told["SHOP_PROCESSES"] = json.loads(told["SHOP_PROCESSES"])

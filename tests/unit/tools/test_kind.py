@@ -121,6 +121,7 @@ def test_it_brings_what_observes_the_shop(machine: Machine, mesh: str, folder: s
     assert sent == installs
     asked = run.called("observability.prometheusUrl=http://prometheus.observability:9090")
     assert asked == installs
+    assert run.called("observability.jaegerUrl=http://127.0.0.1:16686") == installs
     assert run.called("-n observability wait deployments")
     assert "docs/observability.md" in run.said
 

@@ -401,7 +401,7 @@ def _translated(error: stripe.StripeError) -> ShopError:
             log.warning(
                 "stripe.refuses_request",
                 code=error.code,
-                param=error.param,
+                param=error.param,  # pyright: ignore[reportUnknownMemberType]  untyped
                 stripe_request_id=error.request_id,
             )
             refusal = Refusal(

@@ -103,7 +103,7 @@ class IstioMesh(Mesh):
         try:
             yield
         finally:
-            self.namespace.kubectl("delete", "authorizationpolicy", "no-stock")
+            self.namespace.kubectl("delete", "authorizationpolicy.security.istio.io/no-stock")
 
     @contextmanager
     def sick_payment_pod(self) -> Generator[SickPod]:

@@ -18,6 +18,7 @@ from tests.mesh.istio.mesh import IstioMesh
 from tests.mesh.linkerd.mesh import LinkerdMesh
 from tests.mesh.meshed import Mesh, install_bystanders, install_certificate, remove_bystanders
 from tests.mesh.none.mesh import NoMesh
+from tests.mesh.observers import installed_observers
 
 HERE = Path(__file__).parent
 MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
@@ -113,6 +114,13 @@ def in_a_mesh(mesh: Mesh) -> Mesh:
     if mesh.name == "none":
         pytest.skip("it is about a mesh, and here is none")
     return mesh
+
+
+@pytest.fixture(scope="module")
+def observed(mesh: Mesh) -> Generator[Mesh]:
+    """The shop with observability/ of its mesh, in the place of the tests' own collector."""
+    with installed_observers(mesh):
+        yield mesh
 
 
 @pytest.fixture

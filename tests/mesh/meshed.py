@@ -237,6 +237,10 @@ class Mesh(ABC):
         return {name for name, answer in answers if answer.refused_by == "the network"}
 
     @abstractmethod
+    def nobody_asks_for_stock(self) -> AbstractContextManager[None]:
+        """Refuses whoever asks inventory for the stock, by the mesh's rules alone."""
+
+    @abstractmethod
     def sick_payment_pod(self) -> AbstractContextManager[SickPod]:
         """A sick pod beside one that is well, within scenario 08."""
 

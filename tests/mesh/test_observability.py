@@ -17,45 +17,20 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
 
-from tests.harness.cluster import ROOT, Namespace, run
 from tests.harness.customer import Client, Customer, order_body
 from tests.harness.matrix import STRANGER, TOPOLOGY
 from tests.harness.waiting import eventually
-from tests.mesh.meshed import Mesh, install_bystanders
+from tests.mesh.meshed import Mesh
+from tests.mesh.observers import FOLDER, OBSERVABILITY
 from tests.mesh.test_tracing import SERVICES, roots
 from tests.unit.observability.metrics import filled_in
 
-FOLDER = ROOT / "observability"
-OBSERVABILITY = Namespace("observability")
-STARTED = ("jaeger", "prometheus")
 _LOAD_SECONDS = 60.0
 _PATIENCE_SECONDS = 120.0
 # Counted by Istio's own build of Envoy, which not every cluster's proxies are.
 _OF_ISTIOS_BUILD = re.compile(r"\bistio_request")
 BOARD = {"oak-serving-board": 1}
-
-
-@pytest.fixture(scope="module")
-def observed(mesh: Mesh) -> Generator[Mesh]:
-    """The shop with observability/ of its mesh, in the place of the tests' own collector."""
-    folder = FOLDER / ("plain" if mesh.name == "none" else mesh.name)
-    everything = yaml.safe_load_all(run("kubectl", "kustomize", str(folder)))
-    manifests = [each for each in everything if each["kind"] != "Namespace"]
-    for each in manifests:
-        if each["kind"] == "Deployment" and each["metadata"]["name"] not in STARTED:
-            each["spec"]["replicas"] = 0
-    text = yaml.safe_dump_all(manifests)
-    OBSERVABILITY.kubectl("delete", "pod", "jaeger")
-    run("kubectl", "apply", "-f", "-", given=text)
-    try:
-        for name in STARTED:
-            OBSERVABILITY.roll_out(f"deployment/{name}")
-        yield mesh
-    finally:
-        run("kubectl", "delete", "--ignore-not-found", "-f", "-", given=text)
-        mesh.certificates.append(install_bystanders(mesh.name))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from services.order.model import State
 from tests.harness.customer import Client, Customer
-from tests.mesh.meshed import Mesh, at_rest, takes_effect
+from tests.mesh.meshed import Mesh, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_traffic import CANARY, CATALOGUE, everybody_sees, served
 
@@ -277,40 +277,3 @@ async def test_rules_about_the_user(mesh: Mesh, client: Client, scenario: str) -
         return (await customer.send("GET", inbox)).status == 200
 
     await takes_effect(may_read, "everybody may read again")
-
-
-@pytest.mark.parametrize("scenario", ["18-tracing"])
-@shows(no_equivalent_on=["linkerd"])
-async def test_one_trace_in_ten(mesh: Mesh, client: Client, scenario: str) -> None:
-    count = 200
-
-    def traces() -> set[str]:
-        return {span["trace"] for span in mesh.spans() if "ingress" in span["service"]}
-
-    async def send() -> None:
-        for _ in range(count):
-            await client.send("GET", "/api/categories")
-
-    before = traces()
-    await send()
-
-    async def are_kept() -> bool:
-        return len(traces() - before) > 0.9 * count
-
-    # The collector may be busy with the tests before.
-    await takes_effect(are_kept, "all traces are kept")
-    with mesh.scenario(scenario):
-
-        async def share() -> int:
-            before = traces()
-            await send()
-            # Proxies send their spans every five seconds.
-            return await at_rest(lambda: len(traces() - before), 11.0)
-
-        async def is_rare() -> bool:
-            return await share() < count / 3
-
-        await takes_effect(is_rare, "few traces are kept")
-        kept = await share()
-    print(f"tracing: {kept} of {count} traces kept")
-    assert 3 <= kept <= 40

@@ -26,6 +26,7 @@ from tools.mesh import render
 BASE = ROOT / "mesh/istio/base"
 # Applied with Istio itself, and there for every shop of the cluster.
 _SHARED = BASE.parent / "shared"
+_GET_STOCK = "/meshmart.inventory.v1.InventoryService/GetStock"
 _ENTRY = (_SHARED, *(BASE / name for name in ISTIO_ENTRY))
 
 
@@ -84,6 +85,25 @@ class IstioMesh(Mesh):
         wait_until(reaches_payment, "frontend's proxy knows payment", SETTLE_SECONDS)
         yield
         self.apply(BASE / "egress.yaml")
+
+    @contextmanager
+    def nobody_asks_for_stock(self) -> Generator[None]:
+        """What one policy denies no other one allows."""
+        policy = {
+            "apiVersion": "security.istio.io/v1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": "no-stock", "namespace": self.namespace.name},
+            "spec": {
+                "selector": {"matchLabels": {"app.kubernetes.io/name": "inventory-service"}},
+                "action": "DENY",
+                "rules": [{"to": [{"operation": {"ports": ["9000"], "paths": [_GET_STOCK]}}]}],
+            },
+        }
+        self.namespace.kubectl("apply", "-f", "-", given=json.dumps(policy))
+        try:
+            yield
+        finally:
+            self.namespace.kubectl("delete", "authorizationpolicy.security.istio.io/no-stock")
 
     @contextmanager
     def sick_payment_pod(self) -> Generator[SickPod]:

@@ -90,6 +90,16 @@ class LinkerdMesh(Mesh):
         return nullcontext()
 
     @contextmanager
+    def nobody_asks_for_stock(self) -> Generator[None]:
+        """A route that nobody is authorized for."""
+        policy = "authorizationpolicy.policy.linkerd.io/inventory-service-grpc-for-frontend-product"
+        self.namespace.kubectl("delete", policy)
+        try:
+            yield
+        finally:
+            self.apply(BASE)
+
+    @contextmanager
     def sick_payment_pod(self) -> Generator[SickPod]:
         """The scenario's own, mesh/linkerd/faulty, and the annotation of which its text speaks."""
         annotate = ("annotate", "service", "payment-service")

@@ -54,6 +54,10 @@ class NoMesh(Mesh):
         yield
 
     @contextmanager
+    def nobody_asks_for_stock(self) -> Generator[None]:
+        raise NotImplementedError(_NO_MESH)
+
+    @contextmanager
     def sick_payment_pod(self) -> Generator[SickPod]:
         raise NotImplementedError(_NO_MESH)
 

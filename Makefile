@@ -91,7 +91,7 @@ chaos: $(VENV)/.test  ## Buys while everything goes wrong, then checks every ord
 		$(if $(SEED),--seed $(SEED)) --store $(or $(STORE),sqlite) $(if $(MONGODB_SERVER),--mongodb-server $(MONGODB_SERVER))
 
 test-long: $(VENV)/.test  ## What takes a quarter of an hour: short chaos runs on both stores, a missing safeguard, an outage, a backlog
-	@$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "long and not cluster" $(PYTEST_ARGS)
 
 soak: $(VENV)/.test  ## An hour (MINUTES=60) at half of what the shop can do: does anything grow?
 	@$(BIN)/python -m tests.endurance.soak --minutes $(or $(MINUTES),60)
@@ -148,9 +148,9 @@ ITS_MESH := $(MESH:none=istio)
 # The kit has Istio; Linkerd is in the cluster or it is not.
 mesh_cluster = $(cluster); $(if $(filter istio,$(ITS_MESH)),$(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;))
 
-test-mesh: $(VENV)/.test image  ## The tests of a mesh on that cluster, with the mesh in it (MESH=istio)
+test-mesh: $(VENV)/.test image  ## The tests of a mesh on that cluster, with the mesh in it (MESH=istio LONG=). LONG=1: half an hour more
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
-		$(BIN)/python -m pytest -m cluster tests/mesh --mesh $(ITS_MESH) $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -m "$(if $(LONG),cluster,cluster and not long)" tests/mesh --mesh $(ITS_MESH) $(PYTEST_ARGS)
 
 certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster (MESH=istio)
 	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) $(ARGS) | kubectl apply -f -

@@ -46,6 +46,8 @@ from tests.mesh.test_traffic import (
 )
 from tools.kind import PROMETHEUS_URL
 
+pytestmark = pytest.mark.long
+
 WINDOW_SECONDS = 60.0  # the page's shortest
 # Prometheus looks every ten seconds. What the window shows is of this state alone once it has
 # lasted for the window, one look before it, and one that is late.

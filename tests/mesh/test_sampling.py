@@ -39,6 +39,7 @@ def test_each_share_is_measured() -> None:
     assert {TOPOLOGY.services[name].trace_sampling_ratio for name in BY_ITSELF} == shares
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BY_ITSELF)
 async def test_a_service_keeps_its_share_of_what_begins_there(mesh: Mesh, name: str) -> None:
     service, path = TOPOLOGY.services[name], BY_ITSELF[name]

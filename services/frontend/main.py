@@ -15,7 +15,12 @@ from services.frontend.clients import (
     ShippingClient,
     UserClient,
 )
-from services.frontend.figures import MESH_PATH, Entrance, EntranceMiddleware
+from services.frontend.figures import (
+    MESH_OPERATION,
+    MESH_PATH,
+    Entrance,
+    EntranceMiddleware,
+)
 from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin
@@ -113,7 +118,7 @@ async def wire(host: Host) -> None:
 
 def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
     """Who counts what visitors ask for, and who has the mesh page's figures."""
-    host.metrics.recent.ignored.add(f"GET {MESH_PATH}")
+    host.metrics.recent.ignored.add(MESH_OPERATION)
     host.unkept_pages |= {MESH_PATH, "/static"}
     if settings.shop_processes:
         host.unkept_pages.add("/pictures")  # a dozen to a page would push the pages out

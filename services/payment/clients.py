@@ -357,7 +357,9 @@ class Stripe:
                     answer = await request
                 except stripe.StripeError as error:
                     outcome.callee_works = error.http_status in _ABOUT_ONE_REQUEST
-                    raise _translated(error) from error
+                    # The text of an invalid request repeats what the customer has sent.
+                    is_told = not isinstance(error, stripe.InvalidRequestError)
+                    raise _translated(error) from (error if is_told else None)
                 except (aiohttp.ClientError, TimeoutError) as error:  # while the SDK reads
                     raise _unavailable("The payment provider cannot be reached.") from error
                 outcome.status = "200"
@@ -397,11 +399,11 @@ def _translated(error: stripe.StripeError) -> ShopError:
                 Kind.INTERNAL, "payment-key-reused", "This payment cannot be processed."
             )
         case stripe.InvalidRequestError():
-            # Its text repeats what the customer has sent; at Stripe the request's id finds it.
+            # At Stripe the request's id finds what was wrong.
             log.warning(
                 "stripe.refuses_request",
                 code=error.code,
-                param=error.param,
+                param=error.param,  # pyright: ignore[reportUnknownMemberType]  untyped
                 stripe_request_id=error.request_id,
             )
             refusal = Refusal(

@@ -30,7 +30,7 @@ import yaml
 
 from services.common.topology import load_topology
 from tests.endurance.traffic import plenty
-from tests.harness.customer import Client, Customer
+from tests.harness.customer import Answer, Client, Customer
 from tests.harness.prometheus import Counted, Prometheus, Target
 from tests.harness.shop import Shop
 from tests.harness.waiting import eventually
@@ -82,6 +82,13 @@ async def _an_order_hangs(shop: Shop, client: Client) -> None:
     await customer.bought(_BOARD)
 
 
+_VERSIONS = ("--versions", "product=v1:3,v2:1")
+
+
+async def _nothing_more(_: Shop, __: Client) -> None:
+    """It goes wrong from the start."""
+
+
 FAULTS: Mapping[str, Fault] = {
     "an outage of payment": Fault(
         frozenset({"CheckoutFailing", "CircuitOpen"}),
@@ -93,6 +100,12 @@ FAULTS: Mapping[str, Fault] = {
         _an_order_hangs,
         lambda shop: shop.resume("notification"),
         is_shared=False,
+    ),
+    "a version that fails": Fault(
+        frozenset({"VersionFails"}),
+        _nothing_more,
+        lambda shop: shop.restart(*_VERSIONS),
+        arguments=(*_VERSIONS, "--fail", "product:v2=20%"),
     ),
 }
 
@@ -116,7 +129,7 @@ class Watch:
 
     def __init__(self, prometheus: Prometheus) -> None:
         self.fired: dict[str, set[str]] = {name: set() for name in FAULTS}
-        self._prometheus = prometheus
+        self.prometheus = prometheus
         self._last: dict[str, set[str]] = {}
         self._began = time.monotonic()
 
@@ -129,7 +142,7 @@ class Watch:
         async def is_so() -> bool:
             firing = {
                 labels["alertname"]
-                for labels in await self._prometheus.firing()
+                for labels in await self.prometheus.firing()
                 # Who sums over all namespaces cannot say whose it is: then it is everybody's.
                 if labels.get("namespace", name) == name
             }
@@ -167,33 +180,31 @@ async def measure(folder: Path, pace: float) -> Mapping[str, set[str]]:
             shop = Shop(folder / f"shop-{number}", *fault.arguments, environment=environment)
             shops[name] = stack.enter_context(shop)
         prometheus = Prometheus(
-            folder / "prometheus",
-            [target for name, shop in shops.items() for target in _targets(name, shop)],
-            rules,
-            interval_seconds=_SCRAPE_SECONDS / pace,
+            folder / "prometheus", rules, interval_seconds=_SCRAPE_SECONDS / pace
         )
+        prometheus.read(_targets(shops))
         past = [counted for name in shops for counted in _good_business(name)]
         prometheus.remember(past, seconds=_PAST_SECONDS / pace, step_seconds=600 / pace)
         stack.enter_context(prometheus)
         watch = Watch(prometheus)
         async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
-            for name, shop in shops.items():
-                tasks.create_task(_go_wrong_and_mend(name, shop, http, watch, pace))
+            for name in shops:
+                tasks.create_task(_go_wrong_and_mend(name, shops, http, watch, pace))
         return watch.fired
 
 
 async def _go_wrong_and_mend(
-    name: str, shop: Shop, http: aiohttp.ClientSession, watch: Watch, pace: float
+    name: str, shops: Mapping[str, Shop], http: aiohttp.ClientSession, watch: Watch, pace: float
 ) -> None:
-    fault = FAULTS[name]
-    client = Client(http, shop.url)
-    crowd = asyncio.create_task(_crowd(client, buys=fault.is_shared))
+    fault, shop = FAULTS[name], shops[name]
+    crowd = asyncio.create_task(_crowd(http, shop, buys=fault.is_shared))
     try:
-        await fault.begin(shop, client)
+        await fault.begin(shop, Client(http, shop.url))
         try:
             await watch.until(name, fault.alerts, _FIRES_SECONDS / pace)
         finally:
-            fault.end(shop)
+            await asyncio.to_thread(fault.end, shop)
+        watch.prometheus.read(_targets(shops))
         await watch.until(name, frozenset(), _RESOLVES_SECONDS / pace)
     finally:
         crowd.cancel()
@@ -201,32 +212,40 @@ async def _go_wrong_and_mend(
             await crowd
 
 
-async def _crowd(client: Client, *, buys: bool) -> None:
+async def _crowd(http: aiohttp.ClientSession, shop: Shop, *, buys: bool) -> None:
     """Every half second somebody looks at a page, and somebody buys, until cancelled. Nobody waits
     for the one before.
     """
-    customer = await Customer.register(client)
+    customer = await Customer.register(Client(http, shop.url))
     async with asyncio.TaskGroup() as visits:
         while True:
-            visits.create_task(client.send("GET", "/products/oak-serving-board"))
+            customer.client = Client(http, shop.url) if shop.is_open else customer.client
+            visits.create_task(_visit(customer.client.send("GET", "/products/oak-serving-board")))
             if buys:
-                visits.create_task(customer.place(_BOARD))
+                visits.create_task(_visit(customer.place(_BOARD)))
             await asyncio.sleep(_BETWEEN_SECONDS)
 
 
-def _targets(name: str, shop: Shop) -> list[Target]:
-    topology = load_topology()
+async def _visit(visit: Awaitable[Answer]) -> None:
+    """Whoever comes while the shop is restarted goes away again."""
+    with contextlib.suppress(aiohttp.ClientError):
+        await visit
+
+
+def _targets(shops: Mapping[str, Shop]) -> list[Target]:
+    services = load_topology().services
     return [
         Target(
             urlsplit(process.internal_url).netloc,
             {
                 "namespace": name,
-                "app": topology.services[process.service].workload,
+                "app": services[process.service].workload,
                 "version": process.instance,
             },
         )
+        for name, shop in shops.items()
         for process in shop.processes()
-        if process.service in topology.services
+        if process.service in services
     ]
 
 

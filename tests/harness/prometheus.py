@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import shutil
 import subprocess
 import time
@@ -20,6 +21,7 @@ from services.common.listening import LOOPBACK
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
+_TARGETS = "targets.json"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 
@@ -52,7 +54,6 @@ class Prometheus:
     def __init__(
         self,
         folder: Path,
-        targets: Iterable[Target],
         rules: Sequence[Mapping[str, Any]],
         *,
         interval_seconds: float,
@@ -64,9 +65,6 @@ class Prometheus:
         for number, content in enumerate(rules):
             (folder / f"rules-{number}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
         interval = f"{round(interval_seconds * 1000)}ms"
-        static = [
-            {"targets": [target.address], "labels": dict(target.labels)} for target in targets
-        ]
         configuration = {
             "global": {
                 "scrape_interval": interval,
@@ -74,7 +72,7 @@ class Prometheus:
                 "evaluation_interval": interval,
             },
             "rule_files": ["rules-*.yaml"],
-            "scrape_configs": [{"job_name": "shops", "static_configs": static}],
+            "scrape_configs": [{"job_name": "shops", "file_sd_configs": [{"files": [_TARGETS]}]}],
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
 
@@ -110,6 +108,15 @@ class Prometheus:
             check=True,
             capture_output=True,
         )
+
+    def read(self, targets: Iterable[Target]) -> None:
+        """Tells it whom to read from now on."""
+        groups = [
+            {"targets": [target.address], "labels": dict(target.labels)} for target in targets
+        ]
+        written = self._folder / "targets.new"
+        written.write_text(json.dumps(groups), encoding="utf-8")
+        written.replace(self._folder / _TARGETS)
 
     async def firing(self) -> list[Mapping[str, str]]:
         """The labels of each alert that fires now, its name among them."""

@@ -160,6 +160,13 @@ class Shop:
             raise SecretTold("\n".join(told))
         return status
 
+    def restart(self, *arguments: str) -> None:
+        """Stops it and starts it again with other arguments, on the same data and other ports."""
+        self.stop()
+        self._arguments = arguments
+        self.launch()
+        self.wait_open()
+
     def kill_parent(self) -> None:
         """Kills the parent as a crash would (SIGKILL). Its children notice and end."""
         self._remember_family()

@@ -244,6 +244,7 @@ def _targets(shops: Mapping[str, Shop]) -> list[Target]:
             },
         )
         for name, shop in shops.items()
+        if shop.is_open  # another one may be starting again
         for process in shop.processes()
         if process.service in services
     ]

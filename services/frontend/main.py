@@ -55,9 +55,7 @@ async def wire(host: Host) -> None:
     assets = Assets()
     entrance, watch = _watching(host, settings)
     traces = Traces(settings.shop_processes, host.http_session(), host.topology)
-    trace_links = TraceLinks(
-        jaeger_url=settings.jaeger_url, is_kept_here=bool(settings.shop_processes)
-    )
+    trace_links = TraceLinks(jaeger_url=settings.jaeger_url, is_kept_here=traces.are_kept)
     sessions = Sessions(host.token_verifier, auth)
     origin = Origin(settings.shop_url or "", secure=settings.secure_cookies)
     departments = Departments(products)

@@ -15,12 +15,7 @@ from services.frontend.clients import (
     ShippingClient,
     UserClient,
 )
-from services.frontend.figures import (
-    MESH_OPERATION,
-    MESH_PATH,
-    Entrance,
-    EntranceMiddleware,
-)
+from services.frontend.figures import MESH_OPERATION, MESH_PATH, Entrance, EntranceMiddleware
 from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin

@@ -17,9 +17,9 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Edges:
-    """ASGI middleware: refuses a Host that names no host and what a page of another site
-    asks for, answers requests that a stop cuts off, closes connections with unread bodies, and
-    shortens redirects.
+    """ASGI middleware: refuses a Host that names no host and what a page of another site asks
+    for, answers requests that a stop cuts off, closes connections with unread bodies, and shortens
+    redirects.
     """
 
     def __init__(self, app: ASGIApp) -> None:

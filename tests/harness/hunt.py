@@ -3,8 +3,8 @@ it was. Not hunted are answers to customers, mails, and the stores, whose purpos
 
 Each shop of the tests is searched when it stops (its logs, what it printed, its metrics, and the
 first span of each process in each trace that is kept), and each span and record of calls when a
-test gets it. What is emitted in the process of the tests is
-searched as it comes (see tests/conftest.py).
+test gets it. What is emitted in the process of the tests is searched as it comes (see
+tests/conftest.py).
 """
 
 from __future__ import annotations

@@ -46,12 +46,12 @@ class Faults:
 
         :raises ConfigurationError: one is not; the sentence lists those that are.
         """
-        there_are = sorted(known)
+        served = sorted(known)
         for operation in sorted(self.operations):
-            if operation not in there_are:
+            if operation not in served:
                 raise ConfigurationError(
                     f"The setting FAULT_OPERATIONS names {operation!r}, which {service} does not "
-                    f"serve; it serves {', '.join(there_are)}."
+                    f"serve; it serves {', '.join(served)}."
                 )
 
     async def strike(self, operation: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from services.common.label_values import LabelValues
+from services.common.label_values import OTHER, LabelValues
 from services.common.record import REFUSED, Call
 
 # Shorter slots would cost memory under load and show nothing more.
@@ -240,7 +240,11 @@ class Recent:
             kept.traces.appendleft((self._clock(), trace_id, call))
 
     def bounded(self, callee: str, version: str) -> str:
-        """A version as what it is counted under: whoever answered may claim to be anything."""
+        """A version as what it is counted under: whoever answered may claim to be anything, and
+        say that it has called anybody.
+        """
+        if callee not in self._versions and len(self._versions) >= MAX_EDGES:
+            return OTHER if version else ""
         return self._versions[callee].bounded(version)
 
     def report(self, window_seconds: int) -> Report:

@@ -33,6 +33,7 @@ _KEPT_ATTRIBUTES = (
     "http.status_code",
     "http.response.status_code",
 )
+_KINDS = {kind: kind.name.lower() for kind in SpanKind}
 
 
 @dataclass(slots=True)  # not frozen: that would take a third longer, for every span
@@ -165,9 +166,6 @@ def _kept(span: ReadableSpan) -> KeptSpan:
             if name in given
         },
     )
-
-
-_KINDS = {kind: kind.name.lower() for kind in SpanKind}
 
 
 def _problem(span: ReadableSpan) -> str:

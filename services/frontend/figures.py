@@ -16,6 +16,7 @@ from services.common.telemetry import kept_trace_id
 
 VISITORS = "visitors"
 MESH_PATH = "/mesh"
+MESH_OPERATION = f"GET {MESH_PATH}"  # in no figures: the page asks for itself again and again
 _FRONTEND = "frontend"
 NO_TREND: Sequence[float] = (0.0,) * TREND_POINTS
 
@@ -101,13 +102,21 @@ class EdgeFigures:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFigures:
-    """What a service has answered, by version, the busiest first."""
+    """What a service has answered, by version, the busiest first.
+
+    :ivar processes: all that are known, those among them whose version is not.
+    """
 
     name: str
     numbers: Numbers
     per_second: float
     versions: Sequence[VersionFigures]
-    down: Sequence[Process]
+    processes: Sequence[Process]
+
+    @property
+    def down(self) -> Sequence[Process]:
+        """The processes that do not answer."""
+        return [process for process in self.processes if not process.is_up]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +183,7 @@ def _services(traffic: Traffic) -> Mapping[str, ServiceFigures]:
             numbers=_numbers(total),
             per_second=total.calls / traffic.seconds,
             versions=_versions(served[name], processes[name]),
-            down=[process for process in processes[name] if not process.is_up],
+            processes=processes[name],
         )
     return found
 

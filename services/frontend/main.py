@@ -15,7 +15,7 @@ from services.frontend.clients import (
     ShippingClient,
     UserClient,
 )
-from services.frontend.figures import MESH_PATH, Entrance, EntranceMiddleware
+from services.frontend.figures import MESH_OPERATION, MESH_PATH, Entrance, EntranceMiddleware
 from services.frontend.gateway import Gateway, Limits
 from services.frontend.meshmap import MeshMap
 from services.frontend.origin import Origin
@@ -50,9 +50,7 @@ async def wire(host: Host) -> None:
     assets = Assets()
     entrance, watch = _watching(host, settings)
     traces = Traces(settings.shop_processes, host.http_session(), host.topology)
-    trace_links = TraceLinks(
-        jaeger_url=settings.jaeger_url, is_kept_here=bool(settings.shop_processes)
-    )
+    trace_links = TraceLinks(jaeger_url=settings.jaeger_url, is_kept_here=traces.are_kept)
     sessions = Sessions(host.token_verifier, auth)
     origin = Origin(settings.shop_url or "", secure=settings.secure_cookies)
     departments = Departments(products)
@@ -113,7 +111,7 @@ async def wire(host: Host) -> None:
 
 def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
     """Who counts what visitors ask for, and who has the mesh page's figures."""
-    host.metrics.recent.ignored.add(f"GET {MESH_PATH}")
+    host.metrics.recent.ignored.add(MESH_OPERATION)
     host.unkept_pages |= {MESH_PATH, "/static"}
     if settings.shop_processes:
         host.unkept_pages.add("/pictures")  # a dozen to a page would push the pages out

@@ -189,9 +189,8 @@ class MeshMap:
 def _facts(figures: ServiceFigures) -> str:
     """A service's second line: what is down, a canary's shares, or the version and its rate."""
     if figures.down:
-        count = sum(len(version.processes) for version in figures.versions)
-        is_all = len(figures.down) >= count
-        return "does not answer" if is_all else f"{len(figures.down)} of {count} down"
+        down, count = len(figures.down), len(figures.processes)
+        return "does not answer" if down == count else f"{down} of {count} down"
     if len(figures.versions) > 1:
         shares = (f"{one.version} {one.percent:.0f} %" for one in figures.versions[:2])
         return " · ".join(shares)

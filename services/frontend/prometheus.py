@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from services.common.logs import get_logger
 from services.common.recent import TREND_POINTS, Tally, WayReport
 from services.common.record import REFUSED, is_failure
-from services.frontend.figures import NO_TREND, VISITORS, Process, Traffic
+from services.frontend.figures import MESH_OPERATION, NO_TREND, VISITORS, Process, Traffic
 from services.frontend.sources import Source
 
 log = get_logger(__name__)
@@ -37,6 +37,8 @@ _INFO = (
     "max by (job, instance, shop_service, shop_version, shop_instance) "
     "(max_over_time(meshmart_process_info{{{selector}}}[15m]))"
 )
+# Of all but the mesh page.
+_ANSWERS = f'{{operation!="{MESH_OPERATION}"}}'
 _JOINED = "* on (job, instance) group_left (shop_service, shop_version, shop_instance) ({info})"
 _NOW = {
     "calls": "sum by (shop_service, callee, callee_version, status) "
@@ -44,9 +46,9 @@ _NOW = {
     "call_times": "sum by (shop_service, callee, callee_version, le) "
     "(increase(meshmart_call_seconds_bucket[{window}s]) {joined})",
     "served": "sum by (shop_service, shop_version, status) "
-    "(increase(meshmart_request_seconds_count[{window}s]) {joined})",
+    "(increase(meshmart_request_seconds_count{answers}[{window}s]) {joined})",
     "served_times": "sum by (shop_service, shop_version, le) "
-    "(increase(meshmart_request_seconds_bucket[{window}s]) {joined})",
+    "(increase(meshmart_request_seconds_bucket{answers}[{window}s]) {joined})",
     "retries": "sum by (shop_service, callee) "
     "(increase(meshmart_call_retries_total[{window}s]) {joined})",
     "circuits": "max by (shop_service, callee) (meshmart_circuit_open {joined}) > 0",
@@ -56,7 +58,7 @@ _TRENDS = {
     "call_trends": "{step} * sum by (shop_service, callee) "
     "(rate(meshmart_call_seconds_count[{range}s]) {joined})",
     "served_trends": "{step} * sum by (shop_service) "
-    "(rate(meshmart_request_seconds_count[{range}s]) {joined})",
+    "(rate(meshmart_request_seconds_count{answers}[{range}s]) {joined})",
 }
 
 Labels = Mapping[str, str]
@@ -82,9 +84,14 @@ def queries(window_seconds: int, selector: str) -> tuple[Mapping[str, str], Mapp
     joined = _JOINED.format(info=_INFO.format(selector=selector))
     step = window_seconds // TREND_POINTS
     return (
-        {name: query.format(window=window_seconds, joined=joined) for name, query in _NOW.items()},
         {
-            name: query.format(range=max(_RATE_SECONDS, step), step=step, joined=joined)
+            name: query.format(window=window_seconds, answers=_ANSWERS, joined=joined)
+            for name, query in _NOW.items()
+        },
+        {
+            name: query.format(
+                range=max(_RATE_SECONDS, step), step=step, answers=_ANSWERS, joined=joined
+            )
             for name, query in _TRENDS.items()
         },
     )

@@ -20,18 +20,21 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _jaeger(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("it should be like http://127.0.0.1:16686")
-    return url.rstrip("/")
+def _like(example: str) -> AfterValidator:
+    """Takes the address of a server, with a path or without."""
+
+    def checked(url: str) -> str:
+        parts = urlsplit(url)
+        is_http = parts.scheme in {"http", "https"} and parts.hostname
+        if not is_http or parts.query or parts.fragment:
+            raise ValueError(f"it should be like {example}")
+        return url.rstrip("/")
+
+    return AfterValidator(checked)
 
 
-def _prometheus(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("it should be like http://prometheus.observability:9090")
-    return url
+_PrometheusUrl = Annotated[str, _like("http://prometheus.observability:9090")]
+_JaegerUrl = Annotated[str, _like("http://127.0.0.1:16686")]
 
 
 class FrontendSettings(Settings):
@@ -55,7 +58,7 @@ class FrontendSettings(Settings):
         description="The processes of a shop on one machine, as its runner tells: the mesh page "
         "asks each of them what it has done.",
     )
-    prometheus_url: Annotated[str, AfterValidator(_prometheus)] | None = Field(
+    prometheus_url: _PrometheusUrl | None = Field(
         default=None,
         description="Where the mesh page asks what all replicas have done, such as "
         "http://prometheus.observability:9090. Without it, it shows what this frontend has seen.",
@@ -66,7 +69,7 @@ class FrontendSettings(Settings):
         'namespace="ecommerce".',
         pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*=\"[^\"\\{}]*\",?)*$",
     )
-    jaeger_url: Annotated[str, AfterValidator(_jaeger)] | None = Field(
+    jaeger_url: _JaegerUrl | None = Field(
         default=None,
         description="Where people's browsers find Jaeger, such as http://127.0.0.1:16686: trace "
         "ids on pages link to it.",

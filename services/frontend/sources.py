@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import aiohttp
 import orjson
@@ -19,6 +19,8 @@ from services.frontend.figures import Figures, Process, Traffic, figures_of
 _REPORT = TypeAdapter(ProcessReport)
 _PATIENCE = aiohttp.ClientTimeout(total=0.5)
 _FRESH_SECONDS = 1.0
+
+Told = TypeVar("Told")
 
 
 class Source(Protocol):
@@ -36,6 +38,23 @@ class Watched(BaseModel, frozen=True):
     instance: str
     url: str
     version: str = ""
+
+
+async def ask(
+    process: Watched,
+    path: str,
+    kind: TypeAdapter[Told],
+    session: aiohttp.ClientSession,
+    patience: aiohttp.ClientTimeout,
+) -> Told | None:
+    """What a process says of itself; None when it does not."""
+    try:
+        async with session.get(f"{process.url}{path}", timeout=patience) as answer:
+            if answer.status != 200:
+                return None
+            return kind.validate_python(orjson.loads(await answer.read()))
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return None
 
 
 class SeenHere:
@@ -69,8 +88,9 @@ class AllProcesses:
         self._session = session
 
     async def traffic(self, window_seconds: int) -> Traffic:
+        path = f"/recent?seconds={window_seconds}"
         reports = await asyncio.gather(
-            *(self._ask(process, window_seconds) for process in self._processes)
+            *(ask(process, path, _REPORT, self._session, _PATIENCE) for process in self._processes)
         )
         traffic = Traffic(
             seconds=max((one.report.seconds for one in reports if one), default=window_seconds),
@@ -90,16 +110,6 @@ class AllProcesses:
                 _add(traffic, told)
         return traffic
 
-    async def _ask(self, process: Watched, window_seconds: int) -> ProcessReport | None:
-        url = f"{process.url}/recent?seconds={window_seconds}"
-        try:
-            async with self._session.get(url, timeout=_PATIENCE) as answer:
-                if answer.status != 200:
-                    return None
-                return _REPORT.validate_python(orjson.loads(await answer.read()))
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return None
-
 
 def _add(traffic: Traffic, told: ProcessReport) -> None:
     traffic.ways += told.report.ways
@@ -112,7 +122,8 @@ def _add(traffic: Traffic, told: ProcessReport) -> None:
 
 
 class Watch:
-    """The figures of now, asked for once a second however many people look.
+    """The figures of now, asked for once a second at most, however many people look and however
+    long the answer takes.
 
     :param clock: seconds that only ever go forward.
     """
@@ -125,7 +136,7 @@ class Watch:
     async def figures(self, window_seconds: int) -> Figures:
         """The figures of a window that ends now."""
         asked = self._asked.get(window_seconds)
-        if asked is None or self._clock() - asked[0] > _FRESH_SECONDS:
+        if asked is None or (asked[1].done() and self._clock() - asked[0] > _FRESH_SECONDS):
             asked = self._clock(), asyncio.create_task(self._ask(window_seconds))
             self._asked[window_seconds] = asked
         return await asyncio.shield(asked[1])

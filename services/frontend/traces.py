@@ -8,11 +8,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
-import orjson
 from pydantic import TypeAdapter
 
 from services.common.record import Call
@@ -24,7 +22,7 @@ from services.common.traces import (
     ProcessTraces,
     TraceSummary,
 )
-from services.frontend.sources import Watched
+from services.frontend.sources import Told, Watched, ask
 from services.frontend.waterfall import Row, percent
 
 TRACES_PATH = "/mesh/traces"
@@ -36,8 +34,6 @@ _PATIENCE = aiohttp.ClientTimeout(total=2.0)
 # request would be a dot.
 _PAUSE_MILLISECONDS = 1000.0
 _MS_PER_NS = 1e-6
-
-Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,18 +236,9 @@ class Traces:
         self, path: str, kind: TypeAdapter[Told]
     ) -> Sequence[tuple[Watched, Told | None]]:
         told = await asyncio.gather(
-            *(self._ask(process, path, kind) for process in self._processes)
+            *(ask(process, path, kind, self._session, _PATIENCE) for process in self._processes)
         )
         return list(zip(self._processes, told, strict=True))
-
-    async def _ask(self, process: Watched, path: str, kind: TypeAdapter[Told]) -> Told | None:
-        try:
-            async with self._session.get(f"{process.url}{path}", timeout=_PATIENCE) as answer:
-                if answer.status != 200:
-                    return None
-                return kind.validate_python(orjson.loads(await answer.read()))
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return None
 
 
 def _silent(told: Sequence[tuple[Watched, object | None]]) -> Sequence[str]:

@@ -59,7 +59,6 @@ class Options:
 
     :ivar replicas: how many processes, of each version, by service.
     :ivar versions: one, or those that requests are split between, by service.
-
     :ivar ports: HTTP ports by service, gRPC ports by ``SERVICE.grpc``.
     :ivar slow: seconds that requests take longer on purpose, by service or ``SERVICE:VERSION``.
     :ivar fail: the share of the requests that fail on purpose, from 0 to 1, by the same.

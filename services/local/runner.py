@@ -56,7 +56,7 @@ def default_start_method() -> StartMethod:
 
 
 def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int:
-    """Runs the shop until Ctrl-C or SIGTERM. Gives the exit status.
+    """Runs the shop until Ctrl-C or SIGTERM. Returns the exit status.
 
     :raises ConfigurationError: it cannot start as asked.
     """
@@ -135,11 +135,7 @@ class _Runner:
 
     def _watch(self) -> int:
         while not self._is_stopping:
-            for key, _ in self._selector.select(self._pause_seconds()):
-                if key.data is None:
-                    os.read(self._signal_read, 4096)
-                else:
-                    self._read_ready(key.fd, key.data)
+            self._wait(self._pause_seconds())
             status = self._reap()
             if status is not None:
                 return status
@@ -159,6 +155,14 @@ class _Runner:
                 )
                 return 1
         return 0
+
+    def _wait(self, seconds: float) -> None:
+        """Waits so long at most for a signal, or for a child to be ready or to end."""
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                os.read(self._signal_read, 4096)
+            else:
+                self._read_ready(key.fd, key.data)
 
     def _pause_seconds(self) -> float:
         dues = [child.restart_at for child in self._children if child.restart_at is not None]
@@ -229,7 +233,7 @@ class _Runner:
                 self._write_state()
 
     def _reap(self) -> int | None:
-        """Collects the dead. Gives the shop's exit status when it cannot go on."""
+        """Collects the dead. Returns the shop's exit status when it cannot go on."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -312,7 +316,7 @@ class _Runner:
             _send(pid, signal.SIGTERM)
         until = time.monotonic() + _STOP_SECONDS
         while alive and time.monotonic() < until:
-            self._selector.select(0.05)
+            self._wait(0.05)
             for pid in list(alive):
                 if _has_ended(pid):
                     del alive[pid]

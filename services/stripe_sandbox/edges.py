@@ -17,8 +17,8 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Edges:
-    """ASGI middleware: refuses a Host that is none and what a page of another site asks for,
-    answers requests that a stop cuts off, closes connections with unread bodies, and shortens
+    """ASGI middleware: refuses a Host that names no host and what a page of another site asks
+    for, answers requests that a stop cuts off, closes connections with unread bodies, and shortens
     redirects.
     """
 
@@ -47,7 +47,7 @@ class Edges:
 
         app = self._app
         if not is_host(headers.get("host", "none")):  # HTTP/1.0 may leave it out
-            app = refused(400, "The request's Host is none.")
+            app = refused(400, "The request's Host names no host.")
         elif (
             scope["path"].startswith(_OWN)
             and scope["method"] not in _READING

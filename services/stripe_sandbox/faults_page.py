@@ -191,7 +191,10 @@ def read(form: bytes) -> Faults:
 
 def _field(slider: Slider, faults: Faults) -> Markup:
     value = slider.shown(faults)
-    most = max(slider.most, value)  # the API takes longer delays than the page offers
+    # The API takes what the page does not offer: longer delays, and values between its steps, to
+    # which a browser would move the slider.
+    most = max(slider.most, value)
+    usual, fine = (1, "any") if slider.unit == "%" else (50, 1)
     return _FIELD.format(
         name=slider.name,
         label=slider.label,
@@ -201,5 +204,5 @@ def _field(slider: Slider, faults: Faults) -> Markup:
         unit=slider.unit,
         most=most,
         middle=most / 2,
-        step="any" if value % 1 else 1 if slider.unit == "%" else 50,
+        step=fine if value % usual else usual,
     )

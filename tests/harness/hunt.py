@@ -1,9 +1,10 @@
 """The hunt for secrets: nothing that the shop emits for those who run it tells one, or whose order
 it was. Not hunted are answers to customers, mails, and the stores, whose purpose is to hold them.
 
-Each shop of the tests is searched when it stops (its logs, what it printed, its metrics), and each
-span and record of calls when a test gets it. What is emitted in the process of the tests is
-searched as it comes (see tests/conftest.py).
+Each shop of the tests is searched when it stops (its logs, what it printed, its metrics, and the
+first span of each process in each trace that is kept), and each span and record of calls when a
+test gets it. What is emitted in the process of the tests is searched as it comes (see
+tests/conftest.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from opentelemetry.sdk.trace import Span
 from services.common.metrics import Metrics
 from services.local.plan import SECRETS
 
-# Each begins with fixed characters, which makes searching for it cheap; the last does not, and is.
+# Each but the last begins with fixed characters: a search for these is quick.
 KINDS: Mapping[str, re.Pattern[bytes]] = {
     # Stripe's library names its own support.
     "an e-mail address": re.compile(rb"(?<!let us know at support)@[A-Za-z0-9-]+\.[A-Za-z]{2}"),
@@ -117,6 +118,7 @@ class Hunter(logging.Handler):
         """Searches all spans and metrics from here on."""
         Span.end = self._searched(Span.end, self._search_span)
         Metrics.exposition = self._searched(Metrics.exposition, self._search_metrics)
+        Metrics.openmetrics = self._searched(Metrics.openmetrics, self._search_metrics)
 
     def take(self) -> list[str]:
         """Returns what was found since the last time."""

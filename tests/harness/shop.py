@@ -24,7 +24,7 @@ from tests.harness.waiting import eventually, wait_until
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _AUDIT_SECONDS = 600.0
-_METRICS_SECONDS = 2.0
+_ANSWER_SECONDS = 2.0
 
 # A cheap hash, since tests register hundreds of customers; all of these at one address, be their
 # passwords right or wrong; a carrier that does not move before a test is done.
@@ -140,7 +140,7 @@ class Shop:
         if self._parent is None:
             return None
         self._remember_family()
-        told = list(self._told_in_metrics())
+        told = list(self._told_by_processes())
         if self._parent.poll() is None:
             self._parent.send_signal(signal.SIGINT)
         try:
@@ -278,8 +278,10 @@ class Shop:
         self._remember_family()
         return process
 
-    def _told_in_metrics(self) -> Iterator[str]:
-        """Secrets in the metrics of those that can still be asked: tests break some."""
+    def _told_by_processes(self) -> Iterator[str]:
+        """Secrets in what processes answer to those who run them: those that can still be asked,
+        since tests break some.
+        """
         state = self._state()
         for process in state.processes if state is not None else ():
             try:
@@ -288,12 +290,13 @@ class Shop:
                 is_running = False
             if not is_running or process.service == SANDBOX:
                 continue
-            url = f"{process.internal_url}/metrics"
-            try:
-                with urllib.request.urlopen(url, timeout=_METRICS_SECONDS) as answer:
-                    yield from findings(answer.read(), url)
-            except OSError:
-                continue
+            for path in ("/metrics", "/traces"):
+                url = process.internal_url + path
+                try:
+                    with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as answer:
+                        yield from findings(answer.read(), url)
+                except OSError:
+                    continue
 
     def _remember_family(self) -> None:
         """A psutil.Process knows its process from another that gets the same pid later."""

@@ -57,3 +57,17 @@ async def _run(
         with pytest.raises(SecretTold) as told:
             await asyncio.to_thread(shop.stop)
     return str(told.value)
+
+
+async def test_a_secret_in_a_kept_trace_is_found(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path / "shop", "--only", "product", environment={"TRACE_SAMPLING_RATIO": "1"})
+    await asyncio.to_thread(shop.__enter__)
+    try:
+        client = Client(http, shop.of_service("product")[0].url)
+        answer = await client.send("GET", "/api/products/ada@example.com")
+    finally:
+        with pytest.raises(SecretTold, match=r"an e-mail address in \S+/traces: "):
+            await asyncio.to_thread(shop.stop)
+    assert answer.status == 404

@@ -243,9 +243,15 @@ def test_ctrl_c_stops_even_what_hangs(launch_shop: LaunchShop) -> None:
     shop = launch_shop(*SOME)
     shop.wait_open()
     shop.pause("product")
+    runner = psutil.Process(shop.parent.pid)
+    before = runner.cpu_times()
 
-    assert shop.stop() == 0, "it ended by itself: one that hangs too would have been killed"
-    assert "does not stop; killing it" in shop.output
+    shop.parent.send_signal(signal.SIGINT)
+    wait_until(lambda: "does not stop; killing it" in shop.output, "its end is near")
+    after = runner.cpu_times()
+
+    assert shop.wait_ended() == 0
+    assert after.user + after.system - before.user - before.system < 1, "it waits, and is idle"
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])

@@ -97,9 +97,10 @@ class TestInThisProcess:
     def test_a_metric_is_searched(self, hunter: Hunter) -> None:
         metrics = Metrics()
         metrics.counter("log_ins", "Log-ins.", ("email",)).labels("ada@example.com").inc()
-        metrics.exposition()
-        (told,) = hunter.take()
-        assert told.startswith("an e-mail address in the metrics: …")
+        for emit in (metrics.exposition, metrics.openmetrics):
+            emit()
+            (told,) = hunter.take()
+            assert told.startswith("an e-mail address in the metrics: …")
 
 
 def test_a_record_of_calls_is_searched() -> None:

@@ -28,7 +28,7 @@ from services.common.errors import ConfigurationError
 from services.stripe_sandbox import model
 from services.stripe_sandbox.api import MAX_BODY_BYTES
 from services.stripe_sandbox.faults import Dice, Faults
-from services.stripe_sandbox.faults_page import SLIDERS, TAKE_BACK, read
+from services.stripe_sandbox.faults_page import SLIDERS, TAKE_BACK, read, render
 from services.stripe_sandbox.model import PaymentIntent, Status
 from services.stripe_sandbox.server import running
 from services.stripe_sandbox.settings import SandboxSettings, read_settings
@@ -908,6 +908,17 @@ class TestFaultsPage:
         )
         sent = urlencode({name: f"{one.shown(faults):g}" for name, one in SLIDERS.items()})
         assert read(sent.encode()) == faults
+
+    @pytest.mark.parametrize(
+        "faults", [Faults(delay_ms=25, decline_rate=0.333), Faults(delay_ms=100, decline_rate=0.2)]
+    )
+    def test_each_value_is_a_step_of_its_slider(self, faults: Faults) -> None:
+        """Browsers move it to the nearest one, and send that."""
+        sliders = re.findall(r'step="(\w+)"\s+value="([\d.]+)"', render(faults))
+        assert len(sliders) == len(SLIDERS)
+        assert {value for _, value in sliders} > {f"{faults.delay_ms}"}
+        for step, value in sliders:
+            assert step == "any" or not float(value) % float(step), (step, value)
 
     @pytest.mark.parametrize(
         ("form", "sentence"),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from services.common.errors import Kind, ShopError
 from services.common.provide import provided
-from services.common.traces import TRACE_ID
+from services.common.traces import MAX_TRACES, TRACE_ID
 from services.frontend.pages.site import SiteDependency
 from services.frontend.rendering import Renderer
 from services.frontend.traces import TRACES_PATH, TraceLinks, Traces
@@ -48,6 +48,7 @@ async def latest(
         service=service,
         services=sorted({name for trace in listing.traces for name in trace.services}),
         only_errors=only_errors,
+        max_traces=MAX_TRACES,
         now_seconds=datetime.now(UTC).timestamp(),
     )
 
@@ -62,7 +63,12 @@ async def one(
         return _elsewhere(visit, site.renderer, links, trace_id)
     found = await traces.one(trace_id)
     return site.renderer.page(
-        visit, "trace.html", status=200 if found else 404, trace=found, trace_id=trace_id
+        visit,
+        "trace.html",
+        status=200 if found else 404,
+        trace=found,
+        trace_id=trace_id,
+        max_traces=MAX_TRACES,
     )
 
 

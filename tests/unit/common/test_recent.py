@@ -157,6 +157,14 @@ def test_edges_are_bounded_and_make_room_when_they_are_old() -> None:
     assert [way.callee for way in recent.report(900).ways] == ["a-new-one"]
 
 
+def test_versions_of_made_up_services_are_bounded_too() -> None:
+    recent = Recent(ManualClock())
+    for number in range(MAX_EDGES):
+        assert recent.bounded(f"service-{number}", "v1") == "v1"
+    assert recent.bounded("service-0", "v2") == "v2"
+    assert (recent.bounded("one-more", "v1"), recent.bounded("one-more", "")) == (OTHER, "")
+
+
 def test_what_is_ignored_is_not_counted() -> None:
     recent = Recent(ManualClock())
     recent.ignored.add("GET /mesh")

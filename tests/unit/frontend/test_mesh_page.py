@@ -160,7 +160,9 @@ class TestProcesses:
         async with TestServer(app, host="127.0.0.1") as server:
             yield str(server.make_url("")).rstrip("/")
 
-    async def test_all_are_added_up_and_those_that_are_silent_are_down(self) -> None:
+    async def test_all_are_added_up_and_those_that_are_silent_are_down(
+        self, topology: Topology
+    ) -> None:
         first, second = Recent(ManualClock()), Recent(ManualClock())
         first.served("GET /x", 0.002, is_error=False)
         second.served("GET /x", 0.004, is_error=True)
@@ -185,6 +187,8 @@ class TestProcesses:
         order = found.services["order"]
         assert (order.numbers.calls, order.numbers.errors) == (2, 1)
         assert [process.instance for process in order.down] == ["order-3", "order-4"]
+        node = next(node for node in view_of(topology, found).nodes if node.placed.name == "order")
+        assert node.facts == "2 of 4 down"
 
     async def test_they_are_asked_once_however_many_look(self) -> None:
         clock, asked = ManualClock(), 0
@@ -204,6 +208,26 @@ class TestProcesses:
         clock.advance(2)
         await watch.figures(60)
         assert asked == 3
+
+    async def test_one_that_takes_long_is_not_asked_again_meanwhile(self) -> None:
+        clock, asked, may_answer = ManualClock(), 0, asyncio.Event()
+
+        class Source:
+            async def traffic(self, window_seconds: int) -> Traffic:
+                nonlocal asked
+                asked += 1
+                await may_answer.wait()
+                return Traffic(seconds=window_seconds, ways=[], notes=[])
+
+        watch = Watch(Source(), clock)
+        first = asyncio.create_task(watch.figures(60))
+        await asyncio.sleep(0)
+        clock.advance(2)
+        second = asyncio.create_task(watch.figures(60))
+        await asyncio.sleep(0)
+        may_answer.set()
+        assert await first == await second
+        assert asked == 1
 
     async def test_what_a_frontend_has_seen_says_that_it_is_no_more(self) -> None:
         recent = Recent(ManualClock())

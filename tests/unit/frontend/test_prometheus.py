@@ -198,15 +198,19 @@ def test_prometheus_understands_the_queries(tmp_path: Path) -> None:
         f"meshmart_call_seconds_count{{{other},{call}}}": "0+99x20",
         f'meshmart_call_seconds_bucket{{{ours},{call},le="0.1"}}': "0+15x20",
         f'meshmart_circuit_open{{{ours},callee="product"}}': "1x20",
+        f'meshmart_request_seconds_count{{{ours},operation="GET /",status="200"}}': "0+15x20",
+        f'meshmart_request_seconds_count{{{ours},operation="GET /mesh",status="200"}}': "0+99x20",
         f"up{{{ours}}}": "0x20",
     }
     whose = 'shop_service="frontend"'
     expected = {
         instant["calls"]: (f'{{{whose},callee="product",callee_version="v2",status="200"}}', 60),
         instant["call_times"]: (f'{{{whose},callee="product",callee_version="v2",le="0.1"}}', 60),
+        instant["served"]: (f'{{{whose},shop_version="v1",status="200"}}', 60),
         instant["circuits"]: (f'{{{whose},callee="product"}}', 1),
         instant["up"]: (f"{{{info}}}", 0),
         ranges["call_trends"]: (f'{{{whose},callee="product"}}', 3),
+        ranges["served_trends"]: (f"{{{whose}}}", 3),
     }
     test: dict[str, Any] = {
         "rule_files": [],

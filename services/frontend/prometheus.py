@@ -33,13 +33,15 @@ _RATE_SECONDS = 60
 _LEAST_SHARE_FROM_OUTSIDE = 0.05
 _DENIED = "denied"
 
+# Within that time another pod may get a pod's address. Without pods both labels are empty.
+_TARGET = "job, instance, namespace, pod"
 _INFO = (
-    "max by (job, instance, shop_service, shop_version, shop_instance) "
+    "max by ({target}, shop_service, shop_version, shop_instance) "
     "(max_over_time(meshmart_process_info{{{selector}}}[15m]))"
 )
 # Of all but the mesh page.
 _ANSWERS = f'{{operation!="{MESH_OPERATION}"}}'
-_JOINED = "* on (job, instance) group_left (shop_service, shop_version, shop_instance) ({info})"
+_JOINED = "* on ({target}) group_left (shop_service, shop_version, shop_instance) ({info})"
 _NOW = {
     "calls": "sum by (shop_service, callee, callee_version, status) "
     "(increase(meshmart_call_seconds_count[{window}s]) {joined})",
@@ -81,7 +83,8 @@ class _Answer(BaseModel):
 
 def queries(window_seconds: int, selector: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
     """What is asked for now, and what for each point of a trend."""
-    joined = _JOINED.format(info=_INFO.format(selector=selector))
+    info = _INFO.format(target=_TARGET, selector=selector)
+    joined = _JOINED.format(target=_TARGET, info=info)
     step = window_seconds // TREND_POINTS
     return (
         {

@@ -184,16 +184,21 @@ async def test_one_that_is_not_there_is_said_so() -> None:
 
 @pytest.mark.needs_programs("promtool")
 def test_prometheus_understands_the_queries(tmp_path: Path) -> None:
-    """Two shops behind one Prometheus, whose target labels are named as the shop's could be."""
+    """Two shops behind one Prometheus, whose target labels are named as the shop's could be, and a
+    pod that had our address before.
+    """
     instant, ranges = queries(60, SELECTOR)
     target = 'job="shop",instance="a:3000",service="x",version="y"'
     other = 'job="shop",instance="b:3000",namespace="other"'
-    ours = f'{target},namespace="ecommerce"'
+    ours = f'{target},namespace="ecommerce",pod="new"'
+    before = f'{target},namespace="ecommerce",pod="old"'
     call = 'callee="product",callee_version="v2",operation="GET /x",status="200"'
     info = 'shop_service="frontend",shop_version="v1",shop_instance="frontend-1"'
+    formerly = 'shop_service="user",shop_version="v1",shop_instance="user-1"'
     series = {
         f"meshmart_process_info{{{ours},{info}}}": "1x20",
         f"meshmart_process_info{{{other},{info}}}": "1x20",
+        f"meshmart_process_info{{{before},{formerly}}}": "1x5 stale",
         f"meshmart_call_seconds_count{{{ours},{call}}}": "0+15x20",
         f"meshmart_call_seconds_count{{{other},{call}}}": "0+99x20",
         f'meshmart_call_seconds_bucket{{{ours},{call},le="0.1"}}': "0+15x20",

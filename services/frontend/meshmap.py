@@ -58,7 +58,8 @@ class EdgeView:
         if figures.is_circuit_open:
             return "✕ open"
         if figures.numbers.errors:
-            return f"✕ {figures.numbers.error_percent:.0f} %"
+            percent = figures.numbers.error_percent
+            return f"✕ {percent:.0f} %" if percent >= 1 else "✕ < 1 %"
         if figures.denied_before:
             return "✕ 403"
         return rate(figures.per_second) if figures.per_second >= _LEAST_RATE_SHOWN else ""

@@ -13,7 +13,7 @@ _POLL_SECONDS = 0.02
 
 
 async def eventually(
-    look: Callable[[], Awaitable[Found | None]], what: str, within_seconds: float = 20.0
+    look: Callable[[], Awaitable[Found | None]], what: str, within_seconds: float = 45.0
 ) -> Found:
     """What `look` finds once it finds something other than None or False.
 
@@ -28,7 +28,7 @@ async def eventually(
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def wait_until(look: Callable[[], Found | None], what: str, within_seconds: float = 20.0) -> Found:
+def wait_until(look: Callable[[], Found | None], what: str, within_seconds: float = 45.0) -> Found:
     """The same, for code without an event loop."""
     until = time.monotonic() + within_seconds
     while True:

@@ -29,7 +29,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from services.common import record
 from tests.cluster.release import IMAGE, Release
-from tests.harness.cluster import ROOT, Namespace, run
+from tests.harness.cluster import ROOT, CommandFailed, Namespace, run
 from tests.harness.customer import Client
 from tests.harness.matrix import STRANGER, TOPOLOGY, Operation, is_connected
 from tests.harness.waiting import eventually, wait_until
@@ -371,7 +371,18 @@ def install_bystanders(mesh: str) -> Certificate:
         ECHO_CERTIFICATE=json.dumps(certificate.certificate.decode()),
         ECHO_KEY=json.dumps(certificate.key.decode()),
     )
-    run("kubectl", "apply", "-f", "-", given=manifests)
+
+    def are_there() -> bool:
+        try:
+            run("kubectl", "apply", "-f", "-", given=manifests)
+        except CommandFailed as error:
+            # Linkerd's injector learns of a namespace a moment after it was made.
+            if 'namespaces "' in str(error) and "not found" in str(error):
+                return False
+            raise
+        return True
+
+    wait_until(are_there, "the injector knows the namespaces")
     for namespace, pod in (
         ("outside", OUTSIDER),
         ("ecommerce", STRANGER),

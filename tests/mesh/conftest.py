@@ -6,6 +6,7 @@ the image is loaded. `make test-mesh` does both, or says that there is no such m
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from tests.mesh.observers import installed_observers
 HERE = Path(__file__).parent
 MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
 _LEFT_OUT = pytest.StashKey[str]()
+# `-m` asks for tests in a cluster, be it for some of them.
+_CLUSTER = re.compile(r"(?<!not )\bcluster\b")
 # Whoever takes one of these fixtures needs the mesh in the cluster.
 _MESHED = {"mesh", "kind"}
 
@@ -43,7 +46,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in here:
         item.add_marker(pytest.mark.cluster)
         item.add_marker(pytest.mark.timeout(600))
-    if config.option.markexpr != "cluster" or config.option.collectonly or not here:
+    is_asked_for = _CLUSTER.search(config.option.markexpr)
+    if not is_asked_for or config.option.collectonly or not here:
         return
     if not chosen(config).is_installed():
         lacking = chosen(config).name.capitalize()

@@ -21,8 +21,8 @@ Attempt = Callable[[Documents[Item], int], Awaitable[Stored[Item] | None]]
 
 @pytest.fixture
 async def both(database: Database) -> list[Documents[Item]]:
-    """Two stores on one database, as two processes have. How long the last of so many waits is not
-    what is tried.
+    """Two stores on one database, as two processes have. Their time limit is long: on a slow
+    machine the last of fifty waits for longer than a service would.
     """
     stores = [database.store(timeout_seconds=_PATIENCE_SECONDS) for _ in range(2)]
     return [await Documents.open(store, ITEMS, Item) for store in stores]

@@ -269,7 +269,7 @@ def _good_business(name: str) -> list[Counted]:
 
 
 def main() -> int:
-    """Gives the exit status: 1 when an alert is missing, superfluous or stays."""
+    """Gives the exit status: 1 when an alert does not fire, fires wrongly, or does not resolve."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -90,8 +90,8 @@ chaos: $(VENV)/.test  ## Buys while everything goes wrong, then checks every ord
 	@$(BIN)/python -m tests.chaos --checkouts $(or $(CHECKOUTS),2000) --clients $(or $(CLIENTS),16) \
 		$(if $(SEED),--seed $(SEED)) --store $(or $(STORE),sqlite) $(if $(MONGODB_SERVER),--mongodb-server $(MONGODB_SERVER))
 
-test-long: $(VENV)/.test  ## What takes a quarter of an hour: short chaos runs on both stores, a missing safeguard, an outage, a backlog
-	@$(BIN)/python -m pytest -m "long and not cluster" $(PYTEST_ARGS)
+test-long: $(VENV)/.test  ## What takes a quarter of an hour: short chaos runs on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000)
+	@$(BIN)/python -m pytest -m "long and not cluster" --checkouts $(or $(CHECKOUTS),2000) $(PYTEST_ARGS)
 
 soak: $(VENV)/.test  ## An hour (MINUTES=60) at half of what the shop can do: does anything grow?
 	@$(BIN)/python -m tests.endurance.soak --minutes $(or $(MINUTES),60)

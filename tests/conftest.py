@@ -57,6 +57,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="istio",
         help="which mesh tests/mesh is about",
     )
+    parser.addoption(
+        "--checkouts",
+        type=int,
+        default=2000,
+        help="how many checkouts a run of the long tests has: chaos, a backlog",
+    )
 
 
 def pytest_configure() -> None:
@@ -98,6 +104,12 @@ def _is_there(program: str, *plugin: str) -> bool:
             [program, *plugin, "version"], capture_output=True, check=False
         ).returncode
     )
+
+
+@pytest.fixture(scope="session")
+def checkouts(pytestconfig: pytest.Config) -> int:
+    """How many checkouts a run of a long test has."""
+    return pytestconfig.option.checkouts
 
 
 @pytest.fixture(autouse=True)

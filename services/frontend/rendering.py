@@ -5,30 +5,24 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from services.common import context
-from services.common.fields import isolated
-from services.common.money import money
 from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
-from services.frontend.meshmap import rate, sparkline
 from services.frontend.model import MAX_QUANTITY, Product
+from services.frontend.templating import environment
 from services.frontend.traces import TraceLinks
 from services.frontend.visit import Visit
 from services.frontend.waterfall import Waterfall, waterfall
 
-_HERE = Path(__file__).parent
-STATIC = _HERE / "static"
+STATIC = Path(__file__).parent / "static"
 
 STABLE, MOBILE, BETA = "stable", "mobile-optimized", "beta-features"
 
@@ -76,48 +70,20 @@ class Renderer:
         trace_links: TraceLinks,
     ) -> None:
         self.variant = variant
-        self._environment = Environment(
-            loader=FileSystemLoader(_HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
+        self._environment = environment(
+            asset=assets.url,
+            picture=picture_url,
+            linked_data=linked_data,
+            variant=variant,
+            is_mobile=variant == MOBILE,
+            is_beta=variant == BETA,
+            version=version,
+            instance=instance,
+            trace_links=trace_links,
+            countries=COUNTRIES,
+            max_parcel_grams=MAX_PARCEL_GRAMS,
+            max_quantity=MAX_QUANTITY,
         )
-        filters: dict[str, Any] = {
-            "ago": _ago,
-            "money": money,
-            "day": _day,
-            "isolated": isolated,
-            "moment": _moment,
-            "kilograms": _kilograms,
-            "milliseconds": _milliseconds,
-            "query": _query,
-            "rate": rate,
-            "stamp": _stamp,
-            "sparkline": sparkline,
-            "words": _words,
-        }
-        tests: dict[str, Any] = {"preview": _is_preview}
-        known: dict[str, Any] = {
-            "asset": assets.url,
-            "picture": picture_url,
-            "linked_data": linked_data,
-            "variant": variant,
-            "is_mobile": variant == MOBILE,
-            "is_beta": variant == BETA,
-            "version": version,
-            "instance": instance,
-            "trace_links": trace_links,
-            "countries": COUNTRIES,
-            "max_parcel_grams": MAX_PARCEL_GRAMS,
-            "max_quantity": MAX_QUANTITY,
-        }
-        self._environment.filters.update(filters)
-        self._environment.tests.update(tests)
-        self._environment.globals.update(known)
-        for name in self._environment.list_templates(extensions=["html"]):
-            self._environment.get_template(name)  # from now on in memory: no page reads files
 
     def page(
         self,
@@ -192,51 +158,3 @@ def _made(visit: Visit) -> Waterfall:
         page_milliseconds=1000 * (time.perf_counter() - visit.started),
         is_trace_kept=bool(kept_trace_id()),
     )
-
-
-def _is_preview(version: str) -> bool:
-    """Whether a version of the catalogue is the one that the preview leads to."""
-    return version.startswith("v2")
-
-
-def _day(at: datetime) -> str:
-    return f"{at.day} {at:%B %Y}"
-
-
-def _moment(at: datetime) -> str:
-    return f"{at.day} {at:%B %Y, %H:%M} UTC"
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 60:
-        return f"{max(0.0, seconds):.0f} s ago"
-    minutes = int(seconds // 60)
-    return f"{minutes} min ago" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min ago"
-
-
-def _stamp(unix_seconds: float) -> str:
-    at = datetime.fromtimestamp(unix_seconds, UTC)
-    return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
-
-
-def _kilograms(grams: int) -> str:
-    """A weight in tenths of a kilogram, rounded up: what is over a limit never looks as if it met
-    it.
-    """
-    tenths = -(-grams // 100)
-    return f"{tenths // 10}.{tenths % 10} kg" if tenths % 10 else f"{tenths // 10} kg"
-
-
-def _query(values: Mapping[str, str]) -> str:
-    """The query of a link, without empty values."""
-    return urlencode({name: value for name, value in values.items() if value})
-
-
-def _words(slug: str) -> str:
-    """A slug for people: ``in-transit`` becomes ``In transit``."""
-    text = slug.replace("-", " ").replace("_", " ")
-    return text[:1].upper() + text[1:]

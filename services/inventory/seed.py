@@ -20,7 +20,7 @@ def read_stock_file(path: Path) -> dict[str, int]:
     :raises ConfigurationError: the file is missing, is no YAML, or has something else in it.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except OSError as error:
         raise ConfigurationError(
             f"The stock file {path} cannot be read: {error.strerror}."

@@ -15,30 +15,38 @@ from tests.harness.mongodb import mongodb_executable
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
-_CHECKOUTS = 2000
 _CHECKOUTS_PER_INCIDENT = 20.0
+# How soon a shop is quiet depends on the machine; what an outage may leave is the backlog's matter.
+_REST_SECONDS = 180.0
 
 
 def _check(report: Report) -> None:
     """No promise was broken, although all went wrong that was to, and most customers bought."""
     print(report)
-    assert report.is_clean
+    assert not [str(violation) for violation in report.violations]
+    assert report.unrest is None
     assert report.ends[State.CONFIRMED] > report.options.checkouts / 2
     assert {incident.kind for incident in report.plan.incidents} <= report.incidents.keys()
     assert {*Fault, TcpFault.RESET, TcpFault.BLACK_HOLE} <= report.requests.keys()
 
 
-async def test_no_promise_is_broken_on_sqlite(tmp_path: Path) -> None:
-    options = Options(_CHECKOUTS, seed=1, checkouts_per_incident=_CHECKOUTS_PER_INCIDENT)
+async def test_no_promise_is_broken_on_sqlite(checkouts: int, tmp_path: Path) -> None:
+    options = Options(
+        checkouts,
+        seed=1,
+        checkouts_per_incident=_CHECKOUTS_PER_INCIDENT,
+        rest_seconds=_REST_SECONDS,
+    )
     report = await run(options, plan_of(options), tmp_path)
     _check(report)
 
 
-async def test_no_promise_is_broken_on_mongodb(tmp_path: Path) -> None:
+async def test_no_promise_is_broken_on_mongodb(checkouts: int, tmp_path: Path) -> None:
     options = Options(
-        _CHECKOUTS,
+        checkouts,
         seed=2,
         checkouts_per_incident=_CHECKOUTS_PER_INCIDENT,
+        rest_seconds=_REST_SECONDS,
         mongodb_server=mongodb_executable(),
     )
     report = await run(options, plan_of(options), tmp_path)

@@ -75,9 +75,9 @@ def install(release: Release, *arguments: str) -> None:
 
 def uninstall(release: Release) -> None:
     """Removes the shop and its namespace; what was there before stays."""
-    release.namespace.helm("uninstall", "shop", "--ignore-not-found", "--wait")
-    for name in (release.namespace.name, release.stripe.name):
-        run("kubectl", "delete", "namespace", name, "--ignore-not-found", "--wait")
+    release.namespace.helm("uninstall", "shop", "--ignore-not-found")
+    names = {release.namespace.name, release.stripe.name}
+    run("kubectl", "delete", "namespace", *names, "--ignore-not-found", "--wait")
 
 
 @contextmanager

@@ -15,15 +15,16 @@ from tests.harness.shop import Shop
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
-_ORDERS = 2000
 _PACE = 5.0
 
 
 @pytest.mark.parametrize("way", backlog.WAYS)
-async def test_a_backlog_is_finished_within_a_minute(way: str, tmp_path: Path) -> None:
+async def test_a_backlog_is_finished_within_a_minute(
+    way: str, checkouts: int, tmp_path: Path
+) -> None:
     environment = {**backlog.ENVIRONMENT, **plenty(tmp_path)}
     with Shop(tmp_path, "--replicas", "order=2", environment=environment) as shop:
-        seconds = await backlog.measure(shop, way, Namespace(orders=_ORDERS, away="payment"))
+        seconds = await backlog.measure(shop, way, Namespace(orders=checkouts, away="payment"))
     assert seconds <= backlog.MAX_SECONDS
 
 

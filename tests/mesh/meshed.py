@@ -396,8 +396,8 @@ def install_bystanders(mesh: str) -> Certificate:
 
 def remove_bystanders() -> None:
     """What `install_bystanders` has made and the shop's namespace does not take along."""
-    for namespace in ("outside", "observability"):
-        run("kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--wait")
+    names = ("outside", "observability")
+    run("kubectl", "delete", "namespace", *names, "--ignore-not-found", "--wait")
 
 
 async def takes_effect(look: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -1,0 +1,131 @@
+"""The language of the templates: Jinja2 with the shop's filters, and all templates compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import CodeType
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined, Template
+
+from services.common.fields import isolated
+from services.common.money import money
+from services.frontend.meshmap import rate, sparkline
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def environment(**known: Any) -> Environment:
+    """What renders the templates.
+
+    :param known: what every template knows, beside what it is given.
+    """
+    made = _environment(_TEMPLATES)
+    made.globals.update(known)
+    return made
+
+
+class _Compiled(BaseLoader):
+    """Serves templates from memory: no page reads a file."""
+
+    def __init__(self, folder: Path) -> None:
+        files = FileSystemLoader(folder)
+        compiling = _environment(files)
+        self._code: dict[str, CodeType] = {}
+        for name in files.list_templates():
+            source, file, _ = files.get_source(compiling, name)
+            self._code[name] = compiling.compile(source, name, file)
+
+    def load(
+        self,
+        environment: Environment,
+        name: str,
+        globals: MutableMapping[str, Any] | None = None,  # noqa: A002  as Jinja2 calls it
+    ) -> Template:
+        """The template of that name, which has to exist."""
+        return Template.from_code(environment, self._code[name], globals or {})
+
+
+def _environment(loader: BaseLoader) -> Environment:
+    made = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters: dict[str, Any] = {
+        "ago": _ago,
+        "money": money,
+        "day": _day,
+        "isolated": isolated,
+        "moment": _moment,
+        "kilograms": _kilograms,
+        "milliseconds": _milliseconds,
+        "query": _query,
+        "rate": rate,
+        "stamp": _stamp,
+        "sparkline": sparkline,
+        "words": _words,
+    }
+    tests: dict[str, Any] = {"preview": _is_preview}
+    made.filters.update(filters)
+    made.tests.update(tests)
+    return made
+
+
+def _is_preview(version: str) -> bool:
+    """Whether a version of the catalogue is the one that the preview leads to."""
+    return version.startswith("v2")
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 60:
+        return f"{max(0.0, seconds):.0f} s ago"
+    minutes = int(seconds // 60)
+    return f"{minutes} min ago" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min ago"
+
+
+def _stamp(unix_seconds: float) -> str:
+    at = datetime.fromtimestamp(unix_seconds, UTC)
+    return f"{at.day} {at:%B %Y, %H:%M:%S} UTC"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.1f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def _kilograms(grams: int) -> str:
+    """A weight in tenths of a kilogram, rounded up: what is over a limit never looks as if it met
+    it.
+    """
+    tenths = -(-grams // 100)
+    return f"{tenths // 10}.{tenths % 10} kg" if tenths % 10 else f"{tenths // 10} kg"
+
+
+def _query(values: Mapping[str, str]) -> str:
+    """The query of a link, without empty values."""
+    return urlencode({name: value for name, value in values.items() if value})
+
+
+def _words(slug: str) -> str:
+    """A slug for people: ``in-transit`` becomes ``In transit``."""
+    text = slug.replace("-", " ").replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+# Compiled at import, not when the service starts: on one machine that is before the fork, which
+# spares the frontend's process a quarter of its memory.
+_TEMPLATES = _Compiled(_FOLDER)

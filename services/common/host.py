@@ -228,7 +228,9 @@ class Host:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=2.0),
+                # The gateway hands answers on as they are. Whoever reads one gets it uncompressed.
                 auto_decompress=False,
+                headers={"accept-encoding": "identity"},
             )
             self._resources.push_async_callback(self._session.close)
         return self._session

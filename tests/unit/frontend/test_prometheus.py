@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from services.common.host import Host
 from services.common.recent import TREND_POINTS, Recent
+from services.common.topology import load_topology
 from services.frontend.figures import VISITORS, Figures, figures_of
 from services.frontend.prometheus import Prometheus, queries
 from services.frontend.sources import SeenHere
 from tests.harness.ports import free_port
+from tests.unit.common.kit import process_settings
 
 Labels = Mapping[str, str]
 Told = Mapping[str, Sequence[tuple[Labels, float]]]
@@ -101,16 +104,16 @@ async def prometheus(
             result = [
                 {"metric": dict(found), "value": [1.5, str(value)]} for found, value in TOLD[name]
             ]
-        return web.json_response({"status": "success", "data": {"result": result}})
+        answer = web.json_response({"status": "success", "data": {"result": result}})
+        answer.enable_compression()  # as Prometheus does, where it is accepted
+        return answer
 
     app = web.Application()
     app.router.add_post("/prometheus/api/v1/{what}", asked)
-    async with (
-        TestServer(app, host="127.0.0.1") as server,
-        aiohttp.ClientSession() as session,
-    ):
+    async with TestServer(app, host="127.0.0.1") as server, AsyncExitStack() as resources:
+        host = Host("frontend", load_topology(), process_settings(), resources)
         url = str(server.make_url("/prometheus/"))
-        yield Prometheus(url, SELECTOR, session, SeenHere(Recent(), list))
+        yield Prometheus(url, SELECTOR, host.http_session(), SeenHere(Recent(), list))
 
 
 async def told() -> Figures:

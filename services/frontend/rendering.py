@@ -21,7 +21,7 @@ from services.common.money import money
 from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
-from services.frontend.meshmap import rate, sparkline
+from services.frontend.meshmap import percentage, rate, sparkline
 from services.frontend.model import MAX_QUANTITY, Product
 from services.frontend.traces import TraceLinks
 from services.frontend.visit import Visit
@@ -92,6 +92,7 @@ class Renderer:
             "moment": _moment,
             "kilograms": _kilograms,
             "milliseconds": _milliseconds,
+            "percentage": percentage,
             "query": _query,
             "rate": rate,
             "stamp": _stamp,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import NewShopper
 from tests.harness.customer import Customer
@@ -105,11 +105,10 @@ async def test_a_canary_is_seen_as_what_it_is_within_a_minute(
         for _ in range(200):
             async with session.get(f"{canary_shop.url}/api/products/camp-lantern") as answer:
                 assert answer.status == 200
-    await shopper.open("/mesh")
+    await shopper.open("/mesh?edge=visitors-to-product")
+    await shopper.page.get_by_label("Live: every 2 seconds").uncheck()
     box = shopper.page.get_by_role("region", name="product", exact=True)
-    rows = await box.get_by_role("row").evaluate_all(
-        "rows => rows.slice(1).map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
-    )
+    rows = await _cells(box)
     counts = {row[0]: int(row[2]) for row in rows}
     assert counts.keys() == {"v1", "v2"}
     total = sum(counts.values())
@@ -119,6 +118,11 @@ async def test_a_canary_is_seen_as_what_it_is_within_a_minute(
         assert float(row[1].removesuffix(" %")) == pytest.approx(
             100 * counts[row[0]] / total, abs=0.6
         )
+    facts = " · ".join(f"{row[0]} {row[1]}" for row in rows)
+    assert await shopper.page.locator(".node").filter(has_text=facts).count() == 1
+    opened = await _cells(shopper.page.get_by_role("region", name="Versions that answered"))
+    in_table = await shopper.page.locator("#visitors-to-product .version").all_inner_texts()
+    assert in_table == [f"{row[0]} {row[1]}" for row in opened]
 
 
 async def test_a_service_that_has_stopped_is_seen(
@@ -187,10 +191,15 @@ async def _smallest_text(shopper: Shopper) -> float:
     return found
 
 
-async def _calls(shopper: Shopper) -> dict[Edge, int]:
-    """How many calls each edge has had, as the table says."""
-    table = shopper.page.get_by_role("region", name="Calls between services").get_by_role("row")
-    rows: list[list[str]] = await table.evaluate_all(
+async def _cells(region: Locator) -> list[list[str]]:
+    """The texts of a table's cells, row by row, without its head."""
+    rows: list[list[str]] = await region.get_by_role("row").evaluate_all(
         "rows => rows.slice(1).map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
     )
+    return rows
+
+
+async def _calls(shopper: Shopper) -> dict[Edge, int]:
+    """How many calls each edge has had, as the table says."""
+    rows = await _cells(shopper.page.get_by_role("region", name="Calls between services"))
     return {(row[0], row[1]): int(row[3]) if row[3].isdecimal() else 0 for row in rows}

@@ -300,8 +300,8 @@ async def read_when(page: Page, what: str, is_it: Callable[[Shown], bool]) -> Sh
 
 
 def number(text: str) -> float:
-    """A cell's number, without its unit; nothing is 0."""
-    return 0.0 if text == _NOTHING else float(text.split(maxsplit=1)[0])
+    """A cell's number, without its unit; nothing is 0, and what is less than a number is that."""
+    return 0.0 if text == _NOTHING else float(text.removeprefix("< ").split(maxsplit=1)[0])
 
 
 class HeldUp(NamedTuple):

@@ -29,7 +29,7 @@ from services.frontend.figures import (
     figures_of,
 )
 from services.frontend.graph import NODE_HEIGHT, NODE_WIDTH, draw
-from services.frontend.meshmap import MeshMap, MeshView, rate, sparkline
+from services.frontend.meshmap import MeshMap, MeshView, percentage, rate, sparkline
 from services.frontend.settings import FrontendSettings
 from services.frontend.sources import AllProcesses, SeenHere, Watch, Watched
 from tests.harness.ports import free_port
@@ -315,7 +315,7 @@ class TestView:
             (["200"] * 60, "1.0/s"),
             (["200"], ""),
             (["200", "200", "503", "503"], "✕ 50 %"),
-            (["503", *["200"] * 199], "✕ < 1 %"),
+            (["503", *["200"] * 199], "✕ 0.5 %"),
             (["200", "denied"], "✕ 403"),
         ],
     )
@@ -346,6 +346,15 @@ class TestView:
     )
     async def test_rates_are_short(self, per_second: float, shown: str) -> None:
         assert rate(per_second) == shown
+
+    @pytest.mark.parametrize(
+        ("percent", "shown"),
+        [(0.0, "0 %"), (0.04, "< 0.1 %"), (0.5, "0.5 %"), (9.84, "9.8 %"), (9.96, "10 %")],
+    )
+    async def test_shares_are_short_and_only_nothing_is_none(
+        self, percent: float, shown: str
+    ) -> None:
+        assert percentage(percent) == shown
 
     @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=TREND_POINTS))
     async def test_a_trend_stays_in_its_picture(self, trend: Sequence[float]) -> None:

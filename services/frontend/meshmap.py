@@ -61,6 +61,8 @@ class EdgeView:
             return f"✕ {percentage(figures.numbers.error_percent)}"
         if figures.denied_before:
             return "✕ 403"
+        if figures.refused:
+            return "✕"
         return rate(figures.per_second) if figures.per_second >= _LEAST_RATE_SHOWN else ""
 
     @property

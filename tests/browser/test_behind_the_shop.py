@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -165,6 +166,31 @@ async def test_everybody_can_use_a_canarys_page(
     assert not problems, "\n".join(problems)
 
 
+async def test_what_scrolls_sideways_shows_it(new_shopper: NewShopper, canary_shop: Shop) -> None:
+    shopper = await new_shopper(width=600, shop=canary_shop)
+    await shopper.page.clock.install()
+    await shopper.open("/mesh")
+    region = shopper.page.get_by_role("region", name="Calls between services")
+    assert await region.evaluate("one => one.scrollWidth - one.clientWidth") > 20
+    left, right = await _darkness_of_edges(region)
+    assert right > left + 0.1
+
+    async def is_at_its_end() -> bool:
+        await region.press("ArrowRight")
+        at_end = "one => one.scrollLeft + one.clientWidth >= one.scrollWidth - 1"
+        return bool(await region.evaluate(at_end))
+
+    await eventually(is_at_its_end, "the keyboard has scrolled the table to its end")
+    left, right = await _darkness_of_edges(region)
+    assert left > right + 0.1
+
+    await region.evaluate("one => one.dataset.isOld = 'yes'")
+    before: float = await region.evaluate("one => one.scrollLeft")
+    await shopper.page.clock.run_for(2_000)
+    await expect(region).not_to_have_attribute("data-is-old", "yes")
+    assert await region.evaluate("one => one.scrollLeft") == before
+
+
 async def test_a_purchase_is_a_waterfall_that_fits(new_shopper: NewShopper, tmp_path: Path) -> None:
     """The picture in pytest's folder is for people."""
     width = 768
@@ -189,6 +215,31 @@ async def _smallest_text(shopper: Shopper) -> float:
           (text) => parseFloat(getComputedStyle(text).fontSize) * graph.getScreenCTM().a))"""
     )
     return found
+
+
+async def _darkness_of_edges(region: Locator) -> Sequence[float]:
+    """How dark the outermost four pixels of a region are, left and right, from 0 to 1."""
+    picture = base64.b64encode(await region.screenshot()).decode()
+    reader = await region.page.context.new_page()
+    darkness: list[float] = await reader.evaluate(
+        """async (picture) => {
+          const image = new Image();
+          image.src = `data:image/png;base64,${picture}`;
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          canvas.width = image.width;
+          canvas.height = image.height;
+          const drawing = canvas.getContext("2d");
+          drawing.drawImage(image, 0, 0);
+          return [0, image.width - 4].map((x) => {
+            const { data } = drawing.getImageData(x, 0, 4, image.height);
+            return 1 - data.reduce((sum, value) => sum + value, 0) / data.length / 255;
+          });
+        }""",
+        picture,
+    )
+    await reader.close()
+    return darkness
 
 
 async def _cells(region: Locator) -> list[list[str]]:

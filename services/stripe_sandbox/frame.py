@@ -105,7 +105,10 @@ fieldset > legend + * {{ clear: both }}
 }}
 .is-on label span {{ color: var(--bad) }}
 .is-on input[type=range] {{ accent-color: var(--bad) }}
-.scale {{ display: flex; justify-content: space-between; color: var(--ink-2); font-size: .8rem }}
+.scale {{
+  display: grid; grid-template-columns: 1fr auto 1fr; color: var(--ink-2); font-size: .8rem;
+}}
+.scale span:last-child {{ text-align: right }}
 .actions {{
   position: sticky; bottom: 0; display: flex; flex-wrap: wrap; gap: 12px; padding: 16px 0;
   background: var(--paper);

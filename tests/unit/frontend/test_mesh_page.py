@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -36,6 +36,7 @@ from services.frontend.sources import AllProcesses, SeenHere, Watch, Watched
 from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
 from tests.unit.common.kit import ManualClock
+from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.fakes import Backends
 from tests.unit.frontend.kit import SECRET, Browser
 
@@ -420,6 +421,21 @@ class TestPage:
         unknown = await browser.get("/mesh?edge=%3Cscript%3E")
         assert unknown.status == 200
         assert "<script>" not in unknown.html.partition("<main")[2].partition("</main")[0]
+
+    async def test_what_visitors_ask_for_is_named_by_its_route(
+        self, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+    ) -> None:
+        internal_port = free_port()
+        visitor = new_browser(await start_frontend(internal_port=internal_port))
+        for path in ("/products/oak-board", "/static/base.css", "/nowhere"):
+            await visitor.get(path)
+        kept = {"GET /products/{product_id}", "GET unmatched"}
+
+        page = await visitor.get("/mesh?edge=visitors-to-frontend")
+        assert {*re.findall(r"<td><code>([^<]*)</code></td>", page.html)} == kept
+        metrics = await new_browser(f"http://127.0.0.1:{internal_port}").get("/metrics")
+        counted = re.findall(r'request_seconds_count{operation="([^"]*)"', metrics.html)
+        assert {*counted} == {*kept, "GET /static/**", "GET /mesh"}
 
     async def test_an_opened_edge_keeps_the_colour_of_its_errors(
         self, browser: Browser, backends: Backends

@@ -90,7 +90,8 @@ async def wire(host: Host) -> None:
         if await links.send():
             mail_job.wake()
 
-    mail_job = host.every("send links", MAIL_SECONDS, send_links)
+    callees = ["user", "notification"]
+    mail_job = host.every("send links", MAIL_SECONDS, send_links, callees=callees)
     links.on_request(mail_job.wake)
     host.serve_http(api.router, auth, keyring)
     host.every("rotate keys", KEY_CHECK_SECONDS, keyring.rotate)

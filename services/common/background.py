@@ -24,15 +24,24 @@ _RUN_SECONDS = 60.0
 class Job:
     """Runs a function every so often, and at once after `wake()`. A failing run is logged, counted
     and tried again.
+
+    :param begin_after: returns when the first run may begin; by default that is at once.
     """
 
     def __init__(
-        self, name: str, interval_seconds: float, run: JobFunction, metrics: Metrics
+        self,
+        name: str,
+        interval_seconds: float,
+        run: JobFunction,
+        metrics: Metrics,
+        begin_after: JobFunction | None = None,
     ) -> None:
         self.name = name
         self._interval_seconds = interval_seconds
         self._run = run
         self._metrics = metrics
+        self._begin_after = begin_after
+        self._has_begun = False
         self._woken = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
@@ -43,7 +52,7 @@ class Job:
         return self._stopping or self._task is None or not self._task.done()
 
     def start(self) -> None:
-        """Starts the job; its first run comes at once."""
+        """Starts the job; its first run comes as soon as it may."""
         self._task = asyncio.create_task(self._loop(), name=f"job {self.name}")
 
     def wake(self) -> None:
@@ -55,11 +64,15 @@ class Job:
         self._stopping = True
         self._woken.set()
         if self._task is not None:
-            await asyncio.wait({self._task}, timeout=grace_seconds)
+            if self._has_begun:
+                await asyncio.wait({self._task}, timeout=grace_seconds)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _loop(self) -> None:
+        if self._begin_after is not None:
+            await self._begin_after()
+        self._has_begun = True
         while not self._stopping:
             self._woken.clear()
             await self._run_once()

@@ -86,6 +86,10 @@ class GrpcEdge:
         self.tools = tools
         self._channel = channel
 
+    async def reached(self) -> None:
+        """Returns once a connection to an instance is open; asks nothing."""
+        await self._channel.channel_ready()
+
     def rpc(
         self, name: str, request: type[RequestType], response: type[ResponseType]
     ) -> Rpc[RequestType, ResponseType]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -74,6 +74,7 @@ _KEEP_ALIVE_SECONDS = 75
 _LINGER_PAUSE_SECONDS = 0.05
 _JOB_GRACE_SECONDS = 2.0
 _DATABASE_PAUSE_SECONDS = 0.5
+_CALLEES_SECONDS = 10.0
 
 
 class Listener(NamedTuple):
@@ -268,9 +269,27 @@ class Host:
         add(servicer, self._grpc.server)
         self._grpc.offer(full_name)
 
-    def every(self, name: str, interval_seconds: float, run: JobFunction) -> Job:
-        """Adds a background job, started with the servers."""
-        job = Job(name, interval_seconds, run, self.metrics)
+    def every(
+        self,
+        name: str,
+        interval_seconds: float,
+        run: JobFunction,
+        *,
+        callees: Sequence[str] = (),
+    ) -> Job:
+        """Adds a background job, started with the servers.
+
+        :param callees: the services that it calls, by gRPC. Its first run waits for them, but for
+            10 seconds at most: one that is being started together with this one is no outage.
+        """
+        edges = [self.grpc(callee) for callee in callees]
+
+        async def callees_listen() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CALLEES_SECONDS):
+                    await asyncio.gather(*(edge.reached() for edge in edges))
+
+        job = Job(name, interval_seconds, run, self.metrics, callees_listen)
         self._jobs.append(job)
         return job
 

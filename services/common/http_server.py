@@ -96,7 +96,7 @@ def make_app(
 
     async def strike(request: Request) -> None:
         assert faults is not None, "nothing depends on this without them"
-        await faults.strike(_operation(request.scope))
+        await faults.strike(operation_of(request.scope))
 
     app = FastAPI(
         title=title,
@@ -310,7 +310,7 @@ class RequestMiddleware:
         ]
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        self._metrics.request("http", _operation(scope), str(status), seconds, kept_trace_id())
+        self._metrics.request("http", operation_of(scope), str(status), seconds, kept_trace_id())
         log.info(
             "http.served",
             method=scope["method"],
@@ -338,11 +338,15 @@ def operations_of(app: FastAPI) -> Iterator[str]:
             yield f"{method} {route.path}"
 
 
-def _operation(scope: Scope) -> str:
-    """What the metrics call a request, once its route is known."""
+def operation_of(scope: Scope) -> str:
+    """What figures call a request that has been routed: its method and its route's path, or that of
+    the mount, as topology.yaml writes it. What no route takes is "unmatched", whatever was asked.
+    """
     # A client may send any word as the method; the name for those is OpenTelemetry's.
     method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-    return f"{method} {getattr(scope.get('route'), 'path', 'unknown')}"
+    mounted_at = scope.get("root_path")
+    otherwise = f"{mounted_at}/**" if mounted_at else "unmatched"
+    return f"{method} {getattr(scope.get('route'), 'path', otherwise)}"
 
 
 def stopping_response() -> Response:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
+from services.common.http_server import operation_of
 from services.common.recent import MAX_TRACES, TREND_POINTS, Recent, Tally, Trace, WayReport
 from services.common.record import Call
 from services.common.telemetry import kept_trace_id
@@ -286,7 +287,7 @@ class EntranceMiddleware:
             self._entrance.passed(
                 Call(
                     callee=_FRONTEND,
-                    operation=scope["method"],
+                    operation=operation_of(scope),
                     version=self._version,
                     instance=self._instance,
                     milliseconds=1000 * (time.perf_counter() - started),

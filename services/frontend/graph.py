@@ -13,7 +13,7 @@ from itertools import pairwise
 
 NODE_WIDTH = 168
 NODE_HEIGHT = 60
-COLUMN_GAP = 76
+COLUMN_GAP = 84
 ROW_GAP = 28
 MARGIN = 16
 _SWEEPS = 12
@@ -202,7 +202,7 @@ def _label(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
         (x1, y1), (x2, y2) = points[first : first + 2]
         return (x1 + x2) / 2, (y1 + y2) / 2
     (x1, y1), (x2, y2) = points
-    along = 0.62
+    along = 0.55
     # The curve's own height there: a cubic whose control points are level with its ends.
     height = along**2 * (3 - 2 * along)
     return x1 + along * (x2 - x1), y1 + height * (y2 - y1)

@@ -58,10 +58,11 @@ class EdgeView:
         if figures.is_circuit_open:
             return "✕ open"
         if figures.numbers.errors:
-            percent = figures.numbers.error_percent
-            return f"✕ {percent:.0f} %" if percent >= 1 else "✕ < 1 %"
+            return f"✕ {percentage(figures.numbers.error_percent)}"
         if figures.denied_before:
             return "✕ 403"
+        if figures.refused:
+            return "✕"
         return rate(figures.per_second) if figures.per_second >= _LEAST_RATE_SHOWN else ""
 
     @property
@@ -193,7 +194,7 @@ def _facts(figures: ServiceFigures) -> str:
         down, count = len(figures.down), len(figures.processes)
         return "does not answer" if down == count else f"{down} of {count} down"
     if len(figures.versions) > 1:
-        shares = (f"{one.version} {one.percent:.0f} %" for one in figures.versions[:2])
+        shares = (f"{one.version} {percentage(one.percent)}" for one in figures.versions[:2])
         return " · ".join(shares)
     parts = [one.version for one in figures.versions]
     if figures.numbers.calls:
@@ -228,6 +229,13 @@ def rate(per_second: float) -> str:
     if 0 < per_second < _LEAST_RATE_SHOWN:
         return "< 0.1/s"
     return f"{per_second:.1f}/s" if per_second < 9.95 else f"{per_second:.0f}/s"
+
+
+def percentage(value: float) -> str:
+    """A share in per cent, for people: only nothing is "0 %"."""
+    if 0 < value < 0.05:
+        return "< 0.1 %"
+    return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
 
 
 def sparkline(trend: Sequence[float], width: float, height: float) -> str:

@@ -13,7 +13,7 @@ from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined, T
 
 from services.common.fields import isolated
 from services.common.money import money
-from services.frontend.meshmap import rate, sparkline
+from services.frontend.meshmap import percentage, rate, sparkline
 
 _FOLDER = Path(__file__).parent / "templates"
 
@@ -66,6 +66,7 @@ def _environment(loader: BaseLoader) -> Environment:
         "moment": _moment,
         "kilograms": _kilograms,
         "milliseconds": _milliseconds,
+        "percentage": percentage,
         "query": _query,
         "rate": rate,
         "stamp": _stamp,

@@ -37,6 +37,9 @@ SECRETS = {
 
 EVERYONE = "*"
 
+_LATENCY_SECONDS = "FAULT_LATENCY_SECONDS"
+_ERROR_SHARE = "FAULT_ERROR_SHARE"
+
 # Environment variables by EVERYONE, a service's name or an instance's name.
 ExtraEnvironment = Mapping[str, Mapping[str, str]]
 _EXTRA_ENVIRONMENT = TypeAdapter(dict[str, dict[str, str]])
@@ -259,10 +262,7 @@ def _faults(name: str, place: _Place, options: Options) -> dict[str, str]:
     """What goes wrong on purpose with one process: that of its version before its service's."""
     version = place.version.name if place.version is not None else ""
     settings: dict[str, str] = {}
-    for setting, given in (
-        ("FAULT_LATENCY_SECONDS", options.slow),
-        ("FAULT_ERROR_SHARE", options.fail),
-    ):
+    for setting, given in ((_LATENCY_SECONDS, options.slow), (_ERROR_SHARE, options.fail)):
         value = given.get(f"{name}:{version}", given.get(name))
         if value is not None:
             settings[setting] = f"{value:g}"
@@ -310,6 +310,34 @@ def openness(host: str, inherited: Mapping[str, str]) -> str | None:
         f"{everywhere} Links in mails lead to {LOOPBACK}, unless SHOP_URL says where others find "
         "the shop."
     )
+
+
+def faults_on(planned: Iterable[Planned], inherited: Mapping[str, str]) -> Sequence[str]:
+    """What to say of the faults that processes start with: a line for each kind that is on."""
+    slow: list[str] = []
+    failing: list[str] = []
+    for process in planned:
+        if process.service == SANDBOX:  # has faults of its own
+            continue
+        environment = {**inherited, **process.environment}
+        latency_seconds = _fault(environment, _LATENCY_SECONDS)
+        error_share = _fault(environment, _ERROR_SHARE)
+        if latency_seconds:
+            slow.append(f"{process.instance} by {latency_seconds:g} s")
+        if error_share:
+            failing.append(f"{process.instance} {100 * error_share:g} %")
+    return [
+        f"{kind} on purpose: {', '.join(found)}."
+        for kind, found in (("Slow", slow), ("Failing", failing))
+        if found
+    ]
+
+
+def _fault(environment: Mapping[str, str], setting: str) -> float:
+    try:
+        return float(environment.get(setting) or 0)
+    except ValueError:
+        return 0.0  # the process refuses it, and says so
 
 
 def _url(host: str, port: int) -> str:

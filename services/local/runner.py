@@ -34,6 +34,7 @@ from services.local.plan import (
     Options,
     Planned,
     check_host,
+    faults_on,
     inherited_by,
     openness,
     plan_processes,
@@ -73,6 +74,8 @@ def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int
         said = openness(options.host, os.environ)
         if said is not None:
             console.say(said)
+        for line in faults_on(planned, os.environ):
+            console.say(line)
         return _Runner(planned, start_method, options.data, began, console).run()
     finally:
         ports.close()

@@ -42,6 +42,12 @@ async def wire(host: Host) -> None:
         settings=settings,
     )
     host.serve_http(api.router, orders)
-    host.every("sweep orders", SWEEP_SECONDS, saga.sweep)
-    host.every("look at refunds", REFUNDS_SECONDS, Refunds(store, payments).run)
+    host.every(
+        "sweep orders",
+        SWEEP_SECONDS,
+        saga.sweep,
+        callees=["inventory", "payment", "shipping", "notification"],
+    )
+    refunds = Refunds(store, payments)
+    host.every("look at refunds", REFUNDS_SECONDS, refunds.run, callees=["payment"])
     host.on_close(saga.stop)

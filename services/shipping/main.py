@@ -28,4 +28,4 @@ async def wire(host: Host) -> None:
         ShippingRpc(shipments, host.token_verifier),
         shipping_pb2.DESCRIPTOR.services_by_name["ShippingService"].full_name,
     )
-    host.every("move parcels on", SWEEP_SECONDS, shipments.move_on)
+    host.every("move parcels on", SWEEP_SECONDS, shipments.move_on, callees=["notification"])

@@ -105,7 +105,10 @@ fieldset > legend + * {{ clear: both }}
 }}
 .is-on label span {{ color: var(--bad) }}
 .is-on input[type=range] {{ accent-color: var(--bad) }}
-.scale {{ display: flex; justify-content: space-between; color: var(--ink-2); font-size: .8rem }}
+.scale {{
+  display: grid; grid-template-columns: 1fr auto 1fr; color: var(--ink-2); font-size: .8rem;
+}}
+.scale span:last-child {{ text-align: right }}
 .actions {{
   position: sticky; bottom: 0; display: flex; flex-wrap: wrap; gap: 12px; padding: 16px 0;
   background: var(--paper);
@@ -121,7 +124,14 @@ fieldset > legend + * {{ clear: both }}
 }}
 .sums {{ display: flex; flex-wrap: wrap; gap: 12px 48px; margin-bottom: 20px }}
 .sums dt {{ color: var(--ink-2) }} .sums dd {{ font-size: 1.5rem; font-weight: 660 }}
-.scroll {{ overflow-x: auto }}
+.scroll {{ /* an edge behind which there is more is dark */
+  --edge: color-mix(in srgb, var(--ink) 55%, transparent); overflow-x: auto; background:
+    linear-gradient(to right, var(--surface) 40%, transparent) 0 0 / 40px 100% no-repeat local,
+    linear-gradient(to left, var(--surface) 40%, transparent) 100% 0 / 40px 100% no-repeat local,
+    linear-gradient(to right, var(--edge), transparent) 0 0 / 14px 100% no-repeat scroll,
+    linear-gradient(to left, var(--edge), transparent) 100% 0 / 14px 100% no-repeat scroll,
+    var(--surface);
+}}
 table {{ border-collapse: collapse; width: 100% }}
 th, td {{ padding: .4rem .8rem; border-bottom: 1px solid var(--line); text-align: left }}
 .number {{ text-align: right; font-variant-numeric: tabular-nums }}

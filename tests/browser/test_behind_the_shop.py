@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import NewShopper
 from tests.harness.customer import Customer
@@ -21,6 +22,8 @@ from tests.harness.waiting import eventually
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 Edge = tuple[str, str]
+
+LIVE = "Live: every 2 seconds"
 
 CHECKOUT: Iterable[Edge] = (
     ("frontend", "order"),
@@ -70,7 +73,7 @@ async def test_it_is_live_until_somebody_stops_it(shopper: Shopper, customer: Cu
 
     await eventually(shows_the_purchase, "the page shows the purchase")
 
-    await shopper.page.get_by_label("Live: every 2 seconds").uncheck()
+    await shopper.page.get_by_label(LIVE).uncheck()
     asked: list[str] = []
     shopper.page.on("request", lambda request: asked.append(request.url))
     await shopper.page.clock.run_for(10_000)
@@ -105,11 +108,10 @@ async def test_a_canary_is_seen_as_what_it_is_within_a_minute(
         for _ in range(200):
             async with session.get(f"{canary_shop.url}/api/products/camp-lantern") as answer:
                 assert answer.status == 200
-    await shopper.open("/mesh")
+    await shopper.open("/mesh?edge=visitors-to-product")
+    await shopper.page.get_by_label(LIVE).uncheck()
     box = shopper.page.get_by_role("region", name="product", exact=True)
-    rows = await box.get_by_role("row").evaluate_all(
-        "rows => rows.slice(1).map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
-    )
+    rows = await _cells(box)
     counts = {row[0]: int(row[2]) for row in rows}
     assert counts.keys() == {"v1", "v2"}
     total = sum(counts.values())
@@ -119,6 +121,11 @@ async def test_a_canary_is_seen_as_what_it_is_within_a_minute(
         assert float(row[1].removesuffix(" %")) == pytest.approx(
             100 * counts[row[0]] / total, abs=0.6
         )
+    facts = " · ".join(f"{row[0]} {row[1]}" for row in rows)
+    assert await shopper.page.locator(".node").filter(has_text=facts).count() == 1
+    opened = await _cells(shopper.page.get_by_role("region", name="Versions that answered"))
+    in_table = await shopper.page.locator("#visitors-to-product .version").all_inner_texts()
+    assert in_table == [f"{row[0]} {row[1]}" for row in opened]
 
 
 async def test_a_service_that_has_stopped_is_seen(
@@ -149,6 +156,7 @@ async def test_everybody_can_use_a_canarys_page(
         await shopper.context.request.get(f"/api/products/camp-lantern?{number}=")
     await shopper.open("/products/camp-lantern")
     await shopper.open("/mesh?edge=frontend-to-product")
+    await shopper.page.get_by_label(LIVE).uncheck()  # what is measured must stay in the page
     await expect(shopper.page.get_by_role("region", name="product", exact=True)).to_be_visible()
     page_width: int = await shopper.page.evaluate("document.scrollingElement.scrollWidth")
     assert page_width <= width
@@ -159,6 +167,34 @@ async def test_everybody_can_use_a_canarys_page(
     await shopper.page.screenshot(path=tmp_path / "mesh.png", full_page=True)
     problems = await problems_of(shopper.page)
     assert not problems, "\n".join(problems)
+
+
+async def test_what_scrolls_sideways_shows_it(new_shopper: NewShopper, canary_shop: Shop) -> None:
+    shopper = await new_shopper(width=600, shop=canary_shop)
+    await shopper.page.clock.install()
+    await shopper.open("/mesh")
+    live = shopper.page.get_by_label(LIVE)
+    await live.uncheck()
+    region = shopper.page.get_by_role("region", name="Calls between services")
+    assert await region.evaluate("one => one.scrollWidth - one.clientWidth") > 20
+    left, right = await _darkness_of_edges(region)
+    assert right > left + 0.1
+
+    async def is_at_its_end() -> bool:
+        await region.press("ArrowRight")
+        at_end = "one => one.scrollLeft + one.clientWidth >= one.scrollWidth - 1"
+        return bool(await region.evaluate(at_end))
+
+    await eventually(is_at_its_end, "the keyboard has scrolled the table to its end")
+    left, right = await _darkness_of_edges(region)
+    assert left > right + 0.1
+
+    await region.evaluate("one => one.dataset.isOld = 'yes'")
+    before: float = await region.evaluate("one => one.scrollLeft")
+    await live.check()
+    await shopper.page.clock.run_for(2_000)
+    await expect(region).not_to_have_attribute("data-is-old", "yes")
+    assert await region.evaluate("one => one.scrollLeft") == before
 
 
 async def test_a_purchase_is_a_waterfall_that_fits(new_shopper: NewShopper, tmp_path: Path) -> None:
@@ -187,10 +223,40 @@ async def _smallest_text(shopper: Shopper) -> float:
     return found
 
 
-async def _calls(shopper: Shopper) -> dict[Edge, int]:
-    """How many calls each edge has had, as the table says."""
-    table = shopper.page.get_by_role("region", name="Calls between services").get_by_role("row")
-    rows: list[list[str]] = await table.evaluate_all(
+async def _darkness_of_edges(region: Locator) -> Sequence[float]:
+    """How dark the outermost four pixels of a region are, left and right, from 0 to 1."""
+    picture = base64.b64encode(await region.screenshot()).decode()
+    reader = await region.page.context.new_page()
+    darkness: list[float] = await reader.evaluate(
+        """async (picture) => {
+          const image = new Image();
+          image.src = `data:image/png;base64,${picture}`;
+          await image.decode();
+          const canvas = document.createElement("canvas");
+          canvas.width = image.width;
+          canvas.height = image.height;
+          const drawing = canvas.getContext("2d");
+          drawing.drawImage(image, 0, 0);
+          return [0, image.width - 4].map((x) => {
+            const { data } = drawing.getImageData(x, 0, 4, image.height);
+            return 1 - data.reduce((sum, value) => sum + value, 0) / data.length / 255;
+          });
+        }""",
+        picture,
+    )
+    await reader.close()
+    return darkness
+
+
+async def _cells(region: Locator) -> list[list[str]]:
+    """The texts of a table's cells, row by row, without its head."""
+    rows: list[list[str]] = await region.get_by_role("row").evaluate_all(
         "rows => rows.slice(1).map((row) => [...row.cells].map((cell) => cell.textContent.trim()))"
     )
+    return rows
+
+
+async def _calls(shopper: Shopper) -> dict[Edge, int]:
+    """How many calls each edge has had, as the table says."""
+    rows = await _cells(shopper.page.get_by_role("region", name="Calls between services"))
     return {(row[0], row[1]): int(row[3]) if row[3].isdecimal() else 0 for row in rows}

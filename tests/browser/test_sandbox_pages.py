@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
+from services.stripe_sandbox.faults_page import SLIDERS
 from tests.browser.conftest import NewShopper
 from tests.browser.pages import BOARD
 from tests.harness.customer import Customer
 from tests.harness.shop import Shop
-from tests.harness.usability import problems_of
+from tests.harness.usability import DESK, PHONE, problems_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -36,6 +37,26 @@ async def test_payments_are_broken_and_mended(
     await page.get_by_role("button", name="Take all back").click()
     await expect(told).to_have_text("Now: no faults. Payments work.")
     await customer.bought({BOARD: 1})
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+async def test_the_middle_of_a_scale_is_below_the_middle_of_its_slider(
+    new_shopper: NewShopper, shop: Shop, width: int
+) -> None:
+    presenter = await new_shopper(width=width)
+    await presenter.open(f"{shop.sandbox_url}/faults")
+    offsets: list[float] = await presenter.page.locator(".field:has(.scale)").evaluate_all(
+        """fields => fields.map((field) => {
+          const middle = (one) => {
+            const box = one.getBoundingClientRect();
+            return box.left + box.width / 2;
+          };
+          const [slider, text] = [field.querySelector("input"), field.querySelectorAll("span")[2]];
+          return middle(text) - middle(slider);
+        })"""
+    )
+    assert len(offsets) == len(SLIDERS)
+    assert all(abs(offset) < 1 for offset in offsets), offsets
 
 
 async def test_everybody_can_use_the_faults(new_shopper: NewShopper, shop: Shop) -> None:

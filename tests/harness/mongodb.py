@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,12 +13,10 @@ import pytest
 
 from services.common.listening import LOOPBACK
 from services.local.ports import Ports
-from tests.harness.waiting import wait_until
+from tests.harness.process import ServerProcess
 
 MONGODB_SERVER = "MESHMART_TEST_MONGODB_SERVER"
 
-_START_SECONDS = 60.0
-_STOP_SECONDS = 20.0
 _USER, _PASSWORD = "root", "root's own"
 
 
@@ -37,7 +33,7 @@ class MongoServer:
         self._executable = executable
         self._folder = folder
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess("MongoDB", folder / "log")
         self._ports = Ports({}, any_free=True)
         self.port = self._ports.http("mongodb")
 
@@ -68,64 +64,36 @@ class MongoServer:
         self._folder.mkdir(parents=True, exist_ok=True)
         port_file = self._folder / "port"
         port_file.unlink(missing_ok=True)
-        log = self._folder / "log"
         command = [self._executable, "--port", f"{self.port}", "--portFile", port_file]
-        with log.open("ab") as output:
-            self._process = process = subprocess.Popen(
-                [*command, "--dbpath", self._folder / "data", *self._options],
-                env={
-                    **os.environ,
-                    "MONGO_INITDB_ROOT_USERNAME": _USER,
-                    "MONGO_INITDB_ROOT_PASSWORD": _PASSWORD,
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-        def is_open() -> bool:
-            status = process.poll()
-            assert status is None, f"MongoDB ended with status {status}:\n{log.read_text()}"
-            return port_file.exists()
-
-        try:
-            wait_until(is_open, "MongoDB accepts connections", _START_SECONDS)
-        except BaseException:
-            self.kill()
-            raise
+        self._process.start(
+            [*command, "--dbpath", self._folder / "data", *self._options],
+            port_file.exists,
+            {
+                **os.environ,
+                "MONGO_INITDB_ROOT_USERNAME": _USER,
+                "MONGO_INITDB_ROOT_PASSWORD": _PASSWORD,
+            },
+        )
 
     def is_running(self) -> bool:
         """Whether it was started and neither killed nor stopped since."""
-        return self._process is not None
+        return self._process.is_running
 
     def pause(self) -> None:
         """Lets it hang: it keeps its connections and answers nothing (SIGSTOP)."""
-        psutil.Process(self._running.pid).suspend()
+        psutil.Process(self._process.pid).suspend()
 
     def resume(self) -> None:
         """Lets it go on."""
-        psutil.Process(self._running.pid).resume()
+        psutil.Process(self._process.pid).resume()
 
     def kill(self) -> None:
         """Ends it as a crash would (SIGKILL)."""
-        process, self._process = self._running, None
-        process.kill()
-        process.wait()
+        self._process.kill()
 
     def stop(self) -> None:
         """Ends it in order, if it runs."""
-        if self._process is None:
-            return
-        process = self._process
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-        self.kill()
-
-    @property
-    def _running(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None, "the server does not run"
-        return self._process
+        self._process.stop()
 
 
 def mongodb_executable() -> Path:

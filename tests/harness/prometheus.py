@@ -19,11 +19,10 @@ import yaml
 
 from services.common.listening import LOOPBACK
 from tests.harness.ports import free_port
-from tests.harness.waiting import wait_until
+from tests.harness.process import ServerProcess
 
 _TARGETS = "targets.json"
-_START_SECONDS = 60.0
-_STOP_SECONDS = 20.0
+_ANSWER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Prometheus:
     ) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess("Prometheus", folder / "log")
         self.address = f"{LOOPBACK}:{free_port()}"
         for number, content in enumerate(rules):
             (folder / f"rules-{number}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -77,11 +76,16 @@ class Prometheus:
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
 
     def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
+        self._process.start(
+            [
+                _program("prometheus"),
+                f"--config.file={self._folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={self._data}",
+                "--storage.tsdb.retention.time=15d",
+                f"--web.listen-address={self.address}",
+            ],
+            self._is_ready,
+        )
         return self
 
     def __exit__(
@@ -90,7 +94,7 @@ class Prometheus:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop()
+        self._process.stop()
 
     def remember(self, past: Sequence[Counted], *, seconds: float, step_seconds: float) -> None:
         """Gives it a past that ends now; before it is started."""
@@ -127,43 +131,12 @@ class Prometheus:
             body = await response.json()
         return [each["labels"] for each in body["data"]["alerts"] if each["state"] == "firing"]
 
-    def _start(self) -> None:
-        log = self._folder / "log"
-        with log.open("ab") as output:
-            self._process = process = subprocess.Popen(
-                [
-                    _program("prometheus"),
-                    f"--config.file={self._folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self._data}",
-                    "--storage.tsdb.retention.time=15d",
-                    f"--web.listen-address={self.address}",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-        def is_ready() -> bool:
-            status = process.poll()
-            assert status is None, f"Prometheus ended with status {status}:\n{log.read_text()}"
-            connection = http.client.HTTPConnection(self.address, timeout=_START_SECONDS)
-            with contextlib.closing(connection), contextlib.suppress(OSError):
-                connection.request("GET", "/-/ready")
-                return connection.getresponse().status == 200
-            return False
-
-        wait_until(is_ready, "Prometheus is ready", _START_SECONDS)
-
-    def _stop(self) -> None:
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(self.address, timeout=_ANSWER_SECONDS)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/-/ready")
+            return connection.getresponse().status == 200
+        return False
 
     @property
     def _data(self) -> Path:

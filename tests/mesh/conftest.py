@@ -2,24 +2,37 @@
 the image is loaded. `make test-mesh` does both, or says that there is no such mesh.
 
 ``--mesh istio``, ``linkerd`` or ``none``. The tests of a mesh's own are in the folder of its name.
+MESHMART_SCREENSHOTS names the folder for pictures; without it they are in pytest's own.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 
 import pytest
+from playwright.async_api import BrowserContext, Page
 
 from tests.cluster.release import Release, install, uninstall
+from tests.harness.browser import MISSING, chromium, open_browser
 from tests.harness.cluster import run
 from tests.harness.customer import Client
 from tests.mesh.istio.mesh import IstioMesh
 from tests.mesh.linkerd.mesh import LinkerdMesh
-from tests.mesh.meshed import Mesh, install_bystanders, install_certificate, remove_bystanders
+from tests.mesh.mesh_page import Take
+from tests.mesh.meshed import (
+    HOST,
+    NODE,
+    Mesh,
+    install_bystanders,
+    install_certificate,
+    remove_bystanders,
+)
 from tests.mesh.none.mesh import NoMesh
 from tests.mesh.observers import installed_observers
+from tools.kind import PROMETHEUS_URL
 
 HERE = Path(__file__).parent
 MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
@@ -132,3 +145,45 @@ async def client(mesh: Mesh) -> AsyncGenerator[Client]:
     """Somebody outside, at the gateway."""
     async with mesh.gateway() as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def shown(observed: Mesh) -> Generator[Mesh]:
+    """The shop whose mesh page asks Prometheus."""
+    observed.release.upgrade(f"observability.prometheusUrl={PROMETHEUS_URL}")
+    yield observed
+    observed.release.upgrade("observability.prometheusUrl=")
+
+
+@pytest.fixture
+async def window(shown: Mesh, client: Client) -> AsyncGenerator[BrowserContext]:
+    """A browser of somebody outside."""
+    executable = chromium()
+    if executable is None:
+        pytest.skip(MISSING)
+    async with open_browser(executable, {HOST: NODE}) as browser:
+        # The certificate is one of the shop's own making; test_edge.py verifies it.
+        yield await browser.new_context(
+            base_url=client.base_url,
+            ignore_https_errors=True,
+            viewport={"width": 1280, "height": 900},
+        )
+
+
+@pytest.fixture
+async def page(window: BrowserContext) -> Page:
+    """The one that stays open."""
+    return await window.new_page()
+
+
+@pytest.fixture
+def pictures(shown: Mesh, tmp_path: Path) -> Take:
+    """Takes a picture of a page, by a name."""
+    folder = Path(os.environ.get("MESHMART_SCREENSHOTS") or tmp_path)
+
+    async def take(page: Page, name: str) -> None:
+        path = folder / f"{shown.name}-{name}.png"
+        await page.screenshot(path=path, full_page=True)
+        print(f"picture: {path}")
+
+    return take

@@ -75,6 +75,15 @@ def test_it_says_where_it_listens_and_who_reaches_it(
     assert ("everybody who reaches " in shop.output) is is_told
 
 
+def test_it_says_which_faults_are_on(launch_shop: LaunchShop) -> None:
+    shop = launch_shop("--only", "inventory", "--slow", "inventory=300ms", "--fail=inventory=20%")
+    shop.wait_open()
+
+    assert shop.output.startswith(
+        "Slow on purpose: inventory by 0.3 s.\nFailing on purpose: inventory 20 %.\n"
+    )
+
+
 @pytest.fixture
 def taken_port() -> Generator[int]:
     with socket.socket() as listener:

@@ -104,9 +104,9 @@ if (live) {
     part.classList.toggle("is-stale", !next);
     if (!next || !live.checked) return;
     const focused = part.contains(document.activeElement) ? name(document.activeElement).split(":")[0] : null;
-    const scrolled = part.querySelector(".graph-frame").scrollLeft;
+    const scrolled = new Map([...part.querySelectorAll(".scroll")].map((one) => [name(one), one.scrollLeft]));
     part.replaceWith(document.adoptNode(next));
-    next.querySelector(".graph-frame").scrollLeft = scrolled;
+    for (const one of next.querySelectorAll(".scroll")) one.scrollLeft = scrolled.get(name(one)) ?? 0;
     if (focused === null) return;
     const same = [...next.querySelectorAll("a, [tabindex]")].find((one) => name(one).split(":")[0] === focused);
     same?.focus({ preventScroll: true });

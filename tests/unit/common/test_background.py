@@ -72,6 +72,34 @@ async def test_runs_at_once_and_then_every_so_often(sweep: Sweep, metrics: Metri
     assert counted(metrics, "ok") >= 3
 
 
+async def test_the_first_run_waits_for_what_it_needs(sweep: Sweep, metrics: Metrics) -> None:
+    may_begin = asyncio.Event()
+
+    async def begin_after() -> None:
+        await may_begin.wait()
+
+    job = Job("sweep", HOUR, sweep, metrics, begin_after)
+    job.start()
+    job.wake()
+    await asyncio.sleep(0)
+    assert (sweep.runs, job.is_alive) == (0, True)
+    may_begin.set()
+    await until(lambda: sweep.runs == 1)
+    await job.stop(grace_seconds=1.0)
+
+
+async def test_one_that_waits_is_stopped_at_once(sweep: Sweep, metrics: Metrics) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    job = Job("sweep", HOUR, sweep, metrics, never)
+    job.start()
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        await job.stop(grace_seconds=HOUR)
+    assert sweep.runs == 0
+
+
 async def test_is_woken(sweep: Sweep, metrics: Metrics) -> None:
     async with running(sweep, metrics) as job:
         await until(lambda: sweep.runs == 1)

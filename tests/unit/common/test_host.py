@@ -1,7 +1,8 @@
-"""A service's process before it serves: what it waits for."""
+"""What a service's process waits for when it starts."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from services.common.documents import (
     UserRefused,
 )
 from services.common.errors import ConfigurationError
-from services.common.host import Host
+from services.common.host import Host, hosting
 from services.common.topology import load_topology
-from tests.unit.common.kit import process_settings
+from tests.harness.ports import free_port
+from tests.unit.common.kit import TOPOLOGY, process_settings, serving_grpc, until
 
 THINGS = Collection("things")
 
@@ -82,3 +84,50 @@ async def test_a_wrong_declaration_is_not_waited_for(store: LateStore) -> None:
         with pytest.raises(ConfigurationError, match="equal"):
             await host.documents(THINGS, Thing)
     assert len(store.refusals) == 1
+
+
+class TestAJobThatCallsOthers:
+    async def test_begins_when_they_listen(self) -> None:
+        port, is_started = free_port(), False
+        runs: list[bool] = []
+
+        async def run() -> None:
+            runs.append(is_started)
+
+        async def wire(host: Host) -> None:
+            host.every("sweep", 3600.0, run, callees=["callee"])
+
+        settings = process_settings(grpc_addresses={"callee": (f"127.0.0.1:{port}",)})
+        async with (
+            hosting("caller", wire, topology=TOPOLOGY, process=settings) as host,
+            host.running(),
+        ):
+            await asyncio.sleep(0)
+            is_started = True
+            async with serving_grpc(_offer_nothing, grpc_port=port):
+                await until(lambda: bool(runs))
+        assert runs == [True]
+
+    async def test_begins_without_one_that_stays_away(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(host_module, "_CALLEES_SECONDS", 0.05)
+        has_run = asyncio.Event()
+
+        async def run() -> None:
+            has_run.set()
+
+        async def wire(host: Host) -> None:
+            host.every("sweep", 3600.0, run, callees=["callee"])
+
+        settings = process_settings(grpc_addresses={"callee": (f"127.0.0.1:{free_port()}",)})
+        async with (
+            hosting("caller", wire, topology=TOPOLOGY, process=settings) as host,
+            host.running(),
+            asyncio.timeout(5.0),
+        ):
+            await has_run.wait()
+
+
+async def _offer_nothing(_: Host) -> None:
+    return

@@ -326,7 +326,7 @@ class TestProbes:
         assert counts == [
             'meshmart_request_seconds_count{operation="GET /things/{thing}",'
             'protocol="http",status="200"} 2.0',
-            'meshmart_request_seconds_count{operation="GET unknown",'
+            'meshmart_request_seconds_count{operation="GET unmatched",'
             'protocol="http",status="404"} 2.0',
         ]
 

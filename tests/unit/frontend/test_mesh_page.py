@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from services.common.errors import ConfigurationError
 from services.common.recent import TREND_POINTS, ProcessReport, Recent, Tally, WayReport
-from services.common.record import Call
+from services.common.record import REFUSED, Call
 from services.common.settings import read_settings
 from services.common.topology import TOPOLOGY_PATH, Topology
 from services.frontend.figures import (
@@ -29,11 +29,15 @@ from services.frontend.figures import (
     figures_of,
 )
 from services.frontend.graph import NODE_HEIGHT, NODE_WIDTH, draw
-from services.frontend.meshmap import MeshMap, MeshView, rate, sparkline
+from services.frontend.meshmap import MeshMap, MeshView, percentage, rate, sparkline
+from services.frontend.rendering import STATIC
 from services.frontend.settings import FrontendSettings
 from services.frontend.sources import AllProcesses, SeenHere, Watch, Watched
 from tests.harness.ports import free_port
+from tests.harness.waiting import eventually
 from tests.unit.common.kit import ManualClock
+from tests.unit.frontend.conftest import StartFrontend
+from tests.unit.frontend.fakes import Backends
 from tests.unit.frontend.kit import SECRET, Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -315,8 +319,9 @@ class TestView:
             (["200"] * 60, "1.0/s"),
             (["200"], ""),
             (["200", "200", "503", "503"], "✕ 50 %"),
-            (["503", *["200"] * 199], "✕ < 1 %"),
+            (["503", *["200"] * 199], "✕ 0.5 %"),
             (["200", "denied"], "✕ 403"),
+            (["200", REFUSED], "✕"),
         ],
     )
     async def test_an_edge_is_labelled_with_what_matters(
@@ -326,7 +331,9 @@ class TestView:
         for status in statuses:
             recent.called("order", call("payment", status=status, version=""))
         view = view_of(topology, figures(recent, seconds=60.0))
-        assert view.edges[0].label == label
+        edge = view.edges[0]
+        assert edge.label == label
+        assert edge.is_bad == label.startswith("✕")
         opened = view_of(
             topology, figures(recent, seconds=60.0, open_circuits={("order", "payment")})
         )
@@ -346,6 +353,15 @@ class TestView:
     )
     async def test_rates_are_short(self, per_second: float, shown: str) -> None:
         assert rate(per_second) == shown
+
+    @pytest.mark.parametrize(
+        ("percent", "shown"),
+        [(0.0, "0 %"), (0.04, "< 0.1 %"), (0.5, "0.5 %"), (9.84, "9.8 %"), (9.96, "10 %")],
+    )
+    async def test_shares_are_short_and_only_nothing_is_none(
+        self, percent: float, shown: str
+    ) -> None:
+        assert percentage(percent) == shown
 
     @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=TREND_POINTS))
     async def test_a_trend_stays_in_its_picture(self, trend: Sequence[float]) -> None:
@@ -405,6 +421,77 @@ class TestPage:
         unknown = await browser.get("/mesh?edge=%3Cscript%3E")
         assert unknown.status == 200
         assert "<script>" not in unknown.html.partition("<main")[2].partition("</main")[0]
+
+    async def test_what_visitors_ask_for_is_named_by_its_route(
+        self, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+    ) -> None:
+        internal_port = free_port()
+        visitor = new_browser(await start_frontend(internal_port=internal_port))
+        for path in ("/products/oak-board", "/static/base.css", "/nowhere"):
+            await visitor.get(path)
+        kept = {"GET /products/{product_id}", "GET unmatched"}
+
+        page = await visitor.get("/mesh?edge=visitors-to-frontend")
+        assert {*re.findall(r"<td><code>([^<]*)</code></td>", page.html)} == kept
+        metrics = await new_browser(f"http://127.0.0.1:{internal_port}").get("/metrics")
+        counted = re.findall(r'request_seconds_count{operation="([^"]*)"', metrics.html)
+        assert {*counted} == {*kept, "GET /static/**", "GET /mesh"}
+
+    async def test_an_opened_edge_keeps_the_colour_of_its_errors(
+        self, browser: Browser, backends: Backends
+    ) -> None:
+        await browser.add_to_cart("oak-board")
+        backends.down = {"inventory"}
+        await browser.get("/cart")
+
+        async def shows_the_error() -> str | None:
+            html = (await browser.get("/mesh?edge=frontend-to-inventory")).html
+            return html if "edge-bad" in _link(html, "frontend to inventory") else None
+
+        html = await eventually(shows_the_error, "the error is in the figures")
+        assert _link(html, "frontend to inventory").count("edge-gap") == 1
+        assert "edge-gap" not in _link(html, "frontend to product")
+
+    @pytest.mark.parametrize("scheme", [0, 1])
+    async def test_its_graphics_stand_out_from_what_they_are_on(self, scheme: int) -> None:
+        """WCAG 2.2, 1.4.11; `scheme` is the number of the colours' block, light or dark."""
+        tokens = (STATIC / "base.css").read_text("utf-8").split(":root {")[1:][scheme]
+        colours = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]+);", tokens))
+        drawn = re.findall(r"(?:fill|stroke): var\(--([a-z0-9-]+)\)", _mesh_css())
+        grounds = {"surface", "paper", *(name for name in colours if name.endswith("-soft"))}
+        faint = [
+            name
+            for name in {*drawn} - grounds - {"line"}  # the ground line of a trend says nothing
+            if _contrast(colours[name], colours["surface"]) < 3
+        ]
+        assert {"bad", "brand", "plain", "line-strong"} <= {*drawn}
+        assert not faint
+        assert "opacity" not in _mesh_css().partition(".edge {")[2]
+
+
+def _link(html: str, start_of_name: str) -> str:
+    """An edge of the drawing, as HTML."""
+    return html.partition(f'aria-label="{start_of_name}:')[2].partition("</a>")[0]
+
+
+def _mesh_css() -> str:
+    return (STATIC / "mesh.css").read_text("utf-8")
+
+
+def _contrast(first: str, second: str) -> float:
+    """The contrast of two colours, each ``#rgb`` or ``#rrggbb``, from 1 to 21."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        shares = (int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4))
+        red, green, blue = (
+            share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+            for share in shares
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    lighter, darker = sorted((luminance(first), luminance(second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
 
 
 def _row(html: str, caller: str, callee: str) -> str:

@@ -17,6 +17,7 @@ from services.local.plan import (
     ExtraEnvironment,
     Options,
     Version,
+    faults_on,
     inherited_by,
     openness,
     plan_processes,
@@ -330,6 +331,39 @@ def test_the_readme_says_where_the_documentation_of_orders_is() -> None:
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
 def test_a_shop_for_this_machine_alone_needs_no_word(host: str) -> None:
     assert openness(host, {}) is None
+
+
+def test_faults_are_told_one_line_for_each_kind(tmp_path: Path) -> None:
+    ports = Ports({}, any_free=True)
+    options = Options(
+        data=tmp_path,
+        only=("product", "payment", "inventory"),
+        versions={"product": [Version("v1", 9), Version("v2", 1)]},
+        slow={"payment": 0.3},
+        fail={"product:v2": 0.2, "payment": 0.07},
+        environment={"inventory": {"FAULT_LATENCY_SECONDS": "1"}},
+    )
+    try:
+        planned = plan_processes(load_topology(), options, ports, {})
+    finally:
+        ports.close()
+    assert faults_on(planned, {}) == [
+        "Slow on purpose: payment by 0.3 s, inventory by 1 s.",
+        "Failing on purpose: product-v2 20 %, payment 7 %.",
+    ]
+
+
+@pytest.mark.parametrize("setting", ["", "0", "nonsense"])
+def test_of_no_faults_nothing_is_told(tmp_path: Path, setting: str) -> None:
+    ports = Ports({}, any_free=True)
+    options = Options(data=tmp_path, only=("payment",))
+    try:
+        planned = plan_processes(load_topology(), options, ports, {})
+    finally:
+        ports.close()
+    inherited = {"FAULT_LATENCY_SECONDS": setting, "FAULT_ERROR_SHARE": setting}
+    assert faults_on(planned, inherited) == []
+    assert faults_on(planned, {"FAULT_ERROR_SHARE": "0.5"}) == ["Failing on purpose: payment 50 %."]
 
 
 def test_versions_share_the_requests_by_weight(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from services.frontend.graph import Drawing, PlacedEdge, PlacedNode, draw
 _ENTRANCE = "frontend"
 # Less is in the table: on each of two dozen edges it would hide what matters.
 _LEAST_RATE_SHOWN = 0.1
+_FACTS_FIT = 20  # characters, in a box of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +195,8 @@ def _facts(figures: ServiceFigures) -> str:
         down, count = len(figures.down), len(figures.processes)
         return "does not answer" if down == count else f"{down} of {count} down"
     if len(figures.versions) > 1:
-        shares = (f"{one.version} {percentage(one.percent)}" for one in figures.versions[:2])
-        return " · ".join(shares)
+        shares = " · ".join(f"{one.version} {percentage(one.percent)}" for one in figures.versions)
+        return shares if len(shares) <= _FACTS_FIT else f"{len(figures.versions)} versions"
     parts = [one.version for one in figures.versions]
     if figures.numbers.calls:
         parts.append(rate(figures.per_second))

@@ -298,6 +298,14 @@ class TestView:
         assert [service.name for service in view.others] == ["order"]
         assert _facts(view, "product") == "v1 90 % · v2 10 %"
 
+    async def test_shares_that_do_not_fit_into_a_box_are_left_to_the_tables(
+        self, topology: Topology
+    ) -> None:
+        recent = Recent(ManualClock())
+        for version in ("stable", "beta-features", "mobile-optimized"):
+            recent.called(VISITORS, call("frontend", version=version))
+        assert _facts(view_of(topology, figures(recent)), "frontend") == "3 versions"
+
     async def test_boxes_say_who_is_down_and_how_visitors_come(self, topology: Topology) -> None:
         recent = Recent(ManualClock())
         for callee in ("frontend", "frontend", "product"):

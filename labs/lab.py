@@ -43,11 +43,8 @@ class Exercise(ABC, Generic[Shop]):
         """Does what the lab asks for."""
 
     @abstractmethod
-    def check(self, shop: Shop, since_ms: int) -> AsyncIterator[Finding]:
-        """Yields what is right and what is wrong. It is wrong in the lab's first state.
-
-        :param since_ms: when the lab was started, in Unix milliseconds.
-        """
+    def check(self, shop: Shop) -> AsyncIterator[Finding]:
+        """Yields what is right and what is wrong. In the lab's first state something is wrong."""
 
 
 class LocalExercise(Exercise[LocalShop]):

@@ -43,13 +43,17 @@ class LocalShop:
     """The shop whose data is in a folder.
 
     :param ports: for ``--ports``, when the lab starts it; empty for the usual ones.
+    :param since_ms: when the lab was started, in Unix milliseconds.
     :ivar own_pid: of the shop's parent when it was started for a lab, so that the lab may stop it.
     """
 
-    def __init__(self, folder: Path, *, ports: str = "", own_pid: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, ports: str = "", own_pid: int | None = None, since_ms: int = 0
+    ) -> None:
         self.folder = folder
         self.ports = ports
         self.own_pid = own_pid
+        self.since_ms = since_ms
 
     def __str__(self) -> str:
         return f"The shop is open: {self.url}; its data, logs and pids are in {self.folder}."
@@ -165,15 +169,15 @@ class LocalShop:
         except ShopError as error:
             raise LabError(f"The books cannot be read: {error.detail}") from error
 
-    def deaths(self, since_ms: int) -> list[Death]:
-        """The processes that have ended since then without having been asked to: their next start
-        follows one that no end belongs to. Their logs tell.
+    def deaths(self) -> list[Death]:
+        """The processes that have ended since the lab began without having been asked to. Their
+        logs tell: a start follows another one, and no end stands between the two.
         """
         found: list[Death] = []
         for instance in self._instances():
             is_up = False
             for at_ms, event in sorted(self._lifetime(instance)):
-                if event == _READY and is_up and at_ms >= since_ms:
+                if event == _READY and is_up and at_ms >= self.since_ms:
                     found.append(Death(instance, at_ms))
                 is_up = event == _READY
         return found

@@ -44,9 +44,9 @@ class Work(Generic[Shop]):
         """Does what the lab asks for."""
         await self.exercise.solve(self.shop)
 
-    async def check(self, since_ms: int) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Finding]:
         """Everything that a check finds."""
-        return [finding async for finding in self.exercise.check(self.shop, since_ms)]
+        return [finding async for finding in self.exercise.check(self.shop)]
 
 
 AnyWork = Work[LocalShop] | Work[MeshedShop]
@@ -98,10 +98,12 @@ class Runner:
         work = self._work(lab, attempt)
         try:
             await work.start()
-            attempt.started_ms = now_ms()
-            await self._until_wrong(work, attempt)
         finally:
             self._remember(attempt, work)
+        attempt.started_ms = now_ms()
+        self._remember(attempt)
+        work = self._work(lab, attempt)
+        await self._until_wrong(work, attempt)
         self.say(str(work.shop))
         self.say(f"Begin with labs/{lab.name}/README.md; then: check, hint, solve, reset.")
 
@@ -192,7 +194,7 @@ class Runner:
     async def _until_wrong(self, work: AnyWork, attempt: Attempt) -> None:
         """Waits until the proxies know the first state, in which every check finds something."""
         until = time.monotonic() + _BROKEN_SECONDS
-        while are_all_right(await work.check(attempt.started_ms)):
+        while are_all_right(await work.check()):
             if time.monotonic() > until:
                 raise LabError(
                     f"The first state of {attempt.lab} does not take effect: start it again."
@@ -203,7 +205,7 @@ class Runner:
         """What a check finds, once a mesh has had a moment."""
         until = time.monotonic() + (0 if attempt.place == "local" else self.settle_seconds)
         while True:
-            findings = await work.check(attempt.started_ms)
+            findings = await work.check()
             if are_all_right(findings) or time.monotonic() > until:
                 return findings
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
@@ -228,7 +230,12 @@ class Runner:
         return Work(lab.meshed, self._meshed(attempt))
 
     def _local(self, attempt: Attempt) -> LocalShop:
-        return LocalShop(attempt.data, ports=attempt.ports, own_pid=attempt.shop_pid)
+        return LocalShop(
+            attempt.data,
+            ports=attempt.ports,
+            own_pid=attempt.shop_pid,
+            since_ms=attempt.started_ms,
+        )
 
     def _meshed(self, attempt: Attempt) -> MeshedShop:
         where = self.shop_of(attempt.mesh_options)

@@ -33,9 +33,9 @@ class PayOnce(LocalExercise):
             for _ in range(_ORDERS - len(_KILLED) - 1):
                 await visitor.insist()
 
-    async def check(self, shop: LocalShop, since_ms: int) -> AsyncIterator[Finding]:
+    async def check(self, shop: LocalShop) -> AsyncIterator[Finding]:
         shop.running()
-        orders = await self._settled(shop, since_ms)
+        orders = await self._settled(shop)
         confirmed = [order for order in orders if order.state is State.CONFIRMED]
         yield judged(
             len(confirmed) >= _ORDERS,
@@ -48,7 +48,7 @@ class PayOnce(LocalExercise):
                 f"{open_orders[0]} is not finished after {_REST_SECONDS:.0f} s",
                 f"{shop.folder}/logs/order.log: does a process that it needs hang?",
             )
-        yield self._deaths(shop, since_ms, confirmed)
+        yield self._deaths(shop, confirmed)
         snapshot, violations = await shop.books()
         charges = [snapshot.ledger.charges(order.id) for order in confirmed]
         if violations:
@@ -58,13 +58,14 @@ class PayOnce(LocalExercise):
             )
         else:
             yield right(
-                f"the books agree: {sum(map(len, charges))} charges for {len(confirmed)} orders"
+                f"the books agree; charges: {sum(map(len, charges))}, confirmed orders: "
+                f"{len(confirmed)}"
             )
 
-    def _deaths(self, shop: LocalShop, since_ms: int, confirmed: list[Order]) -> Finding:
+    def _deaths(self, shop: LocalShop, confirmed: list[Order]) -> Finding:
         """Whether something was killed between the first order and the last."""
         look = f"{shop.folder}/shop.json for the pids: kill -9 PID, then order once more"
-        deaths = shop.deaths(since_ms)
+        deaths = shop.deaths()
         if not deaths:
             return wrong(
                 "no process was killed since the lab began; `kill` alone asks one to end, which "
@@ -81,13 +82,15 @@ class PayOnce(LocalExercise):
             look,
         )
 
-    async def _settled(self, shop: LocalShop, since_ms: int) -> list[Order]:
+    async def _settled(self, shop: LocalShop) -> list[Order]:
         """The orders since the lab began, once they are settled or the shop has had its time."""
         orders: list[Order] = []
 
         async def are_settled() -> bool:
             snapshot, _ = await shop.books()
-            orders[:] = [each for each in snapshot.orders.values() if each.created_ms >= since_ms]
+            orders[:] = [
+                each for each in snapshot.orders.values() if each.created_ms >= shop.since_ms
+            ]
             return all(order.is_settled for order in orders)
 
         try:

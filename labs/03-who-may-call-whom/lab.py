@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
@@ -19,14 +19,14 @@ _TAKEN_OVER = {"frontend": "taken-over-frontend", "shipping": "taken-over-shippi
 
 
 class WhoMayCallWhom(MeshedExercise):
-    """Only the mesh's rules are judged, so the network's are away: those refuse most of this, too."""
+    """Only the mesh's rules are judged, so the network's, which refuse most of this, are away."""
 
-    values = {"networkPolicies": {"enabled": False}}
+    values: ClassVar[Mapping[str, Any]] = {"networkPolicies": {"enabled": False}}
 
     async def solve(self, shop: MeshedShop) -> None:
         await shop.apply_of_mesh("base/authorization.yaml")
 
-    async def check(self, shop: MeshedShop, since_ms: int) -> AsyncIterator[Finding]:
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         async with shop.visitor() as visitor:
             order = await visitor.insist()
             yield judged(
@@ -82,8 +82,8 @@ LAB = Lab(
     HERE,
     meshed=WhoMayCallWhom(HERE),
     hints=(
-        "Two callees let too many in: payment and mongodb. Read the policy of each with `kubectl get "
-        "authorizationpolicy NAME -o yaml`, and ask of each line: who is that, in this cluster?",
+        "Two callees let too many in: payment and mongodb. Read the policy of each with `kubectl "
+        "get authorizationpolicy NAME -o yaml`, and ask of each line: who is that, here?",
         {
             "istio": "An ALLOW policy is a list of rules, and one that fits is enough. What does "
             "payment's second rule say about who asks? And who has the namespace that mongodb's "

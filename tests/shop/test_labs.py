@@ -148,7 +148,6 @@ async def test_pay_once_tells_what_is_wrong(student: Student, mistake: Mistake, 
 
     assert status == NOT_PASSED
     wrong = [line for line in said.splitlines() if "WRONG" in line]
-    assert len(wrong) == 1, said
     assert re.search(told, wrong[0]), said
 
 

@@ -56,7 +56,8 @@ class LocalShop:
         self.since_ms = since_ms
 
     def __str__(self) -> str:
-        return f"The shop is open: {self.url}; its data, logs and pids are in {self.folder}."
+        where = f"open: {self.url}" if self.state() else "closed"
+        return f"The shop is {where}; its data, logs and pids are in {self.folder}."
 
     def state(self) -> State | None:
         """Where everything is; None while no shop is open there."""

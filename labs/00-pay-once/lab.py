@@ -26,12 +26,18 @@ class PayOnce(LocalExercise):
 
     async def solve(self, shop: LocalShop) -> None:
         async with shop.visitor() as visitor:
-            await visitor.insist()
+            answers = [await visitor.insist()]
             for service in _KILLED:
                 await _kill(shop, service)
-                await visitor.insist()
-            for _ in range(_ORDERS - len(_KILLED) - 1):
-                await visitor.insist()
+                answers.append(await visitor.insist())
+            while len(answers) < _ORDERS:
+                answers.append(await visitor.insist())
+        refused = [answer.status for answer in answers if answer.status != 201]
+        if refused:
+            raise LabError(
+                f"An order was answered {refused[0]}: see {shop.folder}/logs/order.log, and solve "
+                "again."
+            )
 
     async def check(self, shop: LocalShop) -> AsyncIterator[Finding]:
         shop.running()

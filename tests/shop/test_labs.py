@@ -19,7 +19,7 @@ from labs.__main__ import described_shop
 from labs.commands import Programs
 from labs.lab import all_labs, lab_named
 from labs.local import LocalShop
-from labs.progress import Attempt, read_progress
+from labs.progress import Attempt, read_progress, write_progress
 from labs.runner import NOT_PASSED, Runner
 from labs.visitor import Visitor
 from tests.harness.waiting import eventually
@@ -80,6 +80,15 @@ class Student:
             )
             assert step.sees is not None, commands
             assert not disagreement(step.sees, done.stdout), done
+
+    async def restarts(self, *arguments: str) -> None:
+        """Stops the shop, and starts it in another way."""
+        progress = read_progress(self.runner.file)
+        assert progress.under_way is not None
+        shop = LocalShop(self.data, ports="free", own_pid=progress.under_way.shop_pid)
+        await shop.start(*arguments)
+        progress.under_way.shop_pid = shop.own_pid
+        write_progress(self.runner.file, progress)
 
     async def ends(self, service: str, how: signal.Signals) -> None:
         """Ends a process, and waits until another one is in its place."""
@@ -182,3 +191,26 @@ async def test_a_shop_that_runs_already_is_used_and_goes_on(
     assert own.is_open
     assert "it was not started by the labs" in "\n".join(student.said)
     own.stop()
+
+
+SLOW = ("--slow", "product:v2=500ms")
+
+
+async def test_see_the_mesh_from_start_to_reset(student: Student) -> None:
+    await student.start("01")
+    status, said = await student.check()
+    assert status == NOT_PASSED
+    assert re.search(r"a version that answers for the catalogue takes \d+ ms", said), said
+    student.follow("01")
+
+    for versions in ("product=v1:8,v2:2", "product=v2"):  # another share, and the wrong one
+        await student.restarts("--versions", versions, *SLOW)
+        status, said = await student.check()
+        assert status == NOT_PASSED, versions
+        assert "a version that answers for the catalogue takes" in said
+
+    await student.runner.solve(None)
+    status, said = await student.check()
+    assert status == 0, said
+    await student.reset()
+    assert student.shop.state() is None

@@ -16,6 +16,7 @@ _METRICS: Mapping[str, Any] = {"method": "GET", "url": "http://payment-service:3
 _MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
 # Those of start/pods, by the service whose identity they have.
 _TAKEN_OVER = {"frontend": "taken-over-frontend", "shipping": "taken-over-shipping"}
+_KEEPS_A_DATABASE = {"shipping"}
 
 
 class WhoMayCallWhom(MeshedExercise):
@@ -42,13 +43,7 @@ class WhoMayCallWhom(MeshedExercise):
             *rpcs, metrics, database = await shop.probe(pod, "shell", _requests())
             yield _refused(service, rpcs, "payment's RPCs", _payments_policy(shop))
             yield _refused(service, [metrics], "payment's metrics", _payments_policy(shop))
-            yield judged(
-                database.outcome != "answered",
-                f"a taken-over {service} does not reach MongoDB",
-                f"a taken-over {service} reaches MongoDB",
-                "kubectl -n NAMESPACE get authorizationpolicy mongodb -o yaml: who may connect, "
-                "and does each of them keep a database?",
-            )
+            yield _reached(service, database, is_declared=service in _KEEPS_A_DATABASE)
         yield await shop.audit()
 
 
@@ -69,6 +64,24 @@ def _refused(service: str, probed: list[Probed], what: str, look: str) -> Findin
             "the NetworkPolicies, and whether payment has a pod: start the lab again",
         )
     return right(f"a taken-over {service} is refused {what}")
+
+
+def _reached(service: str, probed: Probed, *, is_declared: bool) -> Finding:
+    """Whether MongoDB answers those who keep a database, and nobody else."""
+    look = "kubectl get authorizationpolicy mongodb -o yaml: who may connect?"
+    if is_declared:
+        return judged(
+            probed.outcome == "answered",
+            f"MongoDB answers {service}, which keeps a database",
+            f"MongoDB does not answer {service}, which keeps a database",
+            look,
+        )
+    return judged(
+        probed.outcome != "answered",
+        f"MongoDB does not answer a taken-over {service}",
+        f"MongoDB answers a taken-over {service}, which keeps no database",
+        look,
+    )
 
 
 def _payments_policy(shop: MeshedShop) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.release import Release, install, uninstall
 from tests.harness.cluster import Namespace, run
-from tests.mesh.conftest import chosen
+from tests.mesh.shops import chosen
 from tests.mesh.meshed import Mesh
 
 _NAME = "by-label"

@@ -83,7 +83,7 @@ def _where(given: argparse.Namespace) -> Attempt:
         lab="",
         place="local",
         started_ms=0,
-        data=given.data,
+        data=given.data.resolve(),  # for commands that are typed elsewhere
         ports=given.ports,
         mesh_options=[*options_of(of_mesh, parser)],
         gateway_address=given.gateway_address,

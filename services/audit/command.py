@@ -56,10 +56,11 @@ def audit(folder: Path, say: Say, *, mend: bool) -> int:
 async def compared(folder: Path) -> tuple[Snapshot, list[Violation]]:
     """Everything that the shop on this machine has stored, and what disagrees.
 
+    :param folder: where its data is, from the root on.
     :raises ConfigurationError: there is no such shop, or a setting is wrong.
     :raises ShopError: Stripe cannot be asked.
     """
-    async with _opened(folder.resolve()) as shop:
+    async with _opened(folder) as shop:
         return await _compared(shop)
 
 

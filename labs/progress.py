@@ -16,7 +16,8 @@ from services.local.data import write_whole
 class Attempt(BaseModel):
     """The lab under way.
 
-    :ivar data: the folder of the shop on this machine, from the root on. :ivar ports: what it was given for --ports.
+    :ivar data: the folder of the shop on this machine, from the root on.
+    :ivar ports: what that shop was given for --ports.
     :ivar mesh_options: those of ``tools.mesh render`` that describe the shop in a cluster.
     :ivar shop_pid: of a shop on this machine that the labs have started.
     """

@@ -89,7 +89,9 @@ class SlowService(MeshedExercise):
 
 
 async def slow_calls(visitor: Visitor) -> tuple[int, Counter[str]]:
-    """Places orders, up to the first that cannot be placed. Returns how many, and who was slow by itself at a call for one of them."""
+    """Places orders, up to the first that cannot be placed. Returns how many, and who was slow by
+    itself at a call for one of them.
+    """
     placed = 0
     slow: Counter[str] = Counter()
     for _ in range(_ORDERS):

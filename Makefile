@@ -22,7 +22,7 @@ OBSERVABILITY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard services/pb/*.proto))
-CODE := services tests tools loadtest helm mesh
+CODE := services tests tools loadtest helm labs mesh
 
 # Pyright comes whole in its wheel: no look-up of newer releases, and the Node.js of the lock, not the machine's.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -35,7 +35,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down image test-cluster test-mesh certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down image test-cluster test-mesh lab test-labs certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -151,6 +151,12 @@ mesh_cluster = $(cluster); $(if $(filter istio,$(ITS_MESH)),$(if $(CLUSTER_KIT),
 test-mesh: $(VENV)/.test image  ## The tests of a mesh on that cluster, with the mesh in it (MESH=istio LONG=). LONG=1: half an hour more
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
 		$(BIN)/python -m pytest -m "$(if $(LONG),cluster,cluster and not long)" tests/mesh --mesh $(ITS_MESH) $(PYTEST_ARGS)
+
+lab: $(VENV)/.runtime  ## The labs: make lab ARGS="start 00"; then check, hint, solve, reset, progress (labs/README.md)
+	@$(cluster) && $(BIN)/python -m labs $(ARGS)
+
+test-labs: $(VENV)/.test image  ## The labs in a mesh, from start to reset, on that cluster (MESH=istio)
+	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(PYTEST_ARGS)
 
 certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster (MESH=istio)
 	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) $(ARGS) | kubectl apply -f -

@@ -53,6 +53,17 @@ def audit(folder: Path, say: Say, *, mend: bool) -> int:
         return _EXIT_UNKNOWN
 
 
+async def compared(folder: Path) -> tuple[Snapshot, list[Violation]]:
+    """Everything that the shop on this machine has stored, and what disagrees.
+
+    :param folder: where its data is, from the root on.
+    :raises ConfigurationError: there is no such shop, or a setting is wrong.
+    :raises ShopError: Stripe cannot be asked.
+    """
+    async with _opened(folder) as shop:
+        return await _compared(shop)
+
+
 @dataclass(frozen=True, slots=True)
 class _Shop:
     """Where the shop's databases and Stripe are.

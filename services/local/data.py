@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import stat
@@ -11,6 +10,8 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from services.common.errors import ConfigurationError
 
@@ -26,6 +27,28 @@ _ORPHAN_SECONDS = 15.0
 _PAUSE_SECONDS = 0.1
 
 Say = Callable[[str], None]
+
+
+class Process(BaseModel):
+    """One process of a shop that is open."""
+
+    service: str
+    instance: str
+    pid: int
+    url: str
+    internal_url: str
+    grpc_port: int | None
+
+
+class State(BaseModel):
+    """Where everything of a shop that is open is."""
+
+    parent_pid: int
+    processes: tuple[Process, ...]
+
+    def of_service(self, service: str) -> list[Process]:
+        """The processes of one service."""
+        return [process for process in self.processes if process.service == service]
 
 
 def prepare(data: Path, say: Say) -> None:
@@ -137,26 +160,31 @@ def kept_secret(data: Path) -> str:
     return secret
 
 
-def write_state(data: Path, state: object) -> None:
+def write_state(data: Path, state: State) -> None:
     """Says in a file where everything is, for other programs: tests, the load test, scripts."""
-    write_whole(data / STATE_FILE, json.dumps(state, indent=2))
+    write_whole(data / STATE_FILE, state.model_dump_json(indent=2))
+
+
+def read_state(data: Path) -> State | None:
+    """Returns what that file says; None when there is none. A shop that was killed leaves its own
+    behind.
+    """
+    try:
+        return _state(data)
+    except FileNotFoundError:
+        return None
 
 
 def running_services(data: Path) -> list[str]:
     """Returns the services of the shop that runs there; none when none does."""
-    try:
-        state = json.loads((data / STATE_FILE).read_bytes())
-    except FileNotFoundError:
-        return []
-    return [process["service"] for process in state["processes"]]
+    state = read_state(data)
+    return [process.service for process in state.processes] if state else []
 
 
 def url_of(data: Path, service: str) -> str | None:
     """Returns where the running shop has the first process of a service; None when it has none."""
-    state = json.loads((data / STATE_FILE).read_bytes())
-    return next(
-        (process["url"] for process in state["processes"] if process["service"] == service), None
-    )
+    found = _state(data).of_service(service)
+    return found[0].url if found else None
 
 
 def forget_state(data: Path) -> None:
@@ -173,6 +201,10 @@ def write_whole(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+
+
+def _state(data: Path) -> State:
+    return State.model_validate_json((data / STATE_FILE).read_bytes())
 
 
 def _delete(data: Path, patterns: Iterable[str]) -> None:

@@ -286,20 +286,20 @@ class _Runner:
 
     def _write_state(self) -> None:
         """Writes where everything is. Where there is no room for it now, it is tried again."""
-        state = {
-            "parent_pid": os.getpid(),
-            "processes": [
-                {
-                    "service": child.planned.service,
-                    "instance": child.planned.instance,
-                    "pid": child.pid,
-                    "url": child.planned.url,
-                    "internal_url": child.planned.internal_url,
-                    "grpc_port": child.planned.grpc_port,
-                }
+        state = data.State(
+            parent_pid=os.getpid(),
+            processes=tuple(
+                data.Process(
+                    service=child.planned.service,
+                    instance=child.planned.instance,
+                    pid=child.pid,
+                    url=child.planned.url,
+                    internal_url=child.planned.internal_url,
+                    grpc_port=child.planned.grpc_port,
+                )
                 for child in self._children
-            ],
-        }
+            ),
+        )
         try:
             data.write_state(self._folder, state)
         except OSError as error:

@@ -16,7 +16,7 @@ from yarl import URL
 
 from services.common.grpc_client import open_channel
 from services.common.listening import LOOPBACK
-from tests.harness.shop import Process
+from services.local.data import Process
 
 HTTP_TARGET = "/things/a%2Fb?q=x%26y&q=%C3%BC"
 RPC = "/test.Test/Try"

@@ -11,11 +11,12 @@ import aiohttp
 import psutil
 
 from services.local.backup import copy_database
+from services.local.data import Process
 from tests.chaos.plan import Incident, Kind, Plan
 from tests.chaos.proxies import NO_FAULTS, Edge, Faults, Proxies
 from tests.harness.full_disk import full_disk, full_disk_for_all
 from tests.harness.mongodb import MongoServer
-from tests.harness.shop import Process, Shop
+from tests.harness.shop import Shop
 from tests.harness.waiting import eventually
 
 _HEAL_SECONDS = 60.0

@@ -18,6 +18,7 @@ from yarl import URL
 
 from services.common.grpc_client import open_channel
 from services.common.topology import load_topology
+from services.local.data import Process
 from tests.chaos.callee import (
     HTTP_TARGET,
     RPC,
@@ -30,7 +31,7 @@ from tests.chaos.callee import (
 from tests.chaos.proxies import FORWARDED, NO_FAULTS, Edge, Fault, Faults, Proxies, TcpFault
 from tests.harness.customer import Client, Customer
 from tests.harness.ports import free_port
-from tests.harness.shop import Process, Shop
+from tests.harness.shop import Shop
 from tests.harness.waiting import eventually
 from tests.unit.common.kit import TOPOLOGY
 

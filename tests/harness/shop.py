@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-from pydantic import BaseModel
 
 from services.local.child import SANDBOX
-from services.local.data import STATE_FILE
+from services.local.data import Process, State, read_state
 from tests.harness.hunt import SecretTold, findings, findings_in_files
 from tests.harness.waiting import eventually, wait_until
 
@@ -35,24 +34,6 @@ _ENVIRONMENT = {
     "LOGIN_FAILURES_PER_MINUTE": "1000",
     "SHIPPING_STEP_SECONDS": "3600",
 }
-
-
-class Process(BaseModel):
-    """One process of the shop."""
-
-    service: str
-    instance: str
-    pid: int
-    url: str
-    internal_url: str
-    grpc_port: int | None
-
-
-class _State(BaseModel):
-    """What the runner tells other programs."""
-
-    parent_pid: int
-    processes: tuple[Process, ...]
 
 
 class Shop:
@@ -307,8 +288,5 @@ class Shop:
             return
         self._family.update({process.pid: process for process in family})
 
-    def _state(self) -> _State | None:
-        try:
-            return _State.model_validate_json((self.data / STATE_FILE).read_bytes())
-        except FileNotFoundError:
-            return None
+    def _state(self) -> State | None:
+        return read_state(self.data)

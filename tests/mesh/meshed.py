@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from labs.meshed import PROBE
 from services.common import record
 from tests.cluster.release import IMAGE, Release
 from tests.harness.cluster import ROOT, CommandFailed, Namespace, run
@@ -70,7 +71,7 @@ _POLICIES_SECONDS = 120.0
 
 
 class Probed(NamedTuple):
-    """What came of a request that a pod has sent; see probe.py.
+    """What came of a request that a pod has sent; see labs/probe.py.
 
     :ivar refuses_silently: which layer refuses without a word to such a pod.
     """
@@ -306,7 +307,7 @@ class Mesh(ABC):
         STRANGER or OUTSIDER, or from a pod of another namespace.
         """
         namespace = namespace or (Namespace("outside") if pod == OUTSIDER else self.namespace)
-        script = (HERE / "probe.py").read_text(encoding="utf-8")
+        script = PROBE.read_text(encoding="utf-8")
         container = ["-c", _container(pod)]
         answers = namespace.kubectl(
             *("exec", "-i", pod, *container, "--", "python", "-c", script),

@@ -80,13 +80,11 @@ def read(path: Path) -> Readme:
     if not introduction.startswith("# ") or titles != [_BEFORE, *middle, _AFTER]:
         raise NotInForm(f"{path}: its headings are {titles}")
     before, applied, *between, after = (_blocks(path, title, body) for title, body in sections)
-    between.insert(0, [command for command in applied if not _forward(command)])
-    forwards = [
-        (command, int(found[1])) for command in [*before, *applied] if (found := _forward(command))
-    ]
+    between.insert(0, [command for command in applied if not forwarded_by(command)])
+    forwards = [found for command in [*before, *applied] if (found := forwarded_by(command))]
     return Readme(
         forwards=forwards,
-        prepare=[command for command in before if not _forward(command)],
+        prepare=[command for command in before if not forwarded_by(command)],
         rounds=[
             Round(_only(path, change), _only(path, look), _only(path, sees).splitlines())
             for change, look, sees in zip(*[iter(between)] * len(_ROUND), strict=True)
@@ -110,8 +108,10 @@ def _only(path: Path, blocks: Sequence[str]) -> str:
     return blocks[0]
 
 
-def _forward(command: str) -> re.Match[str] | None:
-    return _FORWARDS.fullmatch(command.strip())
+def forwarded_by(command: str) -> tuple[str, int] | None:
+    """A command that goes on, and the port of this machine that it opens; None for any other."""
+    found = _FORWARDS.fullmatch(command.strip())
+    return (command, int(found[1])) if found else None
 
 
 def disagreement(expected: Sequence[str], printed: str) -> str:

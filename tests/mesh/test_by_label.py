@@ -10,8 +10,8 @@ import pytest
 
 from tests.cluster.release import Release, install, uninstall
 from tests.harness.cluster import Namespace, run
-from tests.mesh.conftest import chosen
 from tests.mesh.meshed import Mesh
+from tests.mesh.shops import chosen
 
 _NAME = "by-label"
 _MARK = {

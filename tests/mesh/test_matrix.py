@@ -31,7 +31,7 @@ CALLERS = (*TOPOLOGY.services, STRANGER)
 
 
 def request(operation: Operation, token: str | None) -> dict[str, Any]:
-    """The operation for probe.py."""
+    """The operation for labs/probe.py."""
     service = TOPOLOGY.services[operation.callee]
     host = f"{service.workload}.{TOPOLOGY.namespace}"
     if operation.verb == RPC:

@@ -23,9 +23,9 @@ from yarl import URL
 
 from services.common.record import HEADER, decode
 from services.local.child import EXIT_CONFIGURATION
-from services.local.data import STATE_FILE
+from services.local.data import STATE_FILE, Process
 from tests.harness.customer import Client, Customer
-from tests.harness.shop import Process, Shop
+from tests.harness.shop import Shop
 from tests.harness.visitor import Visitor
 from tests.harness.waiting import eventually, wait_until
 from tests.shop.conftest import LaunchShop

@@ -11,7 +11,10 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("README.md", "docs/**/*.md", "mesh/**/*.md", "helm/**/NOTES.txt")
+    for pattern in (
+        *("README.md", "docs/**/*.md", "labs/**/*.md", "mesh/**/*.md"),
+        "helm/**/NOTES.txt",
+    )
     for path in ROOT.glob(pattern)
 )
 _UPGRADE = re.compile(r"helm upgrade (?:--install )?shop (?:\\\n|[^\n`])*")

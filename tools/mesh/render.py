@@ -213,6 +213,15 @@ def rendered(shop: Shop, folder: str) -> list[Object]:
     return objects
 
 
+def placed(shop: Shop, path: Path) -> list[Object]:
+    """The objects of any folder or file that speaks of the shop as mesh/ does, for a shop.
+
+    :raises CannotRender: they cannot be built.
+    """
+    ingress = gateway_of("gateway-api", shop.namespace).namespace
+    return [moved(each, shop, ingress) for each in _read(path)]
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes each text that begins like a number: ``08`` is one to kubectl, and none to PyYAML."""
 
@@ -242,6 +251,12 @@ def built(mesh: str, folder: str) -> list[Object]:
         path.is_relative_to(MESH_FOLDER / own) for own in (mesh, "gateway-api")
     ):
         raise CannotRender(f"mesh/{mesh}/{folder} holds no manifests.")
+    return _read(path)
+
+
+def _read(path: Path) -> list[Object]:
+    """What a folder with a kustomization builds, or the files hold that are there."""
+    files = [path] if path.suffix == ".yaml" else sorted(path.glob("*.yaml"))
     if path / "kustomization.yaml" not in files:
         texts = (each.read_text(encoding="utf-8") for each in files)
         return [each for text in texts for each in yaml.load_all(text, Loader=yaml.CSafeLoader)]

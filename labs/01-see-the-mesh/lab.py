@@ -1,0 +1,146 @@
+"""Something in the shop is slow: who it is can be seen, without a look at any code."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, ClassVar
+
+from labs.finding import Finding, judged
+from labs.lab import Lab, LocalExercise, MeshedExercise
+from labs.local import LocalShop
+from labs.meshed import MeshedShop
+from labs.visitor import CATALOGUE, Visitor
+from services.common.record import Call
+
+_SLOW_MS = 300.0  # the fault adds 500
+_CATALOGUE_REQUESTS = 60  # of which the canary gets six: on one machine versions take turns
+_ORDERS = 3
+
+
+class SlowCanary(LocalExercise):
+    """One version of one service is slow."""
+
+    arguments: ClassVar[Sequence[str]] = (
+        *("--versions", "product=v1:9,v2:1"),
+        *("--slow", "product:v2=500ms"),
+    )
+
+    async def solve(self, shop: LocalShop) -> None:
+        await shop.start("--versions", "product=v1")
+
+    async def check(self, shop: LocalShop) -> AsyncIterator[Finding]:
+        errors = 0
+        times_ms: defaultdict[str, list[float]] = defaultdict(list)
+        async with shop.visitor() as visitor:
+            for _ in range(_CATALOGUE_REQUESTS):
+                answer = await visitor.send("GET", CATALOGUE)
+                if answer.status != 200 or answer.served is None:
+                    errors += 1
+                else:
+                    times_ms[answer.served.version].append(answer.served.milliseconds)
+        yield judged(
+            not errors,
+            f"{_CATALOGUE_REQUESTS} requests for the catalogue were answered",
+            f"{errors} of {_CATALOGUE_REQUESTS} requests for the catalogue failed",
+            f"{shop.folder}/logs/product.log: does product run?",
+        )
+        slowest_ms = max(map(median, times_ms.values()), default=0.0)
+        yield judged(
+            slowest_ms < _SLOW_MS,
+            "each version that answers is quick",
+            f"a version that answers for the catalogue takes {slowest_ms:.0f} ms",
+            f"{shop.url}/mesh: the share and the p50 of each version",
+        )
+
+
+class SlowService(MeshedExercise):
+    """One of the services that an order needs is slow."""
+
+    values: ClassVar[Mapping[str, Any]] = {
+        "services": {"shipping": {"environment": {"FAULT_LATENCY_SECONDS": "0.5"}}}
+    }
+
+    async def start(self, shop: MeshedShop) -> None:
+        await shop.restore(self.values)
+
+    async def solve(self, shop: MeshedShop) -> None:
+        await shop.restore()
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        async with shop.visitor() as visitor:
+            placed, slow = await slow_calls(visitor)
+        yield judged(
+            placed == _ORDERS,
+            f"{placed} orders were placed",
+            f"only {placed} of {_ORDERS} orders were placed",
+            "the deployments: is the slow service there, and no other one away?",
+        )
+        yield judged(
+            not slow,
+            "no call for an order took long by itself",
+            f"{slow.total()} calls for {_ORDERS} orders took more than {_SLOW_MS:.0f} ms by "
+            "themselves",
+            f"https://{shop.where.host}/mesh after an order, or at the foot of the order's page: "
+            "How this page was made",
+        )
+
+
+async def slow_calls(visitor: Visitor) -> tuple[int, Counter[str]]:
+    """Places orders, up to the first that cannot be placed. Returns how many, and who was slow by
+    itself at a call for one of them.
+    """
+    placed = 0
+    slow: Counter[str] = Counter()
+    for _ in range(_ORDERS):
+        answer = await visitor.insist()
+        if answer.status != 201 or answer.served is None:
+            break  # each further one would keep the student waiting for a minute
+        placed += 1
+        slow.update(call.callee for call in _all(answer.served.calls) if _own_ms(call) > _SLOW_MS)
+        await visitor.cancel(answer.body["order_id"])
+    return placed, slow
+
+
+def _all(calls: Sequence[Call]) -> Iterator[Call]:
+    for call in calls:
+        yield call
+        yield from _all(call.calls)
+
+
+def _own_ms(call: Call) -> float:
+    """How long a call took, without those that were made for it."""
+    return call.milliseconds - sum(each.milliseconds for each in call.calls)
+
+
+HERE = Path(__file__).parent
+_PAGE = (
+    "The shop has a page about itself, /mesh. Send some traffic first: a share needs some fifty "
+    "requests before it says much."
+)
+
+LAB = Lab(
+    HERE,
+    local=SlowCanary(),
+    meshed=SlowService(HERE),
+    hints=(
+        _PAGE,
+        {
+            "local": "Compare the times of the two versions in the large box of `product`.",
+            "istio": "Buy something. The order's page says at its foot how it was made: which bar "
+            "is long, and has no long bar below it?",
+            "linkerd": "Buy something. The order's page says at its foot how it was made: which "
+            "bar is long, and has no long bar below it?",
+        },
+        {
+            "local": "v2 is slow. Stop the shop (kill -INT with parent_pid of shop.json), and "
+            "start it with `--versions product=v1`, or without --versions.",
+            "istio": "shipping has FAULT_LATENCY_SECONDS: helm upgrade --reuse-values --set-string "
+            "services.shipping.environment.FAULT_LATENCY_SECONDS=0",
+            "linkerd": "shipping has FAULT_LATENCY_SECONDS: helm upgrade --reuse-values "
+            "--set-string services.shipping.environment.FAULT_LATENCY_SECONDS=0",
+        },
+    ),
+)

@@ -1,0 +1,155 @@
+"""One of two payment pods fails every request, and its callers go on asking it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from labs.errors import CommandFailed
+from labs.finding import Finding, judged, right, wrong
+from labs.lab import Lab, MeshedExercise
+from labs.meshed import MeshedShop
+from labs.visitor import Visitor
+
+_MOST_FAILURES = "balancer.linkerd.io/failure-accrual-consecutive-max-failures"
+_ORDERS = 6
+# An order asks payment twice or more. What is left alone gets single tries: is it well again?
+_TRIES = 3
+
+
+class SickPod(MeshedExercise):
+    """Istio: a pod with the label `sick`. Linkerd: mesh/linkerd/faulty, in payment's place."""
+
+    values: ClassVar[Mapping[str, Any]] = {"services": {"payment": {"replicas": 2}}}
+
+    async def start(self, shop: MeshedShop) -> None:
+        await super().start(shop)
+        if shop.mesh == "istio":
+            pod = (await shop.pods("payment-service"))[0]["metadata"]["name"]
+            await shop.kubectl("label", "pod", pod, "sick=true")
+        else:
+            await shop.kubectl("annotate", "service", "payment-service", f"{_MOST_FAILURES}=1000")
+
+    async def solve(self, shop: MeshedShop) -> None:
+        if shop.mesh == "istio":
+            await super().solve(shop)
+        else:
+            await shop.kubectl("annotate", "service", "payment-service", f"{_MOST_FAILURES}-")
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        if not await _is_there(shop):
+            yield wrong(
+                "there is no sick payment pod beside one that is well: it was mended or taken away",
+                "README.md: the next one comes unannounced, so the callers have to leave it alone. "
+                "Start the lab again",
+            )
+            return
+        yield right("one payment pod is sick, another one is well")
+        async with shop.visitor() as visitor:
+            placed = await _orders(visitor)
+            before = await _asked(shop)
+            placed += await _orders(visitor)
+            asked = await _asked(shop) - before
+            for order_id in placed:
+                await visitor.cancel(order_id)
+        yield judged(
+            len(placed) == 2 * _ORDERS,
+            f"{len(placed)} orders were paid meanwhile",
+            f"only {len(placed)} of {2 * _ORDERS} orders were paid",
+            "payment's pods: is the one that is well left alone, too?",
+        )
+        yield judged(
+            asked <= _TRIES,
+            f"the sick pod is left alone: {asked} requests reached it during {_ORDERS} orders",
+            f"the sick pod is still asked: {asked} requests reached it during {_ORDERS} orders",
+            _rule(shop),
+        )
+        yield await shop.audit()
+
+
+async def _orders(visitor: Visitor) -> list[str]:
+    """Places some orders, up to the first that cannot be paid. Returns the ids of the others."""
+    paid: list[str] = []
+    for _ in range(_ORDERS):
+        answer = await visitor.insist()
+        if answer.status != 201:
+            break  # each further one would keep the student waiting for a minute
+        paid.append(answer.body["order_id"])
+    return paid
+
+
+async def _is_there(shop: MeshedShop) -> bool:
+    pods = await shop.pods("payment-service")
+    if shop.mesh == "istio":
+        sick = [pod for pod in pods if pod["metadata"]["labels"].get("sick") == "true"]
+        return len(sick) == 1 and len(pods) > 1
+    is_faulty = [pod["metadata"]["labels"]["version"] == "sick" for pod in pods]
+    return set(is_faulty) == {True, False} and not await _is_well(shop)
+
+
+async def _is_well(shop: MeshedShop) -> bool:
+    """Whether somebody has told the faulty pod to be so."""
+    try:
+        await shop.kubectl(*_FAULTY, "test", "-e", "/tmp/well")  # noqa: S108  in its container
+    except CommandFailed:
+        return False
+    return True
+
+
+_FAULTY = ("exec", "deployment/faulty", "-c", "faulty", "--")
+
+
+async def _asked(shop: MeshedShop) -> int:
+    """How many requests have reached the sick pod."""
+    if shop.mesh == "linkerd":
+        log = await shop.kubectl("logs", "deployment/faulty", "-c", "faulty")
+        return sum(line.startswith("failed /meshmart.payment") for line in log.splitlines())
+    pods = await shop.objects("pods", "app.kubernetes.io/name=payment-service,sick=true")
+    address = pods[0]["status"]["podIP"]
+    envoy = ("exec", "deployment/order-service", "-c", "istio-proxy", "--", "pilot-agent")
+    said = json.loads(await shop.kubectl(*envoy, "request", "GET", "clusters?format=json"))
+    return sum(
+        int(stat.get("value", 0))
+        for cluster in said["cluster_statuses"]
+        if cluster["name"].startswith("outbound|9000||payment-service")
+        for host in cluster.get("host_statuses", ())
+        if host["address"].get("socket_address", {}).get("address") == address
+        for stat in host["stats"]
+        if stat["name"] == "rq_total"
+    )
+
+
+def _rule(shop: MeshedShop) -> str:
+    get = f"kubectl -n {shop.where.namespace} get"
+    if shop.mesh == "istio":
+        return (
+            f"{get} destinationrule payment-service -o yaml: which errors does outlierDetection "
+            "count, and how many are too many?"
+        )
+    return f"{get} service payment-service -o yaml: how many failures in a row are too many?"
+
+
+HERE = Path(__file__).parent
+
+LAB = Lab(
+    HERE,
+    meshed=SickPod(HERE),
+    hints=(
+        "Nobody has to mend or delete the pod: whoever calls payment has to notice that it fails, "
+        "and leave it alone. Where does the mesh keep that rule?",
+        {
+            "istio": "outlierDetection in destinationrule/payment-service is there, but 0 means "
+            "that such errors are not counted. To gRPC, UNAVAILABLE is a gateway error.",
+            "linkerd": "The Service asks for failure accrual, and an annotation beside that one "
+            "says after how many failures in a row. The default is 7.",
+        },
+        {
+            "istio": "consecutiveGatewayErrors: 3, as in "
+            "mesh/istio/scenarios/08-circuit-breaking/ejection.yaml.",
+            "linkerd": "kubectl annotate service payment-service "
+            f"{_MOST_FAILURES}- takes the annotation away.",
+        },
+    ),
+)

@@ -1,0 +1,131 @@
+"""``python -m labs``: begins a lab, judges it, gives hints, solves it and takes it back."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labs.commands import Programs
+from labs.errors import LabError
+from labs.lab import all_labs
+from labs.progress import Attempt, default_file
+from labs.runner import Runner
+from services.common.logs import configure_logging
+from tools.mesh.__main__ import describe_shop, options_of, shop_of
+from tools.mesh.render import CannotRender, Shop
+
+_CANNOT = 2
+
+_HELP = {
+    "list": "which labs there are",
+    "start": "begin a lab: start 00, start 06 --mesh istio",
+    "check": "what is right so far, what is not, and where to look",
+    "hint": "the next hint",
+    "solve": "see it done",
+    "reset": "take everything back",
+    "progress": "what is passed, and what is under way",
+}
+_TAKE_A_SHOP = {"start", "reset"}
+_TAKE_A_LAB = {"start", "check", "hint", "solve"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for. Returns the exit status: 0, 1 for a check that finds
+    something wrong, 2 for what cannot be done.
+    """
+    os.umask(0o077)  # the shop's data is for this user alone
+    given = _parser().parse_args(arguments)
+    configure_logging(service="labs", version="", instance="", level="critical", file=None)
+    try:
+        return asyncio.run(_run(given))
+    except (LabError, CannotRender) as error:
+        print(error, file=sys.stderr)
+        return _CANNOT
+
+
+async def _run(given: argparse.Namespace) -> int:
+    runner = Runner(all_labs(), default_file(), Programs(), described_shop, print)
+    match given.command:
+        case "start":
+            await runner.start(given.lab, given.mesh, _where(given))
+        case "check":
+            return await runner.check(given.lab)
+        case "hint":
+            runner.hint(given.lab)
+        case "solve":
+            await runner.solve(given.lab)
+        case "reset":
+            await runner.reset(given.mesh, _where(given))
+        case "progress":
+            runner.progress()
+        case _:
+            runner.list_labs()
+    return 0
+
+
+def described_shop(options: Sequence[str]) -> Shop:
+    """The shop that the options of ``python -m tools.mesh render`` describe."""
+    return shop_of(_mesh_parser().parse_args(options))
+
+
+def _where(given: argparse.Namespace) -> Attempt:
+    """Where the shop is, as the command line says."""
+    parser = _mesh_parser()
+    of_mesh = argparse.Namespace(
+        **{name: getattr(given, name) for name in vars(parser.parse_args([]))}
+    )
+    of_mesh.mesh = given.mesh or "istio"
+    return Attempt(
+        lab="",
+        place="local",
+        started_ms=0,
+        data=given.data.resolve(),  # for commands that are typed elsewhere
+        ports=given.ports,
+        mesh_options=[*options_of(of_mesh, parser)],
+        gateway_address=given.gateway_address,
+    )
+
+
+def _mesh_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    describe_shop(parser)
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m labs", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for name, text in _HELP.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name in _TAKE_A_LAB:
+            is_needed = name == "start"
+            command.add_argument(
+                "lab", nargs=None if is_needed else "?", metavar="LAB", help="06, or 06-canary"
+            )
+        if name in _TAKE_A_SHOP:
+            local = command.add_argument_group("a shop on this machine")
+            local.add_argument(
+                "--data", type=Path, default=Path(".data"), metavar="DIR", help="its folder (.data)"
+            )
+            local.add_argument(
+                "--ports",
+                default="",
+                help="for the shop that the lab starts: python -m services --help",
+            )
+            describe_shop(command)
+            command.set_defaults(mesh=None)
+            command.add_argument(
+                "--gateway-address",
+                default="",
+                metavar="ADDRESS",
+                help="where this machine reaches the gateway; else a port is forwarded",
+            )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""What a check has found: lines that are right or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """One line of a check.
+
+    :ivar look: where to look when it is wrong: an object, a file or a command.
+    """
+
+    is_right: bool
+    what: str
+    look: str = ""
+
+    def __str__(self) -> str:
+        if self.is_right:
+            return f"  right  {self.what}"
+        return f"  WRONG  {self.what}. Look at {self.look}."
+
+
+def right(what: str) -> Finding:
+    """Something is as it has to be."""
+    return Finding(True, what)
+
+
+def wrong(what: str, look: str) -> Finding:
+    """Something is missing or not as it has to be."""
+    return Finding(False, what, look)
+
+
+def judged(is_right: bool, what: str, otherwise: str, look: str) -> Finding:
+    """Says `what` when it is right, and `otherwise` when it is not."""
+    return right(what) if is_right else wrong(otherwise, look)
+
+
+def are_all_right(findings: Sequence[Finding]) -> bool:
+    """Whether a lab is passed. A check that has looked at nothing has found nothing right."""
+    return bool(findings) and all(each.is_right for each in findings)

@@ -1,0 +1,214 @@
+"""A shop in a mesh that a lab changes and looks at."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from labs.commands import Commands
+from labs.errors import LabError
+from labs.finding import Finding, right, wrong
+from labs.restoring import restore
+from labs.visitor import CATALOGUE, Visitor, connected
+from labs.waiting import eventually
+from tools.mesh import render
+from tools.mesh.render import Object
+
+PROBE = Path(__file__).parent / "probe.py"
+
+_GATEWAY_PORT = 443
+_OPEN_SECONDS = 60.0
+# The image of which the files speak, in the place of which comes the one that the shop has.
+_IMAGE = "meshmart:0.1.0"
+# The URL comes by standard input, so that no list of processes shows it.
+_AUDIT = "read -r DATABASE_URL; export DATABASE_URL; python -m services audit; echo audit status $?"
+
+
+class Probed(NamedTuple):
+    """What came of a request that a pod has sent: see probe.py."""
+
+    outcome: Literal["answered", "denied", "refused", "failed"]
+    detail: str
+    who: str
+
+
+class MeshedShop:
+    """A shop in Istio or Linkerd.
+
+    :param where: its namespace, host and gateway.
+    :param gateway_address: where this machine reaches its gateway, ``127.0.0.1:8443`` say; without
+        one a port is forwarded.
+    """
+
+    def __init__(
+        self, commands: Commands, where: render.Shop, *, gateway_address: str = ""
+    ) -> None:
+        self.where = where
+        self._commands = commands
+        self._gateway_address = gateway_address
+
+    def __str__(self) -> str:
+        return (
+            f"The shop is https://{self.where.host}, in the namespace {self.where.namespace}, "
+            f"in {self.mesh.capitalize()}."
+        )
+
+    @property
+    def mesh(self) -> render.MeshName:
+        """Which mesh it is in."""
+        return self.where.mesh
+
+    async def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        """What ``kubectl`` prints, in the shop's namespace."""
+        return await self._commands.run(
+            "kubectl", "-n", self.where.namespace, *arguments, given=given
+        )
+
+    async def restore(self, values: Mapping[str, Any] | None = None) -> None:
+        """Brings back the base from any state, and waits until the shop is open.
+
+        :param values: of the chart, on top of those that the base has.
+        """
+        await restore(self._commands, self.where, values or {})
+        async with self.visitor() as visitor:
+
+            async def is_open() -> bool:
+                return (await visitor.send("GET", CATALOGUE)).status == 200
+
+            await eventually(
+                is_open, f"{self.where.host} answers 200 at {CATALOGUE}", _OPEN_SECONDS
+            )
+
+    async def apply(self, folder: Path) -> None:
+        """Applies a folder of a lab."""
+        await self._apply(render.placed(self.where, folder))
+
+    async def apply_of_mesh(self, folder: str) -> None:
+        """Applies a folder or a file of mesh/istio or mesh/linkerd: ``base/authorization.yaml``."""
+        await self._apply(render.rendered(self.where, folder))
+
+    async def _apply(self, objects: Sequence[Object]) -> None:
+        text = render.text_of(objects)
+        if _IMAGE in text:
+            text = text.replace(_IMAGE, await self._image())
+        await self._commands.run("kubectl", "apply", "-f", "-", given=text)
+        for each in objects:
+            if each["kind"] in {"Deployment", "Pod"}:
+                await self._wait_for(each)
+
+    async def _wait_for(self, each: Object) -> None:
+        name = each["metadata"]["name"]
+        if each["kind"] == "Pod":
+            await self.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=90s")
+        else:
+            await self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
+
+    async def _image(self) -> str:
+        path = "jsonpath={.spec.template.spec.containers[?(@.name=='frontend')].image}"
+        return await self.kubectl("get", "deployment", "frontend", "-o", path)
+
+    async def objects(self, kinds: str, selector: str = "") -> list[Any]:
+        """The objects of some kinds in the shop's namespace: ``pods,services``."""
+        labels = ("-l", selector) if selector else ()
+        found: list[Any] = json.loads(await self.kubectl("get", kinds, *labels, "-o", "json"))[
+            "items"
+        ]
+        return found
+
+    async def pods(self, workload: str) -> list[Any]:
+        """A workload's pods that are ready and not about to end, by name."""
+        found = await self.objects("pods", f"app.kubernetes.io/name={workload}")
+        return sorted(
+            (pod for pod in found if _is_ready(pod)), key=lambda pod: pod["metadata"]["name"]
+        )
+
+    async def probe(
+        self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
+    ) -> list[Probed]:
+        """Sends requests from inside a pod with the shop's image: ``deployment/order-service``."""
+        script = PROBE.read_text(encoding="utf-8")
+        said = await self.kubectl(
+            *("exec", "-i", pod, "-c", container, "--", "python", "-c", script),
+            given=json.dumps(list(requests)),
+        )
+        return [Probed(*each) for each in json.loads(said)]
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[Visitor]:
+        """Somebody outside, at the gateway."""
+        if self._gateway_address:
+            async with self._visitor_at(self._gateway_address) as visitor:
+                yield visitor
+            return
+        gateway = self.where.gateway
+        async with (
+            self._commands.forwarded(
+                gateway.namespace, f"service/{gateway.service}", _GATEWAY_PORT
+            ) as address,
+            self._visitor_at(address) as visitor,
+        ):
+            yield visitor
+
+    @asynccontextmanager
+    async def _visitor_at(self, address: str) -> AsyncGenerator[Visitor]:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise LabError(
+                f"--gateway-address takes an address such as 127.0.0.1:8443, "
+                f"and {address!r} is none."
+            )
+        # Its certificate vouches for itself, and which one it is does not matter here.
+        connector = aiohttp.TCPConnector(ssl=False, resolver=_Always(host))
+        async with connected(f"https://{self.where.host}:{port}", connector) as visitor:
+            yield visitor
+
+    async def audit(self) -> Finding:
+        """Whether the books agree: docs/backup.md."""
+        secret = json.loads(await self.kubectl("get", "secret", "mongodb", "-o", "json"))
+        url = base64.b64decode(secret["data"]["url"]).decode()
+        payment = ("exec", "-i", "deployment/payment-service", "-c", "payment", "--")
+        said = await self.kubectl(*payment, "sh", "-c", _AUDIT, given=f"{url}\n")
+        *lines, status = said.strip().splitlines()
+        if status == "audit status 0":
+            return right(f"the books agree: {lines[-1]}")
+        return wrong(f"the books disagree: {lines[0]}", "docs/backup.md#audit")
+
+
+class _Always(AbstractResolver):
+    """Every name leads to one address."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=self._address,
+                port=port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=0,
+            )
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _is_ready(pod: Any) -> bool:
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
+    return "deletionTimestamp" not in pod["metadata"] and conditions.get("Ready") == "True"

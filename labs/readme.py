@@ -1,0 +1,105 @@
+"""A lab's README.md. All have one form.
+
+    # NN Title
+    a table: minutes, lesson, scenario, read, watch
+    ## Goal
+    ## Predict
+    ## Steps                    commands, and what they print
+    ## What happened, and why
+    ## Your turn                what to do, without commands
+    ## Questions                each answer folded: <details>
+    ## Clean up                 commands
+
+A block of commands begins with ```sh, what they print with ```text. One that is for one place only
+says so: ```sh istio. Commands whose block is followed by no ```text may print anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+SECTIONS = (
+    "Goal",
+    "Predict",
+    "Steps",
+    "What happened, and why",
+    "Your turn",
+    "Questions",
+    "Clean up",
+)
+FACTS = ("minutes", "lesson", "scenario", "read", "watch")
+
+_TITLE = re.compile(r"# (\d\d) (.+)")
+_FACT = re.compile(r"^\| (\w+) \| (.+) \|$", re.MULTILINE)
+_FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class NotInForm(ValueError):
+    """A README.md of another form; the message says what is wrong with it."""
+
+
+class Step(NamedTuple):
+    """Commands, and the lines that they print; None where these may be any."""
+
+    commands: str
+    sees: Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Readme:
+    """What a lab's README.md says.
+
+    :ivar facts: the table's rows, by their first cell.
+    :ivar sections: the text of each, by its heading.
+    """
+
+    number: str
+    title: str
+    facts: Mapping[str, str]
+    sections: Mapping[str, str]
+
+    @property
+    def minutes(self) -> int:
+        """How long the lab takes."""
+        return int(self.facts["minutes"])
+
+    def steps(self, place: str) -> list[Step]:
+        """What there is to type in a place."""
+        return list(_steps(self.sections["Steps"], place))
+
+    def clean_up(self, place: str) -> str:
+        """What takes it back there."""
+        return "".join(step.commands for step in _steps(self.sections["Clean up"], place))
+
+
+def read(path: Path) -> Readme:
+    """Reads a README.md.
+
+    :raises NotInForm: it has another form.
+    """
+    introduction, *parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = {title: body for title, _, body in (part.partition("\n") for part in parts)}
+    if tuple(sections) != SECTIONS:
+        raise NotInForm(f"{path}: its headings are {list(sections)}")
+    title = _TITLE.match(introduction)
+    if title is None:
+        raise NotInForm(f"{path}: its first line is no `# NN Title`")
+    facts = {name: text for name, text in _FACT.findall(introduction) if name in FACTS}
+    if tuple(facts) != FACTS or not facts["minutes"].isdecimal():
+        raise NotInForm(f"{path}: its table has {list(facts)}, not {list(FACTS)}")
+    return Readme(title[1], title[2], facts, sections)
+
+
+def _steps(text: str, place: str) -> Iterator[Step]:
+    blocks = [
+        (language, body) for language, where, body in _FENCE.findall(text) if where in {"", place}
+    ]
+    for position, (language, body) in enumerate(blocks):
+        if language == "sh":
+            after = blocks[position + 1 : position + 2]
+            is_told = bool(after) and after[0][0] == "text"
+            yield Step(body, after[0][1].splitlines() if is_told else None)

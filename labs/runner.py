@@ -1,0 +1,272 @@
+"""What the commands of ``python -m labs`` do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+from labs.commands import Commands
+from labs.errors import LabError
+from labs.finding import Finding, are_all_right
+from labs.lab import Exercise, Lab, Place, Shop, lab_named
+from labs.local import LocalShop
+from labs.meshed import MeshedShop
+from labs.progress import Attempt, Passed, name_of, read_progress, write_progress
+from services.common.clock import now_ms
+from tools.mesh import render
+
+Say = Callable[[str], None]
+
+NOT_PASSED = 1
+
+_LOOK_AGAIN_SECONDS = 3.0
+# A control plane takes a moment to tell a change, and a proxy to take it.
+_SETTLE_SECONDS = 20.0
+_BROKEN_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[Shop]):
+    """A lab's exercise, and the shop that it is done with."""
+
+    exercise: Exercise[Shop]
+    shop: Shop
+
+    async def start(self) -> None:
+        """Brings the shop into the first state."""
+        await self.exercise.start(self.shop)
+
+    async def solve(self) -> None:
+        """Does what the lab asks for."""
+        await self.exercise.solve(self.shop)
+
+    async def check(self) -> Sequence[Finding]:
+        """Everything that a check finds."""
+        return [finding async for finding in self.exercise.check(self.shop)]
+
+
+AnyWork = Work[LocalShop] | Work[MeshedShop]
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """The labs of one user.
+
+    :ivar shop_of: the shop that the options of ``tools.mesh render`` describe.
+    :ivar settle_seconds: for how long a check that finds something wrong looks again: a change
+        takes a mesh a moment.
+    """
+
+    labs: Sequence[Lab]
+    file: Path
+    commands: Commands
+    shop_of: Callable[[Sequence[str]], render.Shop]
+    say: Say
+    settle_seconds: float = _SETTLE_SECONDS
+
+    def list_labs(self) -> None:
+        """Says which labs there are."""
+        progress = read_progress(self.file)
+        for lab in self.labs:
+            where = ", ".join(
+                f"{place} (passed)" if name_of(lab.name, place) in progress.passed else place
+                for place in lab.places
+            )
+            self.say(f"{lab.number}  {lab.readme.title}, {lab.readme.minutes} minutes: {where}")
+        self.say("Begin one: python -m labs start 00, or start 03 --mesh istio")
+
+    async def start(self, given: str, mesh: Place | None, options: Attempt) -> None:
+        """Starts a lab, in the place of one that is under way.
+
+        :param options: where the shop is; its lab and place are not looked at.
+        """
+        lab = lab_named(self.labs, given)
+        place = _place(lab, mesh)
+        progress = read_progress(self.file)
+        before = progress.under_way
+        attempt = options.model_copy(update={"lab": lab.name, "place": place})
+        if before is not None and before.place == "local":
+            if place == "local" and before.data == attempt.data:
+                attempt.shop_pid = before.shop_pid
+            else:
+                await self._reset(before)  # a shop that the labs have started there would stay
+        self.say(f"{lab.number} {lab.readme.title}: bringing the shop into its first state ...")
+        work = self._work(lab, attempt)
+        try:
+            await work.start()
+        finally:
+            self._remember(attempt, work)
+        attempt.started_ms = now_ms()
+        self._remember(attempt)
+        work = self._work(lab, attempt)
+        await self._until_wrong(work, attempt)
+        self.say(str(work.shop))
+        self.say(f"Begin with labs/{lab.name}/README.md; then: check, hint, solve, reset.")
+
+    async def check(self, given: str | None) -> int:
+        """Says what is right and what is wrong. Returns the exit status: 0 when all is right."""
+        lab, attempt = self._under_way(given)
+        work = self._work(lab, attempt)
+        findings = await self._judged(work, attempt)
+        for finding in findings:
+            self.say(str(finding))
+        attempt.checks += 1
+        is_passed = are_all_right(findings)
+        if is_passed:
+            self._note_passed(lab, attempt)
+            self.say(f"Lab {lab.number} is passed. Take it back: python -m labs reset")
+        else:
+            self.say("Not yet. A hint: python -m labs hint")
+        self._remember(attempt, work)
+        return 0 if is_passed else NOT_PASSED
+
+    def hint(self, given: str | None) -> None:
+        """Says the next hint, or the last one again."""
+        lab, attempt = self._under_way(given)
+        hints = lab.hints_in(attempt.place)
+        attempt.hints = min(attempt.hints + 1, len(hints))
+        self.say(f"Hint {attempt.hints} of {len(hints)}: {hints[attempt.hints - 1]}")
+        if attempt.hints == len(hints):
+            self.say("There are no more. To see it done: python -m labs solve")
+        self._remember(attempt)
+
+    async def solve(self, given: str | None) -> None:
+        """Does what the lab asks for."""
+        lab, attempt = self._under_way(given)
+        attempt.was_solved = True
+        work = self._work(lab, attempt)
+        await work.solve()
+        self._remember(attempt, work)
+        self.say(f"Lab {lab.number} is solved; README.md tells why. See it: python -m labs check")
+
+    async def reset(self, mesh: Place | None, options: Attempt) -> None:
+        """Takes the lab under way back, or with a mesh brings that one's base back."""
+        progress = read_progress(self.file)
+        attempt = progress.under_way
+        if mesh is not None:
+            attempt = options.model_copy(update={"place": mesh})
+        if attempt is None:
+            raise LabError(
+                "No lab is under way; to bring the base of a mesh back: "
+                "python -m labs reset --mesh istio"
+            )
+        began = time.monotonic()
+        for line in await self._reset(attempt):
+            self.say(line)
+        progress.under_way = None
+        write_progress(self.file, progress)
+        self.say(f"All is as before the labs (after {time.monotonic() - began:.0f} s).")
+
+    def progress(self) -> None:
+        """Says what is passed, and what is under way."""
+        progress = read_progress(self.file)
+        attempt = progress.under_way
+        if attempt is not None:
+            minutes = (now_ms() - attempt.started_ms) / 60_000
+            self.say(
+                f"Under way: {name_of(attempt.lab, attempt.place)}, for {minutes:.0f} minutes, "
+                f"{attempt.checks} checks, {attempt.hints} hints"
+            )
+        for name, passed in progress.passed.items():
+            how = "solved by the runner" if passed.was_solved else "passed"
+            self.say(
+                f"{name}: {how} after {passed.minutes:.0f} minutes, {passed.checks} checks, "
+                f"{passed.hints} hints"
+            )
+        if attempt is None and not progress.passed:
+            self.say("Nothing yet. Begin: python -m labs start 00")
+
+    def _under_way(self, given: str | None) -> tuple[Lab, Attempt]:
+        attempt = read_progress(self.file).under_way
+        if attempt is None:
+            raise LabError("No lab is under way: python -m labs start 00 begins one.")
+        if given is not None and lab_named(self.labs, given).name != attempt.lab:
+            raise LabError(
+                f"Under way is {name_of(attempt.lab, attempt.place)}: "
+                f"python -m labs start {given} begins another one in its place."
+            )
+        return lab_named(self.labs, attempt.lab), attempt
+
+    async def _until_wrong(self, work: AnyWork, attempt: Attempt) -> None:
+        """Waits until the proxies know the first state, in which every check finds something."""
+        until = time.monotonic() + _BROKEN_SECONDS
+        while are_all_right(await work.check()):
+            if time.monotonic() > until:
+                raise LabError(
+                    f"The first state of {attempt.lab} does not take effect: start it again."
+                )
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _judged(self, work: AnyWork, attempt: Attempt) -> Sequence[Finding]:
+        """What a check finds, once a mesh has had a moment."""
+        until = time.monotonic() + (0 if attempt.place == "local" else self.settle_seconds)
+        while True:
+            findings = await work.check()
+            if are_all_right(findings) or time.monotonic() > until:
+                return findings
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _reset(self, attempt: Attempt) -> Sequence[str]:
+        """Returns what is left to say."""
+        if attempt.place != "local":
+            await self._meshed(attempt).restore()
+            return ()
+        shop = self._local(attempt)
+        await shop.stop()
+        state = shop.state()
+        if state is None:
+            return ()
+        return [f"The shop with pid {state.parent_pid} goes on: it was not started by the labs."]
+
+    def _work(self, lab: Lab, attempt: Attempt) -> AnyWork:
+        if attempt.place == "local":
+            assert lab.local is not None, lab
+            return Work(lab.local, self._local(attempt))
+        assert lab.meshed is not None, lab
+        return Work(lab.meshed, self._meshed(attempt))
+
+    def _local(self, attempt: Attempt) -> LocalShop:
+        return LocalShop(
+            attempt.data,
+            ports=attempt.ports,
+            own_pid=attempt.shop_pid,
+            since_ms=attempt.started_ms,
+        )
+
+    def _meshed(self, attempt: Attempt) -> MeshedShop:
+        where = self.shop_of(attempt.mesh_options)
+        return MeshedShop(self.commands, where, gateway_address=attempt.gateway_address)
+
+    def _note_passed(self, lab: Lab, attempt: Attempt) -> None:
+        progress = read_progress(self.file)
+        progress.passed[name_of(lab.name, attempt.place)] = Passed(
+            minutes=(now_ms() - attempt.started_ms) / 60_000,
+            checks=attempt.checks,
+            hints=attempt.hints,
+            was_solved=attempt.was_solved,
+        )
+        write_progress(self.file, progress)
+
+    def _remember(self, attempt: Attempt, work: AnyWork | None = None) -> None:
+        progress = read_progress(self.file)
+        if work is not None and isinstance(work.shop, LocalShop):
+            attempt.shop_pid = work.shop.own_pid
+        progress.under_way = attempt
+        write_progress(self.file, progress)
+
+
+def _place(lab: Lab, mesh: Place | None) -> Place:
+    """Where to do a lab.
+
+    :raises LabError: not there, or it has to be said.
+    """
+    if mesh is not None and mesh not in lab.places:
+        raise LabError(f"Lab {lab.number} is not in {mesh.capitalize()}: {lab.why_not(mesh)}.")
+    if mesh is None and "local" not in lab.places:
+        ways = " or ".join(f"--mesh {place}" for place in lab.places)
+        raise LabError(f"Lab {lab.number} needs a mesh; say which: {ways}")
+    return mesh or "local"

@@ -1,0 +1,149 @@
+"""Somebody who uses a shop from outside: looks at the catalogue, and buys as a guest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+import orjson
+
+from services.common import record
+from services.common.record import Served
+
+CATALOGUE = "/api/products?limit=1"
+PAGE = "/products"
+# Of the catalogue, what is there most often.
+PRODUCT = "linen-tea-towels"
+
+_ORDER: Mapping[str, Any] = {
+    "items": [{"product_id": PRODUCT, "quantity": 1}],
+    "address": {
+        "name": "Ada Lovelace",
+        "street": "Keizersgracht 123",
+        "postal_code": "1015 CJ",
+        "city": "Amsterdam",
+        "country": "NL",
+    },
+    "payment_method": "pm_card_visa",
+}
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+# Still being worked on, or nobody there to say.
+_NOT_FINAL = frozenset({0, 202, 502, 503, 504})
+_FINAL_SECONDS = 60.0
+_PAUSE_SECONDS = 0.2
+
+
+class Answer(NamedTuple):
+    """What came of a request.
+
+    :ivar status: of HTTP; 0 where nobody has answered.
+    :ivar body: its JSON; None where it has none.
+    """
+
+    status: int
+    body: Any
+    served: Served | None
+
+    @property
+    def version(self) -> str:
+        """Who answered, or in the place of a version the status of an error."""
+        is_answered = self.status == 200 and self.served is not None
+        return self.served.version if is_answered and self.served else str(self.status)
+
+
+class Visitor:
+    """Sends requests to one base URL."""
+
+    def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
+        self.base_url = base_url
+        self._session = session
+        self._token = ""
+
+    async def send(
+        self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request and its whole answer; redirects are not followed."""
+        try:
+            async with self._session.request(
+                method,
+                self.base_url + path,
+                json=json,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                text = await answer.read()
+                body = orjson.loads(text) if "json" in answer.content_type and text else None
+                return Answer(answer.status, body, record.decode(answer.headers.get(record.HEADER)))
+        except (aiohttp.ClientError, TimeoutError):
+            return Answer(0, None, None)
+
+    async def versions(
+        self, count: int, *, path: str = CATALOGUE, headers: Mapping[str, str] | None = None
+    ) -> Counter[str]:
+        """Which versions answer so many requests, and which errors come in their place."""
+        return Counter(
+            [(await self.send("GET", path, headers=headers)).version for _ in range(count)]
+        )
+
+    async def versions_behind_pages(
+        self, count: int, *, callee: str = "product", headers: Mapping[str, str] | None = None
+    ) -> Counter[str]:
+        """Which versions of a service answer the frontend when it makes so many pages, and which
+        errors come in the place of a page.
+        """
+        seen: Counter[str] = Counter()
+        for _ in range(count):
+            answer = await self.send("GET", PAGE, headers=headers)
+            if answer.status != 200 or answer.served is None:
+                seen[str(answer.status)] += 1
+                continue
+            seen.update(
+                call.version or call.status for call in answer.served.calls if call.callee == callee
+            )
+        return seen
+
+    async def buy(self, key: str = "") -> Answer:
+        """Places an order as a guest under a new idempotency key, unless one is given."""
+        if not self._token:
+            guest = {"email": f"{uuid.uuid4().hex}@example.com", "name": "Ada"}
+            answer = await self.send("POST", "/api/auth/guest", json=guest)
+            if answer.status != 201:
+                return answer
+            self._token = answer.body["access_token"]
+        headers = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
+        return await self.send("POST", "/api/orders", json=_ORDER, headers=headers)
+
+    async def insist(self, key: str = "") -> Answer:
+        """Places an order, and repeats the request under its key until the answer is final, but no
+        longer than a minute.
+        """
+        key = key or uuid.uuid4().hex
+        until = time.monotonic() + _FINAL_SECONDS
+        while (answer := await self.buy(key)).status in _NOT_FINAL:
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+        return answer
+
+    async def cancel(self, order_id: str) -> Answer:
+        """Cancels one of its orders, so that what it has bought is for sale again."""
+        return await self.send("POST", f"/api/orders/{order_id}/cancel", headers=self._authorized)
+
+    @property
+    def _authorized(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self._token}"}
+
+
+@asynccontextmanager
+async def connected(
+    base_url: str, connector: aiohttp.BaseConnector | None = None
+) -> AsyncGenerator[Visitor]:
+    """A visitor with connections of its own."""
+    async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
+        yield Visitor(session, base_url)

@@ -1,0 +1,155 @@
+"""Each lab in a mesh, from its start to its reset, with the mistakes that students make."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labs.__main__ import described_shop
+from labs.commands import Programs
+from labs.lab import Lab, Place, all_labs
+from labs.progress import Attempt
+from labs.runner import NOT_PASSED, Runner
+from tests.harness.waiting import wait_until
+from tests.labs.mistakes import CASES
+from tests.mesh.configuration import configuration
+from tests.mesh.meshed import SETTLE_SECONDS, Mesh
+from tests.mesh.readme import disagreement, forwarded_by
+from tests.mesh.shops import chosen
+from tests.mesh.terminal import SecondTerminal, must_run, printed
+
+_RESET_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """Somebody with a shop in the mesh.
+
+    :ivar base: all that a lab may change, as it is in the base.
+    """
+
+    mesh: Mesh
+    runner: Runner
+    said: list[str]
+    base: Mapping[str, Any]
+
+    @property
+    def place(self) -> Place:
+        assert self.mesh.name != "none"
+        return self.mesh.name
+
+    async def start(self, lab: Lab) -> None:
+        await self.runner.start(lab.number, self.place, self.options)
+
+    async def check(self) -> tuple[int, str]:
+        """The status of a check, and all that it says."""
+        self.said.clear()
+        status = await self.runner.check(None)
+        text = "\n".join(self.said)
+        print(text)
+        return status, text
+
+    async def reset(self) -> float:
+        """Takes it back; gives how many seconds that took."""
+        began = time.monotonic()
+        await self.runner.reset(None, self.options)
+        return time.monotonic() - began
+
+    @property
+    def options(self) -> Attempt:
+        options = ["--mesh", self.mesh.name]
+        return Attempt(lab="", place=self.place, started_ms=0, mesh_options=options)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "lab" in metafunc.fixturenames:
+        place = chosen(metafunc.config).name
+        here = [lab for lab in all_labs() if place in lab.places]
+        metafunc.parametrize("lab", here, ids=lambda lab: lab.name)
+
+
+@pytest.fixture
+async def student(mesh: Mesh, tmp_path: Path) -> Student:
+    said: list[str] = []
+    runner = Runner(all_labs(), tmp_path / "labs.json", Programs(), described_shop, said.append)
+    student = Student(mesh, runner, said, {})
+    # What the tests of the mesh have put beside the shop is no part of the base.
+    await runner.reset(student.place, student.options)
+    return Student(mesh, runner, said, configuration(mesh))
+
+
+@pytest.fixture
+def second_terminal() -> Generator[SecondTerminal]:
+    terminal = SecondTerminal()
+    yield terminal
+    terminal.close()
+
+
+async def test_from_start_to_reset(
+    lab: Lab, student: Student, second_terminal: SecondTerminal
+) -> None:
+    case = CASES[lab.name, student.place]
+    await student.start(lab)
+    status, said = await student.check()
+    assert status == NOT_PASSED
+    assert _is_wrong(case.first, said), said
+    _follow(lab, student.place, second_terminal)
+
+    await student.runner.solve(None)
+    status, said = await student.check()
+    assert status == 0, said
+
+    seconds = await student.reset()
+    assert configuration(student.mesh) == student.base
+    print(f"{lab.name}: reset after {seconds:.0f} s")
+    assert seconds <= _RESET_SECONDS
+
+
+async def test_mistakes_are_told(lab: Lab, student: Student) -> None:
+    case = CASES[lab.name, student.place]
+    assert len(case.mistakes) >= 2
+    for mistake in case.mistakes:
+        await student.start(lab)
+        must_run(mistake.commands)
+        status, said = await student.check()
+        assert status == NOT_PASSED, mistake.commands
+        assert _is_wrong(mistake.told, said), f"{mistake.commands}\n{said}"
+    await student.reset()
+    assert configuration(student.mesh) == student.base
+
+
+def _is_wrong(told: str, said: str) -> bool:
+    """Whether one of the wrong lines says so."""
+    lines = [line for line in said.splitlines() if "WRONG" in line]
+    return any(re.search(told, line) for line in lines)
+
+
+def _follow(lab: Lab, place: Place, terminal: SecondTerminal) -> None:
+    """Types what the README.md says after the start, and sees what it says."""
+    steps = [step for step in lab.readme.steps(place) if "labs start" not in step.commands]
+    forwards = [found for step in steps if (found := forwarded_by(step.commands))]
+    for commands, sees in steps:
+        if forwarded_by(commands):
+            continue
+        if sees is None:
+            must_run(commands)
+        else:
+            _sees(commands, sees, lambda: terminal.run(forwards))
+
+
+def _sees(commands: str, sees: Sequence[str], prepare: Callable[[], None]) -> None:
+    """Looks until it is what people should see: proxies take a moment to know of a change."""
+
+    def agrees() -> bool:
+        prepare()
+        said = printed(commands)
+        print(f"$ {commands}{said}")
+        return not disagreement(sees, said)
+
+    wait_until(agrees, f"it is what people should see after {commands}", SETTLE_SECONDS)

@@ -1,0 +1,170 @@
+"""The checks of the labs in a mesh, with a shop that behaves as it is told: what they say of the
+right state, and of each wrong one. `tests/labs` has the same on a cluster.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from labs.errors import CommandFailed
+from labs.finding import Finding, right
+from labs.lab import all_labs, lab_named
+from labs.meshed import MeshedShop, Probed
+from labs.visitor import Answer
+from services.common.record import Call, Served
+from tools.mesh.render import MeshName, Shop
+
+_ADDRESS = "10.0.0.9"
+
+
+@dataclass
+class Told:
+    """A shop in a mesh, and somebody at its gateway.
+
+    :ivar header: who answers those who ask for v2 by the header, and `cookie` by the cookie.
+    :ivar others: how 100 requests of all others are answered.
+    :ivar order: the status of an order's answer.
+    :ivar slow_ms: how long shipping takes.
+    :ivar payment: what comes of a taken-over pod's RPC, and `databases` of its greeting MongoDB.
+    :ivar sick: how many sick pods there are beside one that is well.
+    :ivar asks: how many requests reach the sick pod for an order.
+    """
+
+    mesh: MeshName = "istio"
+    header: str = "v2"
+    cookie: str = "v2"
+    others: Mapping[str, int] = field(default_factory=lambda: {"v1": 90, "v2": 10})
+    order: int = 201
+    slow_ms: float = 10.0
+    payment: Mapping[str, str] = field(default_factory=dict[str, str])
+    databases: Mapping[str, str] = field(default_factory=dict[str, str])
+    sick: int = 1
+    is_well: bool = False
+    asks: int = 0
+    cancelled: int = 0
+    _asked: int = 0
+
+    @property
+    def where(self) -> Shop:
+        return Shop(mesh=self.mesh)
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[Told]:
+        yield self
+
+    async def audit(self) -> Finding:
+        return right("the books agree")
+
+    async def versions(
+        self, count: int, *, headers: Mapping[str, str] | None = None
+    ) -> Counter[str]:
+        if headers:
+            return Counter({self.header if "canary" in headers else self.cookie: count})
+        return Counter({version: share * count // 100 for version, share in self.others.items()})
+
+    versions_behind_pages = versions
+
+    async def insist(self) -> Answer:
+        self._asked += self.asks
+        calls = (Call("shipping", "GetQuotes", "v1", "shipping", self.slow_ms, "ok"),)
+        served = Served("order", "v1", "order", self.slow_ms + 1, calls)
+        return Answer(self.order, {"order_id": "ord_1"}, served)
+
+    async def cancel(self, order_id: str) -> Answer:
+        self.cancelled += 1
+        return Answer(200, None, None)
+
+    async def probe(
+        self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
+    ) -> list[Probed]:
+        service = pod.removeprefix("taken-over-")
+        rpc = self.payment.get(service, "denied")
+        allowed = "answered" if service == "shipping" else "failed"
+        outcomes = [rpc, rpc, rpc, "denied", self.databases.get(service, allowed)]
+        return [Probed(cast("Any", each), "", "") for each in outcomes]
+
+    async def pods(self, workload: str) -> list[Any]:
+        labels = {"istio": {"sick": "true"}, "linkerd": {"version": "sick"}}[self.mesh]
+        sick = {"metadata": {"labels": {"version": "v1", **labels}}, "status": {"podIP": _ADDRESS}}
+        well = {"metadata": {"labels": {"version": "v1"}}, "status": {"podIP": "10.0.0.1"}}
+        return [well, *([sick] * self.sick)]
+
+    async def objects(self, kinds: str, selector: str) -> list[Any]:
+        assert "sick=true" in selector
+        return (await self.pods(""))[1:]
+
+    async def kubectl(self, *arguments: str) -> str:
+        if "logs" in arguments:
+            return "failed /meshmart.payment.v1.PaymentService/Authorize\n" * self._asked
+        if "test" in arguments:
+            if self.is_well:
+                return ""
+            raise CommandFailed("status 1")
+        hosts = [
+            {
+                "address": {"socket_address": {"address": address}},
+                "stats": [{"name": "rq_error", "value": "7"}, {"name": "rq_total", "value": total}],
+            }
+            for address, total in ((_ADDRESS, str(self._asked)), ("10.0.0.1", "99"))
+        ]
+        name = "outbound|9000||payment-service.ecommerce.svc.cluster.local"
+        return json.dumps({"cluster_statuses": [{"name": name, "host_statuses": hosts}]})
+
+
+async def checked(lab: str, told: Told) -> list[Finding]:
+    """All that the check of a lab finds."""
+    exercise = lab_named(all_labs(), lab).meshed
+    assert exercise is not None
+    return [each async for each in exercise.check(cast("MeshedShop", told))]
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+@pytest.mark.parametrize("lab", ["01", "03", "06", "10"])
+async def test_what_is_right_is_told_right(lab: str, mesh: MeshName) -> None:
+    told = Told(mesh)
+    findings = await checked(lab, told)
+
+    assert findings
+    assert all(each.is_right for each in findings), findings
+    if lab != "06":
+        assert told.cancelled > 0, "what a check has bought is for sale again"
+
+
+_BROKEN = [
+    ("01", Told(slow_ms=510), r"3 calls for 3 orders took more than 300 ms"),
+    ("01", Told(order=503), "only 0 of 3 orders were placed"),
+    ("03", Told(payment={"frontend": "answered"}), "a taken-over frontend is answered .* RPCs"),
+    ("03", Told(payment={"shipping": "answered"}), "a taken-over shipping is answered .* RPCs"),
+    ("03", Told(payment={"frontend": "failed"}), "frontend does not even reach payment"),
+    ("03", Told(databases={"frontend": "answered"}), "MongoDB answers a taken-over frontend"),
+    ("03", Told(databases={"shipping": "failed"}), "MongoDB does not answer shipping"),
+    ("03", Told(order=503), r"a customer cannot buy \(the answer is 503\)"),
+    ("06", Told(header="v1"), "who asks with the header is answered by 20 times v1"),
+    ("06", Told(cookie="503"), "who asks with the cookie is answered by 20 times 503"),
+    ("06", Told(others={"v1": 90, "503": 10}), "of 200 requests at /api, 20 times 503 .* fail"),
+    ("06", Told(others={"v2": 100}), "200 of 200 requests at /api are answered by v2, not about"),
+    ("06", Told(others={"v1": 100}), "0 of 200 requests at /api are answered by v2, not about 20"),
+    ("06", Told(others={"v1": 50, "v2": 50}), "100 of 200 requests at /api are answered by v2"),
+    ("10", Told(asks=2), "the sick pod is still asked: 12 requests reached it during 6 orders"),
+    ("10", Told("linkerd", asks=1), "the sick pod is still asked: 6 requests reached it"),
+    ("10", Told(sick=0), "there is no sick payment pod beside one that is well"),
+    ("10", Told("linkerd", sick=0), "there is no sick payment pod beside one that is well"),
+    ("10", Told("linkerd", is_well=True), "there is no sick payment pod beside one that is well"),
+    ("10", Told(order=503), "only 0 of 12 orders were paid"),
+]
+
+
+@pytest.mark.parametrize(("lab", "told", "sentence"), _BROKEN, ids=map(str, range(len(_BROKEN))))
+async def test_what_is_wrong_is_told_wrong(lab: str, told: Told, sentence: str) -> None:
+    wrong = [each for each in await checked(lab, told) if not each.is_right]
+
+    assert any(re.search(sentence, each.what) for each in wrong), wrong
+    assert all(each.look for each in wrong), "it says where to look"

@@ -1,0 +1,91 @@
+"""Each lab's README.md has the one form, and says what the runner does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from labs.lab import LABS, Lab, Place, all_labs
+from labs.readme import NotInForm, read
+from tools.mesh import render
+from tools.mesh.render import Shop
+
+ALL = all_labs()
+MESHED = [(lab, place) for lab in ALL for place in lab.places if place != "local"]
+_LINK = re.compile(r"\]\(((?!https?:)[^)#]+)")
+
+
+def named(value: object) -> str:
+    return value.name if isinstance(value, Lab) else str(value)
+
+
+@pytest.mark.parametrize("lab", ALL, ids=named)
+def test_it_has_the_form(lab: Lab) -> None:
+    readme = lab.readme
+    assert readme.number == lab.number
+    assert 10 <= readme.minutes <= 25
+    assert readme.facts["lesson"].count("docs/lesson.md")
+    assert readme.sections["Questions"].count("<details><summary>") >= 3
+    assert readme.sections["Questions"].count("</details>") == readme.sections["Questions"].count(
+        "<details>"
+    )
+    assert "labs check" in readme.sections["Your turn"]
+    assert readme.sections["Predict"].count("\n3. "), "three things to predict"
+    assert len(lab.hints) >= 2
+
+
+@pytest.mark.parametrize("lab", ALL, ids=named)
+def test_its_links_lead_somewhere(lab: Lab) -> None:
+    text = (lab.folder / "README.md").read_text(encoding="utf-8")
+    for target in _LINK.findall(text):
+        assert (lab.folder / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    ("lab", "place"), [(lab, place) for lab in ALL for place in lab.places], ids=named
+)
+def test_its_commands_are_complete_in_each_place(lab: Lab, place: Place) -> None:
+    steps = lab.readme.steps(place)
+    (start,) = [step.commands for step in steps if "labs start" in step.commands]
+    wanted = f"start {lab.number}" + ("" if place == "local" else f" --mesh {place}")
+    assert start == f".venv/bin/python -m labs {wanted}\n"
+    assert steps[0].commands == start, "all else needs the first state"
+    assert any(step.sees is not None for step in steps), "something is to be seen"
+    assert lab.readme.clean_up(place) == ".venv/bin/python -m labs reset\n"
+    for step in steps:
+        subprocess.run(["bash", "-n", "-c", step.commands], check=True)
+    assert lab.hints_in(place)
+
+
+@pytest.mark.needs_programs("kubectl")
+@pytest.mark.parametrize(("lab", "place"), MESHED, ids=named)
+def test_its_manifests_are_built_for_any_shop(lab: Lab, place: Place) -> None:
+    assert place != "local"
+    shop = Shop(mesh=place, namespace="student-07", host="student-07.example.com")
+    for state in ("start", "solution"):
+        folder = lab.folder / state / place
+        if folder.exists():
+            made = render.text_of(render.placed(shop, folder))
+            assert "namespace: student-07" in made
+            assert "ecommerce" not in made
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (("# 00 ", "# "), "no `# NN Title`"),
+        (("| minutes | 15 |", "| minutes | a while |"), "its table has"),
+        (("| watch |", "| see |"), "its table has"),
+        (("## Predict", "## Guess"), "its headings are"),
+    ],
+)
+def test_another_form_is_refused(tmp_path: Path, spoil: tuple[str, str], told: str) -> None:
+    text = (LABS / "00-pay-once/README.md").read_text(encoding="utf-8")
+    assert spoil[0] in text
+    (tmp_path / "README.md").write_text(text.replace(*spoil, 1), encoding="utf-8")
+
+    with pytest.raises(NotInForm, match=told):
+        read(tmp_path / "README.md")

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from playwright.async_api import Page
+from playwright.async_api import Error, Page
 
 from services.common import record
 from tests.harness.customer import Answer, Client, Customer
@@ -95,7 +95,13 @@ async def read_when(page: Page, what: str, is_it: Callable[[Shown], bool]) -> Sh
 
     async def look() -> Shown | None:
         nonlocal latest
-        latest = await read(page)
+        try:
+            latest = await read(page)
+        except Error as error:
+            # The browser says so when a pod of this machine's comes or goes, with its interface.
+            if "ERR_NETWORK_CHANGED" in error.message:
+                return None
+            raise
         return latest if is_it(latest) else None
 
     try:

@@ -13,6 +13,8 @@ from tests.harness.cluster import Namespace, run
 from tests.mesh.meshed import Mesh
 from tests.mesh.shops import chosen
 
+pytestmark = pytest.mark.long
+
 _NAME = "by-label"
 _MARK = {
     "istio": ("label", "istio-injection=enabled"),

@@ -19,7 +19,8 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         if self.is_right:
             return f"  right  {self.what}"
-        return f"  WRONG  {self.what}. Look at {self.look}."
+        end = "" if self.look.endswith("?") else "."
+        return f"  WRONG  {self.what}. Look at {self.look}{end}"
 
 
 def right(what: str) -> Finding:

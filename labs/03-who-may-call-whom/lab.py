@@ -43,7 +43,7 @@ class WhoMayCallWhom(MeshedExercise):
             *rpcs, metrics, database = await shop.probe(pod, "shell", _requests())
             yield _refused(service, rpcs, "payment's RPCs", _payments_policy(shop))
             yield _refused(service, [metrics], "payment's metrics", _payments_policy(shop))
-            yield _reached(service, database, is_declared=service in _KEEPS_A_DATABASE)
+            yield _reached(shop, service, database, is_declared=service in _KEEPS_A_DATABASE)
         yield await shop.audit()
 
 
@@ -66,9 +66,9 @@ def _refused(service: str, probed: list[Probed], what: str, look: str) -> Findin
     return right(f"a taken-over {service} is refused {what}")
 
 
-def _reached(service: str, probed: Probed, *, is_declared: bool) -> Finding:
+def _reached(shop: MeshedShop, service: str, probed: Probed, *, is_declared: bool) -> Finding:
     """Whether MongoDB answers those who keep a database, and nobody else."""
-    look = "kubectl get authorizationpolicy mongodb -o yaml: who may connect?"
+    look = f"{_policy(shop, 'mongodb')}: who may connect?"
     if is_declared:
         return judged(
             probed.outcome == "answered",
@@ -85,8 +85,14 @@ def _reached(service: str, probed: Probed, *, is_declared: bool) -> Finding:
 
 
 def _payments_policy(shop: MeshedShop) -> str:
-    name = "payment-service" if shop.mesh == "istio" else "payment-service-grpc-for-order"
-    return f"kubectl -n {shop.where.namespace} get authorizationpolicy {name} -o yaml"
+    istio = shop.mesh == "istio"
+    return _policy(shop, "payment-service" if istio else "payment-service-grpc-for-order")
+
+
+def _policy(shop: MeshedShop, name: str) -> str:
+    """The command that shows a policy. Both meshes call theirs AuthorizationPolicy."""
+    group = "security.istio.io" if shop.mesh == "istio" else "policy.linkerd.io"
+    return f"kubectl -n {shop.where.namespace} get authorizationpolicies.{group} {name} -o yaml"
 
 
 HERE = Path(__file__).parent
@@ -95,8 +101,8 @@ LAB = Lab(
     HERE,
     meshed=WhoMayCallWhom(HERE),
     hints=(
-        "Two callees let too many in: payment and mongodb. Read the policy of each with `kubectl "
-        "get authorizationpolicy NAME -o yaml`, and ask of each line: who is that, here?",
+        "Two callees let too many in: payment and mongodb. Read the AuthorizationPolicy of each, "
+        "as the README shows it, and ask of each line: who is that, here?",
         {
             "istio": "An ALLOW policy is a list of rules, and one that fits is enough. What does "
             "payment's second rule say about who asks? And who has the namespace that mongodb's "

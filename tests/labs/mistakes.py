@@ -57,7 +57,8 @@ CASES: Mapping[tuple[str, str], Case] = {
                 "a taken-over frontend is answered when it asks for payment's RPCs",
                 [
                     Mistake(
-                        "kubectl -n ecommerce delete authorizationpolicy payment-service",
+                        "kubectl -n ecommerce delete authorizationpolicies.security.istio.io "
+                        "payment-service",
                         "a customer cannot buy",
                     ),
                     Mistake(
@@ -83,7 +84,7 @@ END""",
                 "a taken-over frontend is answered when it asks for payment's RPCs",
                 [
                     Mistake(
-                        "kubectl -n ecommerce delete authorizationpolicy.policy.linkerd.io "
+                        "kubectl -n ecommerce delete authorizationpolicies.policy.linkerd.io "
                         "payment-service-grpc-for-order",
                         "a customer cannot buy",
                     ),
@@ -100,7 +101,7 @@ END""",
             "06-canary",
             "istio",
             Case(
-                "of 200 requests at /api, .* times 503: some fail",
+                "of 200 requests at /api, .*times 503.*: some fail",
                 [
                     Mistake(
                         f"{_PATCH} destinationrule product-service --type json -p "
@@ -121,7 +122,7 @@ END""",
             "06-canary",
             "linkerd",
             Case(
-                r"of 200 requests at /api, .* times 50\d: some fail",
+                r"of 200 requests at /api, .*times 50\d.*: some fail",
                 [
                     Mistake(
                         f"{_PATCH} service product-service-canary --type merge -p "

@@ -89,6 +89,11 @@ _READ = """() => {
 }"""
 
 
+# What the browser says when a pod of this machine comes or goes, and its interface with it, and
+# when it then loads the page again by itself.
+_NETWORK_CHANGED = ("ERR_NETWORK_CHANGED", "is interrupted by another navigation")
+
+
 async def read_when(page: Page, what: str, is_it: Callable[[Shown], bool]) -> Shown:
     """Opens the page again and again until it shows something."""
     latest: Shown | None = None
@@ -98,10 +103,9 @@ async def read_when(page: Page, what: str, is_it: Callable[[Shown], bool]) -> Sh
         try:
             latest = await read(page)
         except Error as error:
-            # The browser says so when a pod of this machine's comes or goes, with its interface.
-            if "ERR_NETWORK_CHANGED" in error.message:
-                return None
-            raise
+            if not any(said in error.message for said in _NETWORK_CHANGED):
+                raise
+            return None
         return latest if is_it(latest) else None
 
     try:

@@ -60,7 +60,7 @@ class FakeCluster:
             namespace, words = words[1], words[2:]
         if program == "helm":
             return self._helm(words, given)
-        objects = [each for each in yaml.safe_load_all(given or "") if each]
+        objects = [each for each in yaml.load_all(given or "", Loader=yaml.CSafeLoader) if each]
         if words[0] in {"api-resources", "get"}:
             return self._told(words, namespace, objects)
         self._change(words, namespace, objects)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -17,6 +17,20 @@ from tools.mesh.render import Shop, rendered
 pytestmark = pytest.mark.needs_programs("kubectl")
 SHOP = Shop()
 DESTINATION: Key = ("DestinationRule", "ecommerce", "payment-service")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rendered_once() -> Generator[None]:
+    """The base is the same in all tests, and takes a second."""
+    base = rendered(SHOP, "base")
+
+    def copied(shop: Shop, folder: str) -> list[Object]:
+        assert (shop, folder) == (SHOP, "base")
+        return copy.deepcopy(base)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "rendered", copied)
+        yield
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ class LocalShop:
         return state
 
     async def start(self, *arguments: str) -> None:
-        """Starts a shop in the background, in the place of one that the labs have started. Without
+        """Starts a shop in the background, instead of one that the labs have started. Without
         arguments one that runs already will do.
 
         :raises LabError: it does not start, or somebody else's runs there.

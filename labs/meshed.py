@@ -26,7 +26,7 @@ PROBE = Path(__file__).parent / "probe.py"
 
 _GATEWAY_PORT = 443
 _OPEN_SECONDS = 60.0
-# The image of which the files speak, in the place of which comes the one that the shop has.
+# The image of which the files speak, instead of which comes the one that the shop has.
 _IMAGE = "meshmart:0.1.0"
 # The URL comes by standard input, so that no list of processes shows it.
 _AUDIT = "read -r DATABASE_URL; export DATABASE_URL; python -m services audit; echo audit status $?"

@@ -80,7 +80,7 @@ class Runner:
         self.say("Begin one: python -m labs start 00, or start 03 --mesh istio")
 
     async def start(self, given: str, mesh: Place | None, options: Attempt) -> None:
-        """Starts a lab, in the place of one that is under way.
+        """Starts a lab, instead of one that is under way.
 
         :param options: where the shop is; its lab and place are not looked at.
         """

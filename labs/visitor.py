@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
     @property
     def version(self) -> str:
-        """Who answered, or in the place of a version the status of an error."""
+        """Who answered, or instead of a version the status of an error."""
         is_answered = self.status == 200 and self.served is not None
         return self.served.version if is_answered and self.served else str(self.status)
 
@@ -95,7 +95,7 @@ class Visitor:
         self, count: int, *, callee: str = "product", headers: Mapping[str, str] | None = None
     ) -> Counter[str]:
         """Which versions of a service answer the frontend when it makes so many pages, and which
-        errors come in the place of a page.
+        errors come instead of a page.
         """
         seen: Counter[str] = Counter()
         for _ in range(count):

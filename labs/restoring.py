@@ -136,7 +136,7 @@ class _Restoring:
                 await self._run(*verb, "-f", "-", given=render.text_of(objects))
 
     async def upgrade(self, values: Mapping[str, Any]) -> None:
-        """Gives the release these values and no others, also after an upgrade that was stopped."""
+        """Upgrades the release to these values alone, also after an interrupted upgrade."""
         pending = "status in (pending-install,pending-upgrade,pending-rollback)"
         selector = f"owner=helm,name={RELEASE},{pending}"
         await self._kubectl("delete", "secrets", "--selector", selector)

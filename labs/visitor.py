@@ -86,7 +86,7 @@ class Visitor:
     async def versions(
         self, count: int, *, path: str = CATALOGUE, headers: Mapping[str, str] | None = None
     ) -> Counter[str]:
-        """Which versions answer so many requests, and which errors come in their place."""
+        """Sends `count` requests; counts the answers by version, or by the status of an error."""
         return Counter(
             [(await self.send("GET", path, headers=headers)).version for _ in range(count)]
         )

@@ -125,6 +125,24 @@ def no_secret_is_told() -> Generator[None]:
     yield
     if told := HUNTER.take():
         raise SecretTold("\n".join(told))
+    assert HUNTER in logging.getLogger().handlers, "the test has turned the hunt for secrets off"
+    assert HUNTER in structlog.get_config()["processors"], "the test has turned the hunt off"
+
+
+@pytest.fixture
+def process_as_before() -> Generator[None]:
+    """For tests of what sets up its process: the next test finds logs and umask as they were."""
+    root = logging.getLogger()
+    handlers, level, config = root.handlers, root.level, structlog.get_config()
+    umask = os.umask(0o077)
+    os.umask(umask)
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers, root.level = handlers, level
+    structlog.configure(**config)
+    os.umask(umask)
 
 
 @pytest.fixture

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import resource
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from services.common import logs
 from services.common.errors import ConfigurationError
 from services.common.logs import configure_logging, get_logger
 
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Generator[None]:
-    root = logging.getLogger()
-    handlers, level, config = root.handlers, root.level, structlog.get_config()
-    yield
-    for handler in root.handlers:
-        if handler not in handlers:
-            handler.close()
-    root.handlers, root.level = handlers, level
-    structlog.configure(**config)
+pytestmark = pytest.mark.usefixtures("process_as_before")
 
 
 def configure(file: Path) -> None:

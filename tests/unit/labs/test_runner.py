@@ -235,6 +235,7 @@ def test_a_lab_is_meant_by_its_number_or_its_name(desk: Desk) -> None:
         assert lab_named(desk.runner.labs, given).number == "03"
 
 
+@pytest.mark.usefixtures("process_as_before")
 def test_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

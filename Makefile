@@ -78,12 +78,19 @@ screenshots: $(VENV)/.test  ## The pictures in the README, made anew
 # one process, as `python -m pytest` does.
 pytest = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.test  ## All tests. Less: make test-unit, -contract, -shop, -browser, or PYTEST_ARGS='-k cart'. COVERAGE=1 measures it
-	@$(pytest) $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST_ARGS)
+coverage = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+test: $(VENV)/.test  ## The quick tests: those of the parts, not of whole shops (COVERAGE=1; PYTEST_ARGS='-k cart'; make test-unit, test-contract)
+	@$(pytest) --ignore tests/shop --ignore tests/browser $(coverage) $(PYTEST_ARGS)
+
+test-shop: ## Whole shops: bought from, attacked, killed, restored
+test-browser: ## Their pages in a real browser
 
 # One folder of tests: test-unit runs tests/unit.
 test-unit test-contract test-shop test-browser: test-%: $(VENV)/.test
 	@$(pytest) tests/$* $(PYTEST_ARGS)
+
+test-all: test test-shop test-browser  ## All that needs no cluster and no quarter of an hour: before a change lands
 
 # Without a SEED one is drawn, and printed.
 chaos: $(VENV)/.test  ## Buys while everything goes wrong, then checks every order (CHECKOUTS=2000 CLIENTS=16 SEED= STORE=sqlite)

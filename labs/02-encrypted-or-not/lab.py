@@ -60,10 +60,7 @@ class Encrypted(MeshedExercise):
             await shop.apply_of_mesh("base/mtls.yaml")
             return
         await shop.apply_of_mesh("base/authorization.yaml")
-        template = {"metadata": {"annotations": {_SKIPPED: None}}}
-        patch = json.dumps({"spec": {"template": template}})
-        await shop.kubectl("patch", "deployment", "product-service", "--type=merge", "-p", patch)
-        await shop.kubectl("rollout", "status", "deployment/product-service", "--timeout=90s")
+        await shop.take_annotation_off("product-service", _SKIPPED)
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         async with shop.visitor() as visitor:

@@ -111,6 +111,13 @@ class MeshedShop:
         else:
             await self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
 
+    async def take_annotation_off(self, deployment: str, name: str) -> None:
+        """Takes an annotation off the pods of a Deployment, which are then made anew."""
+        template = {"metadata": {"annotations": {name: None}}}
+        patch = json.dumps({"spec": {"template": template}})
+        await self.kubectl("patch", "deployment", deployment, "--type=merge", "-p", patch)
+        await self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=90s")
+
     async def _image(self) -> str:
         path = "jsonpath={.spec.template.spec.containers[?(@.name=='frontend')].image}"
         return await self.kubectl("get", "deployment", "frontend", "-o", path)

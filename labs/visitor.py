@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from services.common import record
-from services.common.record import Served
+from services.common.record import Call, Served
 
 CATALOGUE = "/api/products?limit=1"
 PAGE = "/products"
@@ -55,6 +55,17 @@ class Answer(NamedTuple):
         """Who answered, or instead of a version the status of an error."""
         is_answered = self.status == 200 and self.served is not None
         return self.served.version if is_answered and self.served else str(self.status)
+
+    @property
+    def calls(self) -> Iterator[Call]:
+        """Every call that was made for it, and those that were made for these."""
+        return _with_all_below(self.served.calls if self.served else ())
+
+
+def _with_all_below(calls: Sequence[Call]) -> Iterator[Call]:
+    for call in calls:
+        yield call
+        yield from _with_all_below(call.calls)
 
 
 class Visitor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -99,15 +99,9 @@ async def slow_calls(visitor: Visitor) -> tuple[int, Counter[str]]:
         if answer.status != 201 or answer.served is None:
             break  # each further one would keep the student waiting for a minute
         placed += 1
-        slow.update(call.callee for call in _all(answer.served.calls) if _own_ms(call) > _SLOW_MS)
+        slow.update(call.callee for call in answer.calls if _own_ms(call) > _SLOW_MS)
         await visitor.cancel(answer.body["order_id"])
     return placed, slow
-
-
-def _all(calls: Sequence[Call]) -> Iterator[Call]:
-    for call in calls:
-        yield call
-        yield from _all(call.calls)
 
 
 def _own_ms(call: Call) -> float:

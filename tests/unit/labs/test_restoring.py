@@ -92,6 +92,13 @@ def _scales_and_annotates(cluster: FakeCluster) -> None:
     service["metadata"]["annotations"]["balancer.linkerd.io/failure-accrual"] = "consecutive"
 
 
+def _reads_along(cluster: FakeCluster) -> None:
+    """As lab 02 does: one more container, and an annotation."""
+    template = cluster.objects["Deployment", "ecommerce", "frontend"]["spec"]["template"]
+    template["spec"] = {"containers": [{"name": "wire"}]}
+    template["metadata"]["annotations"] = {"config.linkerd.io/skip-inbound-ports": "3000"}
+
+
 def _labels_a_pod(cluster: FakeCluster) -> None:
     pod = cluster.objects["Pod", "ecommerce", "payment-service-abc"]
     pod["metadata"]["labels"]["sick"] = "true"
@@ -115,6 +122,7 @@ def _deletes_a_deployment(cluster: FakeCluster) -> None:
         _leaves_a_scenarios_filter_at_the_gateway,
         _stands_in_for_payment,
         _scales_and_annotates,
+        _reads_along,
         _labels_a_pod,
         _changes_values,
         _deletes_a_deployment,

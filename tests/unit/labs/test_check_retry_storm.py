@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from labs import waiting
 from labs.finding import Finding
 from labs.lab import all_labs, lab_named
 from labs.meshed import Done, MeshedShop
+from tests.unit.labs.skipping_loop import run
 from tools.mesh.render import MeshName, Shop
 
 
@@ -55,23 +55,15 @@ class Told:
         return Done(asked, asked * self.seconds)
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(_: float) -> None:
-        pass
-
-    monkeypatch.setattr(waiting.asyncio, "sleep", at_once)
-
-
-async def checked(told: Told) -> list[Finding]:
+async def _checked(told: Told) -> list[Finding]:
     exercise = lab_named(all_labs(), "08").meshed
     assert exercise is not None
     return [each async for each in exercise.check(cast("MeshedShop", told))]
 
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
-async def test_one_more_try_for_an_error_is_right(mesh: MeshName) -> None:
-    findings = await checked(Told(mesh))
+def test_one_more_try_for_an_error_is_right(mesh: MeshName) -> None:
+    findings = run(_checked(Told(mesh)))
 
     assert len(findings) == 3
     assert all(each.is_right for each in findings), findings
@@ -87,8 +79,8 @@ async def test_one_more_try_for_an_error_is_right(mesh: MeshName) -> None:
         (Told(tries=0, errors=200), "was asked 0 times"),
     ],
 )
-async def test_what_is_wrong_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in await checked(told) if not each.is_right]
+def test_what_is_wrong_is_told(told: Told, sentence: str) -> None:
+    wrong = [each for each in run(_checked(told)) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong
     assert all(each.look for each in wrong), "it says where to look"

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
 from labs.meshed import Done, MeshedShop
-from labs.waiting import eventually
+from labs.waiting import at_rest
 
 _OPERATION = "GET /api/products"
 _LATENCY_SECONDS = 1.0
@@ -20,7 +20,7 @@ _ERROR_SHARE = 0.1
 _MOST_ERRORS = 8
 # With one more try for each error it is 1.1.
 _MOST_ASKED = 1.5 * _CUSTOMERS
-_REST_SECONDS = 20.0
+_REST_SECONDS, _PAUSE_SECONDS = 20.0, 1.2 * _LATENCY_SECONDS
 
 
 class RetryStorm(MeshedExercise):
@@ -79,18 +79,8 @@ class RetryStorm(MeshedExercise):
 
 async def _at_rest(shop: MeshedShop) -> Done:
     """What the catalogue has done once it does nothing any more, also for those who are gone."""
-    seen = await _done(shop)
-
-    async def is_at_rest() -> bool:
-        nonlocal seen
-        before, seen = seen, await _done(shop)
-        return seen == before
-
     # What is under way ends between two looks.
-    await eventually(
-        is_at_rest, "the catalogue is at rest", _REST_SECONDS, poll_seconds=_LATENCY_SECONDS
-    )
-    return seen
+    return await at_rest(lambda: _done(shop), "the catalogue", _REST_SECONDS, _PAUSE_SECONDS)
 
 
 async def _done(shop: MeshedShop) -> Done:

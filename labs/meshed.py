@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,12 @@ _IMAGE = "meshmart:0.1.0"
 # The URL comes by standard input, so that no list of processes shows it.
 _AUDIT = "read -r DATABASE_URL; export DATABASE_URL; python -m services audit; echo audit status $?"
 
+# Past the pod's own proxy.
+_METRICS = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:3000/metrics").read().decode())
+"""
+
 
 class Probed(NamedTuple):
     """What came of a request that a pod has sent: see probe.py."""
@@ -38,6 +45,13 @@ class Probed(NamedTuple):
     outcome: Literal["answered", "denied", "refused", "failed"]
     detail: str
     who: str
+
+
+class Done(NamedTuple):
+    """How many requests a service has answered, and how many seconds it took for all of them."""
+
+    requests: int
+    seconds: float
 
 
 class MeshedShop:
@@ -147,6 +161,21 @@ class MeshedShop:
             given=json.dumps(list(requests)),
         )
         return [Probed(*each) for each in json.loads(said)]
+
+    async def done(self, pod: str, container: str, operation: str) -> Done:
+        """What a service has done for one operation in a pod, ``GET /api/products``, since its
+        process began. Whoever has given up waiting meanwhile is counted, too.
+        """
+        text = await self.kubectl("exec", pod, "-c", container, "--", "python", "-c", _METRICS)
+        totals = defaultdict[str, float](float)
+        for line in text.splitlines():
+            name, _, labels_and_value = line.partition("{")
+            if f'operation="{operation}"' in labels_and_value:
+                totals[name] += float(labels_and_value.rpartition(" ")[2])
+        return Done(
+            requests=int(totals["meshmart_request_seconds_count"]),
+            seconds=totals["meshmart_request_seconds_sum"],
+        )
 
     @asynccontextmanager
     async def visitor(self) -> AsyncGenerator[Visitor]:

@@ -102,6 +102,16 @@ class Visitor:
             [(await self.send("GET", path, headers=headers)).version for _ in range(count)]
         )
 
+    async def statuses(self, count: int, *, at_once: int, path: str = CATALOGUE) -> Counter[int]:
+        """Sends `count` requests, so many `at_once`; counts the answers by status."""
+        limit = asyncio.Semaphore(at_once)
+
+        async def status() -> int:
+            async with limit:
+                return (await self.send("GET", path)).status
+
+        return Counter(await asyncio.gather(*(status() for _ in range(count))))
+
     async def versions_behind_pages(
         self, count: int, *, callee: str = "product", headers: Mapping[str, str] | None = None
     ) -> Counter[str]:

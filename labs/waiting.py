@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from labs.errors import LabError
+
+Seen = TypeVar("Seen")
 
 _POLL_SECONDS = 0.1
 
@@ -26,3 +29,22 @@ async def eventually(
         if time.monotonic() > until:
             raise LabError(f"Not within {within_seconds:g} s: {what}.")
         await asyncio.sleep(poll_seconds)
+
+
+async def at_rest(
+    look: Callable[[], Awaitable[Seen]], what: str, within_seconds: float, pause_seconds: float
+) -> Seen:
+    """Returns what `look` gives once it gives the same again after a pause.
+
+    :raises LabError: it still changes; says `what` was to be at rest.
+    """
+    seen = await look()
+
+    async def is_the_same() -> bool:
+        nonlocal seen
+        before, seen = seen, await look()
+        return seen == before
+
+    await asyncio.sleep(pause_seconds)
+    await eventually(is_the_same, f"{what} is at rest", within_seconds, pause_seconds)
+    return seen

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from labs.chance import is_about
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
 from labs.meshed import MeshedShop
@@ -17,8 +17,6 @@ _REQUESTS, _PAGES = 200, 60
 _ASKED, _ASKED_PAGES = 20, 6
 _HEADER: Mapping[str, str] = {"canary": "true"}
 _COOKIE: Mapping[str, str] = {"cookie": "theme=dark; canary=true"}
-# Once in 30,000 times chance alone is further away.
-_STANDARD_DEVIATIONS = 4
 
 
 class Canary(MeshedExercise):
@@ -56,12 +54,10 @@ def _share(where: str, seen: Counter[str], shop: MeshedShop) -> Finding:
             f"{_versions(shop)}: does it fit any pod? "
             f"kubectl -n {shop.where.namespace} get pods -L version",
         )
-    expected = total * _SHARE
-    deviation = math.sqrt(expected * (1 - _SHARE))
-    if abs(seen["v2"] - expected) > _STANDARD_DEVIATIONS * deviation:
+    if not is_about(seen["v2"], _SHARE, of=total):
         return wrong(
             f"{seen['v2']} of {total} requests {where} are answered by v2, not about "
-            f"{expected:.0f}",
+            f"{total * _SHARE:.0f}",
             f"{_routes(shop)}: the weights",
         )
     return right(f"{seen['v2']} of {total} requests {where} are answered by v2, no error")

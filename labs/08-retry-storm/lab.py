@@ -1,0 +1,134 @@
+"""A slow catalogue, and callers who ask five times and wait for none of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from labs.finding import Finding, judged, right, wrong
+from labs.lab import Lab, MeshedExercise
+from labs.meshed import Done, MeshedShop
+from labs.waiting import at_rest
+
+_OPERATION = "GET /api/products"
+_LATENCY_SECONDS = 1.0
+_CUSTOMERS, _AT_ONCE = 200, 25
+# One answer in ten is an error. Nobody tries again: about 20 customers get it, and less than nine
+# once in 700 times. Each tries once more: about two, and more than eight once in 4,000 times.
+_ERROR_SHARE = 0.1
+_MOST_ERRORS = 8
+# With one more try for each error it is 1.1.
+_MOST_ASKED = 1.5 * _CUSTOMERS
+_REST_SECONDS, _PAUSE_SECONDS = 20.0, 1.2 * _LATENCY_SECONDS
+
+
+class RetryStorm(MeshedExercise):
+    """The catalogue takes a second, and fails for one request in ten."""
+
+    values: ClassVar[Mapping[str, Any]] = {
+        "services": {
+            "product": {
+                "environment": {
+                    "FAULT_LATENCY_SECONDS": str(_LATENCY_SECONDS),
+                    "FAULT_ERROR_SHARE": str(_ERROR_SHARE),
+                    "FAULT_OPERATIONS": _OPERATION,
+                }
+            }
+        }
+    }
+
+    async def solve(self, shop: MeshedShop) -> None:
+        if shop.mesh == "istio":
+            await shop.apply_of_mesh("base/destinations/product")
+            await shop.apply_of_mesh("base/routes.yaml")
+        else:
+            await shop.apply_of_mesh("base/calls.yaml")
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        before = await _at_rest(shop)
+        async with shop.visitor() as visitor:
+            statuses = await visitor.statuses(_CUSTOMERS, at_once=_AT_ONCE)
+        after = await _at_rest(shop)
+        asked = after.requests - before.requests
+        if not asked or after.seconds - before.seconds < asked * _LATENCY_SECONDS * 0.9:
+            yield wrong(
+                f"the catalogue was asked {asked} times, and is not slow any more: it was mended, "
+                "or nobody reaches it",
+                "README.md: the next service is slow, too, so its callers have to bear it. Start "
+                "the lab again",
+            )
+            return
+        yield right("the catalogue still takes a second for an answer")
+        yield judged(
+            asked <= _MOST_ASKED,
+            f"{_CUSTOMERS} customers make {asked} requests of the catalogue",
+            f"{_CUSTOMERS} customers make {asked} requests of the catalogue, "
+            f"{asked / _CUSTOMERS:.1f} for each",
+            f"{_routes(shop)}: after how long is a try given up, and how many follow?",
+        )
+        errors = _CUSTOMERS - statuses[200]
+        yield judged(
+            errors <= _MOST_ERRORS,
+            f"{_CUSTOMERS - errors} of {_CUSTOMERS} customers get the catalogue",
+            f"{errors} of {_CUSTOMERS} customers do not get the catalogue ({_words(statuses)})",
+            f"{_routes(shop)}: is there time for an answer (504), and for another try where the "
+            "answer is an error (503)?",
+        )
+
+
+async def _at_rest(shop: MeshedShop) -> Done:
+    """What the catalogue has done once it does nothing any more, also for those who are gone."""
+    # What is under way ends between two looks.
+    return await at_rest(lambda: _done(shop), "the catalogue", _REST_SECONDS, _PAUSE_SECONDS)
+
+
+async def _done(shop: MeshedShop) -> Done:
+    """What all pods of the catalogue have done."""
+    pods = [pod["metadata"]["name"] for pod in await shop.pods("product-service")]
+    each = [await shop.done(pod, "product", _OPERATION) for pod in pods]
+    return Done(sum(done.requests for done in each), sum(done.seconds for done in each))
+
+
+def _words(statuses: Mapping[int, int]) -> str:
+    return " and ".join(
+        f"{count} times {status or 'no answer'}"
+        for status, count in sorted(statuses.items())
+        if status != 200
+    )
+
+
+def _routes(shop: MeshedShop) -> str:
+    get = f"kubectl -n {shop.where.namespace} get"
+    if shop.mesh == "istio":
+        return f"{get} virtualservice/product-public destinationrule/product-service -o yaml"
+    return f"{get} httproute/product-service-repeatable -o yaml"
+
+
+HERE = Path(__file__).parent
+
+LAB = Lab(
+    HERE,
+    meshed=RetryStorm(HERE),
+    hints=(
+        "The catalogue needs a second. How long does a caller wait before he sends the same "
+        "request once more, and what becomes of the first one?",
+        {
+            "istio": "`perTryTimeout` has to be longer than the callee needs, and `timeout` longer "
+            "than all tries together. What are four retries good for, if not even one is needed "
+            "for nine requests in ten?",
+            "linkerd": "retry.linkerd.io/timeout has to be longer than the callee needs, and the "
+            "rule's timeouts.request longer than all tries together. What are four retries good "
+            "for, if not even one is needed for nine requests in ten?",
+        },
+        {
+            "istio": "In virtualservice/product-public no perTryTimeout, and `retries: {attempts: "
+            '1, retryOn: "connect-failure,refused-stream,reset-before-request,503"}`; in '
+            "destinationrule/product-service `retryBudget: {percent: 20, minRetryConcurrency: 3}`: "
+            "mesh/istio/base/routes.yaml and base/destinations/product have both.",
+            "linkerd": "httproute/product-service-repeatable: no retry.linkerd.io/timeout, "
+            "retry.linkerd.io/http: 502-503, retry.linkerd.io/limit: 1, as in "
+            "mesh/linkerd/base/calls.yaml.",
+        },
+    ),
+)

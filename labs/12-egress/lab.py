@@ -1,0 +1,130 @@
+"""A way out that was opened for one partner, and leads everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from labs.finding import Finding, judged, wrong
+from labs.lab import Lab, MeshedExercise
+from labs.meshed import MeshedShop, Probed
+
+# Of a network for documentation (RFC 5737): Linkerd goes by the host that a request names.
+_OUTSIDE = "http://203.0.113.7/livez"
+_CARRIER, _ELSEWHERE = "carrier.example.com", "elsewhere.example.com"
+
+Request = Mapping[str, Any]
+
+
+class Egress(MeshedExercise):
+    """shipping may ask the carrier; the sandbox of Stripe stands behind both addresses."""
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        for workload in ("shipping-service", "product-service"):
+            if not await shop.pods(workload):
+                yield wrong(
+                    f"{workload} has no pod that is ready, so nobody can be tried",
+                    f"kubectl -n {shop.where.namespace} get pods",
+                )
+                return
+        carrier, elsewhere = _requests(shop)
+        partner, leak = await shop.probe(
+            "deployment/shipping-service", "shipping", [carrier, elsewhere]
+        )
+        yield judged(
+            partner.outcome == "answered",
+            "shipping reaches the carrier",
+            f"shipping does not reach the carrier ({partner.detail[:60]})",
+            f"{_rule(shop)}: which hosts may it ask?",
+        )
+        yield judged(
+            leak.outcome != "answered",
+            "shipping reaches nobody else outside",
+            f"shipping reaches {_name(elsewhere)}, too, of which nobody has said a word",
+            f"{_rule(shop)}: what becomes of a host that is not listed?",
+        )
+        yield _others(shop, await _asked_by_product(shop, carrier, elsewhere))
+        async with shop.visitor() as visitor:
+            order = await visitor.insist()
+            yield judged(
+                order.status == 201,
+                "a customer can buy: payment reaches Stripe",
+                f"a customer cannot buy (the answer is {order.status}): does payment reach Stripe?",
+                f"{_rule(shop)}: what was closed that has to be open?",
+            )
+            if order.status == 201:
+                await visitor.cancel(order.body["order_id"])
+
+
+async def _asked_by_product(
+    shop: MeshedShop, carrier: Request, elsewhere: Request
+) -> list[tuple[str, Probed]]:
+    """What comes of the requests of a service that has no partner. Linkerd's rule about a host is
+    the same for all services of the namespace, so there the carrier is not asked.
+    """
+    asked = [carrier, elsewhere] if shop.mesh == "istio" else [elsewhere]
+    probed = await shop.probe("deployment/product-service", "product", asked)
+    return [(_name(request), each) for request, each in zip(asked, probed, strict=True)]
+
+
+def _others(shop: MeshedShop, asked: list[tuple[str, Probed]]) -> Finding:
+    reached = [host for host, probed in asked if probed.outcome == "answered"]
+    return judged(
+        not reached,
+        "product, which has no partner outside, reaches nobody there",
+        f"product reaches {' and '.join(reached)}, and has no business there",
+        f"{_rule(shop)}: whom is it about?",
+    )
+
+
+def _requests(shop: MeshedShop) -> tuple[Request, Request]:
+    """To the carrier, and to another address."""
+    if shop.mesh == "istio":
+        sandbox = f"stripe-sandbox.{shop.where.stripe_namespace}.svc.cluster.local"
+        return (
+            {"method": "GET", "url": f"http://{_CARRIER}/livez"},
+            {"method": "GET", "url": f"http://{sandbox}:12111/livez"},
+        )
+    return (
+        {"method": "GET", "url": _OUTSIDE, "headers": {"host": _CARRIER}},
+        {"method": "GET", "url": _OUTSIDE, "headers": {"host": _ELSEWHERE}},
+    )
+
+
+def _name(request: Request) -> str:
+    """The host that a request names."""
+    host: str = request.get("headers", {}).get("host") or request["url"].split("/")[2]
+    return host
+
+
+def _rule(shop: MeshedShop) -> str:
+    get = f"kubectl -n {shop.where.namespace} get"
+    if shop.mesh == "istio":
+        return f"{get} sidecars,serviceentries -o yaml"
+    return f"{get} egressnetworks.policy.linkerd.io,httproute/carrier -o yaml"
+
+
+HERE = Path(__file__).parent
+
+LAB = Lab(
+    HERE,
+    meshed=Egress(HERE),
+    hints=(
+        "The carrier is reached, and so is an address that is in no rule. A rule about one host is "
+        "worth something only where all others are refused.",
+        {
+            "istio": "sidecar/shipping-service lists hosts, and says in `outboundTrafficPolicy` "
+            "what becomes of those that it does not list. Compare it with another service's.",
+            "linkerd": "httproute/carrier is attached to the EgressNetwork, which denies what no "
+            "route fits. Which hosts does this route fit?",
+        },
+        {
+            "istio": "outboundTrafficPolicy: {mode: REGISTRY_ONLY} in sidecar/shipping-service, "
+            "with ./carrier.example.com among its hosts, as in "
+            "mesh/istio/scenarios/14-egress-lockdown/partner.yaml.",
+            "linkerd": "hostnames: [carrier.example.com] in httproute/carrier, as in "
+            "mesh/linkerd/scenarios/14-egress-lockdown/partner.yaml.",
+        },
+    ),
+)

@@ -1,0 +1,87 @@
+"""What the check of lab 13 says, with a shop that behaves as it is told."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from labs.finding import Finding
+from labs.lab import all_labs, lab_named
+from labs.meshed import Done, MeshedShop
+from tests.unit.labs.skipping_loop import run
+from tools.mesh.render import Shop
+
+
+@dataclass
+class Told:
+    """A shop in Istio.
+
+    :ivar copied: how many of a hundred requests v2 gets a copy of.
+    :ivar late: for how many looks the last copy is still under way.
+    :ivar customers: how many of a hundred v2 answers.
+    """
+
+    copied: int = 100
+    late: int = 0
+    customers: int = 0
+    pods_of_v2: int = 1
+    asked: int = 7
+
+    @property
+    def where(self) -> Shop:
+        return Shop()
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[Told]:
+        yield self
+
+    async def pods(self, workload: str) -> list[Any]:
+        names = ["v1", *["v2"] * self.pods_of_v2]
+        return [{"metadata": {"name": name, "labels": {"version": name}}} for name in names]
+
+    async def versions(self, count: int) -> Counter[str]:
+        self.asked += count * (self.copied + self.customers) // 100
+        self.late *= -1  # from now on it counts
+        return +Counter({"v1": count * (100 - self.customers) // 100, "v2": count * self.customers})
+
+    async def done(self, pod: str, container: str, operation: str) -> Done:
+        assert (pod, container, operation) == ("v2", "product", "GET /api/products")
+        is_under_way = self.late < 0
+        self.late += is_under_way
+        return Done(self.asked + self.late if is_under_way else self.asked, 0.0)
+
+
+async def _checked(told: Told) -> list[Finding]:
+    exercise = lab_named(all_labs(), "13").meshed
+    assert exercise is not None
+    return [each async for each in exercise.check(cast("MeshedShop", told))]
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_a_copy_of_each_request_is_right(late: int) -> None:
+    findings = run(_checked(Told(late=late)))
+
+    assert len(findings) == 3
+    assert all(each.is_right for each in findings), findings
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (Told(copied=0), "v2 has got 0 copies of 60 requests"),
+        (Told(copied=10), "v2 has got 6 copies of 60 requests"),
+        (Told(copied=0, customers=50), "answered 30 times v1 and .* times v2: v2 is not for them"),
+        (Told(pods_of_v2=0), "there are 0 pods of v2 that are ready"),
+    ],
+)
+def test_what_is_wrong_is_told(told: Told, sentence: str) -> None:
+    wrong = [each for each in run(_checked(told)) if not each.is_right]
+
+    assert any(re.search(sentence, each.what) for each in wrong), wrong
+    assert all(each.look for each in wrong), "it says where to look"

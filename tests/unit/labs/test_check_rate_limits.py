@@ -1,0 +1,113 @@
+"""What the check of lab 11 says, with a shop that behaves as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+
+from labs.finding import Finding
+from labs.lab import all_labs, lab_named
+from labs.meshed import MeshedShop
+from labs.visitor import CATALOGUE, Answer
+from tests.unit.labs.skipping_loop import run
+from tools.mesh.render import MeshName, Shop
+
+
+@dataclass
+class Told:
+    """A shop in a mesh, whose visitors need 20 ms for a request.
+
+    :ivar rate: how many requests a second a pod of the catalogue takes, with a burst of as many.
+    :ivar has_one_limit: whether other pages come out of the same bucket.
+    :ivar takes_ms: how long a request takes those who send it.
+    """
+
+    mesh: MeshName = "istio"
+    rate: float = 10
+    pods_ready: int = 1
+    has_one_limit: bool = False
+    order: int = 201
+    error: int = 0
+    takes_ms: float = 20
+    cancelled: int = 0
+    _tokens: float = 0
+    _filled_at: float = 0
+
+    @property
+    def where(self) -> Shop:
+        return Shop(mesh=self.mesh)
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[Told]:
+        self._tokens = self.rate * self.pods_ready
+        yield self
+
+    async def pods(self, workload: str) -> list[Any]:
+        assert workload == "product-service"
+        return [{}] * self.pods_ready
+
+    async def send(self, method: str, path: str) -> Answer:
+        await asyncio.sleep(self.takes_ms / 1000)
+        if path != CATALOGUE and not self.has_one_limit:
+            return Answer(200, None, None)
+        now = asyncio.get_running_loop().time()
+        rate = self.rate * self.pods_ready
+        self._tokens = min(rate, self._tokens + rate * (now - self._filled_at))
+        self._filled_at = now
+        if self._tokens < 1:
+            return Answer(self.error or 429, None, None)
+        self._tokens -= 1
+        return Answer(200, None, None)
+
+    async def insist(self) -> Answer:
+        return Answer(self.order, {"order_id": "ord_1"}, None)
+
+    async def cancel(self, order_id: str) -> Answer:
+        self.cancelled += 1
+        return Answer(200, None, None)
+
+
+async def _checked(told: Told) -> list[Finding]:
+    exercise = lab_named(all_labs(), "11").meshed
+    assert exercise is not None
+    return [each async for each in exercise.check(cast("MeshedShop", told))]
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+@pytest.mark.parametrize("pods", [1, 2])
+def test_ten_a_second_for_each_pod_are_right(mesh: MeshName, pods: int) -> None:
+    told = Told(mesh, pods_ready=pods)
+    findings = run(_checked(told))
+
+    assert len(findings) == 4
+    assert all(each.is_right for each in findings), findings
+    assert told.cancelled == 1, "what a check has bought is for sale again"
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (Told(rate=600), r"of 1[56]\d\d requests in 4 s 1[56]\d\d were let in and 0 refused"),
+        (
+            Told(rate=40),
+            r"requests in 4 s \d+ were let in and \d+ refused, which is not 10 a second",
+        ),
+        (Told(rate=1), "10 customers, four a second, are refused"),
+        (Told(has_one_limit=True), "[1-6] of 6 other pages are refused"),
+        (Told(rate=600, takes_ms=500), "so few were sent that this says nothing"),
+        (Told(error=503), r"some answered \[503\]"),
+        (Told(pods_ready=0), "no pod of the catalogue is ready"),
+        (Told(order=429), "a customer cannot buy: the answer is 429"),
+    ],
+)
+def test_another_rate_is_told(told: Told, sentence: str) -> None:
+    wrong = [each for each in run(_checked(told)) if not each.is_right]
+
+    assert any(re.search(sentence, each.what) for each in wrong), wrong
+    assert all(each.look for each in wrong), "it says where to look"

@@ -6,13 +6,15 @@ import base64
 import json
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
 
+from labs.certificate import shown_at
 from labs.commands import Commands
 from labs.errors import LabError
 from labs.finding import Finding, right, wrong
@@ -24,7 +26,8 @@ from tools.mesh.render import Object
 
 PROBE = Path(__file__).parent / "probe.py"
 
-_GATEWAY_PORT = 443
+Scheme = Literal["https", "http"]
+_GATEWAY_PORTS: Mapping[Scheme, int] = {"https": 443, "http": 80}
 _OPEN_SECONDS = 60.0
 # The image of which the files speak, instead of which comes the one that the shop has.
 _IMAGE = "meshmart:0.1.0"
@@ -66,10 +69,10 @@ class MeshedShop:
         """Which mesh it is in."""
         return self.where.mesh
 
-    async def kubectl(self, *arguments: str, given: str | None = None) -> str:
-        """What ``kubectl`` prints, in the shop's namespace."""
+    async def kubectl(self, *arguments: str, given: str | None = None, namespace: str = "") -> str:
+        """What ``kubectl`` prints, in the shop's namespace unless another one is named."""
         return await self._commands.run(
-            "kubectl", "-n", self.where.namespace, *arguments, given=given
+            "kubectl", "-n", namespace or self.where.namespace, *arguments, given=given
         )
 
     async def restore(self, values: Mapping[str, Any] | None = None) -> None:
@@ -148,17 +151,34 @@ class MeshedShop:
             async with self._visitor_at(self._gateway_address) as visitor:
                 yield visitor
             return
-        gateway = self.where.gateway
-        async with (
-            self._commands.forwarded(
-                gateway.namespace, f"service/{gateway.service}", _GATEWAY_PORT
-            ) as address,
-            self._visitor_at(address) as visitor,
-        ):
+        async with self.visitor_at(self.where.gateway) as visitor:
             yield visitor
 
     @asynccontextmanager
-    async def _visitor_at(self, address: str) -> AsyncGenerator[Visitor]:
+    async def visitor_at(
+        self, gateway: render.Gateway, scheme: Scheme = "https"
+    ) -> AsyncGenerator[Visitor]:
+        """Somebody outside, at a gateway that need not be the shop's own."""
+        async with (
+            self._forwarded(gateway, scheme) as address,
+            self._visitor_at(address, scheme) as visitor,
+        ):
+            yield visitor
+
+    async def certificate_at(self, gateway: render.Gateway) -> x509.Certificate | None:
+        """The certificate that a gateway shows for the shop's host; None when it shows none."""
+        async with self._forwarded(gateway, "https") as address:
+            return await shown_at(address, self.where.host)
+
+    def _forwarded(
+        self, gateway: render.Gateway, scheme: Scheme
+    ) -> AbstractAsyncContextManager[str]:
+        return self._commands.forwarded(
+            gateway.namespace, f"service/{gateway.service}", _GATEWAY_PORTS[scheme]
+        )
+
+    @asynccontextmanager
+    async def _visitor_at(self, address: str, scheme: Scheme = "https") -> AsyncGenerator[Visitor]:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
             raise LabError(
@@ -167,7 +187,7 @@ class MeshedShop:
             )
         # Its certificate vouches for itself, and which one it is does not matter here.
         connector = aiohttp.TCPConnector(ssl=False, resolver=_Always(host))
-        async with connected(f"https://{self.where.host}:{port}", connector) as visitor:
+        async with connected(f"{scheme}://{self.where.host}:{port}", connector) as visitor:
             yield visitor
 
     async def audit(self) -> Finding:

@@ -44,11 +44,13 @@ class Answer(NamedTuple):
 
     :ivar status: of HTTP; 0 where nobody has answered.
     :ivar body: its JSON; None where it has none.
+    :ivar location: where a redirect leads.
     """
 
     status: int
     body: Any
     served: Served | None
+    location: str = ""
 
     @property
     def version(self) -> str:
@@ -79,7 +81,12 @@ class Visitor:
             ) as answer:
                 text = await answer.read()
                 body = orjson.loads(text) if "json" in answer.content_type and text else None
-                return Answer(answer.status, body, record.decode(answer.headers.get(record.HEADER)))
+                return Answer(
+                    answer.status,
+                    body,
+                    record.decode(answer.headers.get(record.HEADER)),
+                    answer.headers.get("location", ""),
+                )
         except (aiohttp.ClientError, TimeoutError):
             return Answer(0, None, None)
 

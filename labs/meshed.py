@@ -18,7 +18,7 @@ from labs.certificate import shown_at
 from labs.commands import Commands
 from labs.errors import LabError
 from labs.finding import Finding, right, wrong
-from labs.restoring import restore
+from labs.restoring import put_back, restore
 from labs.visitor import CATALOGUE, Visitor, connected
 from labs.waiting import eventually
 from tools.mesh import render
@@ -49,12 +49,14 @@ class MeshedShop:
     :param where: its namespace, host and gateway.
     :param gateway_address: where this machine reaches its gateway, ``127.0.0.1:8443`` say; without
         one a port is forwarded.
+    :ivar seed: what a lab that draws by lot begins with.
     """
 
     def __init__(
-        self, commands: Commands, where: render.Shop, *, gateway_address: str = ""
+        self, commands: Commands, where: render.Shop, *, gateway_address: str = "", seed: int = 0
     ) -> None:
         self.where = where
+        self.seed = seed
         self._commands = commands
         self._gateway_address = gateway_address
 
@@ -97,6 +99,21 @@ class MeshedShop:
     async def apply_of_mesh(self, folder: str) -> None:
         """Applies a folder or a file of mesh/istio or mesh/linkerd: ``base/authorization.yaml``."""
         await self._apply(render.rendered(self.where, folder))
+
+    def of_base(self, kind: str, name: str) -> Object:
+        """An object as the base has it. Both meshes have kinds of the same name, and a shop is in
+        one of them.
+        """
+        (found,) = [
+            each
+            for each in render.rendered(self.where, "base")
+            if (each["kind"], each["metadata"]["name"]) == (kind, name)
+        ]
+        return found
+
+    async def put_back(self, each: Object) -> None:
+        """Replaces an object whole, or makes it."""
+        await put_back(self._commands, self.where, [each])
 
     async def _apply(self, objects: Sequence[Object]) -> None:
         text = render.text_of(objects)

@@ -73,6 +73,11 @@ async def restore(commands: Commands, where: render.Shop, values: Mapping[str, A
     await restoring.wait(made)
 
 
+async def put_back(commands: Commands, where: render.Shop, objects: Sequence[Object]) -> None:
+    """Replaces objects whole, or makes them."""
+    await _Restoring(commands, where).put_back(objects)
+
+
 def gateway_api_gateway(where: render.Shop) -> render.Gateway:
     """The gateway that a Gateway of the Gateway API speaks of: in Istio one of its own."""
     if where.mesh == "linkerd":
@@ -126,21 +131,21 @@ class _Restoring:
         await self._kubectl("create", "-f", "-", given=json.dumps(secret))
         return values
 
-    async def put_back(self, base: Sequence[Object]) -> None:
-        """Replaces what is there of the base, and makes what is not."""
-        text = render.text_of(base)
+    async def put_back(self, objects: Sequence[Object]) -> None:
+        """Replaces what is there of some objects, and makes what is not."""
+        text = render.text_of(objects)
         there = {
             self._key(each)
             for each in _items(
                 await self._run("get", "-f", "-", "--ignore-not-found", "-o", "json", given=text)
             )
         }
-        for objects, verb in (
-            ([each for each in base if self._key(each) in there], ("replace", "--save-config")),
-            ([each for each in base if self._key(each) not in there], ("apply",)),
+        for some, verb in (
+            ([each for each in objects if self._key(each) in there], ("replace", "--save-config")),
+            ([each for each in objects if self._key(each) not in there], ("apply",)),
         ):
-            if objects:
-                await self._run(*verb, "-f", "-", given=render.text_of(objects))
+            if some:
+                await self._run(*verb, "-f", "-", given=render.text_of(some))
 
     async def upgrade(self, values: Mapping[str, Any]) -> None:
         """Upgrades the release to these values alone, also after an interrupted upgrade."""

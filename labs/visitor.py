@@ -126,6 +126,10 @@ class Visitor:
         headers = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
         return await self.send("POST", "/api/orders", json=_ORDER, headers=headers)
 
+    def leave(self) -> None:
+        """Goes away: who buys next is another guest."""
+        self._token = ""
+
     async def insist(self, key: str = "") -> Answer:
         """Places an order, and repeats the request under its key until the answer is final, but no
         longer than a minute.

@@ -1,0 +1,89 @@
+"""Customers who go on buying while a lab is done, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labs.errors import CommandFailed, LabError
+from labs.meshed import MeshedShop
+from labs.restoring import LAB_LABEL
+
+POD = "customers"
+_SCRIPT = Path(__file__).parent / "customers.py"
+_MANIFEST = Path(__file__).parent / "customers.yaml"
+_HTTPS = 443
+_LINE = re.compile(r"(\d+) (?:served|lost (.+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Those whose end is known, by when they came.
+
+    :ivar came_s: Unix times in seconds.
+    :ivar lost: when each of those came who were lost, and where they were.
+    """
+
+    came_s: Sequence[int]
+    lost: Sequence[tuple[int, str]]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many were lost where."""
+        return Counter(why for _, why in self.lost)
+
+    def since(self, moment_s: float) -> Crowd:
+        """Those who came then or later."""
+        return Crowd(
+            [came_s for came_s in self.came_s if came_s >= moment_s],
+            [(came_s, why) for came_s, why in self.lost if came_s >= moment_s],
+        )
+
+
+async def let_customers_in(shop: MeshedShop, *, every_seconds: float, for_seconds: float) -> None:
+    """Begins a stream of customers, in the place of one that is there.
+
+    :raises LabError: their pod does not start.
+    """
+    gateway = shop.where.gateway
+    where = {
+        "host": shop.where.host,
+        "gateway": f"{gateway.service}.{gateway.namespace}:{_HTTPS}",
+        "every_seconds": every_seconds,
+        "for_seconds": for_seconds,
+    }
+    script = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": POD, "labels": {LAB_LABEL: POD}},
+        "data": {
+            _SCRIPT.name: _SCRIPT.read_text(encoding="utf-8"),
+            "where.json": json.dumps(where),
+        },
+    }
+    await shop.kubectl("delete", "pod", POD, "--ignore-not-found")
+    await shop.kubectl("apply", "-f", "-", given=json.dumps(script))
+    await shop.apply(_MANIFEST)
+
+
+async def customers(shop: MeshedShop) -> Crowd:
+    """What became of those who have come so far.
+
+    :raises LabError: they are not there.
+    """
+    try:
+        said = await shop.kubectl("logs", POD)
+    except CommandFailed as error:
+        raise LabError(
+            f"The pod {POD} is not there, so nobody knows what customers have met: start the lab "
+            "again."
+        ) from error
+    found = [match for line in said.splitlines() if (match := _LINE.fullmatch(line))]
+    return Crowd(
+        [int(match[1]) for match in found],
+        [(int(match[1]), match[2]) for match in found if match[2]],
+    )

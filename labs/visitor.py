@@ -115,7 +115,7 @@ class Visitor:
             )
         return seen
 
-    async def buy(self, key: str = "") -> Answer:
+    async def buy(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Places an order as a guest under a new idempotency key, unless one is given."""
         if not self._token:
             guest = {"email": f"{uuid.uuid4().hex}@example.com", "name": "Ada"}
@@ -123,20 +123,22 @@ class Visitor:
             if answer.status != 201:
                 return answer
             self._token = answer.body["access_token"]
-        headers = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
-        return await self.send("POST", "/api/orders", json=_ORDER, headers=headers)
+        own = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
+        return await self.send(
+            "POST", "/api/orders", json=_ORDER, headers=own | {**(headers or {})}
+        )
 
     def leave(self) -> None:
         """Goes away: who buys next is another guest."""
         self._token = ""
 
-    async def insist(self, key: str = "") -> Answer:
+    async def insist(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Places an order, and repeats the request under its key until the answer is final, but no
         longer than a minute.
         """
         key = key or uuid.uuid4().hex
         until = time.monotonic() + _FINAL_SECONDS
-        while (answer := await self.buy(key)).status in _NOT_FINAL:
+        while (answer := await self.buy(key, headers)).status in _NOT_FINAL:
             if time.monotonic() > until:
                 break
             await asyncio.sleep(_PAUSE_SECONDS)

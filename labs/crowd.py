@@ -17,7 +17,7 @@ POD = "customers"
 _SCRIPT = Path(__file__).parent / "customers.py"
 _MANIFEST = Path(__file__).parent / "customers.yaml"
 _HTTPS = 443
-_LINE = re.compile(r"(\d+) (?:served|lost (.+))")
+_LINE = re.compile(r"(?P<number>\d+) (?P<came_s>\d+) (?:served|lost (?P<why>.+))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +26,21 @@ class Crowd:
 
     :ivar came_s: Unix times in seconds.
     :ivar lost: when each of those came who were lost, and where they were.
+    :ivar waiting: how many came before one of these, and are still waiting for an answer.
     """
 
     came_s: Sequence[int]
     lost: Sequence[tuple[int, str]]
+    waiting: int = 0
 
     @property
     def reasons(self) -> Counter[str]:
         """How many were lost where."""
         return Counter(why for _, why in self.lost)
 
-    def since(self, moment_s: float) -> Crowd:
-        """Those who came then or later."""
-        return Crowd(
-            [came_s for came_s in self.came_s if came_s >= moment_s],
-            [(came_s, why) for came_s, why in self.lost if came_s >= moment_s],
-        )
+    def is_known_until(self, moment_s: float) -> bool:
+        """Whether the end of everybody is known who came until then."""
+        return not self.waiting and max(self.came_s, default=0) >= moment_s
 
 
 async def let_customers_in(shop: MeshedShop, *, every_seconds: float, for_seconds: float) -> None:
@@ -83,7 +82,9 @@ async def customers(shop: MeshedShop) -> Crowd:
             "again."
         ) from error
     found = [match for line in said.splitlines() if (match := _LINE.fullmatch(line))]
+    numbers = [int(match["number"]) for match in found]
     return Crowd(
-        [int(match[1]) for match in found],
-        [(int(match[1]), match[2]) for match in found if match[2]],
+        [int(match["came_s"]) for match in found],
+        [(int(match["came_s"]), match["why"]) for match in found if match["why"]],
+        waiting=max(numbers, default=-1) + 1 - len(numbers),
     )

@@ -5,12 +5,14 @@ JSON: the shop's `host`; the `gateway` that leads to it, as HOST:PORT; `every_se
 one comes; and `for_seconds`, for how long.
 
 Each looks at the catalogue, gives a name, looks at it, and buys. What became of a customer is one
-line, once it is known: the Unix time at which they came, in seconds, then "served", or "lost" and
-where. A customer who hears that the order is still being worked on, or nothing in time, is lost;
-somebody asks later what became of that order, and cancels it, so that the goods are for sale again.
+line, once it is known: their number, from 0 on; the Unix time at which they came, in seconds; then
+"served", or "lost" and where. A customer who hears that the order is still being worked on, or
+nothing in time, is lost; somebody asks later what became of that order, and cancels it, so that the
+goods are for sale again.
 """
 
 import asyncio
+import itertools
 import json
 import socket
 import sys
@@ -65,11 +67,11 @@ class Shop:
         # The headers of orders of which nobody knows yet what becomes of them.
         self._open: deque[dict[str, str]] = deque()
 
-    async def customer(self) -> None:
+    async def customer(self, number: int) -> None:
         """Comes once, and says what became of it."""
         came = int(time.time())
         lost = await self._lost()
-        print(came, f"lost {lost}" if lost else "served", flush=True)
+        print(number, came, f"lost {lost}" if lost else "served", flush=True)
         await self._close_one()
 
     async def _lost(self) -> str:
@@ -127,8 +129,10 @@ async def main(where: dict[str, Any]) -> None:
         asyncio.TaskGroup() as group,
     ):
         shop = Shop(session, f"https://{where['host']}:{port}")
-        while time.monotonic() < until:
-            group.create_task(shop.customer())
+        for number in itertools.count():
+            if time.monotonic() > until:
+                break
+            group.create_task(shop.customer(number))
             await asyncio.sleep(where["every_seconds"])
 
 

@@ -91,7 +91,8 @@ async def test_a_customer_gets_what_they_came_for(
         f"POST {HOST}/api/orders",
         f"POST {HOST}/api/orders/ord_1/cancel",
     ]
-    came, what = capsys.readouterr().out.split()
+    number, came, what = capsys.readouterr().out.split()
+    assert number == "0"
     assert abs(int(came) - time.time()) < 10
     assert what == "served"
 
@@ -134,14 +135,20 @@ class Logs:
 
 
 async def test_they_are_counted_by_their_lines() -> None:
-    text = "100 served\n103 lost at the order: 503\nTraceback\n106 lost at the log-in: 0\n"
+    text = "0 100 served\n1 103 lost at the order: 503\nTraceback\n3 109 lost at the log-in: 0\n"
 
     crowd = await counted(cast("MeshedShop", Logs(text)))
 
-    assert crowd.came_s == [100, 103, 106]
-    assert crowd.lost == [(103, "at the order: 503"), (106, "at the log-in: 0")]
-    assert crowd.since(104) == Crowd([106], [(106, "at the log-in: 0")])
+    assert crowd.came_s == [100, 103, 109]
+    assert crowd.lost == [(103, "at the order: 503"), (109, "at the log-in: 0")]
     assert crowd.reasons == {"at the order: 503": 1, "at the log-in: 0": 1}
+    assert crowd.waiting == 1, "number 2 has heard nothing yet"
+    assert not crowd.is_known_until(105)
+
+    whole = await counted(cast("MeshedShop", Logs(f"{text}2 106 served\n")))
+    assert whole.is_known_until(109)
+    assert not whole.is_known_until(110)
+    assert not Crowd([], []).is_known_until(1)
 
 
 class _WithImage(FakeCluster):

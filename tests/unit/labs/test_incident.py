@@ -49,7 +49,7 @@ class Told:
     orders: Sequence[int] = (201,)
     page: int = 200
     opened: int | None = None
-    log: str | None = f"{CAME_S} lost at the order: 503\n{CAME_S + 60} served\n"
+    log: str | None = f"0 {CAME_S} lost at the order: 503\n1 {CAME_S + 60} served\n"
     guests: int = 0
     _placed: int = 0
 

@@ -8,6 +8,7 @@ start and its solution are manifests in the folders ``start/MESH`` and ``solutio
 from __future__ import annotations
 
 import importlib.util
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -150,6 +151,7 @@ def _loaded(path: Path) -> Lab:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look for their module there
     spec.loader.exec_module(module)
     lab = module.LAB
     if not isinstance(lab, Lab):

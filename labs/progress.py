@@ -19,6 +19,7 @@ class Attempt(BaseModel):
     :ivar data: the folder of the shop on this machine, from the root on.
     :ivar ports: what that shop was given for --ports.
     :ivar mesh_options: those of ``tools.mesh render`` that describe the shop in a cluster.
+    :ivar seed: what a lab that draws by lot begins with.
     :ivar shop_pid: of a shop on this machine that the labs have started.
     """
 
@@ -29,6 +30,7 @@ class Attempt(BaseModel):
     ports: str = ""
     mesh_options: Sequence[str] = ()
     gateway_address: str = ""
+    seed: int = 0
     shop_pid: int | None = None
     hints: int = 0
     checks: int = 0

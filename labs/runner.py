@@ -239,7 +239,9 @@ class Runner:
 
     def _meshed(self, attempt: Attempt) -> MeshedShop:
         where = self.shop_of(attempt.mesh_options)
-        return MeshedShop(self.commands, where, gateway_address=attempt.gateway_address)
+        return MeshedShop(
+            self.commands, where, gateway_address=attempt.gateway_address, seed=attempt.seed
+        )
 
     def _note_passed(self, lab: Lab, attempt: Attempt) -> None:
         progress = read_progress(self.file)

@@ -66,10 +66,10 @@ load-check: $(VENV)/.runtime $(VENV)/.load  ## A short load on a shop of its own
 		test $$status = 1; \
 		echo "$$verdict" | grep "^requests .* MISSED"'
 
-diagram: $(VENV)/.runtime  ## The call graph in the README, from topology.yaml
+diagram: $(VENV)/.runtime  ## The call graph in docs/architecture.md, from topology.yaml
 	@$(BIN)/python tools/diagram.py
 
-screenshots: $(VENV)/.test  ## The pictures in the README, made anew
+screenshots: $(VENV)/.test  ## The pictures in the README and in docs/screenshots, taken again
 	@$(BIN)/python -m tools.screenshots
 
 ##@ Tests and checks

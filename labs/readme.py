@@ -11,8 +11,8 @@
     ## Clean up                 commands
 
 A block of commands begins with ```sh, what they print with ```text. One that is for one place only
-says so: ```sh istio. Commands whose block is followed by no ```text may print anything. The names of
-the headings and of the table's rows in each language are in :data:`FORMS`.
+says so: ```sh istio. Commands whose block is followed by no ```text may print anything. What the
+headings and the table's rows are called in each language is in :data:`FORMS`.
 """
 
 from __future__ import annotations

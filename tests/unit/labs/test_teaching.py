@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -16,9 +15,6 @@ GUIDE = (DOCS / "teaching.md").read_text(encoding="utf-8")
 MINUTES = {lab.name: lab.readme.minutes for lab in all_labs()}
 
 _LAB = re.compile(r"\]\(\.\./labs/(\d\d-[^/]+)/README\.md\)")
-_LINK = re.compile(r"\]\(((?!https?:)[^)]+)\)")
-_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_NOT_A_WORD = re.compile(r"[^\w\- ]")
 
 
 def sections() -> dict[str, str]:
@@ -80,18 +76,3 @@ def test_each_item_of_the_lesson_is_mapped_to_the_test_that_the_lesson_names() -
 
     assert mapped == [(cells[0], cells[-1]) for cells in rows(lesson)]
     assert set(_LAB.findall(mapping)) == set(MINUTES)
-
-
-def test_links_lead_somewhere() -> None:
-    for link in _LINK.findall(GUIDE):
-        name, _, anchor = link.partition("#")
-        target = DOCS / name if name else DOCS / "teaching.md"
-        assert target.exists(), link
-        if anchor:
-            assert anchor in anchors(target), link
-
-
-def anchors(page: Path) -> set[str]:
-    """As GitHub makes them of headings."""
-    headings = _HEADING.findall(page.read_text(encoding="utf-8"))
-    return {_NOT_A_WORD.sub("", heading.lower()).replace(" ", "-") for heading in headings}

@@ -14,6 +14,7 @@ from labs.commands import Programs
 from labs.errors import LabError
 from labs.lab import all_labs
 from labs.progress import Attempt, default_file
+from labs.readme import Language
 from labs.runner import Runner
 from services.common.logs import configure_logging
 from tools.mesh.__main__ import describe_shop, options_of, shop_of
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(given: argparse.Namespace) -> int:
-    runner = Runner(all_labs(), default_file(), Programs(), described_shop, print)
+    language: Language = "nl" if os.environ.get("LANG", "").startswith("nl") else "en"
+    runner = Runner(
+        all_labs(), default_file(), Programs(), described_shop, print, language=language
+    )
     match given.command:
         case "start":
             await runner.start(given.lab, given.mesh, _where(given))

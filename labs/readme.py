@@ -1,4 +1,4 @@
-"""A lab's README.md. All have one form.
+"""A lab's hand-out: README.md in English, README.nl.md in Dutch. All have one form.
 
     # NN Title
     a table: minutes, lesson, scenario, read, watch
@@ -11,7 +11,8 @@
     ## Clean up                 commands
 
 A block of commands begins with ```sh, what they print with ```text. One that is for one place only
-says so: ```sh istio. Commands whose block is followed by no ```text may print anything.
+says so: ```sh istio. Commands whose block is followed by no ```text may print anything. What the
+headings and the table's rows are called in each language is in :data:`FORMS`.
 """
 
 from __future__ import annotations
@@ -20,18 +21,49 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-SECTIONS = (
-    "Goal",
-    "Predict",
-    "Steps",
-    "What happened, and why",
-    "Your turn",
-    "Questions",
-    "Clean up",
-)
-FACTS = ("minutes", "lesson", "scenario", "read", "watch")
+Language = Literal["en", "nl"]
+
+
+class Form(NamedTuple):
+    """How a hand-out in one language is named, and what its headings and its table's rows are
+    called there.
+    """
+
+    file: str
+    sections: Sequence[str]
+    facts: Sequence[str]
+
+
+FORMS: Mapping[Language, Form] = {
+    "en": Form(
+        "README.md",
+        (
+            "Goal",
+            "Predict",
+            "Steps",
+            "What happened, and why",
+            "Your turn",
+            "Questions",
+            "Clean up",
+        ),
+        ("minutes", "lesson", "scenario", "read", "watch"),
+    ),
+    "nl": Form(
+        "README.nl.md",
+        (
+            "Doel",
+            "Voorspel",
+            "Stappen",
+            "Wat er gebeurde, en waarom",
+            "Nu jij",
+            "Vragen",
+            "Opruimen",
+        ),
+        ("minuten", "les", "scenario", "lees", "kijk"),
+    ),
+}
 
 _TITLE = re.compile(r"# (\d\d) (.+)")
 _FACT = re.compile(r"^\| (\w+) \| (.+) \|$", re.MULTILINE)
@@ -39,7 +71,7 @@ _FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTAL
 
 
 class NotInForm(ValueError):
-    """A README.md of another form; the message says what is wrong with it."""
+    """A hand-out of another form; the message says what is wrong with it."""
 
 
 class Step(NamedTuple):
@@ -51,10 +83,10 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Readme:
-    """What a lab's README.md says.
+    """What a lab's hand-out says.
 
-    :ivar facts: the table's rows, by their first cell.
-    :ivar sections: the text of each, by its heading.
+    :ivar facts: the table's rows, by their first cell in English.
+    :ivar sections: the text of each, by its heading in English.
     """
 
     number: str
@@ -76,22 +108,29 @@ class Readme:
         return "".join(step.commands for step in _steps(self.sections["Clean up"], place))
 
 
-def read(path: Path) -> Readme:
-    """Reads a README.md.
+def read(path: Path, language: Language = "en") -> Readme:
+    """Reads a hand-out.
 
     :raises NotInForm: it has another form.
     """
+    form = FORMS[language]
     introduction, *parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     sections = {title: body for title, _, body in (part.partition("\n") for part in parts)}
-    if tuple(sections) != SECTIONS:
+    if tuple(sections) != form.sections:
         raise NotInForm(f"{path}: its headings are {list(sections)}")
     title = _TITLE.match(introduction)
     if title is None:
         raise NotInForm(f"{path}: its first line is no `# NN Title`")
-    facts = {name: text for name, text in _FACT.findall(introduction) if name in FACTS}
-    if tuple(facts) != FACTS or not facts["minutes"].isdecimal():
-        raise NotInForm(f"{path}: its table has {list(facts)}, not {list(FACTS)}")
-    return Readme(title[1], title[2], facts, sections)
+    facts = {name: text for name, text in _FACT.findall(introduction) if name in form.facts}
+    if tuple(facts) != form.facts or not next(iter(facts.values())).isdecimal():
+        raise NotInForm(f"{path}: its table has {list(facts)}, not {list(form.facts)}")
+    english = FORMS["en"]
+    return Readme(
+        title[1],
+        title[2],
+        dict(zip(english.facts, facts.values(), strict=True)),
+        dict(zip(english.sections, sections.values(), strict=True)),
+    )
 
 
 def _steps(text: str, place: str) -> Iterator[Step]:

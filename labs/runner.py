@@ -16,6 +16,7 @@ from labs.lab import Exercise, Lab, Place, Shop, lab_named
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
 from labs.progress import Attempt, Passed, name_of, read_progress, write_progress
+from labs.readme import FORMS, Language
 from services.common.clock import now_ms
 from tools.mesh import render
 
@@ -59,6 +60,7 @@ class Runner:
     :ivar shop_of: the shop that the options of ``tools.mesh render`` describe.
     :ivar settle_seconds: for how long a check that finds something wrong looks again: a change
         takes a mesh a moment.
+    :ivar language: of the hand-outs that it names. It speaks English itself.
     """
 
     labs: Sequence[Lab]
@@ -67,6 +69,7 @@ class Runner:
     shop_of: Callable[[Sequence[str]], render.Shop]
     say: Say
     settle_seconds: float = _SETTLE_SECONDS
+    language: Language = "en"
 
     def list_labs(self) -> None:
         """Says which labs there are."""
@@ -105,7 +108,7 @@ class Runner:
         work = self._work(lab, attempt)
         await self._until_wrong(work, attempt)
         self.say(str(work.shop))
-        self.say(f"Begin with labs/{lab.name}/README.md; then: check, hint, solve, reset.")
+        self.say(f"Begin with {self._hand_out(lab)}; then: check, hint, solve, reset.")
 
     async def check(self, given: str | None) -> int:
         """Says what is right and what is wrong. Returns the exit status: 0 when all is right."""
@@ -141,7 +144,10 @@ class Runner:
         work = self._work(lab, attempt)
         await work.solve()
         self._remember(attempt, work)
-        self.say(f"Lab {lab.number} is solved; README.md tells why. See it: python -m labs check")
+        self.say(
+            f"Lab {lab.number} is solved; {self._hand_out(lab)} tells why. "
+            "See it: python -m labs check"
+        )
 
     async def reset(self, mesh: Place | None, options: Attempt) -> None:
         """Takes the lab under way back, or with a mesh brings that one's base back."""
@@ -179,6 +185,9 @@ class Runner:
             )
         if attempt is None and not progress.passed:
             self.say("Nothing yet. Begin: python -m labs start 00")
+
+    def _hand_out(self, lab: Lab) -> str:
+        return f"labs/{lab.name}/{FORMS[self.language].file}"
 
     def _under_way(self, given: str | None) -> tuple[Lab, Attempt]:
         attempt = read_progress(self.file).under_way

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from labs.lab import Lab, LocalExercise, MeshedExercise, Place, lab_named
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
 from labs.progress import Attempt, default_file, read_progress
+from labs.readme import Language
 from labs.runner import NOT_PASSED, Runner
 from tests.unit.labs.fake import FakeCluster
 from tools.certificate import self_signed
@@ -230,6 +232,31 @@ def test_the_seed_is_given_or_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert seeds[:2] == [7, 0]
     assert len(set(seeds[2:])) > 1
+
+
+@pytest.mark.usefixtures("process_as_before")
+@pytest.mark.parametrize(
+    ("lang", "file"),
+    [("nl_NL.UTF-8", "README.nl.md"), ("en_GB.UTF-8", "README.md"), ("", "README.md")],
+)
+async def test_it_names_the_hand_out_in_the_users_language(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, lang: str, file: str
+) -> None:
+    languages: list[Language] = []
+
+    def progress(runner: Runner) -> None:
+        languages.append(runner.language)
+
+    monkeypatch.setattr(Runner, "progress", progress)
+    monkeypatch.setenv("LANG", lang)
+    assert await asyncio.to_thread(main, ["progress"]) == 0
+    (language,) = languages
+
+    desk.runner = replace(desk.runner, language=language)
+    await desk.start("00")
+    assert f"Begin with labs/00-here/{file};" in desk.took()
+    await desk.runner.solve(None)
+    assert f"labs/00-here/{file} tells why." in desk.took()
 
 
 async def test_what_cannot_be_done_is_said_in_one_sentence(desk: Desk) -> None:

@@ -5,6 +5,7 @@ by a test or has a reason not to be.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ def test_every_link_leads_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", docs.pages())
 def test_every_command_is_one_that_its_program_takes(page: str) -> None:
     assert not list(docs.wrong_commands(docs.read(page)))
+
+
+@pytest.mark.parametrize("page", docs.pages())
+def test_every_test_exists(page: str) -> None:
+    """By its path, or by that below tests/mesh in the pages about the meshes."""
+    for name in re.findall(r"`([\w/]*test_\w+\.py)`", docs.read(page)):
+        assert (ROOT / name).is_file() or (ROOT / "tests/mesh" / name).is_file(), name
 
 
 def test_every_page_of_the_docs_is_in_the_index() -> None:

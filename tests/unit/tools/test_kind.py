@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tools.kind import ISTIO_VERSION, KIND_VERSION, LINKERD_VERSION, NODE_IMAGE
+from tools.needs import ISTIO_VERSION, KIND_VERSION, LINKERD_VERSION, NODE_IMAGE
 
 ROOT = Path(__file__).parents[3]
 

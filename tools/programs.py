@@ -20,8 +20,8 @@ _DOWNLOAD_SECONDS = 60.0
 class Commands(Protocol):
     """What the tools need of others. All run in the project's folder."""
 
-    def is_there(self, tool: str) -> bool:
-        """Whether a program is on the PATH."""
+    def find(self, tool: str) -> Path | None:
+        """Where a program is on the PATH."""
         ...
 
     def run(
@@ -57,8 +57,9 @@ class Commands(Protocol):
 class Programs:
     """The programs themselves."""
 
-    def is_there(self, tool: str) -> bool:
-        return shutil.which(tool) is not None
+    def find(self, tool: str) -> Path | None:
+        found = shutil.which(tool)
+        return None if found is None else Path(found)
 
     def run(
         self, *command: str, given: str | None = None, environment: Mapping[str, str] | None = None
@@ -85,7 +86,7 @@ class Programs:
 def need(commands: Commands, *tools: str) -> None:
     """Ends the program with a sentence where one of the tools is missing."""
     for tool in tools:
-        if not commands.is_there(tool):
+        if commands.find(tool) is None:
             give_up(f"{tool} is missing. How to install it: {TOOLS[tool]}")
 
 

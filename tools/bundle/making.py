@@ -79,7 +79,7 @@ class Maker:
         left_out += [
             f"{each.name}: a copy of it does not run elsewhere, so it has to be installed"
             for each in binaries
-            if not each.file
+            if not each.file and each.name != "docker"
         ]
         contents.write(
             self._folder,

@@ -35,9 +35,9 @@ from tools.needs import CLUSTER_TOOLS, MESH_TOOLS, MESH_VERSIONS, TOOLS, VERSION
 # them by a test; kind's are those of kubeadm and kindnet, Istio's those of its charts, Linkerd's
 # those of mesh/linkerd.
 _KUBERNETES = (290, 950)
-_SHOP = {"none": (1312, 350), "istio": (1952, 450), "linkerd": (1632, 450)}
+SHOP = {"none": (1312, 350), "istio": (1952, 450), "linkerd": (1632, 450)}
 _MESH = {"none": (0, 0), "istio": (2048 + 128, 600), "linkerd": (64, 135)}
-_OBSERVERS = {"none": (640, 100), "istio": (768, 125), "linkerd": (704, 120)}
+OBSERVERS = {"none": (640, 100), "istio": (768, 125), "linkerd": (704, 120)}
 # A roll-out has the old and the new pod side by side, and labs bring pods of their own.
 _ROOM = (256, 200)
 # What is used, in MiB: the shop's as README.md measured it, with its proxies and the sandbox.
@@ -267,9 +267,9 @@ def _of_docker(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
 
 def _of_size(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     mesh, is_observed = wanted.mesh, wanted.is_observed
-    asked = [_KUBERNETES, _SHOP[mesh], _MESH[mesh], _ROOM]
-    asked += [_OBSERVERS[mesh]] if is_observed else []
-    used_mib = _KUBERNETES_USED + _USED[mesh] + (_OBSERVERS[mesh][0] if is_observed else 0)
+    asked = [_KUBERNETES, SHOP[mesh], _MESH[mesh], _ROOM]
+    asked += [OBSERVERS[mesh]] if is_observed else []
+    used_mib = _KUBERNETES_USED + _USED[mesh] + (OBSERVERS[mesh][0] if is_observed else 0)
     memory_mib = max(sum(memory for memory, _ in asked), used_mib)
     cores = math.ceil(sum(millicores for _, millicores in asked) / 1000)
     what = f"MESH={mesh}{' OBSERVABILITY=1' if is_observed else ''}"
@@ -386,7 +386,7 @@ def gather() -> Facts:
         memory_mib=_memory_mib(),
         free_disk_mib=shutil.disk_usage(folder if folder.exists() else Path()).free // _MIB,
         cgroup=_cgroup(),
-        busy_ports=frozenset(port for port in ports if _is_busy(port)),
+        busy_ports=frozenset(port for port in ports if is_busy(port)),
         clusters=(_said("kind", "get", "clusters") or "").split(),
         watches=_number_in("/proc/sys/fs/inotify/max_user_watches"),
         instances=_number_in("/proc/sys/fs/inotify/max_user_instances"),
@@ -518,7 +518,7 @@ def _number_in(path: str) -> int | None:
     return int(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
-def _is_busy(port: int) -> bool:
+def is_busy(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed one may linger
         try:

@@ -123,7 +123,8 @@ class World:
             ("linkerd", "install"): LINKERD,
             ("helm", "template"): TRAEFIK,
         }
-        return said[command[:2]]
+        first, second, *_ = command
+        return said[first, second]
 
 
 def write_image(archive: Path, name: str, architecture: str, count: int = 1) -> None:

@@ -16,6 +16,8 @@ IMAGE ?= meshmart:0.1.0
 KIND_CLUSTER ?= meshmart
 # none, istio or linkerd
 MESH ?= none
+# The folder of a bundle: everything comes from there, and nothing from the network (docs/bundle.md).
+BUNDLE ?=
 # 1: with Jaeger, Prometheus and Grafana, in Istio with Kiali (docs/observability.md)
 OBSERVABILITY ?=
 
@@ -30,12 +32,18 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := off
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
+ifdef BUNDLE
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(abspath $(BUNDLE))/wheels
+export PATH := $(abspath $(BUNDLE))/bin/$(shell uname -s)-$(shell uname -m):$(PATH)
+endif
+
 export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down image test-cluster test-mesh lab test-labs certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down preflight bundle image test-cluster test-mesh lab test-labs certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -128,8 +136,18 @@ format: $(VENV)/.check  ## Format the code and mend what the linter can mend
 
 ##@ On Kubernetes
 
-up: $(VENV)/.runtime  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh; OBSERVABILITY=1)
-	@$(BIN)/python -m tools.kind up --name $(KIND_CLUSTER) --image $(IMAGE) --mesh $(MESH) $(if $(OBSERVABILITY),--observability)
+preflight:  ## What this machine lacks for `make up` (MESH= OBSERVABILITY=1 BUNDLE=DIR)
+	@$(PYTHON) -m tools.preflight --name $(KIND_CLUSTER) $(options)
+
+# What is wanted, for `up` and `preflight`.
+options = --mesh $(MESH) $(if $(OBSERVABILITY),--observability) $(if $(BUNDLE),--bundle $(BUNDLE))
+
+up: $(VENV)/.runtime  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh; OBSERVABILITY=1; BUNDLE=DIR: without a network)
+	@$(BIN)/python -m tools.kind up --name $(KIND_CLUSTER) --image $(IMAGE) $(options)
+
+bundle: $(VENV)/.runtime  ## All that `make up` and the labs take from the network, in one archive (docs/bundle.md; ARGS=--help)
+	@rm -rf build/bundle
+	@$(BIN)/python -m tools.bundle make $(ARGS)
 
 down: $(VENV)/.runtime  ## Remove that cluster
 	@$(BIN)/python -m tools.kind down --name $(KIND_CLUSTER)

@@ -33,6 +33,14 @@ def platforms(machine: str) -> list[str]:
     ]
 
 
+def made_for(machine: str, version: str) -> list[str]:
+    """Pip's options for wheels of another machine and Python than this one's."""
+    return [
+        *("--implementation", "cp", "--python-version", version),
+        *(f"--platform={platform}" for platform in platforms(machine)),
+    ]
+
+
 def wheels(machine: str, version: str, lock: Path = ROOT / "requirements.lock") -> list[str]:
     """The file names of a lock's wheels for a machine and a Python version.
 
@@ -45,8 +53,7 @@ def wheels(machine: str, version: str, lock: Path = ROOT / "requirements.lock") 
                 *(sys.executable, "-m", "pip", "install", "--dry-run", "--quiet"),
                 *("--ignore-installed", "--target", folder, "--report", str(report)),
                 *("--require-hashes", "--no-deps", "--only-binary", ":all:"),
-                *("--implementation", "cp", "--python-version", version),
-                *(f"--platform={platform}" for platform in platforms(machine)),
+                *made_for(machine, version),
                 *("--requirement", str(lock)),
             ],
             check=True,

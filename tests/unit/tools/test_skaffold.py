@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from services.local.reloading import WATCHED
-from tools.kind import KIND_CONFIG, WAY_IN
+from tools.kind import WAY_IN
+from tools.needs import KIND_CONFIG
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "skaffold.yaml"

@@ -1,0 +1,1 @@
+"""A bundle: all that a cluster with the shop takes from the network, in one folder."""

@@ -162,7 +162,7 @@ test-labs: $(VENV)/.test image  ## The labs in a mesh, from start to reset, on t
 class: $(VENV)/.runtime  ## A class: a namespace, a kubeconfig file and a shop each (STUDENTS=12 MESH=istio); docs/classroom.md
 	@$(cluster); $(BIN)/python -m classroom up --students $(STUDENTS) --mesh $(ITS_MESH) --image $(IMAGE) $(ARGS)
 
-class-board: $(VENV)/.runtime  ## Who is where, and what the last check said: http://127.0.0.1:8765
+class-board: $(VENV)/.runtime  ## Who is where, and what the last check said: http://127.0.0.1:8765/?live
 	@$(cluster); $(BIN)/python -m classroom board $(ARGS)
 
 class-down: $(VENV)/.runtime  ## Take the class away

@@ -103,7 +103,7 @@ async def _show(cluster: Cluster, given: argparse.Namespace) -> None:
         return
     board = Board(lambda: rows(cluster, labs, now_ms()))
     async with served(board, given.port) as address:
-        print(f"The board: {address} (Ctrl-C ends it)", flush=True)
+        print(f"The board: {address}/?live (Ctrl-C ends it)", flush=True)
         await asyncio.Event().wait()
 
 

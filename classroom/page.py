@@ -1,4 +1,8 @@
-"""The board as a page on this machine, which looks at the cluster again and again."""
+"""The board as a page on this machine, which looks at the cluster again and again.
+
+``/?live`` loads itself every few seconds. ``/`` does not, for those whom that would disturb: who
+reads it with a screen reader, say, would begin anew each time.
+"""
 
 from __future__ import annotations
 
@@ -77,13 +81,13 @@ class Board:
         return application
 
     async def _page(self, request: web.Request) -> web.Response:
-        is_still = "still" in request.query
+        is_live = "live" in request.query
         seen = self.seen
         text = _TEMPLATE.render(
             rows=seen.rows,
             problem=seen.problem,
             seconds=None if seen.at is None else round(time.monotonic() - seen.at),
-            refresh_seconds=None if is_still else _REFRESH_SECONDS,
+            refresh_seconds=_REFRESH_SECONDS if is_live else None,
         )
         return web.Response(text=text, content_type="text/html", headers=_HEADERS)
 

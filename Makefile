@@ -67,10 +67,10 @@ load-check: $(VENV)/.runtime $(VENV)/.load  ## A short load on a shop of its own
 		test $$status = 1; \
 		echo "$$verdict" | grep "^requests .* MISSED"'
 
-diagram: $(VENV)/.runtime  ## The call graph in the README, from topology.yaml
+diagram: $(VENV)/.runtime  ## The call graph in docs/architecture.md, from topology.yaml
 	@$(BIN)/python tools/diagram.py
 
-screenshots: $(VENV)/.test  ## The pictures in the README, made anew
+screenshots: $(VENV)/.test  ## The pictures in the README and in docs/screenshots, taken again
 	@$(BIN)/python -m tools.screenshots
 
 ##@ Tests and checks
@@ -79,12 +79,19 @@ screenshots: $(VENV)/.test  ## The pictures in the README, made anew
 # one process, as `python -m pytest` does.
 pytest = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.test  ## All tests. Less: make test-unit, -contract, -shop, -browser, or PYTEST_ARGS='-k cart'. COVERAGE=1 measures it
-	@$(pytest) $(if $(COVERAGE),--cov --cov-report=term:skip-covered) $(PYTEST_ARGS)
+coverage = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
+
+test: $(VENV)/.test  ## The quick tests: those of the parts, not of whole shops (COVERAGE=1; PYTEST_ARGS='-k cart'; make test-unit, test-contract)
+	@$(pytest) --ignore tests/shop --ignore tests/browser $(coverage) $(PYTEST_ARGS)
+
+test-shop: ## Whole shops: bought from, attacked, killed, restored
+test-browser: ## Their pages in a real browser
 
 # One folder of tests: test-unit runs tests/unit.
 test-unit test-contract test-shop test-browser: test-%: $(VENV)/.test
 	@$(pytest) tests/$* $(PYTEST_ARGS)
+
+test-all: test test-shop test-browser  ## All that needs no cluster and no quarter of an hour: before a change lands
 
 # Without a SEED one is drawn, and printed.
 chaos: $(VENV)/.test  ## Buys while everything goes wrong, then checks every order (CHECKOUTS=2000 CLIENTS=16 SEED= STORE=sqlite)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from tools.mesh.__main__ import describe_shop, options_of, shop_of
 from tools.mesh.render import CannotRender, Shop
 
 _CANNOT = 2
+_SEEDS = 1_000_000
 
 _HELP = {
     "list": "which labs there are",
@@ -85,6 +87,7 @@ def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
         **{name: getattr(given, name) for name in vars(parser.parse_args([]))}
     )
     of_mesh.mesh = given.mesh or "istio"
+    seed: int | None = getattr(given, "seed", None)
     return Attempt(
         lab="",
         place=seat.mesh if seat else "local",
@@ -95,6 +98,7 @@ def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
         mesh_options=[*(seat.options if seat else ()), *options_of(of_mesh, parser)],
         gateway_address=given.gateway_address or (seat.gateway_address if seat else ""),
         is_in_class=seat is not None,
+        seed=secrets.randbelow(_SEEDS) if seed is None else seed,
     )
 
 
@@ -113,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
             is_needed = name in {"start", "readme"}
             command.add_argument(
                 "lab", nargs=None if is_needed else "?", metavar="LAB", help="06, or 06-canary"
+            )
+        if name == "start":
+            command.add_argument(
+                "--seed",
+                type=int,
+                help="for a lab that draws by lot: the same number, the same lot",
             )
         if name in _TAKE_A_SHOP:
             local = command.add_argument_group("a shop on this machine")

@@ -8,6 +8,7 @@ start and its solution are manifests in the folders ``start/MESH`` and ``solutio
 from __future__ import annotations
 
 import importlib.util
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ class Lab:
 
     :ivar hints: from a nudge to nearly the solution.
     :ivar not_in: why it cannot be done in a place.
+    :ivar changes_the_gateway: which the students of a class share, and may not change.
     """
 
     folder: Path
@@ -93,6 +95,7 @@ class Lab:
     local: LocalExercise | None = None
     meshed: MeshedExercise | None = None
     not_in: Mapping[Place, str] = field(default_factory=dict[Place, str])
+    changes_the_gateway: bool = False
 
     @property
     def number(self) -> str:
@@ -150,6 +153,7 @@ def _loaded(path: Path) -> Lab:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look for their module there
     spec.loader.exec_module(module)
     lab = module.LAB
     if not isinstance(lab, Lab):

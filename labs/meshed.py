@@ -7,17 +7,19 @@ import json
 import socket
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
 
+from labs.certificate import shown_at
 from labs.commands import Commands
 from labs.errors import LabError
 from labs.finding import Finding, right, wrong
-from labs.restoring import restore
+from labs.restoring import put_back, restore
 from labs.visitor import CATALOGUE, Visitor, connected
 from labs.waiting import eventually
 from tools.mesh import render
@@ -25,7 +27,8 @@ from tools.mesh.render import Object
 
 PROBE = Path(__file__).parent / "probe.py"
 
-_GATEWAY_PORT = 443
+Scheme = Literal["https", "http"]
+_GATEWAY_PORTS: Mapping[Scheme, int] = {"https": 443, "http": 80}
 _OPEN_SECONDS = 60.0
 # The image of which the files speak, instead of which comes the one that the shop has.
 _IMAGE = "meshmart:0.1.0"
@@ -60,12 +63,14 @@ class MeshedShop:
     :param where: its namespace, host and gateway.
     :param gateway_address: where this machine reaches its gateway, ``127.0.0.1:8443`` say; without
         one a port is forwarded.
+    :ivar seed: what a lab that draws by lot begins with.
     """
 
     def __init__(
-        self, commands: Commands, where: render.Shop, *, gateway_address: str = ""
+        self, commands: Commands, where: render.Shop, *, gateway_address: str = "", seed: int = 0
     ) -> None:
         self.where = where
+        self.seed = seed
         self._commands = commands
         self._gateway_address = gateway_address
 
@@ -80,10 +85,10 @@ class MeshedShop:
         """Which mesh it is in."""
         return self.where.mesh
 
-    async def kubectl(self, *arguments: str, given: str | None = None) -> str:
-        """What ``kubectl`` prints, in the shop's namespace."""
+    async def kubectl(self, *arguments: str, given: str | None = None, namespace: str = "") -> str:
+        """What ``kubectl`` prints, in the shop's namespace unless another one is named."""
         return await self._commands.run(
-            "kubectl", "-n", self.where.namespace, *arguments, given=given
+            "kubectl", "-n", namespace or self.where.namespace, *arguments, given=given
         )
 
     async def restore(self, values: Mapping[str, Any] | None = None) -> None:
@@ -116,6 +121,21 @@ class MeshedShop:
         """Applies a folder or a file of mesh/istio or mesh/linkerd: ``base/authorization.yaml``."""
         await self._apply(render.rendered(self.where, folder))
 
+    def of_base(self, kind: str, name: str) -> Object:
+        """An object as the base has it. Both meshes have kinds of the same name, and a shop is in
+        one of them.
+        """
+        (found,) = [
+            each
+            for each in render.rendered(self.where, "base")
+            if (each["kind"], each["metadata"]["name"]) == (kind, name)
+        ]
+        return found
+
+    async def put_back(self, each: Object) -> None:
+        """Replaces an object whole, or makes it."""
+        await put_back(self._commands, self.where, [each])
+
     async def _apply(self, objects: Sequence[Object]) -> None:
         text = render.text_of(objects)
         if _IMAGE in text:
@@ -131,6 +151,13 @@ class MeshedShop:
             await self.kubectl("wait", f"pod/{name}", "--for=condition=Ready", "--timeout=90s")
         else:
             await self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
+
+    async def take_annotation_off(self, deployment: str, name: str) -> None:
+        """Takes an annotation off the pods of a Deployment, which are then made anew."""
+        template = {"metadata": {"annotations": {name: None}}}
+        patch = json.dumps({"spec": {"template": template}})
+        await self.kubectl("patch", "deployment", deployment, "--type=merge", "-p", patch)
+        await self.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=90s")
 
     async def _image(self) -> str:
         path = "jsonpath={.spec.template.spec.containers[?(@.name=='frontend')].image}"
@@ -184,17 +211,34 @@ class MeshedShop:
             async with self._visitor_at(self._gateway_address) as visitor:
                 yield visitor
             return
-        gateway = self.where.gateway
-        async with (
-            self._commands.forwarded(
-                gateway.namespace, f"service/{gateway.service}", _GATEWAY_PORT
-            ) as address,
-            self._visitor_at(address) as visitor,
-        ):
+        async with self.visitor_at(self.where.gateway) as visitor:
             yield visitor
 
     @asynccontextmanager
-    async def _visitor_at(self, address: str) -> AsyncGenerator[Visitor]:
+    async def visitor_at(
+        self, gateway: render.Gateway, scheme: Scheme = "https"
+    ) -> AsyncGenerator[Visitor]:
+        """Somebody outside, at a gateway that need not be the shop's own."""
+        async with (
+            self._forwarded(gateway, scheme) as address,
+            self._visitor_at(address, scheme) as visitor,
+        ):
+            yield visitor
+
+    async def certificate_at(self, gateway: render.Gateway) -> x509.Certificate | None:
+        """The certificate that a gateway shows for the shop's host; None when it shows none."""
+        async with self._forwarded(gateway, "https") as address:
+            return await shown_at(address, self.where.host)
+
+    def _forwarded(
+        self, gateway: render.Gateway, scheme: Scheme
+    ) -> AbstractAsyncContextManager[str]:
+        return self._commands.forwarded(
+            gateway.namespace, f"service/{gateway.service}", _GATEWAY_PORTS[scheme]
+        )
+
+    @asynccontextmanager
+    async def _visitor_at(self, address: str, scheme: Scheme = "https") -> AsyncGenerator[Visitor]:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal():
             raise LabError(
@@ -203,7 +247,7 @@ class MeshedShop:
             )
         # Its certificate vouches for itself, and which one it is does not matter here.
         connector = aiohttp.TCPConnector(ssl=False, resolver=_Always(host))
-        async with connected(f"https://{self.where.host}:{port}", connector) as visitor:
+        async with connected(f"{scheme}://{self.where.host}:{port}", connector) as visitor:
             yield visitor
 
     async def audit(self) -> Finding:

@@ -25,6 +25,12 @@ from pymongo.errors import PyMongoError
 _TIMEOUT_SECONDS = 10.0
 _AT_ONCE = 8
 _RECORD = "x-served-by"
+# With no service's record. UNKNOWN is what gRPC's client says of a stream without a status.
+_NO_ANSWER = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNKNOWN,
+}
 
 
 async def http(session: aiohttp.ClientSession, request: dict[str, Any]) -> list[str]:
@@ -59,7 +65,7 @@ async def rpc(request: dict[str, Any]) -> list[str]:
         who = next((text for name, text in await call.trailing_metadata() if name == _RECORD), "")
     if status is grpc.StatusCode.PERMISSION_DENIED and not who:
         return ["denied", f"{status.name} {details}", ""]
-    if status in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED} and not who:
+    if status in _NO_ANSWER and not who:
         return ["failed", details, ""]
     return ["answered", status.name, who]
 

@@ -21,6 +21,7 @@ class Attempt(BaseModel):
     :ivar ports: what that shop was given for --ports.
     :ivar mesh_options: those of ``tools.mesh render`` that describe the shop in a cluster.
     :ivar is_in_class: a teacher's board is told.
+    :ivar seed: what a lab that draws by lot begins with.
     :ivar shop_pid: of a shop on this machine that the labs have started.
     """
 
@@ -32,6 +33,7 @@ class Attempt(BaseModel):
     mesh_options: Sequence[str] = ()
     gateway_address: str = ""
     is_in_class: bool = False
+    seed: int = 0
     shop_pid: int | None = None
     hints: int = 0
     checks: int = 0

@@ -81,6 +81,18 @@ async def restore(commands: Commands, where: render.Shop, values: Mapping[str, A
     await restoring.wait(made)
 
 
+async def put_back(commands: Commands, where: render.Shop, objects: Sequence[Object]) -> None:
+    """Replaces objects whole, or makes them."""
+    await _Restoring(commands, where).put_back(objects)
+
+
+def gateway_api_gateway(where: render.Shop) -> render.Gateway:
+    """The gateway that a Gateway of the Gateway API speaks of: in Istio one of its own."""
+    if where.mesh == "linkerd":
+        return where.gateway
+    return render.gateway_of("gateway-api", where.namespace)
+
+
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a chart with others on top, as Helm merges them."""
     result = dict(base)
@@ -150,21 +162,21 @@ class _Restoring:
         namespace = each["metadata"].get("namespace", self._where.namespace)
         return each["kind"] == "Gateway" or namespace != self._where.namespace
 
-    async def put_back(self, base: Sequence[Object]) -> None:
-        """Replaces what is there of the base, and makes what is not."""
-        text = render.text_of(base)
+    async def put_back(self, objects: Sequence[Object]) -> None:
+        """Replaces what is there of some objects, and makes what is not."""
+        text = render.text_of(objects)
         there = {
             self._key(each)
             for each in _items(
                 await self._run("get", "-f", "-", "--ignore-not-found", "-o", "json", given=text)
             )
         }
-        for objects, verb in (
-            ([each for each in base if self._key(each) in there], ("replace", "--save-config")),
-            ([each for each in base if self._key(each) not in there], ("apply",)),
+        for some, verb in (
+            ([each for each in objects if self._key(each) in there], ("replace", "--save-config")),
+            ([each for each in objects if self._key(each) not in there], ("apply",)),
         ):
-            if objects:
-                await self._run(*verb, "-f", "-", given=render.text_of(objects))
+            if some:
+                await self._run(*verb, "-f", "-", given=render.text_of(some))
 
     async def upgrade(self, values: Mapping[str, Any]) -> None:
         """Upgrades the release to these values alone, also after an interrupted upgrade."""
@@ -200,24 +212,38 @@ class _Restoring:
             for each in _items(await self._kubectl("get", _MIXED_KINDS, "-o", "json"))
             if self._key(each) not in known and _is_of_a_lab(each, workloads)
         ]
+        if not is_guest:
+            others += [each for each in self._second_way_in() if self._key(each) not in known]
         if others:
             await self._run(
                 *("delete", "--wait=false", "--ignore-not-found", "-f", "-"),
                 given=render.text_of([_named(each) for each in others]),
             )
-        mine = f"{_SCENARIO_LABEL},meshmart/shop={self._where.namespace}"
-        for namespace, kind in self._elsewhere():
+        for namespace, kind, label in self._elsewhere():
             if is_guest and namespace != self._where.namespace:
                 continue
+            mine = f"{label},meshmart/shop={self._where.namespace}"
             await self._commands.run(
                 "kubectl", "-n", namespace, "delete", kind, "--selector", mine, "--wait=false"
             )
 
-    def _elsewhere(self) -> Iterator[tuple[str, str]]:
-        """Where a scenario makes something outside of the shop's namespace."""
-        yield self._where.stripe_namespace, "networkpolicies.networking.k8s.io"
+    def _elsewhere(self) -> Iterator[tuple[str, str, str]]:
+        """Where a scenario or a lab makes something outside of the shop's namespace, and the label
+        that it bears there.
+        """
+        yield self._where.stripe_namespace, "networkpolicies.networking.k8s.io", _SCENARIO_LABEL
+        yield gateway_api_gateway(self._where).namespace, "secrets", LAB_LABEL
         if self._where.mesh == "istio":
-            yield self._where.gateway.namespace, "envoyfilters.networking.istio.io"
+            yield self._where.gateway.namespace, "envoyfilters.networking.istio.io", _SCENARIO_LABEL
+
+    def _second_way_in(self) -> Iterator[Object]:
+        """What mesh/istio/gateway-api has outside of the shop's namespace. The gateway's namespace
+        stays: in a cluster with both meshes it is Traefik's, too.
+        """
+        if self._where.mesh == "istio":
+            for each in render.rendered(self._where, "gateway-api"):
+                if each["kind"] in {"Gateway", "ReferenceGrant"}:
+                    yield each
 
     async def replace_changed(self, made: Sequence[Object]) -> None:
         """Takes back what was changed by hand: Helm keeps what is not in its chart."""

@@ -263,7 +263,9 @@ class Runner:
 
     def _meshed(self, attempt: Attempt) -> MeshedShop:
         where = self.shop_of(attempt.mesh_options)
-        return MeshedShop(self.commands, where, gateway_address=attempt.gateway_address)
+        return MeshedShop(
+            self.commands, where, gateway_address=attempt.gateway_address, seed=attempt.seed
+        )
 
     def _note_passed(self, lab: Lab, attempt: Attempt) -> None:
         progress = read_progress(self.file)
@@ -310,6 +312,11 @@ def _place(lab: Lab, mesh: Place | None, options: Attempt) -> Place:
     """
     if mesh is None and options.is_in_class and options.place in lab.places:
         mesh = options.place
+    if options.is_in_class and lab.changes_the_gateway:
+        raise LabError(
+            f"Lab {lab.number} changes the gateway, which all of your class come in by: it is for "
+            "a cluster of your own."
+        )
     if mesh is not None and mesh not in lab.places:
         raise LabError(f"Lab {lab.number} is not in {mesh.capitalize()}: {lab.why_not(mesh)}.")
     if mesh is None and "local" not in lab.places:

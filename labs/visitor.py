@@ -6,15 +6,16 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
 
+from labs.records import all_calls
 from services.common import record
-from services.common.record import Served
+from services.common.record import Call, Served
 
 CATALOGUE = "/api/products?limit=1"
 PAGE = "/products"
@@ -44,17 +45,24 @@ class Answer(NamedTuple):
 
     :ivar status: of HTTP; 0 where nobody has answered.
     :ivar body: its JSON; None where it has none.
+    :ivar location: where a redirect leads.
     """
 
     status: int
     body: Any
     served: Served | None
+    location: str = ""
 
     @property
     def version(self) -> str:
         """Who answered, or instead of a version the status of an error."""
         is_answered = self.status == 200 and self.served is not None
         return self.served.version if is_answered and self.served else str(self.status)
+
+    @property
+    def calls(self) -> Iterator[Call]:
+        """Every call that was made for it, and those that were made for these."""
+        return all_calls(self.served.calls if self.served else ())
 
 
 class Visitor:
@@ -79,7 +87,12 @@ class Visitor:
             ) as answer:
                 text = await answer.read()
                 body = orjson.loads(text) if "json" in answer.content_type and text else None
-                return Answer(answer.status, body, record.decode(answer.headers.get(record.HEADER)))
+                return Answer(
+                    answer.status,
+                    body,
+                    record.decode(answer.headers.get(record.HEADER)),
+                    answer.headers.get("location", ""),
+                )
         except (aiohttp.ClientError, TimeoutError):
             return Answer(0, None, None)
 
@@ -118,7 +131,7 @@ class Visitor:
             )
         return seen
 
-    async def buy(self, key: str = "") -> Answer:
+    async def buy(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Places an order as a guest under a new idempotency key, unless one is given."""
         if not self._token:
             guest = {"email": f"{uuid.uuid4().hex}@example.com", "name": "Ada"}
@@ -126,16 +139,22 @@ class Visitor:
             if answer.status != 201:
                 return answer
             self._token = answer.body["access_token"]
-        headers = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
-        return await self.send("POST", "/api/orders", json=_ORDER, headers=headers)
+        own = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
+        return await self.send(
+            "POST", "/api/orders", json=_ORDER, headers=own | {**(headers or {})}
+        )
 
-    async def insist(self, key: str = "") -> Answer:
+    def leave(self) -> None:
+        """Goes away: who buys next is another guest."""
+        self._token = ""
+
+    async def insist(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         """Places an order, and repeats the request under its key until the answer is final, but no
         longer than a minute.
         """
         key = key or uuid.uuid4().hex
         until = time.monotonic() + _FINAL_SECONDS
-        while (answer := await self.buy(key)).status in _NOT_FINAL:
+        while (answer := await self.buy(key, headers)).status in _NOT_FINAL:
             if time.monotonic() > until:
                 break
             await asyncio.sleep(_PAUSE_SECONDS)

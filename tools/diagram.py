@@ -1,5 +1,5 @@
-"""Draws the call graph of topology.yaml as Mermaid into README.md; with --check says whether it is
-up to date.
+"""Draws the call graph of topology.yaml as Mermaid into docs/architecture.md; with --check says
+whether it is up to date.
 """
 
 import argparse
@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from services.common.topology import Topology, load_topology
 from tools.derived import written
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 BEGIN = "<!-- topology: made by `make diagram` -->\n"
 END = "<!-- end of topology -->\n"
 
@@ -39,16 +39,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         print(
-            f"README.md: the lines {BEGIN.strip()} and {END.strip()} are missing", file=sys.stderr
+            f"{PAGE.name}: the lines {BEGIN.strip()} and {END.strip()} are missing", file=sys.stderr
         )
         return 1
     wanted = before + begin + diagram(load_topology()) + end + after
-    return written({README: wanted}, "diagram", is_check=arguments.check)
+    return written({PAGE: wanted}, "diagram", is_check=arguments.check)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ LINKERDS_ROUTES = (
     "--field-selector=metadata.name!=shop,metadata.name!=shop-redirect",
     '--for=jsonpath={.status.parents[?(@.controllerName=="linkerd.io/policy-controller")]'
     '.conditions[?(@.type=="Accepted")].status}=True',
-    "--timeout=60s",
+    "--timeout=180s",
 )
 _BY_GATEWAY = "frontend.servesApi=false,frontend.secureCookies=true"
 WAY_IN = {

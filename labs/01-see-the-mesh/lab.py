@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -12,8 +12,8 @@ from labs.finding import Finding, judged
 from labs.lab import Lab, LocalExercise, MeshedExercise
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
+from labs.records import own_milliseconds
 from labs.visitor import CATALOGUE, Visitor
-from services.common.record import Call
 
 _SLOW_MS = 300.0  # the fault adds 500
 _CATALOGUE_REQUESTS = 60  # of which the canary gets six: on one machine versions take turns
@@ -99,20 +99,9 @@ async def slow_calls(visitor: Visitor) -> tuple[int, Counter[str]]:
         if answer.status != 201 or answer.served is None:
             break  # each further one would keep the student waiting for a minute
         placed += 1
-        slow.update(call.callee for call in _all(answer.served.calls) if _own_ms(call) > _SLOW_MS)
+        slow.update(call.callee for call in answer.calls if own_milliseconds(call) > _SLOW_MS)
         await visitor.cancel(answer.body["order_id"])
     return placed, slow
-
-
-def _all(calls: Sequence[Call]) -> Iterator[Call]:
-    for call in calls:
-        yield call
-        yield from _all(call.calls)
-
-
-def _own_ms(call: Call) -> float:
-    """How long a call took, without those that were made for it."""
-    return call.milliseconds - sum(each.milliseconds for each in call.calls)
 
 
 HERE = Path(__file__).parent

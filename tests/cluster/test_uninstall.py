@@ -1,4 +1,4 @@
-"""What is left of the shop when it has gone, and that the README brings it back.
+"""What is left of the shop when it has gone, and that the commands of the docs bring it back.
 
 These run after the other tests of the same shop, which they remove.
 """
@@ -69,9 +69,9 @@ def test_it_leaves_nothing_behind(release: Release) -> None:
     }
 
 
-def test_the_commands_of_the_readme_bring_a_shop_that_sells(release: Release) -> None:
+def test_the_commands_of_the_docs_bring_a_shop_that_sells(release: Release) -> None:
     uninstall(release)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (commands,) = (block for block in blocks if block.startswith("helm install shop helm/"))
     repository, _, tag = IMAGE.rpartition(":")

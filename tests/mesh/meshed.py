@@ -401,6 +401,27 @@ def remove_bystanders() -> None:
     run("kubectl", "delete", "namespace", *names, "--ignore-not-found", "--wait")
 
 
+# Policies add up: one that lets all pass is enough.
+_OPEN = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: open}
+spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}
+"""
+
+
+@contextmanager
+def everybody_connects(*namespaces: Namespace) -> Generator[None]:
+    """Lets the network pass everything there, so that what is refused the mesh refuses."""
+    for namespace in namespaces:
+        namespace.kubectl("apply", "-f", "-", given=_OPEN)
+    try:
+        yield
+    finally:
+        for namespace in namespaces:
+            namespace.kubectl("delete", "networkpolicy", "open")
+
+
 async def takes_effect(look: Callable[[], Awaitable[bool]], what: str) -> None:
     """Waits until a change has reached the proxies: `look` then gives True."""
     await eventually(look, what, SETTLE_SECONDS)

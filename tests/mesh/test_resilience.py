@@ -11,7 +11,7 @@ import pytest
 
 from services.order.model import State
 from tests.harness.customer import Client, Customer
-from tests.mesh.meshed import Mesh, takes_effect
+from tests.mesh.meshed import Mesh, everybody_connects, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_traffic import CANARY, CATALOGUE, everybody_sees, served
 
@@ -56,11 +56,11 @@ async def test_slow_payments(mesh: Mesh, client: Client, scenario: str) -> None:
     await takes_effect(is_quick, "purchases take less than two seconds")
     with mesh.scenario(scenario):
 
-        async def is_slow() -> bool:
-            seconds, _ = await buy(client, 1)
-            return seconds[0] >= 2.0
+        async def are_slow() -> bool:
+            seconds, _ = await buy(client, 4)
+            return sum(each >= 2.0 for each in seconds) >= 2  # one may be the machine's
 
-        await takes_effect(is_slow, "a purchase takes two seconds")
+        await takes_effect(are_slow, "purchases take two seconds")
         seconds, orders = await buy(client, 16)
     slow = sum(each >= 2.0 for each in seconds)
     print(f"delay: {slow} of {len(seconds)} purchases took two seconds more")
@@ -240,7 +240,7 @@ async def test_one_partner_is_let_through(mesh: Mesh, scenario: str) -> None:
         await takes_effect(is_reached, "shipping reaches its partner")
         if mesh.has_policies:
             assert not is_reached_from("product-service")
-        with mesh.without_network_policies():
+        with mesh.without_network_policies(), everybody_connects(mesh.release.stripe):
             if mesh.egress_is_by_workload:
                 assert not is_reached_from("product-service")
             else:

@@ -23,7 +23,7 @@ from tests.cluster.release import IMAGE, Release, install, uninstall
 from tests.harness.cluster import Namespace, run
 from tests.harness.customer import Client, Customer
 from tests.harness.matrix import RPC, TOPOLOGY, Operation, is_declared, operations
-from tests.mesh.meshed import HERE, Mesh, Probed, takes_effect
+from tests.mesh.meshed import HERE, Mesh, Probed, everybody_connects, takes_effect
 from tests.mesh.test_matrix import request
 from tools.certificate import secret, self_signed
 from tools.kind import LINKERDS_ROUTES
@@ -46,13 +46,6 @@ _VALUES = (
     *("--set-string", "services.notification.environment.SMTP_STARTTLS=false"),
 )
 _BESIDE = Namespace("beside")
-# Lets everybody connect to everybody, so that what is refused the mesh refuses.
-_OPEN = """
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: open}
-spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}], egress: [{}]}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -240,15 +233,12 @@ async def test_the_callees_alone_refuse_the_other_shop(second: Mesh, mesh: Mesh)
 @contextmanager
 def only_callees_judge(first: Mesh, second: Mesh) -> Generator[None]:
     """Takes away what refuses a request before its callee does."""
-    shops = (first, second)
-    for shop in shops:
-        shop.namespace.kubectl("apply", "-f", "-", given=_OPEN)
-        if shop.name == "istio":
-            shop.namespace.kubectl("delete", "sidecars.networking.istio.io", "--all")
-    try:
-        yield
-    finally:
-        for shop in shops:
-            shop.namespace.kubectl("delete", "networkpolicy", "open")
-        first.apply(first.base())
-        applied(second, "base")
+    with everybody_connects(first.namespace, second.namespace):
+        for shop in (first, second):
+            if shop.name == "istio":
+                shop.namespace.kubectl("delete", "sidecars.networking.istio.io", "--all")
+        try:
+            yield
+        finally:
+            first.apply(first.base())
+            applied(second, "base")

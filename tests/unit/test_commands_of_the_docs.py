@@ -63,5 +63,5 @@ def test_the_warnings_of_the_steps_are_expected(mesh: str) -> None:
     base = (ROOT / f"mesh/{mesh}/base/kustomization.yaml").read_text(encoding="utf-8")
     assert ("Sorting order" in text) == ("sortOptions" in base)
     is_link = (ROOT / "helm/topology.yaml").is_symlink()
-    for page in (text, (ROOT / "README.md").read_text(encoding="utf-8")):
+    for page in (text, (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")):
         assert ("found symbolic link" in page) == is_link

@@ -1,4 +1,6 @@
-"""A cluster that keeps its objects in a dictionary, behind the commands that the labs give."""
+"""A cluster that keeps its objects in a dictionary, behind the commands that the labs give; and
+what a lab's check finds in a shop that a test pretends.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from labs.errors import CommandFailed
+from labs.finding import Finding
+from labs.lab import all_labs, lab_named
+from labs.meshed import MeshedShop
 
 Object = dict[str, Any]
 Key = tuple[str, str, str]
@@ -213,3 +218,13 @@ def key_of(each: Object) -> Key:
 def _listed(objects: Iterator[Object]) -> str:
     found = list(objects)
     return json.dumps({"kind": "List", "items": found}) if found else ""
+
+
+async def findings_of(lab: str, shop: object) -> list[Finding]:
+    """All that the check of a lab in a mesh finds.
+
+    :param shop: as much of a MeshedShop as that check uses.
+    """
+    exercise = lab_named(all_labs(), lab).meshed
+    assert exercise is not None
+    return [each async for each in exercise.check(cast("MeshedShop", shop))]

@@ -16,10 +16,10 @@ import pytest
 
 from labs.errors import CommandFailed
 from labs.finding import Finding, right
-from labs.lab import all_labs, lab_named
-from labs.meshed import MeshedShop, Probed
+from labs.meshed import Probed
 from labs.visitor import Answer
 from services.common.record import Call, Served
+from tests.unit.labs.fake import findings_of
 from tools.mesh.render import MeshName, Shop
 
 _ADDRESS = "10.0.0.9"
@@ -119,18 +119,11 @@ class Told:
         return json.dumps({"cluster_statuses": [{"name": name, "host_statuses": hosts}]})
 
 
-async def checked(lab: str, told: Told) -> list[Finding]:
-    """All that the check of a lab finds."""
-    exercise = lab_named(all_labs(), lab).meshed
-    assert exercise is not None
-    return [each async for each in exercise.check(cast("MeshedShop", told))]
-
-
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 @pytest.mark.parametrize("lab", ["01", "03", "06", "10"])
 async def test_what_is_right_is_told_right(lab: str, mesh: MeshName) -> None:
     told = Told(mesh)
-    findings = await checked(lab, told)
+    findings = await findings_of(lab, told)
 
     assert findings
     assert all(each.is_right for each in findings), findings
@@ -164,7 +157,7 @@ _BROKEN = [
 
 @pytest.mark.parametrize(("lab", "told", "sentence"), _BROKEN, ids=map(str, range(len(_BROKEN))))
 async def test_what_is_wrong_is_told_wrong(lab: str, told: Told, sentence: str) -> None:
-    wrong = [each for each in await checked(lab, told) if not each.is_right]
+    wrong = [each for each in await findings_of(lab, told) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong
     assert all(each.look for each in wrong), "it says where to look"

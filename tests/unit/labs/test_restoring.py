@@ -23,11 +23,11 @@ DESTINATION: Key = ("DestinationRule", "ecommerce", "payment-service")
 @pytest.fixture(scope="module", autouse=True)
 def rendered_once() -> Generator[None]:
     """The base is the same in all tests, and takes a second."""
-    base = rendered(SHOP, "base")
+    made = {folder: rendered(SHOP, folder) for folder in ("base", "gateway-api")}
 
     def copied(shop: Shop, folder: str) -> list[Object]:
-        assert (shop, folder) == (SHOP, "base")
-        return copy.deepcopy(base)
+        assert shop == SHOP
+        return copy.deepcopy(made[folder])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(render, "rendered", copied)
@@ -80,6 +80,14 @@ def _leaves_a_scenarios_filter_at_the_gateway(cluster: FakeCluster) -> None:
     cluster.add("EnvoyFilter", "limit", namespace="istio-system", labels=labels)
 
 
+def _opens_a_second_way_in(cluster: FakeCluster) -> None:
+    cluster.add("Gateway", "ecommerce-gateway", namespace="shop-ingress")
+    cluster.add("ReferenceGrant", "ecommerce-tls-secret", namespace="istio-system")
+    cluster.add("HTTPRoute", "shop")
+    labels = {"meshmart/lab": "15", "meshmart/shop": "ecommerce"}
+    cluster.add("Secret", "ecommerce-old-tls-secret", namespace="shop-ingress", labels=labels)
+
+
 def _stands_in_for_payment(cluster: FakeCluster) -> None:
     labels = {"app.kubernetes.io/name": "payment-service"}
     cluster.add("Deployment", "faulty", spec={"template": {"metadata": {"labels": labels}}})
@@ -91,6 +99,13 @@ def _scales_and_annotates(cluster: FakeCluster) -> None:
     cluster.objects["Deployment", "ecommerce", "frontend"]["spec"]["replicas"] = 0
     service = cluster.objects["Service", "ecommerce", "payment-service"]
     service["metadata"]["annotations"]["balancer.linkerd.io/failure-accrual"] = "consecutive"
+
+
+def _reads_along(cluster: FakeCluster) -> None:
+    """As lab 02 does: one more container, and an annotation."""
+    template = cluster.objects["Deployment", "ecommerce", "frontend"]["spec"]["template"]
+    template["spec"] = {"containers": [{"name": "wire"}]}
+    template["metadata"]["annotations"] = {"config.linkerd.io/skip-inbound-ports": "3000"}
 
 
 def _labels_a_pod(cluster: FakeCluster) -> None:
@@ -114,8 +129,10 @@ def _deletes_a_deployment(cluster: FakeCluster) -> None:
         _deletes_policies,
         _opens_the_network,
         _leaves_a_scenarios_filter_at_the_gateway,
+        _opens_a_second_way_in,
         _stands_in_for_payment,
         _scales_and_annotates,
+        _reads_along,
         _labels_a_pod,
         _changes_values,
         _deletes_a_deployment,

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from aiohttp import web
@@ -61,7 +62,10 @@ class Here(LocalExercise):
 class There(MeshedExercise):
     """Wants a rule in the cluster that the start makes, and another value in it."""
 
+    seeds: ClassVar[list[int]] = []
+
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        self.seeds.append(shop.seed)
         found = await shop.objects("destinationrules")
         hosts = {each["metadata"]["name"]: each["spec"].get("host") for each in found}
         is_right = hosts.get("lab") == "right"
@@ -200,6 +204,32 @@ async def test_a_lab_in_a_mesh_from_start_to_reset(desk: Desk) -> None:
         line == "port-forward istio-system service/istio-ingressgateway 443"
         for line in desk.cluster.said
     )
+
+
+@pytest.mark.needs_programs("kubectl")
+async def test_what_was_drawn_by_lot_is_remembered(desk: Desk) -> None:
+    There.seeds.clear()
+    options = Attempt(lab="", place="local", started_ms=0, mesh_options=["--mesh", "istio"], seed=7)
+    await desk.runner.start("03", "istio", options)
+    await desk.runner.check(None)
+
+    assert set(There.seeds) == {7}
+
+
+@pytest.mark.usefixtures("process_as_before")
+def test_the_seed_is_given_or_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: list[int] = []
+
+    async def start(_: Runner, lab: str, mesh: Place | None, options: Attempt) -> None:
+        assert (lab, mesh) == ("17", "istio")
+        seeds.append(options.seed)
+
+    monkeypatch.setattr(Runner, "start", start)
+    for more in (["--seed", "7"], ["--seed", "0"], *([[]] * 4)):
+        assert main(["start", "17", "--mesh", "istio", *more]) == 0
+
+    assert seeds[:2] == [7, 0]
+    assert len(set(seeds[2:])) > 1
 
 
 async def test_what_cannot_be_done_is_said_in_one_sentence(desk: Desk) -> None:

@@ -182,5 +182,7 @@ async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
 
     with pytest.raises(LabError, match="Lab 06 needs a mesh"):
         runner.readme("06", None, Attempt(lab="", place="local", started_ms=0))
+    with pytest.raises(LabError, match="Lab 15 changes the gateway, which all of your class"):
+        runner.readme("15", None, in_class(lab))
     runner.readme("00", None, in_class(lab))
     assert said[-1].startswith("# 00 ")

@@ -322,10 +322,10 @@ def test_who_opens_the_shop_to_others_is_told(
     assert untold not in said
 
 
-def test_the_readme_says_where_the_documentation_of_orders_is() -> None:
+def test_the_docs_say_where_the_documentation_of_orders_is() -> None:
     position = list(load_topology().services).index("order")
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    assert f"<http://127.0.0.1:{usual_http('order', position)}/docs>" in readme
+    page = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
+    assert f"<http://127.0.0.1:{usual_http('order', position)}/docs>" in page
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])

@@ -88,8 +88,10 @@ def test_each_container_is_told_what_the_local_runner_tells(
             expected["STRIPE_API_KEY"] = own["STRIPE_API_KEY"]  # the runner's own environment
         if process.service == "notification":
             expected["SHOP_URL"] = _SHOP_URL
-        if process.service == "frontend":
+        service = TOPOLOGY.services.get(process.service)
+        if service is not None and not service.database:
             del expected["DATABASE_URL"]  # it keeps nothing
+        if process.service == "frontend":
             # Made once, and kept; here it is a file.
             assert len(expected.pop("FRONTEND_SECRET")) >= 32
             expected["SECRETS_FOLDER"] = "/data"

@@ -1,0 +1,239 @@
+"""Everybody has a proxy, and yet some requests cross the network in plain text."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from labs.errors import CommandFailed
+from labs.finding import Finding, judged, right, wrong
+from labs.lab import Lab, MeshedExercise
+from labs.meshed import MeshedShop, Probed
+from labs.visitor import CATALOGUE, Visitor
+from services.common.topology import load_topology
+
+HERE = Path(__file__).parent
+_WIRE = HERE / "wire.py"
+_WIRE_SECONDS = 6.0
+_PAUSE_SECONDS = 0.2
+_SKIPPED = "config.linkerd.io/skip-inbound-ports"
+# What aiohttp says of a connection that was not made, or at which nothing came. When a proxy hangs
+# up it says something else.
+_NOT_REACHED = re.compile(r"(ClientConnector|ConnectionTimeout|SocketTimeout|Timeout)Error\(")
+
+
+class Wire(NamedTuple):
+    """What was to be seen of some requests on the network: see wire.py.
+
+    :ivar statuses: of their answers.
+    """
+
+    encrypted: int
+    readable: Sequence[str]
+    statuses: Counter[int]
+
+
+class Encrypted(MeshedExercise):
+    """Only the mesh is judged, so the network's rules, which keep outsiders away, are off. Of
+    product there is one pod, so that all that is asked passes the one wire that is looked at.
+    """
+
+    values: ClassVar[Mapping[str, Any]] = {
+        "networkPolicies": {"enabled": False},
+        "services": {"product": {"variants": {"v2": 0}}},
+    }
+
+    async def start(self, shop: MeshedShop) -> None:
+        await super().start(shop)
+        if shop.mesh == "istio":  # who may ask whom is another lab's question
+            await shop.kubectl("delete", "authorizationpolicies.security.istio.io", "--all")
+
+    async def solve(self, shop: MeshedShop) -> None:
+        if shop.mesh == "istio":
+            await shop.apply_of_mesh("base/destinations/product")
+            await shop.apply_of_mesh("base/mtls.yaml")
+            return
+        await shop.apply_of_mesh("base/authorization.yaml")
+        await shop.take_annotation_off("product-service", _SKIPPED)
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        async with shop.visitor() as visitor:
+            wire, plain = await asyncio.gather(_wire(shop, visitor), _asked_in_plain(shop))
+            yield _catalogue(wire.statuses, shop)
+            yield _encryption(wire, shop)
+            yield _outsider(plain, shop)
+            if (await visitor.send("GET", CATALOGUE)).status == 200:
+                order = await visitor.insist()
+                yield judged(
+                    order.status == 201,
+                    "a customer can buy",
+                    f"a customer cannot buy (the answer is {order.status})",
+                    _tls(shop),
+                )
+                if order.status == 201:
+                    await visitor.cancel(order.body["order_id"])
+        yield await shop.audit()
+
+
+async def _wire(shop: MeshedShop, visitor: Visitor) -> Wire:
+    """Searches the catalogue for a word for some seconds, and the wire to product for it. Nothing
+    is seen where nobody can read along.
+    """
+    word = uuid.uuid4().hex
+    pod = ("exec", "deployment/product-service", "-c", "wire", "--")
+    reads = asyncio.create_task(
+        shop.kubectl(
+            *(*pod, "python", "-c", _WIRE.read_text(encoding="utf-8")), str(_WIRE_SECONDS), word
+        )
+    )
+    statuses: Counter[int] = Counter()
+    while True:
+        statuses[(await visitor.send("GET", f"{CATALOGUE}&q={word}")).status] += 1
+        if reads.done():
+            break
+        await asyncio.sleep(_PAUSE_SECONDS)
+    try:
+        seen = json.loads(await reads)
+    except CommandFailed:
+        return Wire(0, (), statuses)
+    return Wire(seen["encrypted"], seen["readable"], statuses)
+
+
+async def _asked_in_plain(shop: MeshedShop) -> Mapping[str, Sequence[Probed]] | None:
+    """What each service answers somebody without a certificate. None where there is nobody."""
+    asked = list(_requests())
+    try:
+        probed = await shop.probe("outsider", "shell", [request for _, request in asked])
+    except CommandFailed:
+        return None
+    answers: dict[str, list[Probed]] = {}
+    for (name, _), each in zip(asked, probed, strict=True):
+        answers.setdefault(name, []).append(each)
+    return answers
+
+
+def _requests() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """One to each HTTP port, one to each RPC that somebody calls, and one to MongoDB, by who gets
+    it.
+    """
+    topology = load_topology()
+    for name, service in topology.services.items():
+        port = service.http.service_port
+        yield name, {"method": "GET", "url": f"http://{service.workload}:{port}/metrics"}
+        if service.grpc is not None:
+            target = f"{service.workload}:{service.grpc.service_port}"
+            called = {call.rpc for _, edge in topology.callers_of(name) for call in edge.grpc}
+            for rpc in sorted(called):
+                yield name, {"target": target, "rpc": f"/{rpc}"}
+    yield "mongodb", {"database": "mongodb:27017"}
+
+
+def _catalogue(statuses: Counter[int], shop: MeshedShop) -> Finding:
+    return judged(
+        set(statuses) == {200},
+        f"{statuses.total()} searches of the catalogue were answered",
+        f"searches of the catalogue are answered {_counted(statuses)}, not always 200",
+        f"{_tls(shop)} And what does the callee take?",
+    )
+
+
+def _encryption(wire: Wire, shop: MeshedShop) -> Finding:
+    """Whether what people search for can be read on the way to product."""
+    if not (wire.encrypted or wire.readable):
+        return wrong(
+            "nothing was to be seen on the wire to product, so that nobody can say what is on it",
+            "product's pods: is one running, with the container `wire`? Start the lab again",
+        )
+    return judged(
+        not wire.readable,
+        f"what people search for cannot be read on the wire: {wire.encrypted} pieces of TLS, no "
+        "plain text",
+        f"what people search for can be read on the wire: {' '.join(wire.readable)[:60]} …",
+        _tls(shop),
+    )
+
+
+def _outsider(plain: Mapping[str, Sequence[Probed]] | None, shop: MeshedShop) -> Finding:
+    """Whether plain text is served."""
+    if plain is None:
+        return wrong(
+            "the outsider, who has no certificate, is not there, so that nobody asks in plain text",
+            "the pod outsider: start the lab again",
+        )
+    if unreached := _named(plain, lambda each: _NOT_REACHED.match(each.detail) is not None):
+        return wrong(
+            f"the outsider does not even reach {unreached}, so that the mesh is not asked",
+            "the NetworkPolicies, and whether all pods run: start the lab again",
+        )
+    if served := _named(plain, lambda each: each.outcome == "answered"):
+        return wrong(
+            f"the outsider, who has no certificate, is answered in plain text by {served}",
+            _plain_text(shop),
+        )
+    heard = _named(plain, lambda each: each.outcome in {"denied", "refused"})
+    if heard and shop.mesh == "istio":
+        return wrong(
+            f"the outsider is refused, but only after {heard} has heard the request in plain text",
+            _plain_text(shop),
+        )
+    how = "is listened to" if shop.mesh == "istio" else "is answered"
+    return right(f"nobody {how} without a certificate, at {len(plain)} services")
+
+
+def _named(plain: Mapping[str, Sequence[Probed]], is_so: Callable[[Probed], bool]) -> str:
+    """The services of which it is so for one of their answers."""
+    return ", ".join(name for name, answers in plain.items() if any(map(is_so, answers)))
+
+
+def _counted(statuses: Counter[int]) -> str:
+    return " and ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
+
+
+def _tls(shop: MeshedShop) -> str:
+    """Where it is said whether requests to product are encrypted."""
+    get = f"kubectl -n {shop.where.namespace} get"
+    if shop.mesh == "istio":
+        return f"{get} destinationrule product-service -o yaml: which TLS do its callers use?"
+    return f"{get} deployment product-service -o yaml: which ports do its pods keep from the proxy?"
+
+
+def _plain_text(shop: MeshedShop) -> str:
+    """Where it is said whether plain text is served."""
+    get = f"kubectl -n {shop.where.namespace} get"
+    if shop.mesh == "istio":
+        return f"{get} peerauthentications -o yaml: what do the proxies take?"
+    return (
+        f"{get} authorizationpolicies.policy.linkerd.io -o yaml: which ask for a "
+        "NetworkAuthentication, and are not for the kubelet? And at a port that is kept from the "
+        "proxy nobody asks"
+    )
+
+
+LAB = Lab(
+    HERE,
+    meshed=Encrypted(HERE),
+    hints=(
+        "There are two sides. A caller encrypts or does not; a callee takes plain text or does "
+        "not. Each is said at a place of its own, and each is wrong here.",
+        {
+            "istio": "A DestinationRule says what callers do, a PeerAuthentication what the callee "
+            "takes: `kubectl get destinationrules,peerauthentications -o yaml`, the word `mode`.",
+            "linkerd": "Between two proxies all is encrypted. So look for what leaves the proxy "
+            "out: an annotation of product's pods. And for what asks for no certificate: a policy "
+            "of inventory's.",
+        },
+        {
+            "istio": "First the caller: take `tls` out of destinationrule/product-service. Then "
+            "the callee: `mode: STRICT` in peerauthentication/default.",
+            "linkerd": "kubectl edit deployment product-service: delete the annotation "
+            f"{_SKIPPED}. And inventory-service-grpc-for-frontend-product has to name the "
+            "MeshTLSAuthentication frontend-product, as mesh/linkerd/base/authorization.yaml does.",
+        },
+    ),
+)

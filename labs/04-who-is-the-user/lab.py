@@ -1,0 +1,157 @@
+"""The mesh verifies tokens, and yet asks nobody for one, nor for whom it was meant."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from labs.errors import CommandFailed
+from labs.finding import Finding, judged, right, wrong
+from labs.lab import Lab, MeshedExercise
+from labs.meshed import MeshedShop
+from labs.visitor import CATALOGUE, Answer, Visitor
+
+HERE = Path(__file__).parent
+_SIGN = HERE / "sign.py"
+_INBOX = "/api/notifications"
+_GOOD = "good"
+# What sign.py makes, by how a check calls it.
+_BAD: Mapping[str, str] = {
+    "forged": "that is forged",
+    "expired": "that has expired",
+    "for-another-shop": "that was meant for another shop",
+    "of-another-issuer": "that somebody else has issued",
+}
+_REFUSED = (401, 403)
+
+
+class WhoIsTheUser(MeshedExercise):
+    """The inboxes of customers, which notification keeps."""
+
+    async def solve(self, shop: MeshedShop) -> None:
+        await shop.apply_of_mesh("base/tokens.yaml")
+        await shop.apply_of_mesh("base/authorization.yaml")
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        tokens = await _signed(shop, [_GOOD, *_BAD])
+        async with shop.visitor() as visitor:
+            yield await _own_inbox(visitor, shop)
+            nobody = await visitor.send("GET", _INBOX)
+            yield _stopped_by_the_mesh(nobody, "a request without a token", _rules(shop))
+            yield await _wrong_tokens(visitor, tokens, shop)
+            catalogue = await visitor.send("GET", CATALOGUE)
+            yield judged(
+                catalogue.status == 200,
+                "the catalogue is open to everybody, without a token",
+                f"the catalogue is answered {catalogue.status} to who has no token",
+                _rules(shop),
+            )
+            order = await visitor.insist()
+            yield judged(
+                order.status == 201,
+                "a customer can buy",
+                f"a customer cannot buy (the answer is {order.status})",
+                _rules(shop),
+            )
+            if order.status == 201:
+                await visitor.cancel(order.body["order_id"])
+        yield await shop.audit()
+
+
+async def _signed(shop: MeshedShop, wanted: Sequence[str]) -> Mapping[str, str]:
+    """Tokens signed with the shop's key; none where auth has no pod to sign them in."""
+    sign = ("python", "-c", _SIGN.read_text(encoding="utf-8"), *wanted)
+    try:
+        said = await shop.kubectl("exec", "deployment/auth-service", "-c", "auth", "--", *sign)
+    except CommandFailed:
+        return {}
+    return dict(zip(wanted, said.split(), strict=True))
+
+
+async def _own_inbox(visitor: Visitor, shop: MeshedShop) -> Finding:
+    """Whether a customer reads their own, with the token that auth gives them."""
+    guest = {"email": f"{uuid.uuid4().hex}@example.com", "name": "Ada"}
+    session = await visitor.send("POST", "/api/auth/guest", json=guest)
+    if session.status != 201:
+        return wrong(
+            f"nobody gets a token (auth answers {session.status})", "auth's pod, and its log"
+        )
+    inbox = await _inbox(visitor, session.body["access_token"])
+    by = inbox.served.service if inbox.served else "the mesh"
+    return judged(
+        inbox.status == 200,
+        "a customer reads their own inbox",
+        f"a customer's own inbox is answered {inbox.status} by {by}, with a good token",
+        f"{_verification(shop)}: what is left of the token behind the proxy?",
+    )
+
+
+async def _wrong_tokens(visitor: Visitor, tokens: Mapping[str, str], shop: MeshedShop) -> Finding:
+    """Whether the mesh stops each, and none that is right."""
+    if not tokens:
+        return wrong("no token could be signed to try", "auth's pod: start the lab again")
+    if (await _inbox(visitor, tokens[_GOOD])).served is None:
+        return wrong(
+            "the mesh stops a token of the shop's own key with which nothing is wrong",
+            _verification(shop),
+        )
+    for what, words in _BAD.items():
+        finding = _stopped_by_the_mesh(
+            await _inbox(visitor, tokens[what]), f"a token {words}", _verification(shop)
+        )
+        if not finding.is_right:
+            return finding
+    return right(f"the mesh stops a token {', one '.join(_BAD.values())}")
+
+
+def _stopped_by_the_mesh(answer: Answer, what: str, look: str) -> Finding:
+    """Whether it is refused before the service hears of it: an answer of the service's own says who
+    has made it.
+    """
+    if answer.served is not None:
+        return wrong(
+            f"{what} gets through the mesh: {answer.served.service} itself answers {answer.status}",
+            look,
+        )
+    return judged(
+        answer.status in _REFUSED,
+        f"the mesh stops {what} ({answer.status})",
+        f"{what} is answered {answer.status} by nobody, and not refused",
+        "notification's pods: do they run?",
+    )
+
+
+async def _inbox(visitor: Visitor, token: str) -> Answer:
+    return await visitor.send("GET", _INBOX, headers={"authorization": f"Bearer {token}"})
+
+
+def _verification(shop: MeshedShop) -> str:
+    namespace = shop.where.namespace
+    return f"kubectl -n {namespace} get requestauthentication notification-service -o yaml"
+
+
+def _rules(shop: MeshedShop) -> str:
+    get = f"kubectl -n {shop.where.namespace} get authorizationpolicies.security.istio.io"
+    return f"{get} notification-service -o yaml: what does it ask of the user?"
+
+
+LAB = Lab(
+    HERE,
+    meshed=WhoIsTheUser(HERE),
+    not_in={
+        "linkerd": "Linkerd reads no tokens, so there is nothing to set: the services verify them "
+        "(mesh/linkerd/scenarios/15-user-rules)"
+    },
+    hints=(
+        "Three things are missing, of two objects: one verifies tokens, the other one says who may "
+        "do what. Compare both with those of another service that asks for users, `user` say.",
+        "A RequestAuthentication refuses tokens that are bad. Of a request without a token it says "
+        "nothing: that a user is needed is for the AuthorizationPolicy to say, by "
+        "`requestPrincipals`. And what happens to the token when it is verified?",
+        "requestauthentication/notification-service needs `audiences: [meshmart-shop]` and "
+        "`forwardOriginalToken: true`; the policy notification-service needs `requestPrincipals: "
+        "[meshmart/*]` for the gateway and for frontend: mesh/istio/base/tokens.yaml and "
+        "authorization.yaml.",
+    ),
+)

@@ -1,0 +1,145 @@
+"""One step of an order is slow, and one service says nothing about its part."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from labs.errors import LabError
+from labs.finding import Finding, judged, right, wrong
+from labs.lab import Lab, MeshedExercise
+from labs.meshed import MeshedShop
+from labs.records import own_milliseconds
+from labs.visitor import Visitor
+from labs.waiting import eventually
+
+_ORDERS = 4
+# The fault adds 800. The quickest of several orders is not slowed down by chance.
+_SLOW_MS = 500.0
+# Those that an order waits for.
+_SERVICES = frozenset({"order", "user", "product", "inventory", "payment", "shipping"})
+_LOG_SECONDS = 8.0
+
+
+class Placed(NamedTuple):
+    """What some orders have shown.
+
+    :ivar traces: their trace ids, one for each that was placed.
+    :ivar quickest_ms: the shortest time that a call took by itself, by callee and operation.
+    """
+
+    traces: list[str]
+    quickest_ms: Mapping[tuple[str, str], float]
+
+
+class OneTrace(MeshedExercise):
+    """All of it is in the chart: both meshes carry traces in the same way."""
+
+    values: ClassVar[Mapping[str, Any]] = {
+        "services": {
+            "inventory": {
+                "environment": {
+                    "FAULT_LATENCY_SECONDS": "0.8",
+                    "FAULT_OPERATIONS": "InventoryService/Commit",
+                }
+            },
+            "shipping": {"environment": {"LOG_LEVEL": "error"}},
+        }
+    }
+
+    async def start(self, shop: MeshedShop) -> None:
+        await shop.restore(self.values)
+
+    async def solve(self, shop: MeshedShop) -> None:
+        await shop.restore()
+
+    async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
+        async with shop.visitor() as visitor:
+            placed = await _orders(visitor)
+        yield judged(
+            len(placed.traces) == _ORDERS,
+            f"{_ORDERS} orders were placed",
+            f"only {len(placed.traces)} of {_ORDERS} orders were placed",
+            "the deployments: are all services there?",
+        )
+        slow_ms = max(placed.quickest_ms.values(), default=0.0)
+        yield judged(
+            slow_ms < _SLOW_MS,
+            f"no step of an order takes more than {_SLOW_MS:.0f} ms by itself",
+            f"one step of each order takes {slow_ms:.0f} ms or more, and waits for nobody then",
+            "the record of an order, as README.md shows it: which line is always long?",
+        )
+        if placed.traces:
+            yield await _logged(shop, placed.traces[-1])
+        yield await shop.audit()
+
+
+async def _orders(visitor: Visitor) -> Placed:
+    """Places orders, each in a trace of its own that is to be kept, up to the first that fails."""
+    traces: list[str] = []
+    times_ms: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for _ in range(_ORDERS):
+        trace = secrets.token_hex(16)
+        headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+        answer = await visitor.insist(headers=headers)
+        if answer.status != 201 or answer.served is None:
+            break  # each further one would keep the student waiting for a minute
+        traces.append(trace)
+        for call in answer.calls:
+            times_ms[call.callee, call.operation].append(own_milliseconds(call))
+        await visitor.cancel(answer.body["order_id"])
+    return Placed(traces, {step: min(times) for step, times in times_ms.items()})
+
+
+async def _logged(shop: MeshedShop, trace: str) -> Finding:
+    """Whether the logs of all who had a part in an order tell of its trace."""
+    silent: set[str] = set()
+
+    async def is_whole() -> bool:
+        silent.clear()
+        silent.update(_SERVICES - await _telling(shop, trace))
+        return not silent
+
+    look = (
+        f"the settings of their logs: kubectl -n {shop.where.namespace} get deployments -o yaml, "
+        "and what LOG_LEVEL does (docs/observability.md)"
+    )
+    try:
+        await eventually(is_whole, "the logs tell", _LOG_SECONDS, poll_seconds=1)
+    except LabError:
+        names = ", ".join(sorted(silent))
+        return wrong(
+            f"the trace {trace} is not whole: {names} served it, and no log tells it", look
+        )
+    return right(f"the logs of all {len(_SERVICES)} services tell of the trace {trace}")
+
+
+async def _telling(shop: MeshedShop, trace: str) -> set[str]:
+    """The services in whose logs a trace id stands."""
+    said = await shop.kubectl(
+        *("logs", "--selector", "app.kubernetes.io/part-of=meshmart", "--all-containers"),
+        *("--tail=-1", "--since=60s", "--max-log-requests=100"),
+    )
+    lines = (line for line in said.splitlines() if trace in line and line.startswith("{"))
+    return {str(json.loads(line).get("service")).removesuffix("-service") for line in lines}
+
+
+LAB = Lab(
+    Path(__file__).parent,
+    meshed=OneTrace(Path(__file__).parent),
+    hints=(
+        "There are two faults: a step that is slow in each order, and a service that says nothing. "
+        "Buy with a traceparent of your own, as README.md does, and look at both: at the record of "
+        "the answer, and at the logs with that trace id.",
+        "The slow step is one RPC of one service; its other RPCs are quick, so that its average "
+        "tells nothing. The silent service does log errors: what is its LOG_LEVEL?",
+        "inventory has FAULT_LATENCY_SECONDS for InventoryService/Commit, and shipping has "
+        "LOG_LEVEL=error. helm upgrade shop helm/ -n ecommerce --reuse-values --wait --set-string "
+        "services.inventory.environment.FAULT_LATENCY_SECONDS=0,"
+        "services.shipping.environment.LOG_LEVEL=info",
+    ),
+)

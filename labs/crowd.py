@@ -1,0 +1,90 @@
+"""Customers who go on buying while a lab is done, and what became of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labs.errors import CommandFailed, LabError
+from labs.meshed import MeshedShop
+from labs.restoring import LAB_LABEL
+
+POD = "customers"
+_SCRIPT = Path(__file__).parent / "customers.py"
+_MANIFEST = Path(__file__).parent / "customers.yaml"
+_HTTPS = 443
+_LINE = re.compile(r"(?P<number>\d+) (?P<came_s>\d+) (?:served|lost (?P<why>.+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Those whose end is known, by when they came.
+
+    :ivar came_s: Unix times in seconds.
+    :ivar lost: when each of those came who were lost, and where they were.
+    :ivar waiting: how many came before one of these, and are still waiting for an answer.
+    """
+
+    came_s: Sequence[int]
+    lost: Sequence[tuple[int, str]]
+    waiting: int = 0
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many were lost where."""
+        return Counter(why for _, why in self.lost)
+
+    def is_known_until(self, moment_s: float) -> bool:
+        """Whether the end of everybody is known who came until then."""
+        return not self.waiting and max(self.came_s, default=0) >= moment_s
+
+
+async def let_customers_in(shop: MeshedShop, *, every_seconds: float, for_seconds: float) -> None:
+    """Begins a stream of customers, in the place of one that is there.
+
+    :raises LabError: their pod does not start.
+    """
+    gateway = shop.where.gateway
+    where = {
+        "host": shop.where.host,
+        "gateway": f"{gateway.service}.{gateway.namespace}:{_HTTPS}",
+        "every_seconds": every_seconds,
+        "for_seconds": for_seconds,
+    }
+    script = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": POD, "labels": {LAB_LABEL: POD}},
+        "data": {
+            _SCRIPT.name: _SCRIPT.read_text(encoding="utf-8"),
+            "where.json": json.dumps(where),
+        },
+    }
+    await shop.kubectl("delete", "pod", POD, "--ignore-not-found")
+    await shop.kubectl("apply", "-f", "-", given=json.dumps(script))
+    await shop.apply(_MANIFEST)
+
+
+async def customers(shop: MeshedShop) -> Crowd:
+    """What became of those who have come so far.
+
+    :raises LabError: they are not there.
+    """
+    try:
+        said = await shop.kubectl("logs", POD)
+    except CommandFailed as error:
+        raise LabError(
+            f"The pod {POD} is not there, so nobody knows what customers have met: start the lab "
+            "again."
+        ) from error
+    found = [match for line in said.splitlines() if (match := _LINE.fullmatch(line))]
+    numbers = [int(match["number"]) for match in found]
+    return Crowd(
+        [int(match["came_s"]) for match in found],
+        [(int(match["came_s"]), match["why"]) for match in found if match["why"]],
+        waiting=max(numbers, default=-1) + 1 - len(numbers),
+    )

@@ -1,0 +1,19 @@
+"""Call records, read as somebody does who looks for the slow one (services/common/record.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from services.common.record import Call
+
+
+def all_calls(calls: Sequence[Call]) -> Iterator[Call]:
+    """Calls, with all that were made for them."""
+    for call in calls:
+        yield call
+        yield from all_calls(call.calls)
+
+
+def own_milliseconds(call: Call) -> float:
+    """How long a call took, without those that were made for it."""
+    return call.milliseconds - sum(each.milliseconds for each in call.calls)

@@ -1,0 +1,170 @@
+"""Lab 16: the check tells who is still out of the mesh, what is still open, and that customers were
+lost; the solution changes the pods first, and closes when the old ones have gone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from labs.finding import Finding, right
+from labs.lab import all_labs, lab_named
+from labs.meshed import MeshedShop, Probed
+from labs.visitor import Answer
+from tools.mesh.render import TRAEFIK, MeshName, Shop
+
+_LAB: Any = lab_named(all_labs(), "16")
+_MODULE: Any = sys.modules[type(_LAB.meshed).__module__]
+LATER_S = 4_000_000_000
+
+
+def log(count: int, lost: int = 0, *, first: int = 0) -> str:
+    """Customers from a number on, who come after each check."""
+    ends = ["lost at the order: 503"] * lost + ["served"] * (count - lost)
+    return "".join(
+        f"{first + number} {LATER_S + number} {end}\n" for number, end in enumerate(ends)
+    )
+
+
+@dataclass
+class Told:
+    """A shop that answers as it is told.
+
+    :ivar stock: what comes of asking inventory from outside of the mesh, and `database` of MongoDB.
+    :ivar pods_before: the containers of inventory's pods, by how often somebody looks; the last
+        for ever after.
+    """
+
+    mesh: MeshName = "istio"
+    stock: str = "failed"
+    database: str = "failed"
+    order: int = 201
+    log: str = field(default_factory=lambda: log(60, 1))
+    pods_before: Sequence[Sequence[Sequence[str]]] = ()
+    said: list[str] = field(default_factory=list[str])
+    _looks: int = 0
+
+    @property
+    def where(self) -> Shop:
+        return Shop(mesh=self.mesh, gateway=TRAEFIK) if self.mesh == "linkerd" else Shop()
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[Told]:
+        yield self
+
+    async def insist(self) -> Answer:
+        return Answer(self.order, {"order_id": "ord_1"}, None)
+
+    async def cancel(self, order_id: str) -> Answer:
+        return Answer(200, None, None)
+
+    async def probe(
+        self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
+    ) -> list[Probed]:
+        assert (pod, container, len(requests)) == ("customers", "customers", 2)
+        return [Probed(cast("Any", each), "", "") for each in (self.stock, self.database)]
+
+    async def audit(self) -> Finding:
+        return right("the books agree")
+
+    async def kubectl(self, *arguments: str) -> str:
+        self.said.append(" ".join(arguments))
+        return self.log
+
+    async def objects(self, kinds: str, selector: str) -> list[Any]:
+        assert (kinds, selector) == ("pods", "app.kubernetes.io/name=inventory-service")
+        now = self.pods_before[min(self._looks, len(self.pods_before) - 1)]
+        self._looks += 1
+        self.said.append(f"there are {len(now)} pods")
+        return [
+            {
+                "spec": {
+                    "containers": [{"name": "inventory"}],
+                    "initContainers": [{"name": name} for name in names],
+                }
+            }
+            for names in now
+        ]
+
+
+async def checked(told: Told) -> list[Finding]:
+    return [each async for each in _LAB.meshed.check(cast("MeshedShop", told))]
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+async def test_a_closed_shop_whose_customers_were_served_is_right(mesh: MeshName) -> None:
+    findings = await checked(Told(mesh, database="denied"))
+
+    assert len(findings) == 5
+    assert all(each.is_right for each in findings), findings
+    assert "60 customers came meanwhile, and 59 were served" in [each.what for each in findings]
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (Told(stock="answered"), "inventory answers somebody outside of the mesh"),
+        (Told(database="answered"), "MongoDB answers somebody outside of the mesh"),
+        (Told(order=503), "a customer cannot buy: the answer is 503"),
+        (Told(log=log(60, 2)), r"2 of 60 customers were lost meanwhile \(2 at the order: 503\)"),
+    ],
+)
+async def test_what_is_open_or_lost_is_told(told: Told, sentence: str) -> None:
+    wrong = [each for each in await checked(told) if not each.is_right]
+
+    assert len(wrong) == 1
+    assert re.search(sentence, wrong[0].what)
+    assert wrong[0].look
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "of 0 customers the end is known, 0 are waiting"),
+        (log(5), "of 5 customers the end is known, 0 are waiting"),
+        (log(30, first=1), "of 30 customers the end is known, 1 are waiting"),
+    ],
+)
+async def test_without_enough_customers_it_is_not_passed(
+    text: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_MODULE, "_KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(_MODULE, "eventually", _at_once)
+
+    wrong = [each for each in await checked(Told(log=text)) if not each.is_right]
+
+    assert [each.what for each in wrong] == [sentence]
+
+
+async def _at_once(look: Any, *_: Any, **__: Any) -> None:
+    """Looks once."""
+    await look()
+
+
+@pytest.mark.parametrize(
+    ("mesh", "proxy", "asks"),
+    [
+        ("istio", "istio-proxy", '{"labels": {"sidecar.istio.io/inject": "true"}}'),
+        ("linkerd", "linkerd-proxy", '{"annotations": {"linkerd.io/inject": "enabled"}}'),
+    ],
+)
+async def test_it_is_closed_when_the_old_pod_has_gone(
+    mesh: MeshName, proxy: str, asks: str
+) -> None:
+    told = Told(mesh, pods_before=([[proxy], []], [[proxy]]))
+
+    await _LAB.meshed.solve(cast("MeshedShop", told))
+
+    patch, status, *looks, closing = told.said
+    assert patch.startswith("patch deployment inventory-service ")
+    assert asks in patch
+    assert status.startswith("rollout status deployment/inventory-service")
+    assert looks == ["there are 2 pods", "there are 1 pods"]
+    assert closing.startswith("delete ")
+    assert closing.endswith("--selector meshmart/lab=16")

@@ -1,0 +1,150 @@
+"""What the check of lab 15 says of a way in that is right, and of each mistake; and that it reads a
+certificate as a browser does.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+from aiohttp import web
+from cryptography import x509
+
+from labs.certificate import is_for, names_of, shown_at
+from labs.errors import CommandFailed
+from labs.finding import Finding, right
+from labs.lab import all_labs, lab_named
+from labs.meshed import MeshedShop, Scheme
+from labs.visitor import Answer
+from tools.certificate import self_signed
+from tools.mesh.render import TRAEFIK, Gateway, MeshName, Shop
+
+HOST = "ecommerce.example.com"
+REDIRECT = Answer(301, None, None, f"https://{HOST}/products")
+
+
+@dataclass
+class Told:
+    """A shop with a gateway that answers as it is told.
+
+    :ivar certificate_of: the host of its certificate; empty for none.
+    :ivar plain: the answer over plain HTTP.
+    :ivar private: the status of what is not public.
+    """
+
+    mesh: MeshName = "istio"
+    is_there: bool = True
+    certificate_of: str = HOST
+    plain: Answer = REDIRECT
+    order: int = 201
+    private: int = 404
+    asked: list[tuple[Gateway, Scheme]] = field(default_factory=list[tuple[Gateway, Scheme]])
+    _scheme: Scheme = "https"
+
+    @property
+    def where(self) -> Shop:
+        return Shop(mesh=self.mesh, gateway=TRAEFIK) if self.mesh == "linkerd" else Shop()
+
+    async def certificate_at(self, gateway: Gateway) -> x509.Certificate | None:
+        if not self.is_there:
+            raise CommandFailed("services not found")
+        if not self.certificate_of:
+            return None
+        return x509.load_pem_x509_certificate(self_signed(self.certificate_of).certificate)
+
+    @asynccontextmanager
+    async def visitor_at(self, gateway: Gateway, scheme: Scheme = "https") -> AsyncGenerator[Told]:
+        self.asked.append((gateway, scheme))
+        self._scheme = scheme
+        yield self
+
+    async def send(self, method: str, path: str) -> Answer:
+        return self.plain if self._scheme == "http" else Answer(self.private, None, None)
+
+    async def insist(self) -> Answer:
+        return Answer(self.order, {"order_id": "ord_1"}, None)
+
+    async def cancel(self, order_id: str) -> Answer:
+        return Answer(200, None, None)
+
+    async def audit(self) -> Finding:
+        return right("the books agree")
+
+
+async def checked(told: Told) -> list[Finding]:
+    exercise = lab_named(all_labs(), "15").meshed
+    assert exercise is not None
+    return [each async for each in exercise.check(cast("MeshedShop", told))]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "service"), [("istio", "ecommerce-gateway-istio"), ("linkerd", "traefik")]
+)
+async def test_a_right_way_in_is_told_right(mesh: MeshName, service: str) -> None:
+    told = Told(mesh)
+
+    findings = await checked(told)
+
+    assert len(findings) == 5
+    assert all(each.is_right for each in findings), findings
+    assert {(gateway.namespace, gateway.service) for gateway, _ in told.asked} == {
+        ("shop-ingress", service)
+    }
+    assert [scheme for _, scheme in told.asked] == ["http", "https"]
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (Told(is_there=False), "nobody can come in by ecommerce-gateway-istio in shop-ingress"),
+        (Told(certificate_of=""), "no certificate is shown"),
+        (Told(certificate_of=f"old.{HOST}"), f"is for old.{HOST}, not for {HOST}"),
+        (Told(plain=Answer(200, None, None)), "over plain HTTP is answered 200"),
+        (Told(plain=Answer(301, None, None, "http://x/")), "over plain HTTP is answered 301"),
+        (Told(order=500), "who logs in and buys over https is answered 500"),
+        (Told(private=200), "what is not public is answered from outside: {'/metrics': 200"),
+    ],
+)
+async def test_a_mistake_is_told(told: Told, sentence: str) -> None:
+    wrong = [each for each in await checked(told) if not each.is_right]
+
+    assert len(wrong) == 1
+    assert sentence in wrong[0].what
+    assert wrong[0].look
+
+
+async def test_the_certificate_that_is_shown_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(self_signed(HOST).certificate_and_key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    try:
+        for served in (context, None):
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served)
+            await site.start()
+        encrypted, plain = (f"127.0.0.1:{address[1]}" for address in runner.addresses)
+
+        shown = await shown_at(encrypted, HOST)
+
+        assert shown is not None
+        assert names_of(shown) == [HOST]
+        assert is_for(shown, HOST)
+        assert not is_for(shown, f"old.{HOST}")
+        assert await shown_at(plain, HOST) is None
+    finally:
+        await runner.cleanup()
+    assert await shown_at(encrypted, HOST) is None
+
+
+def test_a_wildcard_stands_for_one_label() -> None:
+    certificate = x509.load_pem_x509_certificate(self_signed("*.example.com").certificate)
+
+    assert is_for(certificate, HOST)
+    assert not is_for(certificate, f"old.{HOST}")

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from classroom.shares import Share, allocatable, fitting, requested, used, what_labs_add
 from classroom.students import Student, gateway_of, is_students_name
 from labs.commands import Commands
-from labs.errors import LabError
+from labs.errors import CommandFailed, LabError
 from labs.seat import CLASS_LABEL
 from tools.kind import GATEWAY_PORT
 from tools.mesh import render
@@ -88,10 +88,15 @@ class Cluster:
         found: list[Object] = json.loads(await self.run(*arguments, "-o", "json"))["items"]
         return found
 
-    async def summary(self, node: str) -> Object:
-        """What a node's kubelet counts of its pods; no metrics-server is needed for it."""
-        path = f"/api/v1/nodes/{node}/proxy/stats/summary"
-        return json.loads(await self.run("get", "--raw", path))
+    async def _summaries(self, nodes: Sequence[Object]) -> list[Object]:
+        """What the kubelets count of their pods, for which no metrics-server is needed; nothing
+        where they may not be asked.
+        """
+        paths = [f"/api/v1/nodes/{each['metadata']['name']}/proxy/stats/summary" for each in nodes]
+        try:
+            return [json.loads(await self.run("get", "--raw", path)) for path in paths]
+        except CommandFailed:
+            return []
 
     async def apply(self, objects: Sequence[Object]) -> None:
         """Applies them, in their order."""
@@ -126,17 +131,16 @@ class Cluster:
     async def cost(self, students: Sequence[Student]) -> list[str]:
         """What each student takes now, in sentences."""
         nodes, pods = await self.nodes(), await self.pods()
-        summaries = [await self.summary(each["metadata"]["name"]) for each in nodes]
+        summaries = await self._summaries(nodes)
         seconds = {
             each["metadata"]["name"]: texts_of(each, "annotations").get(READY, "?")
             for each in await self.namespaces()
         }
         asked = [_requested_in(pods, student) for student in students]
-        takes = [used(summaries, student.name) for student in students]
         lines = [
-            f"{student.name}: ready after {seconds.get(student.name, '?')} s; requests {one}; "
-            f"uses {other.cpu_millicores / 1000:.2f} CPU, {other.memory_mib / 1024:.2f} GiB"
-            for student, one, other in zip(students, asked, takes, strict=True)
+            f"{student.name}: ready after {seconds.get(student.name, '?')} s; requests {share}; "
+            f"{_use(summaries, student)}"
+            for student, share in zip(students, asked, strict=True)
         ]
         free = allocatable(nodes).minus(requested(pods))
         most = Share(*(max(each) for each in zip(*asked, strict=True)))
@@ -171,6 +175,13 @@ class Cluster:
             if address["type"] == "InternalIP"
         ]
         return f"{addresses[0]}:{ports[_HTTPS]}"
+
+
+def _use(summaries: Sequence[Object], student: Student) -> str:
+    if not summaries:
+        return "what it uses the kubelets do not tell"
+    share = used(summaries, student.name)
+    return f"uses {share.cpu_millicores / 1000:.2f} CPU, {share.memory_mib / 1024:.2f} GiB"
 
 
 def _requested_in(pods: Sequence[Object], student: Student) -> Share:

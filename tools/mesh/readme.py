@@ -55,6 +55,7 @@ def _commands(text: str, shop: Shop, options: Sequence[str]) -> str:
     old = _gateway_of_the_files(shop)
     text = text.replace(HOST, shop.host)
     text = re.sub(rf"(?<=-n ){_SANDBOX_NAMESPACE}\b", shop.stripe_namespace, text)
+    text = re.sub(rf"(?<=\bstripe-sandbox\.){_SANDBOX_NAMESPACE}\b", shop.stripe_namespace, text)
     text = re.sub(rf"(?<=-n ){old.namespace}\b", shop.gateway.namespace, text)
     text = re.sub(rf"(?:(?<=service/)|(?<=deployment/)){old.service}\b", shop.gateway.service, text)
     # Not in the name of a file, nor in a host.

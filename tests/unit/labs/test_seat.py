@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from labs.__main__ import described_shop
 from labs.commands import Programs
 from labs.errors import CommandFailed, LabError
 from labs.finding import Finding, right, wrong
-from labs.lab import Lab, all_labs, lab_named
+from labs.lab import Lab, Place, all_labs, lab_named
 from labs.meshed import MeshedShop
 from labs.progress import Attempt
 from labs.runner import NOT_PASSED, Runner
@@ -163,6 +164,24 @@ def test_what_is_no_report_is_told() -> None:
     for data in (None, {}, {"report.json": "{"}, {"report.json": '{"checks": "many"}'}):
         with pytest.raises(ValueError, match="validation error"):
             report_of({"data": data})
+
+
+_ELSEWHERE = re.compile(
+    r"ecommerce|istio-system|shop-ingress|127\.0\.0\.1:8443|-n stripe|stripe-sandbox\.stripe\b"
+)
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) -> None:
+    said: list[str] = []
+    runner = Runner(all_labs(), Path("none"), Telling(), described_shop, said.append)
+    for lab in runner.labs:
+        if mesh in lab.places and not lab.changes_the_gateway:
+            attempt = in_class(lab, place=mesh)
+            attempt.mesh_options = ["--mesh", mesh, *OPTIONS[2:]]
+            runner.readme(lab.number, None, attempt)
+    assert len(said) > 8
+    assert [line for text in said for line in text.splitlines() if _ELSEWHERE.search(line)] == []
 
 
 async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:

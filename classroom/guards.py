@@ -150,6 +150,21 @@ _SERVICES = Guard(
     ),
 )
 
+# At a gateway its `allowedRoutes` decide; a Service has none.
+_ROUTES = Guard(
+    "routes",
+    {"gateway.networking.k8s.io": ("httproutes", "grpcroutes")},
+    _CHANGES,
+    {},
+    (
+        Check(
+            "object.spec.?parentRefs.orValue([]).all(p, p.?kind.orValue('Gateway') == 'Gateway'"
+            " || p.?namespace.orValue(request.namespace) == request.namespace)",
+            "in a class a route is about Services of its own namespace",
+        ),
+    ),
+)
+
 # The class's own NetworkPolicy is in a student's namespace, where they may change all others.
 _WALLS = Guard(
     "walls",
@@ -222,7 +237,7 @@ def _istio() -> Guard:
 
 def guards(mesh: MeshName) -> list[Guard]:
     """Those of a class in a mesh."""
-    return [_PODS, _SERVICES, _WALLS, *([_istio()] if mesh == "istio" else ())]
+    return [_PODS, _SERVICES, _ROUTES, _WALLS, *([_istio()] if mesh == "istio" else ())]
 
 
 def refused_pod() -> Object:

@@ -278,6 +278,24 @@ _ESCALATIONS: Sequence[tuple[str, str]] = (
         manifest(_GATEWAY, "Gateway", spec={"gatewayClassName": "x", "listeners": [_LISTENER]}),
         "forbidden",
     ),
+    (
+        manifest(
+            _GATEWAY,
+            "HTTPRoute",
+            spec={
+                "parentRefs": [
+                    {
+                        "group": "",
+                        "kind": "Service",
+                        "name": "payment-service",
+                        "namespace": "student-02",
+                        "port": 9000,
+                    }
+                ]
+            },
+        ),
+        "meshmart-class-routes",
+    ),
     (manifest("rbac.authorization.k8s.io/v1", "Role", rules=[]), "forbidden"),
 )
 _ISTIOS_ESCALATIONS: Sequence[tuple[str, str]] = (

@@ -165,7 +165,14 @@ async def test_in_linkerd_who_is_undeclared_is_refused_last(
     assert ("Gateway", "shop-ingress", "student-01-base") in cluster.objects
     assert ("Secret", "shop-ingress", "student-01-tls-secret") in cluster.objects
     policies = {key[2] for key in cluster.objects if key[0] == "ValidatingAdmissionPolicy"}
-    assert policies == {*("meshmart-class-pods", "meshmart-class-services", "meshmart-class-walls")}
+    assert policies == {
+        *(
+            "meshmart-class-pods",
+            "meshmart-class-services",
+            "meshmart-class-routes",
+            "meshmart-class-walls",
+        )
+    }
 
 
 async def test_typed_again_it_goes_on_where_it_was_interrupted(

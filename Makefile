@@ -18,13 +18,14 @@ KIND_CLUSTER ?= meshmart
 MESH ?= none
 # The folder of a bundle: everything comes from there, and nothing from the network (docs/bundle.md).
 BUNDLE ?=
+STUDENTS ?= 12
 # 1: with Jaeger, Prometheus and Grafana, in Istio with Kiali (docs/observability.md)
 OBSERVABILITY ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard services/pb/*.proto))
-CODE := services tests tools loadtest helm labs mesh
+CODE := services tests tools loadtest helm labs mesh classroom
 
 # Pyright comes whole in its wheel: no look-up of newer releases, and the Node.js of the lock, not the machine's.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -43,7 +44,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down preflight bundle image test-cluster test-mesh lab test-labs certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -182,6 +183,15 @@ lab: $(VENV)/.runtime  ## The labs: make lab ARGS="start 00"; then check, hint, 
 
 test-labs: $(VENV)/.test image  ## The labs in a mesh, from start to reset, on that cluster (MESH=istio)
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(PYTEST_ARGS)
+
+class: $(VENV)/.runtime  ## A class: a namespace, a kubeconfig file and a shop each (STUDENTS=12 MESH=istio); docs/classroom.md
+	@$(cluster); $(BIN)/python -m classroom up --students $(STUDENTS) --mesh $(ITS_MESH) --image $(IMAGE) $(ARGS)
+
+class-board: $(VENV)/.runtime  ## Who is where, and what the last check said: http://127.0.0.1:8765/?live
+	@$(cluster); $(BIN)/python -m classroom board $(ARGS)
+
+class-down: $(VENV)/.runtime  ## Take the class away
+	@$(cluster); $(BIN)/python -m classroom down $(ARGS)
 
 certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster (MESH=istio)
 	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) $(ARGS) | kubectl apply -f -

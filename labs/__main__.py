@@ -16,6 +16,7 @@ from labs.lab import all_labs
 from labs.progress import Attempt, default_file
 from labs.readme import Language
 from labs.runner import Runner
+from labs.seat import Seat, seat_of
 from services.common.logs import configure_logging
 from tools.mesh.__main__ import describe_shop, options_of, shop_of
 from tools.mesh.render import CannotRender, Shop
@@ -31,9 +32,10 @@ _HELP = {
     "solve": "see it done",
     "reset": "take everything back",
     "progress": "what is passed, and what is under way",
+    "readme": "print a lab's README.md with the commands for your own shop",
 }
-_TAKE_A_SHOP = {"start", "reset"}
-_TAKE_A_LAB = {"start", "check", "hint", "solve"}
+_TAKE_A_SHOP = {"start", "reset", "readme"}
+_TAKE_A_LAB = {"start", "check", "hint", "solve", "readme"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(given: argparse.Namespace) -> int:
     language: Language = "nl" if os.environ.get("LANG", "").startswith("nl") else "en"
-    runner = Runner(
-        all_labs(), default_file(), Programs(), described_shop, print, language=language
-    )
+    commands = Programs()
+    runner = Runner(all_labs(), default_file(), commands, described_shop, print, language=language)
+    seat = await seat_of(commands) if given.command in _TAKE_A_SHOP else None
     match given.command:
         case "start":
-            await runner.start(given.lab, given.mesh, _where(given))
+            await runner.start(given.lab, given.mesh, _where(given, seat))
         case "check":
             return await runner.check(given.lab)
         case "hint":
@@ -65,9 +67,11 @@ async def _run(given: argparse.Namespace) -> int:
         case "solve":
             await runner.solve(given.lab)
         case "reset":
-            await runner.reset(given.mesh, _where(given))
+            await runner.reset(given.mesh, _where(given, seat))
         case "progress":
             runner.progress()
+        case "readme":
+            runner.readme(given.lab, given.mesh, _where(given, seat))
         case _:
             runner.list_labs()
     return 0
@@ -78,8 +82,8 @@ def described_shop(options: Sequence[str]) -> Shop:
     return shop_of(_mesh_parser().parse_args(options))
 
 
-def _where(given: argparse.Namespace) -> Attempt:
-    """Where the shop is, as the command line says."""
+def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
+    """Where the shop is, as the command line says, and of a student of a class their kubeconfig."""
     parser = _mesh_parser()
     of_mesh = argparse.Namespace(
         **{name: getattr(given, name) for name in vars(parser.parse_args([]))}
@@ -88,12 +92,14 @@ def _where(given: argparse.Namespace) -> Attempt:
     seed: int | None = getattr(given, "seed", None)
     return Attempt(
         lab="",
-        place="local",
+        place=seat.mesh if seat else "local",
         started_ms=0,
         data=given.data.resolve(),  # for commands that are typed elsewhere
         ports=given.ports,
-        mesh_options=[*options_of(of_mesh, parser)],
-        gateway_address=given.gateway_address,
+        # Of an option that is given twice the last one is taken.
+        mesh_options=[*(seat.options if seat else ()), *options_of(of_mesh, parser)],
+        gateway_address=given.gateway_address or (seat.gateway_address if seat else ""),
+        is_in_class=seat is not None,
         seed=secrets.randbelow(_SEEDS) if seed is None else seed,
     )
 
@@ -110,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _HELP.items():
         command = commands.add_parser(name, help=text, description=text)
         if name in _TAKE_A_LAB:
-            is_needed = name == "start"
+            is_needed = name in {"start", "readme"}
             command.add_argument(
                 "lab", nargs=None if is_needed else "?", metavar="LAB", help="06, or 06-canary"
             )

@@ -87,6 +87,7 @@ class Lab:
 
     :ivar hints: from a nudge to nearly the solution.
     :ivar not_in: why it cannot be done in a place.
+    :ivar changes_the_gateway: which the students of a class share, and may not change.
     """
 
     folder: Path
@@ -94,6 +95,7 @@ class Lab:
     local: LocalExercise | None = None
     meshed: MeshedExercise | None = None
     not_in: Mapping[Place, str] = field(default_factory=dict[Place, str])
+    changes_the_gateway: bool = False
 
     @property
     def number(self) -> str:

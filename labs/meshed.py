@@ -97,6 +97,13 @@ class MeshedShop:
         :param values: of the chart, on top of those that the base has.
         """
         await restore(self._commands, self.where, values or {})
+        await self.until_open()
+
+    async def until_open(self) -> None:
+        """Waits until people outside can look at the catalogue.
+
+        :raises LabError: they cannot in time.
+        """
         async with self.visitor() as visitor:
 
             async def is_open() -> bool:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from labs.errors import LabError
 from labs.lab import Place
+from labs.seat import Passed
 from services.local.data import write_whole
 
 
@@ -19,6 +20,7 @@ class Attempt(BaseModel):
     :ivar data: the folder of the shop on this machine, from the root on.
     :ivar ports: what that shop was given for --ports.
     :ivar mesh_options: those of ``tools.mesh render`` that describe the shop in a cluster.
+    :ivar is_in_class: a teacher's board is told.
     :ivar seed: what a lab that draws by lot begins with.
     :ivar shop_pid: of a shop on this machine that the labs have started.
     """
@@ -30,23 +32,12 @@ class Attempt(BaseModel):
     ports: str = ""
     mesh_options: Sequence[str] = ()
     gateway_address: str = ""
+    is_in_class: bool = False
     seed: int = 0
     shop_pid: int | None = None
     hints: int = 0
     checks: int = 0
     was_solved: bool = False
-
-
-class Passed(BaseModel):
-    """A lab that a check has found right.
-
-    :ivar was_solved: by the runner.
-    """
-
-    minutes: float
-    checks: int
-    hints: int
-    was_solved: bool
 
 
 class Progress(BaseModel):

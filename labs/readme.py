@@ -70,6 +70,11 @@ _FACT = re.compile(r"^\| (\w+) \| (.+) \|$", re.MULTILINE)
 _FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+# The port of this machine that leads to the gateway, in every README.md.
+_FORWARDED = "127.0.0.1:8443"
+_FORWARDING = re.compile(r"^kubectl -n \S+ port-forward service/\S+ 8443:443$", re.MULTILINE)
+
+
 class NotInForm(ValueError):
     """A hand-out of another form; the message says what is wrong with it."""
 
@@ -106,6 +111,27 @@ class Readme:
     def clean_up(self, place: str) -> str:
         """What takes it back there."""
         return "".join(step.commands for step in _steps(self.sections["Clean up"], place))
+
+
+def for_place(text: str, place: str) -> str:
+    """A README.md without the commands that are for other places."""
+
+    def chosen(fence: re.Match[str]) -> str:
+        language, where, body = fence.groups()
+        return f"```{language}\n{body}```" if where in {None, place} else ""
+
+    return re.sub(r"\n{3,}", "\n\n", _FENCE.sub(chosen, text))
+
+
+def at_gateway(text: str, address: str) -> str:
+    """A README.md for somebody who forwards no port to the gateway, but reaches it at an address.
+
+    :param address: ``192.0.2.7:443``; empty where a port is forwarded.
+    """
+    if not address:
+        return text
+    text = _FORWARDING.sub(f"# not here: the gateway is at {address}", text)
+    return text.replace(_FORWARDED, address)
 
 
 def read(path: Path, language: Language = "en") -> Readme:

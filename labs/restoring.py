@@ -3,6 +3,9 @@
 What is there is compared with what belongs there, never with what a lab has made: an object of a
 mistyped name goes, too. `kubectl apply` alone would not do: it leaves fields that it has not
 written itself, those of `kubectl edit` say. So what exists is replaced whole.
+
+Who has no rights at the gateway, as a student of a class, has changed nothing there: that is left
+out. So is what bears the class's label, which is the teacher's.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import yaml
 
 from labs.commands import ROOT, Commands
 from labs.errors import LabError
+from labs.seat import CLASS_LABEL
 from tools.kind import LINKERDS_ROUTES
 from tools.mesh import render
 from tools.mesh.render import Object
@@ -28,6 +32,7 @@ LAB_LABEL = "meshmart/lab"
 
 _SCENARIO_LABEL = "meshmart/scenario"
 _NAME_LABEL = "app.kubernetes.io/name"
+_GATEWAY_API = "gateway.networking.k8s.io"
 # In the shop's namespace, so that any machine may bring the base back: the chart's values of the
 # base, as they were when a lab was first started.
 _BASE_VALUES = "meshmart-labs"
@@ -64,10 +69,13 @@ async def restore(commands: Commands, where: render.Shop, values: Mapping[str, A
     restoring = _Restoring(commands, where)
     base = render.rendered(where, "base")
     base_values = await restoring.base_values()
-    await restoring.put_back(base)
+    is_guest = await restoring.is_guest()
+    await restoring.put_back(
+        [each for each in base if not (is_guest and restoring.is_at_the_gateway(each))]
+    )
     await restoring.upgrade(merged(base_values, values))
     made = await restoring.made_by_helm()
-    await restoring.delete_others(base, made)
+    await restoring.delete_others(base, made, is_guest=is_guest)
     await restoring.replace_changed(made)
     await restoring.take_labels_back(made)
     await restoring.wait(made)
@@ -131,6 +139,29 @@ class _Restoring:
         await self._kubectl("create", "-f", "-", given=json.dumps(secret))
         return values
 
+    async def is_guest(self) -> bool:
+        """Whether this user may not change what is at the gateway."""
+        group = "networking.istio.io" if self._where.mesh == "istio" else _GATEWAY_API
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {
+                "resourceAttributes": {
+                    "namespace": self._where.gateway.namespace,
+                    "verb": "update",
+                    "group": group,
+                    "resource": "envoyfilters" if self._where.mesh == "istio" else "gateways",
+                }
+            },
+        }
+        said = await self._run("create", "-f", "-", "-o", "json", given=json.dumps(review))
+        return not json.loads(said)["status"]["allowed"]
+
+    def is_at_the_gateway(self, each: Object) -> bool:
+        """Whether an object of the base says something of the gateway, which others share."""
+        namespace = each["metadata"].get("namespace", self._where.namespace)
+        return each["kind"] == "Gateway" or namespace != self._where.namespace
+
     async def put_back(self, objects: Sequence[Object]) -> None:
         """Replaces what is there of some objects, and makes what is not."""
         text = render.text_of(objects)
@@ -162,7 +193,9 @@ class _Restoring:
         text = await self._helm("get", "manifest", RELEASE)
         return [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
 
-    async def delete_others(self, base: Sequence[Object], made: Sequence[Object]) -> None:
+    async def delete_others(
+        self, base: Sequence[Object], made: Sequence[Object], *, is_guest: bool
+    ) -> None:
         """Deletes what belongs neither to the base nor to the release."""
         known = {self._key(each) for each in (*base, *made)}
         listed = ("api-resources", "--namespaced", "--verbs=list,delete", "-o", "name")
@@ -171,7 +204,7 @@ class _Restoring:
         others = [
             each
             for each in _items(await self._kubectl("get", kinds, "-o", "json"))
-            if self._key(each) not in known and "ownerReferences" not in each["metadata"]
+            if self._key(each) not in known and _is_loose(each)
         ]
         workloads = {each["metadata"]["name"] for each in _deployments(made)}
         others += [
@@ -179,13 +212,16 @@ class _Restoring:
             for each in _items(await self._kubectl("get", _MIXED_KINDS, "-o", "json"))
             if self._key(each) not in known and _is_of_a_lab(each, workloads)
         ]
-        others += [each for each in self._second_way_in() if self._key(each) not in known]
+        if not is_guest:
+            others += [each for each in self._second_way_in() if self._key(each) not in known]
         if others:
             await self._run(
                 *("delete", "--wait=false", "--ignore-not-found", "-f", "-"),
                 given=render.text_of([_named(each) for each in others]),
             )
         for namespace, kind, label in self._elsewhere():
+            if is_guest and namespace != self._where.namespace:
+                continue
             mine = f"{label},meshmart/shop={self._where.namespace}"
             await self._commands.run(
                 "kubectl", "-n", namespace, "delete", kind, "--selector", mine, "--wait=false"
@@ -290,6 +326,12 @@ def _items(said: str) -> list[Object]:
     """What ``kubectl get`` has found: a list, or of a file with one object that one."""
     found: Object = json.loads(said) if said.strip() else {"items": []}
     return found.get("items", [found])
+
+
+def _is_loose(each: Object) -> bool:
+    """Whether an object is neither made for another one nor the class's."""
+    metadata = each["metadata"]
+    return "ownerReferences" not in metadata and CLASS_LABEL not in (metadata.get("labels") or {})
 
 
 def _deployments(made: Sequence[Object]) -> Iterator[Object]:

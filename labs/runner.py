@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Generic
 
 from labs.commands import Commands
-from labs.errors import LabError
+from labs.errors import CommandFailed, LabError
 from labs.finding import Finding, are_all_right
 from labs.lab import Exercise, Lab, Place, Shop, lab_named
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
-from labs.progress import Attempt, Passed, name_of, read_progress, write_progress
-from labs.readme import FORMS, Language
+from labs.progress import Attempt, name_of, read_progress, write_progress
+from labs.readme import FORMS, Language, at_gateway, for_place
+from labs.seat import Passed, Report, line_of, tell
 from services.common.clock import now_ms
 from tools.mesh import render
+from tools.mesh.readme import rewritten
 
 Say = Callable[[str], None]
 
@@ -85,10 +87,10 @@ class Runner:
     async def start(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Starts a lab, instead of one that is under way.
 
-        :param options: where the shop is; its lab and place are not looked at.
+        :param options: where the shop is; its lab is not looked at, its place only in a class.
         """
         lab = lab_named(self.labs, given)
-        place = _place(lab, mesh)
+        place = _place(lab, mesh, options)
         progress = read_progress(self.file)
         before = progress.under_way
         attempt = options.model_copy(update={"lab": lab.name, "place": place})
@@ -105,6 +107,7 @@ class Runner:
             self._remember(attempt, work)
         attempt.started_ms = now_ms()
         self._remember(attempt)
+        await self._tell(attempt)
         work = self._work(lab, attempt)
         await self._until_wrong(work, attempt)
         self.say(str(work.shop))
@@ -125,6 +128,7 @@ class Runner:
         else:
             self.say("Not yet. A hint: python -m labs hint")
         self._remember(attempt, work)
+        await self._tell(attempt, findings)
         return 0 if is_passed else NOT_PASSED
 
     def hint(self, given: str | None) -> None:
@@ -144,6 +148,7 @@ class Runner:
         work = self._work(lab, attempt)
         await work.solve()
         self._remember(attempt, work)
+        await self._tell(attempt)
         self.say(
             f"Lab {lab.number} is solved; {self._hand_out(lab)} tells why. "
             "See it: python -m labs check"
@@ -155,6 +160,8 @@ class Runner:
         attempt = progress.under_way
         if mesh is not None:
             attempt = options.model_copy(update={"place": mesh})
+        elif attempt is None and options.is_in_class:
+            attempt = options
         if attempt is None:
             raise LabError(
                 "No lab is under way; to bring the base of a mesh back: "
@@ -165,7 +172,23 @@ class Runner:
             self.say(line)
         progress.under_way = None
         write_progress(self.file, progress)
+        await self._tell(attempt.model_copy(update={"lab": ""}))
         self.say(f"All is as before the labs (after {time.monotonic() - began:.0f} s).")
+
+    def readme(self, given: str, mesh: Place | None, options: Attempt) -> None:
+        """Says what a lab's README.md says, with the commands for the shop that the options
+        describe.
+        """
+        lab = lab_named(self.labs, given)
+        place = _place(lab, mesh, options)
+        text = (lab.folder / "README.md").read_text(encoding="utf-8")
+        if place != "local":
+            text = rewritten(
+                at_gateway(for_place(text, place), options.gateway_address),
+                self.shop_of(options.mesh_options),
+                options.mesh_options,
+            )
+        self.say(text)
 
     def progress(self) -> None:
         """Says what is passed, and what is under way."""
@@ -262,6 +285,26 @@ class Runner:
         )
         write_progress(self.file, progress)
 
+    async def _tell(self, attempt: Attempt, findings: Sequence[Finding] | None = None) -> None:
+        """Tells the teacher's board, where there is one."""
+        if not attempt.is_in_class:
+            return
+        report = Report(
+            lab=attempt.lab,
+            place=attempt.place,
+            started_ms=attempt.started_ms,
+            checks=attempt.checks,
+            hints=attempt.hints,
+            was_solved=attempt.was_solved,
+            checked_ms=None if findings is None else now_ms(),
+            lines=[line_of(each) for each in findings or ()],
+            passed=read_progress(self.file).passed,
+        )
+        try:
+            await tell(self.commands, self.shop_of(attempt.mesh_options).namespace, report)
+        except CommandFailed as error:
+            self.say(f"The teacher's board was not told: {error}")
+
     def _remember(self, attempt: Attempt, work: AnyWork | None = None) -> None:
         progress = read_progress(self.file)
         if work is not None and isinstance(work.shop, LocalShop):
@@ -270,11 +313,18 @@ class Runner:
         write_progress(self.file, progress)
 
 
-def _place(lab: Lab, mesh: Place | None) -> Place:
+def _place(lab: Lab, mesh: Place | None, options: Attempt) -> Place:
     """Where to do a lab.
 
     :raises LabError: not there, or it has to be said.
     """
+    if mesh is None and options.is_in_class and options.place in lab.places:
+        mesh = options.place
+    if options.is_in_class and lab.changes_the_gateway:
+        raise LabError(
+            f"Lab {lab.number} changes the gateway, which all of your class come in by: it is for "
+            "a cluster of your own."
+        )
     if mesh is not None and mesh not in lab.places:
         raise LabError(f"Lab {lab.number} is not in {mesh.capitalize()}: {lab.why_not(mesh)}.")
     if mesh is None and "local" not in lab.places:

@@ -157,6 +157,7 @@ HERE = Path(__file__).parent
 LAB = Lab(
     HERE,
     meshed=TheWayIn(HERE),
+    changes_the_gateway=True,
     hints=(
         "There are three mistakes, each in another field: which certificate is shown, at which "
         "listeners a route listens, and to which Service it leads. `curl -k` hides the first.",

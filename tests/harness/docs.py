@@ -36,7 +36,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)?$", re.MULTILINE)
 _ELSEWHERE = re.compile(r"[a-z][a-z+.-]*:|//", re.IGNORECASE)
 _OPERATOR = re.compile(r"[|&;()<>]+")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=.*", re.DOTALL)
-_PROGRAM = re.compile(r"(?:services|labs|tools)(?:\.\w+)*")
+_PROGRAM = re.compile(r"(?:services|labs|tools|classroom)(?:\.\w+)*")
 
 SHOP_TESTS = "tests/shop/test_docs.py"
 # Who runs a block: by page, then by how the block begins.
@@ -86,6 +86,12 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
     },
     "docs/checkout.md": {
         "make chaos": "takes a quarter of an hour; tests/chaos/test_chaos.py runs shorter ones",
+    },
+    "docs/classroom.md": {
+        "make class STUDENTS": "needs a cluster; tests/labs/test_classroom.py has three students",
+        "export KUBECONFIG": "the same, and does a lab with a student's file",
+        "make class-board": "the same, and shows the board",
+        "make class-down": "the same, and looks whether anything is left",
     },
     "docs/develop.md": {"make test-unit": "would run the tests within a test"},
     "docs/kubernetes.md": {"helm install shop oci://": "needs a published release"},

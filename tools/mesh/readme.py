@@ -34,11 +34,17 @@ def for_shop(shop: Shop, options: Sequence[str], folder: str) -> str:
     if not path.is_file() or not path.is_relative_to(MESH_FOLDER / shop.mesh):
         raise CannotRender(f"mesh/{shop.mesh}/{folder} has no README.md.")
 
-    def rewritten(code: re.Match[str]) -> str:
-        begin, commands, end = (each for each in code.groups() if each is not None)
+    return rewritten(path.read_text(encoding="utf-8"), shop, options)
+
+
+def rewritten(text: str, shop: Shop, options: Sequence[str]) -> str:
+    """A text that speaks of the shop as the README.md files do, for another one."""
+
+    def code(found: re.Match[str]) -> str:
+        begin, commands, end = (each for each in found.groups() if each is not None)
         return f"{begin}{_commands(commands, shop, options)}{end}"
 
-    return _CODE.sub(rewritten, path.read_text(encoding="utf-8"))
+    return _CODE.sub(code, text)
 
 
 def _commands(text: str, shop: Shop, options: Sequence[str]) -> str:
@@ -49,6 +55,7 @@ def _commands(text: str, shop: Shop, options: Sequence[str]) -> str:
     old = _gateway_of_the_files(shop)
     text = text.replace(HOST, shop.host)
     text = re.sub(rf"(?<=-n ){_SANDBOX_NAMESPACE}\b", shop.stripe_namespace, text)
+    text = re.sub(rf"(?<=\bstripe-sandbox\.){_SANDBOX_NAMESPACE}\b", shop.stripe_namespace, text)
     text = re.sub(rf"(?<=-n ){old.namespace}\b", shop.gateway.namespace, text)
     text = re.sub(rf"(?:(?<=service/)|(?<=deployment/)){old.service}\b", shop.gateway.service, text)
     # Not in the name of a file, nor in a host.

@@ -50,12 +50,14 @@ class FakeCluster:
     :ivar values: those of the release; None while there is none.
     :ivar said: every command, without its input.
     :ivar gateway: what is at the other end of a forwarded port.
+    :ivar rules_the_gateway: whether this user may change what is in the gateway's namespace.
     """
 
     values: Object | None = field(default_factory=lambda: {"mesh": "istio"})
     objects: dict[Key, Object] = field(default_factory=dict[Key, Object])
     said: list[str] = field(default_factory=list[str])
     gateway: str = "127.0.0.1:1"
+    rules_the_gateway: bool = True
 
     async def run(self, *command: str, given: str | None = None, within_seconds: float = 0) -> str:
         self.said.append(" ".join(command))
@@ -68,6 +70,8 @@ class FakeCluster:
         objects = [each for each in yaml.load_all(given or "", Loader=yaml.CSafeLoader) if each]
         if words[0] in {"api-resources", "get"}:
             return self._told(words, namespace, objects)
+        if objects and objects[0]["kind"] == "SelfSubjectAccessReview":
+            return json.dumps({"status": {"allowed": self.rules_the_gateway}})
         self._change(words, namespace, objects)
         return ""
 

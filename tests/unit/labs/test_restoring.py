@@ -10,6 +10,7 @@ import pytest
 from labs.errors import LabError
 from labs.lab import LABS
 from labs.restoring import merged, restore
+from labs.seat import CLASS_LABEL
 from tests.unit.labs.fake import FakeCluster, Key, Object
 from tools.mesh import render
 from tools.mesh.render import Shop, rendered
@@ -166,6 +167,32 @@ async def test_a_labs_values_come_on_top_of_those_of_the_base(cluster: FakeClust
 
     await restore(cluster, SHOP, {})
     assert cluster.values == {"mesh": "istio", "image": {"tag": "0.1.0"}}
+
+
+async def test_who_has_no_rights_at_the_gateway_leaves_it_alone(cluster: FakeCluster) -> None:
+    gateways = {key for key in cluster.objects if key[0] == "Gateway" or key[1] != "ecommerce"}
+    assert gateways == {
+        ("Gateway", "ecommerce", "ecommerce-gateway"),
+        ("EnvoyFilter", "istio-system", "ecommerce-edge-headers"),
+    }
+    cluster.rules_the_gateway = False
+    for key in gateways:
+        cluster.objects[key]["spec"] = {"left": "alone"}
+    cluster.add("VirtualService", "mistyped", spec={"hosts": ["product-service"]})
+
+    await restore(cluster, SHOP, {})
+
+    assert all(cluster.objects[key]["spec"] == {"left": "alone"} for key in gateways)
+    assert ("VirtualService", "ecommerce", "mistyped") not in cluster.objects
+    assert not [line for line in cluster.said if "-n istio-system" in line]
+
+
+async def test_what_is_the_classes_stays(cluster: FakeCluster) -> None:
+    cluster.add("NetworkPolicy", "class", labels={CLASS_LABEL: "istio"}, spec={"ingress": []})
+
+    await restore(cluster, SHOP, {})
+
+    assert ("NetworkPolicy", "ecommerce", "class") in cluster.objects
 
 
 def test_values_are_merged_as_helm_merges_them() -> None:

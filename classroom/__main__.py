@@ -1,0 +1,167 @@
+"""``python -m classroom``: makes a class on the cluster of the current kubeconfig, shows what its
+students do, helps them, and takes the class away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from classroom.board import rows, table
+from classroom.closing import Closing
+from classroom.cluster import MESHES, Cluster
+from classroom.helping import Helping
+from classroom.opening import Opening, Plan
+from classroom.page import Board, served
+from classroom.students import Student, chosen
+from labs.commands import Programs
+from labs.errors import LabError
+from labs.lab import all_labs
+from services.common.clock import now_ms
+from tools.mesh.render import CannotRender
+
+_CANNOT = 1
+_FOLDER = Path("build/class")
+_AT_ONCE = 3
+
+_HELP = {
+    "up": "make a class: up --students 12 --mesh istio; typed again, it goes on, and renews tokens",
+    "board": "who is where, and what the last check said: a page on this machine",
+    "reset": "bring a student's base back: reset 3, or reset all",
+    "solve": "do the lab that a student has under way: solve 3, or solve all",
+    "cost": "what each student takes of the cluster now",
+    "down": "take everything away",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what the command line asks for. Returns the exit status."""
+    os.umask(0o077)  # the kubeconfig files are for this user alone
+    given = _parser().parse_args(arguments)
+    try:
+        asyncio.run(_run(given))
+    except (LabError, CannotRender) as error:
+        print(error, file=sys.stderr)
+        return _CANNOT
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def _run(given: argparse.Namespace) -> None:
+    cluster = Cluster(Programs())
+    match given.command:
+        case "up":
+            await Opening(cluster, _plan(given), print).open()
+        case "board":
+            await _show(cluster, given)
+        case "reset" | "solve":
+            await _help(cluster, given)
+        case "cost":
+            for line in await cluster.cost(await cluster.students()):
+                print(line)
+        case _:
+            await Closing(cluster, print).close(given.folder)
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    return Plan(
+        count=given.students,
+        mesh=given.mesh,
+        image=given.image,
+        values=_values(given.values) if given.values else {},
+        folder=given.folder,
+        hours=given.hours,
+        server=given.server,
+        gateway_address=given.gateway_address,
+        is_autoscaled=given.autoscaled,
+        at_once=given.at_once,
+    )
+
+
+def _values(file: Path) -> dict[str, Any]:
+    try:
+        values: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise LabError(f"{file} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise LabError(f"{file} holds no values of the chart.")
+    return dict(values)  # pyright: ignore[reportUnknownArgumentType]  YAML
+
+
+async def _show(cluster: Cluster, given: argparse.Namespace) -> None:
+    labs = all_labs()
+    if given.table:
+        print(table(await rows(cluster, labs, now_ms())))
+        return
+    board = Board(lambda: rows(cluster, labs, now_ms()))
+    async with served(board, given.port) as address:
+        print(f"The board: {address}/?live (Ctrl-C ends it)", flush=True)
+        await asyncio.Event().wait()
+
+
+async def _help(cluster: Cluster, given: argparse.Namespace) -> None:
+    students = chosen(given.student, await cluster.students())
+    address = given.gateway_address or await cluster.gateway_address(students[0].mesh)
+    helping = Helping(cluster, print)
+    helps = helping.reset if given.command == "reset" else helping.solve
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def helped(student: Student) -> bool:
+        async with limit:
+            try:
+                await helps(student, address)
+            except LabError as error:  # the others are not to wait for it
+                print(f"{student.name}: {error}", file=sys.stderr)
+                return False
+            return True
+
+    done = await asyncio.gather(*map(helped, students))
+    if failed := done.count(False):
+        raise LabError(f"{failed} of {len(students)} could not be done.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m classroom", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    made = {name: commands.add_parser(name, help=_HELP[name]) for name in _HELP}
+    up = made["up"]
+    up.add_argument("--students", type=int, default=12, metavar="NUMBER")
+    up.add_argument("--mesh", choices=MESHES, default="istio")
+    up.add_argument("--image", default="meshmart:0.1.0", help="as the nodes find it")
+    up.add_argument("--values", type=Path, metavar="FILE", help="more values for the chart")
+    up.add_argument("--hours", type=int, default=48, help="for which students may come in (48)")
+    up.add_argument("--server", default="", metavar="URL", help="the API server's, for students")
+    up.add_argument(
+        "--autoscaled", action="store_true", help="nodes are added when pods find no room"
+    )
+    up.add_argument(
+        "--at-once", type=int, default=_AT_ONCE, metavar="NUMBER", help="shops started (3)"
+    )
+    for name in ("up", "reset", "solve"):
+        made[name].add_argument(
+            "--gateway-address",
+            default="",
+            metavar="ADDRESS",
+            help="where the gateway is reached, 192.0.2.7:443; else it is looked for",
+        )
+    for name in ("up", "down"):
+        made[name].add_argument(
+            "--folder", type=Path, default=_FOLDER, help="of the kubeconfig files (build/class)"
+        )
+    for name in ("reset", "solve"):
+        made[name].add_argument("student", help="3, student-03, or all")
+    made["board"].add_argument("--table", action="store_true", help="once, in this terminal")
+    made["board"].add_argument("--port", type=int, default=8765)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

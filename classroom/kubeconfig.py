@@ -1,0 +1,76 @@
+"""A student's kubeconfig file: the teacher's cluster, the student's token and their namespace."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from classroom.students import Student
+from labs.errors import LabError
+from labs.seat import EXTENSION
+from services.local.data import write_whole
+
+
+def kubeconfig(
+    of_teacher: Any, student: Student, token: str, *, server: str, gateway_address: str
+) -> dict[str, Any]:
+    """The file's content.
+
+    :param of_teacher: what ``kubectl config view --raw --minify --flatten -o json`` prints.
+    :param server: the API server's address for students; empty for the teacher's.
+    """
+    cluster: dict[str, Any] = of_teacher["clusters"][0]["cluster"]
+    seat = student.seat(gateway_address)
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": "class", "cluster": {**cluster, **({"server": server} if server else {})}}
+        ],
+        "users": [{"name": student.name, "user": {"token": token}}],
+        "contexts": [
+            {
+                "name": student.name,
+                "context": {
+                    "cluster": "class",
+                    "user": student.name,
+                    "namespace": student.name,
+                    "extensions": [
+                        {"name": EXTENSION, "extension": json.loads(seat.model_dump_json())}
+                    ],
+                },
+            }
+        ],
+        "current-context": student.name,
+    }
+
+
+def file_of(folder: Path, student: Student) -> Path:
+    """Where it is."""
+    return folder / f"{student.name}.kubeconfig"
+
+
+def write(folder: Path, student: Student, content: dict[str, Any]) -> Path:
+    """Writes it for this user alone. Returns the file.
+
+    :raises LabError: it cannot be written.
+    """
+    file = file_of(folder, student)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(file, json.dumps(content, indent=2))
+    except OSError as error:
+        raise LabError(
+            f"{file} cannot be written ({error.strerror}): choose another folder with --folder."
+        ) from error
+    return file
+
+
+def expires(token: str) -> datetime:
+    """When a token of a ServiceAccount ends: API servers may give less than was asked for."""
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return datetime.fromtimestamp(claims["exp"], UTC)

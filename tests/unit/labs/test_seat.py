@@ -1,0 +1,207 @@
+"""A student of a class: the kubeconfig says where the shop is, and the teacher's board is told."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labs.__main__ import described_shop
+from labs.commands import Programs
+from labs.errors import CommandFailed, LabError
+from labs.finding import Finding, right, wrong
+from labs.lab import Lab, Place, all_labs, lab_named
+from labs.meshed import MeshedShop
+from labs.progress import Attempt
+from labs.runner import NOT_PASSED, Runner
+from labs.seat import Line, Seat, line_of, report_of, seat_of
+from tests.unit.labs.fake import FakeCluster
+
+OPTIONS = ("--mesh", "istio", "--namespace", "student-01", "--stripe-namespace", "student-01")
+SEAT = Seat(mesh="istio", options=OPTIONS, gateway_address="192.0.2.7:443")
+
+
+def kubeconfig(folder: Path, extensions: Sequence[Any]) -> Path:
+    file = folder / "kubeconfig"
+    context = {"cluster": "there", "user": "me", "extensions": list(extensions)}
+    config: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "there", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "users": [{"name": "me", "user": {"token": "t"}}],
+        "contexts": [{"name": "here", "context": context}, {"name": "other", "context": {}}],
+        "current-context": "here",
+    }
+    file.write_text(json.dumps(config), encoding="utf-8")
+    return file
+
+
+@pytest.mark.needs_programs("kubectl")
+async def test_the_kubeconfig_says_where_the_shop_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_class = {"name": "meshmart", "extension": SEAT.model_dump()}
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, [of_class])))
+    seat = await seat_of(Programs())
+    assert seat is not None
+    assert (seat.mesh, tuple(seat.options), seat.gateway_address) == (
+        "istio",
+        OPTIONS,
+        "192.0.2.7:443",
+    )
+
+    of_somebody_else = {"name": "minikube.sigs.k8s.io", "extension": {"version": "1"}}
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, [of_somebody_else])))
+    assert await seat_of(Programs()) is None
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert await seat_of(Programs()) is None
+
+
+class Telling(FakeCluster):
+    """Remembers what the board was told."""
+
+    def __init__(self, *, forbids: bool = False) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+        self._forbids = forbids
+
+    async def run(self, *command: str, given: str | None = None, within_seconds: float = 0) -> str:
+        if given and "meshmart-lab" in given:
+            assert command[:3] == ("kubectl", "-n", "student-01")
+            if self._forbids:
+                raise CommandFailed("configmaps is forbidden")
+            self.told.append(json.loads(given))
+            return ""
+        return await super().run(*command, given=given, within_seconds=within_seconds)
+
+
+def in_class(lab: Lab, *, place: str = "istio") -> Attempt:
+    return Attempt.model_validate(
+        {
+            "lab": lab.name,
+            "place": place,
+            "started_ms": 1000,
+            "mesh_options": OPTIONS,
+            "gateway_address": "192.0.2.7:443",
+            "is_in_class": True,
+        }
+    )
+
+
+async def checked(
+    runner: Runner, findings: Sequence[Finding], monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Judges lab 06 with what its check is said to find."""
+    lab = lab_named(runner.labs, "06")
+    assert lab.meshed is not None
+
+    async def check(_: object, shop: MeshedShop) -> Any:
+        assert shop.where.namespace == "student-01"
+        for finding in findings:
+            yield finding
+
+    monkeypatch.setattr(type(lab.meshed), "check", check)
+    return await runner.check(None)
+
+
+def runner_of(folder: Path, cluster: FakeCluster, said: list[str]) -> Runner:
+    runner = Runner(
+        all_labs(), folder / "labs.json", cluster, described_shop, said.append, settle_seconds=0
+    )
+    attempt = in_class(lab_named(runner.labs, "06"))
+    runner.file.write_text(json.dumps({"under_way": json.loads(attempt.model_dump_json())}))
+    return runner
+
+
+async def test_the_board_hears_of_every_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Telling()
+    runner = runner_of(tmp_path, cluster, [])
+
+    findings = [right("it is open"), wrong("v2 gets nothing", "the routes")]
+    assert await checked(runner, findings, monkeypatch) == NOT_PASSED
+
+    report = report_of(cluster.told[-1])
+    assert (report.lab, report.place, report.checks, report.started_ms) == (
+        "06-canary",
+        "istio",
+        1,
+        1000,
+    )
+    assert list(report.lines) == [
+        Line(is_right=True, what="it is open"),
+        Line(is_right=False, what="v2 gets nothing"),
+    ]
+    assert report.checked_ms is not None
+    assert not report.passed
+
+    assert await checked(runner, [right("all is right")], monkeypatch) == 0
+    assert report_of(cluster.told[-1]).passed["06-canary (istio)"].checks == 2
+    # Not a lab's: what brings the base back leaves it there.
+    assert cluster.told[-1]["metadata"]["labels"] == {"meshmart/class": "report"}
+
+
+async def test_a_check_counts_where_the_board_cannot_be_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    runner = runner_of(tmp_path, Telling(forbids=True), said)
+
+    assert await checked(runner, [right("all is right")], monkeypatch) == 0
+    assert said[-1] == "The teacher's board was not told: configmaps is forbidden"
+
+
+def test_a_long_line_is_cut() -> None:
+    assert line_of(wrong("x" * 5000, "there")).what == "x" * 300 + " …"
+
+
+def test_what_is_no_report_is_told() -> None:
+    for data in (None, {}, {"report.json": "{"}, {"report.json": '{"checks": "many"}'}):
+        with pytest.raises(ValueError, match="validation error"):
+            report_of({"data": data})
+
+
+_ELSEWHERE = re.compile(
+    r"ecommerce|istio-system|shop-ingress|127\.0\.0\.1:8443|-n stripe|stripe-sandbox\.stripe\b"
+)
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) -> None:
+    said: list[str] = []
+    runner = Runner(all_labs(), Path("none"), Telling(), described_shop, said.append)
+    for lab in runner.labs:
+        if mesh in lab.places and not lab.changes_the_gateway:
+            attempt = in_class(lab, place=mesh)
+            attempt.mesh_options = ["--mesh", mesh, *OPTIONS[2:]]
+            runner.readme(lab.number, None, attempt)
+    assert len(said) > 8
+    assert [line for text in said for line in text.splitlines() if _ELSEWHERE.search(line)] == []
+
+
+async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    runner = Runner(all_labs(), tmp_path / "labs.json", Telling(), described_shop, said.append)
+    lab = lab_named(runner.labs, "06")
+
+    runner.readme("06", None, in_class(lab))
+
+    text = said[-1]
+    assert "kubectl -n student-01 get pods" in text
+    assert "--connect-to student-01.example.com:443:192.0.2.7:443" in text
+    assert "# not here: the gateway is at 192.0.2.7:443" in text
+    for other in ("ecommerce", "port-forward", "```sh linkerd", "traefik", "127.0.0.1:8443"):
+        assert other not in text, other
+    assert all(title in text for title in lab.readme.sections)
+
+    with pytest.raises(LabError, match="Lab 06 needs a mesh"):
+        runner.readme("06", None, Attempt(lab="", place="local", started_ms=0))
+    with pytest.raises(LabError, match="Lab 15 changes the gateway, which all of your class"):
+        runner.readme("15", None, in_class(lab))
+    runner.readme("00", None, in_class(lab))
+    assert said[-1].startswith("# 00 ")

@@ -28,7 +28,7 @@ _REQUESTS, _AT_ONCE = 90, 6
 # more than this, but once in 30,000 times.
 _DRAWN = 2 / _PODS
 _STANDARD_DEVIATIONS = 4
-# That chance alone sends so many users to one of three pods happens once in 170,000 times.
+# By chance alone, so many users reach one of three pods once in 170,000 times.
 _USERS, _PAGES = 12, 3
 _COOKIE = "__Host-meshmart-access"
 

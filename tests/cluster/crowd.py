@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -41,6 +41,12 @@ class Purchases:
 Buy = Callable[[Customer, Items], Awaitable[Answer]]
 
 
+def in_turn() -> Iterator[Items]:
+    """One of each product in turn, without end, so that a long test sells nothing out."""
+    products = itertools.cycle(read_stock_file(InventorySettings().stock_file))
+    return ({product: 1} for product in products)
+
+
 async def buy_once(customer: Customer, items: Items) -> Answer:
     """Looks at the first page, sends one request for the order, and watches the order where that is
     not done when the answer comes (202).
@@ -73,14 +79,13 @@ async def buying_during(
     """
     purchases = Purchases()
     is_over = asyncio.Event()
-    # Of everything in turn, so that nothing is sold out at the end of a long test.
-    wanted = itertools.cycle(read_stock_file(InventorySettings().stock_file))
+    wanted = in_turn()
     customers = [await Customer.register(client) for _ in range(_BUYERS)]
 
     async def keep_buying(customer: Customer) -> None:
         while not (is_over.is_set() and len(purchases.confirmed) >= at_least):
             try:
-                answer = await buy(customer, {next(wanted): 1})
+                answer = await buy(customer, next(wanted))
             except aiohttp.ClientError as error:
                 purchases.failures[repr(error)] += 1
             else:

@@ -81,6 +81,11 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
         "kubectl -n ecommerce scale": "the same",
         "kubectl -n ecommerce exec -i mongodb-0": "the same",
     },
+    "docs/bundle.md": {
+        "make bundle ": "needs a network, Docker and kind; tests/unit/tools reads the commands",
+        "git clone": "needs the published repository; tests/unit/tools/test_preflight.py runs it",
+        "tar -xf": "needs a bundle, Docker and kind",
+    },
     "docs/chart.md": {
         "helm uninstall": "needs a cluster; tests/cluster/test_uninstall.py uninstalls",
     },

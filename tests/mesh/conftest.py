@@ -44,8 +44,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     need_a_cluster(config, items, HERE)
-    # `observed` is one for all, and takes the other tests' collector away: what needs it is last.
-    items.sort(key=lambda item: "observed" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture
@@ -56,7 +54,7 @@ def in_a_mesh(mesh: Mesh) -> Mesh:
     return mesh
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def observed(mesh: Mesh) -> Generator[Mesh]:
     """The shop with observability/ of its mesh, in the place of the tests' own collector."""
     with installed_observers(mesh):
@@ -70,11 +68,12 @@ async def client(mesh: Mesh) -> AsyncGenerator[Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def shown(observed: Mesh) -> Mesh:
+@pytest.fixture(scope="module")
+def shown(observed: Mesh) -> Generator[Mesh]:
     """The shop whose mesh page asks Prometheus."""
     observed.release.upgrade(f"observability.prometheusUrl={PROMETHEUS_URL}")
-    return observed
+    yield observed
+    observed.release.upgrade("observability.prometheusUrl=")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import yaml
 
 from tests.harness.cluster import ROOT, Namespace, run
-from tests.mesh.meshed import Mesh
+from tests.mesh.meshed import Mesh, install_bystanders
 
 FOLDER = ROOT / "observability"
 OBSERVABILITY = Namespace("observability")
@@ -17,8 +17,8 @@ _STARTED = ("jaeger", "prometheus")
 
 @contextmanager
 def installed_observers(mesh: Mesh) -> Generator[None]:
-    """Jaeger and Prometheus in the place of the tests' own collector, which does not come back.
-    Grafana and Kiali are applied and not started.
+    """Jaeger and Prometheus in the place of the tests' own collector. Grafana and Kiali are applied
+    and not started.
     """
     folder = FOLDER / ("plain" if mesh.name == "none" else mesh.name)
     everything = yaml.safe_load_all(run("kubectl", "kustomize", str(folder)))
@@ -35,3 +35,4 @@ def installed_observers(mesh: Mesh) -> Generator[None]:
         yield
     finally:
         run("kubectl", "delete", "--ignore-not-found", "-f", "-", given=text)
+        mesh.certificates.append(install_bystanders(mesh.name))

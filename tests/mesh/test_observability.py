@@ -11,14 +11,15 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.harness.customer import Client, Customer, order_body
+from tests.cluster.crowd import in_turn
+from tests.harness.customer import Client, Customer, Items, order_body
 from tests.harness.matrix import STRANGER, TOPOLOGY
 from tests.harness.waiting import eventually
 from tests.mesh.meshed import Mesh
@@ -42,9 +43,10 @@ async def http() -> AsyncGenerator[aiohttp.ClientSession]:
 async def test_each_panel_has_an_answer(
     observed: Mesh, client: Client, http: aiohttp.ClientSession
 ) -> None:
+    wanted = in_turn()
     async with asyncio.TaskGroup() as crowd:
         for _ in range(3):
-            crowd.create_task(buy_and_browse(client))
+            crowd.create_task(buy_and_browse(client, wanted))
         crowd.create_task(try_in_vain(observed))
     asked = panels(observed)
     left_to_samples = {
@@ -96,16 +98,16 @@ async def test_a_purchase_is_one_trace_in_jaeger(
         await eventually(is_whole, "one trace, in Jaeger", 60)
 
 
-async def buy_and_browse(client: Client) -> None:
+async def buy_and_browse(client: Client, wanted: Iterator[Items]) -> None:
     """Somebody who buys, with a good card and a bad one, changes their mind and looks around."""
     until = time.monotonic() + _LOAD_SECONDS
     customer = await Customer.register(client)
     while time.monotonic() < until:
         for path in ("/", "/products?q=oak", "/products/oak-serving-board"):
             assert (await client.send("GET", path)).status == 200
-        await customer.cancel(await customer.bought(BOARD))
-        await customer.place(BOARD, payment_method="pm_card_chargeDeclined")
-        await customer.bought(BOARD)
+        await customer.cancel(await customer.bought(next(wanted)))
+        await customer.place(next(wanted), payment_method="pm_card_chargeDeclined")
+        await customer.bought(next(wanted))
 
 
 async def try_in_vain(mesh: Mesh) -> None:

@@ -135,7 +135,9 @@ def test_the_shell_example_buys_something(shop: Shop) -> None:
     assert order["state"] == "confirmed"
 
 
-def test_an_order_whose_refund_fails_is_noted_as_paid_back(shop: Shop) -> None:
+def test_an_order_whose_refund_fails_is_noted_as_paid_back(launch_shop: LaunchShop) -> None:
+    shop = launch_shop()  # the books of the shared one are in order: what was charged is paid back
+    shop.wait_open()
     cancels = block("docs/checkout.md", "order=$(curl")
     printed = bash(here(f"{{ {_EXAMPLE}}} > /dev/null\n{cancels}\necho; echo $order", shop))
     assert json.loads(printed.splitlines()[0])["state"] in {"cancelling", "cancelled"}

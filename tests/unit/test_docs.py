@@ -46,7 +46,7 @@ def test_every_block_is_run_or_has_a_reason() -> None:
             assert len(found) == 1, f"{page}, {len(found)} entries for:\n{each.text}"
     for page, reasons in docs.NOT_RUN.items():
         for begins, reason in reasons.items():
-            print(f"{page}: {begins.splitlines()[0]} … is not run: {reason}")  # noqa: T201
+            print(f"{page}: {begins.splitlines()[0]} … is not run: {reason}")  # noqa: T201  what is left out is said
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
     :param given: the arguments, instead of the command line's.
     """
-    arguments, others = _parser().parse_known_args(given)
-    if others and arguments.command != "up":
-        _parser().error(f"unrecognized arguments: {' '.join(others)}")
+    arguments = _parser().parse_args(given)
     try:
         match arguments.command:
             case "make":
@@ -45,7 +43,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 )
                 _make(plan, arguments.output.resolve())
             case "up":
-                return _up(Bundle.read(arguments.bundle), others)
+                return _up(Bundle.read(arguments.bundle), arguments.options)
             case "check":
                 _check(Bundle.read(arguments.bundle))
             case _:
@@ -126,8 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="VERSION",
         help="with wheels for this Python on Linux, too, 3.12 say; may be repeated",
     )
+    up = commands.add_parser("up", help="a cluster with the shop from it")
+    up.add_argument("bundle", type=Path, metavar="DIR")
+    up.add_argument(
+        "options", nargs=argparse.REMAINDER, metavar="OPTION", help="of `tools.kind up`"
+    )
     for name, text in (
-        ("up", "a cluster with the shop from it; takes the options of `tools.kind up`, too"),
         ("check", "compare its files with their checksums"),
         ("list", "what is in it"),
     ):

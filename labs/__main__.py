@@ -17,7 +17,7 @@ from labs.progress import Attempt, default_file
 from labs.readme import Language
 from labs.runner import Runner
 from labs.seat import Seat, seat_of
-from services.common.logs import configure_logging
+from services.common.observing.logs import configure_logging
 from tools.mesh.__main__ import describe_shop, options_of, shop_of
 from tools.mesh.render import CannotRender, Shop
 

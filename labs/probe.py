@@ -7,7 +7,7 @@ Needs nothing but what the shop's image holds. Prints a JSON list of [outcome, d
     "refused"   401 by the mesh: the token is not good
     "failed"    no answer: connection refused or reset, or no route to it
 
-`who` is the record of the service that has answered (services/common/record.py), or empty.
+`who` is the record of the service that has answered (services/common/call_record.py), or empty.
 
 A request has a `method` and a `url`, or a `target` and an `rpc`, or the `database` that is greeted.
 """

@@ -1,10 +1,12 @@
-"""Call records, read as somebody does who looks for the slow one (services/common/record.py)."""
+"""Call records, read as somebody does who looks for the slow one
+(services/common/call_record.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from services.common.record import Call
+from services.common.call_record import Call
 
 
 def all_calls(calls: Sequence[Call]) -> Iterator[Call]:

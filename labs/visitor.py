@@ -14,8 +14,8 @@ import aiohttp
 import orjson
 
 from labs.records import all_calls
-from services.common import record
-from services.common.record import Call, Served
+from services.common import call_record
+from services.common.call_record import Call, Served
 
 CATALOGUE = "/api/products?limit=1"
 PAGE = "/products"
@@ -90,7 +90,7 @@ class Visitor:
                 return Answer(
                     answer.status,
                     body,
-                    record.decode(answer.headers.get(record.HEADER)),
+                    call_record.decode(answer.headers.get(call_record.HEADER)),
                     answer.headers.get("location", ""),
                 )
         except (aiohttp.ClientError, TimeoutError):

@@ -174,7 +174,7 @@ def _audit(given: Sequence[str]) -> int:
     arguments = parser.parse_args(given)
     # The shop itself need not load what only this needs.
     from services.audit.command import audit  # noqa: PLC0415
-    from services.common.logs import configure_logging  # noqa: PLC0415
+    from services.common.observing.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(service="audit", version="", instance="", level="critical", file=None)
     return audit(arguments.data, print, mend=arguments.mend)

@@ -18,7 +18,7 @@ from services.auth.model.keys import KEYS, SigningKey, active_key
 from services.auth.store import KeyStore
 from services.common.clock import now_ms
 from services.common.documents import Documents, open_store
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
 
 _VALID_SECONDS = 600
 _EXPIRED_SECONDS = 3600  # ago: clocks that differ by a minute are allowed for

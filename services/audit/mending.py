@@ -15,8 +15,8 @@ from services.common import context
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict
 from services.common.errors import ShopError
-from services.common.host import Host
-from services.common.logs import get_logger
+from services.common.observing.logs import get_logger
+from services.common.serving.host import Host
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology
 from services.inventory.model import Reservation, Stock, merge_lines

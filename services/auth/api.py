@@ -13,11 +13,11 @@ from services.auth.model.links import Mail
 from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.auth.service import Auth, Tokens
 from services.common import context
+from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.fields import Email, NewName
-from services.common.identity import JWKS_CACHE_SECONDS, JWKS_PATH
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.identity.access_tokens import JWKS_CACHE_SECONDS, JWKS_PATH
+from services.common.protocols.problem import documented
 
 
 def _is_text(secret: SecretStr) -> SecretStr:

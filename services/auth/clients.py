@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from services.auth.model.accounts import Account, Credentials
 from services.auth.model.links import Mail
+from services.common.calls.grpc_client import GrpcEdge
 from services.common.errors import Kind, ShopError
-from services.common.grpc_client import GrpcEdge
 from services.pb import notification_pb2, shared_pb2
 from services.pb import user_pb2 as pb
 

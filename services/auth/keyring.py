@@ -15,8 +15,8 @@ from services.auth.model.accounts import Account
 from services.auth.model.keys import KEYS_MAX_AGE_MS, KeyPolicy, SigningKey
 from services.auth.store import KeyStore
 from services.common.clock import unix_ms
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER
-from services.common.logs import get_logger
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
+from services.common.observing.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -10,10 +10,10 @@ from services.auth.model import links as model
 from services.auth.model.accounts import Account
 from services.auth.model.links import Link, Mail, MailRequest
 from services.auth.store import LinkStore
-from services.common.background import for_each
+from services.common.background.jobs import for_each
 from services.common.clock import now_ms
 from services.common.errors import ShopError, may_succeed_later
-from services.common.logs import get_logger
+from services.common.observing.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -33,7 +33,7 @@ from services.auth.store import (
     SessionStore,
 )
 from services.auth.throttle import LoginThrottle
-from services.common.host import Host
+from services.common.serving.host import Host
 
 KEY_CHECK_SECONDS = 30.0
 SWEEP_SECONDS = 300.0

@@ -18,8 +18,8 @@ from services.auth.passwords import Passwords
 from services.auth.sessions import Sessions, not_good
 from services.auth.throttle import LoginThrottle
 from services.common.errors import Kind, ShopError
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
 
 log = get_logger(__name__)
 

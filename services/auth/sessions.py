@@ -11,7 +11,7 @@ from services.auth.store import SessionStore
 from services.common.clock import now_ms
 from services.common.documents import Stored
 from services.common.errors import Kind, ShopError
-from services.common.logs import get_logger
+from services.common.observing.logs import get_logger
 
 log = get_logger(__name__)
 

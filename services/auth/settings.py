@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from services.common.identity import JWKS_CACHE_SECONDS
+from services.common.identity.access_tokens import JWKS_CACHE_SECONDS
 from services.common.settings import Settings
 
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from services.common.call_record import CallLog
 from services.common.errors import Kind, ShopError
-from services.common.record import CallLog
 
 REQUEST_ID_HEADER = "x-request-id"
 DEADLINE_HEADER = "x-deadline-ms"
@@ -33,7 +33,7 @@ class RequestContext:
 
     :param deadline: in seconds of :func:`time.monotonic`; it only ever shrinks along the chain.
     :param token: the caller's bearer token, sent on to the callees that act for the user.
-    :param client_address: the IP address of the client outside (see :mod:`.forwarding`); empty
+    :param client_address: the IP address of the client outside (see :mod:`.client_address`); empty
         when it is not known. Sent on only to the callee that needs it.
     :param is_retry: set by background work that repeats what has failed before, so that its calls
         are paid from the retry budgets. Not sent on: the callee's own calls are first attempts.

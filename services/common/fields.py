@@ -27,8 +27,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from services.common.delivery import COUNTRIES, expected_postal_code
 from services.common.errors import Kind, ShopError
-from services.common.places import COUNTRIES, expected_postal_code
 
 MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them its angle brackets
 

@@ -10,10 +10,10 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from services.common import context
+from services.common.calls.grpc_client import GrpcEdge
+from services.common.calls.http_client import HttpEdge, HttpReply
 from services.common.errors import Kind, ShopError
-from services.common.forwarding import FORWARDED_FOR
-from services.common.grpc_client import GrpcEdge
-from services.common.http_client import HttpEdge, HttpReply
+from services.common.serving.client_address import FORWARDED_FOR
 from services.frontend.model import (
     NO_FILTERS,
     Address,

@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
-from services.common.http_server import operation_of
-from services.common.recent import MAX_TRACES, TREND_POINTS, Recent, Tally, Trace, WayReport
-from services.common.record import Call
-from services.common.telemetry import kept_trace_id
+from services.common.call_record import Call
+from services.common.observing.recent_traffic import (
+    MAX_TRACES,
+    TREND_POINTS,
+    Recent,
+    Tally,
+    Trace,
+    WayReport,
+)
+from services.common.observing.telemetry import kept_trace_id
+from services.common.serving.http_server import operation_of
 
 VISITORS = "visitors"
 MESH_PATH = "/mesh"

@@ -10,9 +10,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
+from services.common.delivery import COUNTRIES, expected_postal_code
 from services.common.errors import ShopError
 from services.common.fields import NewAddress, NewName, normalised_email
-from services.common.places import COUNTRIES, expected_postal_code
 from services.frontend.model import (
     MAX_QUANTITY,
     PRODUCT_ID,

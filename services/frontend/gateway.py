@@ -19,15 +19,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
-from services.common import context, record
+from services.common import call_record, context
+from services.common.calls.round_robin import Instances
 from services.common.errors import Kind, ShopError
-from services.common.forwarding import FORWARDED_FOR, client_address
-from services.common.http_semantics import allow_header
-from services.common.http_server import stopping_response
-from services.common.instances import Instances
-from services.common.logs import get_logger
-from services.common.problem import problem_response, shop_error_response
-from services.common.telemetry import extract_trace, inject_trace
+from services.common.observing.logs import get_logger
+from services.common.observing.telemetry import extract_trace, inject_trace
+from services.common.protocols.http_semantics import allow_header
+from services.common.protocols.problem import problem_response, shop_error_response
+from services.common.serving.client_address import FORWARDED_FOR, client_address
+from services.common.serving.http_server import stopping_response
 from services.common.topology import Topology
 from services.frontend.figures import Entrance
 from services.frontend.security import PICTURE_POLICY, wants_canary
@@ -82,7 +82,7 @@ class Gateway:
     """ASGI app in front of the pages.
 
     :param addresses: ``host:port`` of every instance of a service, by service.
-    :param proxies_in_front: see :mod:`services.common.forwarding`.
+    :param proxies_in_front: see :mod:`services.common.serving.client_address`.
     """
 
     def __init__(
@@ -247,11 +247,11 @@ class Gateway:
             )
         else:
             status = str(response.status_code)
-            served = record.decode(response.headers.get(record.HEADER))
+            served = call_record.decode(response.headers.get(call_record.HEADER))
             return response
         finally:
             self._entrance.passed(
-                record.Call(
+                call_record.Call(
                     callee=callee,
                     operation=f"{method} {_first_segments(scope['path'])}",
                     version=served.version if served else "",

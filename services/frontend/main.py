@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from services.common.host import Host
-from services.common.recent import Recent
+from services.common.observing.recent_traffic import Recent
+from services.common.serving.host import Host
 from services.frontend.clients import (
     AuthClient,
     InventoryClient,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.common.places import MAX_PARCEL_GRAMS
+from services.common.delivery import MAX_PARCEL_GRAMS
 
 MAX_LINES = 50
 MAX_QUANTITY = 20

@@ -17,9 +17,9 @@ from typing import TypeVar
 import aiohttp
 from pydantic import BaseModel
 
-from services.common.logs import get_logger
-from services.common.recent import TREND_POINTS, Tally, WayReport
-from services.common.record import REFUSED, is_failure
+from services.common.call_record import REFUSED, is_failure
+from services.common.observing.logs import get_logger
+from services.common.observing.recent_traffic import TREND_POINTS, Tally, WayReport
 from services.frontend.figures import MESH_OPERATION, NO_TREND, VISITORS, Process, Traffic
 from services.frontend.sources import Source
 

@@ -13,8 +13,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from services.common import context
-from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
-from services.common.telemetry import kept_trace_id, trace_id
+from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
+from services.common.observing.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
 from services.frontend.model import MAX_QUANTITY, Product
 from services.frontend.templating import environment

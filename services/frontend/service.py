@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from services.common.errors import Kind, ShopError
-from services.common.identity import Caller
+from services.common.identity.access_tokens import Caller
 from services.frontend.clients import (
     InventoryClient,
     NotificationClient,

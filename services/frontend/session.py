@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 
 from services.common.errors import Kind, ShopError
-from services.common.identity import Caller, TokenVerifier
+from services.common.identity.access_tokens import Caller, TokenVerifier
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.model import Tokens

@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
-from services.common.recent import ProcessReport, Recent
+from services.common.observing.recent_traffic import ProcessReport, Recent
 from services.frontend.figures import Figures, Process, Traffic, figures_of
 
 _REPORT = TypeAdapter(ProcessReport)

@@ -13,15 +13,15 @@ from urllib.parse import urlencode
 import aiohttp
 from pydantic import TypeAdapter
 
-from services.common.record import Call
-from services.common.topology import Topology
-from services.common.traces import (
+from services.common.call_record import Call
+from services.common.observing.kept_traces import (
     MAX_TRACES,
     KeptSpan,
     ProcessSpans,
     ProcessTraces,
     TraceSummary,
 )
+from services.common.topology import Topology
 from services.frontend.sources import Told, Watched, ask
 from services.frontend.waterfall import Row, percent
 

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, cast
 from fastapi import Depends, Request
 
 from services.common import context
-from services.common.identity import Caller
-from services.common.provide import provided
+from services.common.dependency_injection import provided
+from services.common.identity.access_tokens import Caller
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category, Draft

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from services.common.record import Call, CallLog, Served, decode, encode
+from services.common.call_record import Call, CallLog, Served, decode, encode
 from services.frontend.sealing import Seal
 
 _PURPOSE = "made"

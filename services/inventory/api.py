@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.protocols.problem import documented
 from services.inventory.model import UnknownProduct
 from services.inventory.service import InventoryService
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
-from services.common.label_values import LabelValues
+from services.common.observing.label_values import LabelValues
+from services.common.serving.host import Host
 from services.inventory import api
 from services.inventory.model import Reservation, Stock
 from services.inventory.rpc import InventoryRpc

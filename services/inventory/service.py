@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from services.common.background.leases import LeaseWatch
 from services.common.clock import now_ms
 from services.common.documents import AlreadyExists, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
-from services.common.lease import LeaseWatch
-from services.common.logs import get_logger
+from services.common.observing.logs import get_logger
 from services.inventory.model import (
     MAX_STOCK_IDS,
     PASSING,

@@ -13,8 +13,8 @@ import uvloop
 
 from services.common.clock import set_skew
 from services.common.errors import ConfigurationError, ShopError
-from services.common.host import serve
-from services.common.logs import configure_logging
+from services.common.observing.logs import configure_logging
+from services.common.serving.host import serve
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.stripe_sandbox.__main__ import serve as serve_sandbox

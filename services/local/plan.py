@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from services.common.calls.round_robin import spread
 from services.common.errors import ConfigurationError
-from services.common.instances import spread
 from services.common.listening import (
     ALL_ADDRESSES,
     LOCALHOST,

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, NoReturn
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data

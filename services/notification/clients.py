@@ -17,7 +17,7 @@ from pathlib import Path
 import aiosmtplib
 
 from services.common.errors import Kind, ShopError
-from services.common.proxies import open_tunnel, proxy_for, without_credentials
+from services.common.forward_proxy import open_tunnel, proxy_for, without_credentials
 from services.notification.model import Message
 from services.notification.settings import NotificationSettings
 

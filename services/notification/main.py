@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.notification import api
 from services.notification.clients import Mailer
 from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.common.background import Job
+from services.common.background.jobs import Job
 from services.notification.service import Messages
 from services.pb import notification_pb2 as pb
 from services.pb import notification_pb2_grpc

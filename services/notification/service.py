@@ -7,13 +7,13 @@ import re
 import time
 from collections.abc import Callable, Mapping
 
-from services.common.background import for_each
+from services.common.background.jobs import for_each
+from services.common.background.leases import LeaseWatch
 from services.common.clock import now_ms
 from services.common.documents import Page, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
-from services.common.lease import LeaseWatch
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
 from services.notification import model
 from services.notification.clients import Mailer
 from services.notification.model import ConfirmedAddress, MailState, Message

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, NewAddress
-from services.common.identity import CallerDependency
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.identity.caller_dependency import CallerDependency
+from services.common.protocols.problem import documented
 from services.order.model import BY_CUSTOMER, Order, State, fingerprint_of
 from services.order.service import Orders
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.common.grpc_client import GrpcEdge
+from services.common.calls.grpc_client import GrpcEdge
 from services.order.model import Contact, Event, Order, Refund
 from services.pb import (
     inventory_pb2,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.order import api
 from services.order.clients import Inventory, Notifications, Payments, Products, Shipping, Users
 from services.order.model import ORDERS, Order

@@ -16,10 +16,10 @@ from enum import StrEnum
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from services.common.background.rechecks import next_look_ms
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError, may_succeed_later
 from services.common.fields import AddressFields
-from services.common.later import next_look_ms
 
 ORDERS = Collection(
     "orders",
@@ -162,7 +162,7 @@ class Order(_Document):
     """One order, with the state of its saga. All times are Unix milliseconds.
 
     `owner` names the process that drives the order; nobody does while it is empty. Every change of
-    the document renews the owner's lease (see :mod:`services.common.lease`).
+    the document renews the owner's lease (see :mod:`services.common.background.leases`).
 
     `begun_again` says that the order was captured and then met a final refusal, since a store was
     restored from an older copy: it goes through earlier steps once more. A second refusal turns it

@@ -7,7 +7,7 @@ from __future__ import annotations
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError, may_succeed_later
-from services.common.logs import get_logger
+from services.common.observing.logs import get_logger
 from services.order import model
 from services.order.clients import Payments
 from services.order.model import Order, Refund

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from opentelemetry.trace import Tracer
 
 from services.common import context
+from services.common.background.leases import LeaseWatch
+from services.common.call_record import CallLog
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError, may_succeed_later
-from services.common.label_values import LabelValues
-from services.common.lease import LeaseWatch
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
-from services.common.record import CallLog
-from services.common.telemetry import extract_trace
+from services.common.observing.label_values import LabelValues
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
+from services.common.observing.telemetry import extract_trace
 from services.order import model
 from services.order.clients import Inventory, Notifications, Payments, Shipping
 from services.order.model import Order, Refund, State, Step

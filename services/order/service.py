@@ -10,7 +10,7 @@ from services.common.clock import now_ms
 from services.common.documents import Page, RevisionConflict
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
-from services.common.telemetry import inject_trace
+from services.common.observing.telemetry import inject_trace
 from services.order import model
 from services.order.clients import PricedProduct, Products, Shipping, Users
 from services.order.model import Line, Moment, Order

@@ -12,8 +12,8 @@ from contextlib import aclosing
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError, may_succeed_later
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
 from services.payment import model
 from services.payment.clients import Disputed, Stripe
 from services.payment.model import Payment, State

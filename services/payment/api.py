@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind
-from services.common.identity import CallerDependency
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.identity.caller_dependency import CallerDependency
+from services.common.protocols.problem import documented
 from services.payment.model import State
 from services.payment.service import Payments
 

@@ -18,10 +18,10 @@ from stripe import (
     StripeClient,  # named, so that it is loaded with this module, not at its first use
 )
 
-from services.common.calls import CallTools, observed
+from services.common.calls.outgoing import CallTools, observed
 from services.common.errors import Kind, ShopError
-from services.common.logs import get_logger
-from services.common.proxies import proxy_for
+from services.common.forward_proxy import proxy_for
+from services.common.observing.logs import get_logger
 from services.payment.model import Declined, Payment, Refusal
 from services.payment.settings import PaymentSettings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.payment import api
 from services.payment.aftermath import Aftermath
 from services.payment.clients import Stripe

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from services.common.background.rechecks import next_look_ms
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
-from services.common.later import next_look_ms
 
 PAYMENTS = Collection("payments", indexes=(Index("refunds", order="refund_look_ms"),))
 RECONCILED = Collection("reconciled")

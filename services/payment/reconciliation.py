@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
+from services.common.background.leases import LeaseWatch
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError
-from services.common.lease import LeaseWatch
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
 from services.payment import model
 from services.payment.clients import (
     HOLDS_MONEY,

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
-from services.common.label_values import LabelValues
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
+from services.common.observing.label_values import LabelValues
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
 from services.payment import model
 from services.payment.clients import (
     DECLINE_CODES,

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, Field
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.protocols.problem import documented
 from services.common.settings import ProcessSettings
 from services.product.model import CURRENCY, SLUG, Sort
 from services.product.service import Offer, ProductService, Search

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.common.grpc_client import GrpcEdge
+from services.common.calls.grpc_client import GrpcEdge
 from services.pb import inventory_pb2 as pb
 
 

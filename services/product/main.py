@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.pb import product_pb2 as pb
 from services.pb.product_pb2_grpc import add_ProductServiceServicer_to_server
 from services.product import api

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.common.errors import Kind, ShopError
-from services.common.logs import get_logger
+from services.common.observing.logs import get_logger
 from services.product.files import Catalogue, Picture
 from services.product.model import (
     MAX_IDS,

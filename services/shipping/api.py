@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
+from services.common.delivery import MAX_PARCEL_GRAMS
+from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.fields import SERVED_COUNTRIES, served_country
-from services.common.identity import CallerDependency
-from services.common.places import MAX_PARCEL_GRAMS
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.identity.caller_dependency import CallerDependency
+from services.common.protocols.problem import documented
 from services.shipping import model
 from services.shipping.model import State
 from services.shipping.service import Shipments

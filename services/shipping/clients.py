@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.grpc_client import GrpcEdge
+from services.common.calls.grpc_client import GrpcEdge
 from services.pb import notification_pb2, shared_pb2
 from services.shipping.model import Event, Shipment
 

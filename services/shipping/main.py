@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.pb import shipping_pb2
 from services.pb.shipping_pb2_grpc import add_ShippingServiceServicer_to_server
 from services.shipping import api

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
-from services.common.places import MAX_PARCEL_GRAMS
 
 CURRENCY = "EUR"
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, checked_order_id
-from services.common.identity import TokenVerifier, require_caller
+from services.common.identity.access_tokens import TokenVerifier
+from services.common.identity.caller_dependency import require_caller
 from services.pb import shared_pb2, shipping_pb2_grpc
 from services.pb import shipping_pb2 as pb
 from services.shipping import model

@@ -11,9 +11,9 @@ from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError, may_succeed_later
 from services.common.fields import AddressFields
-from services.common.logs import get_logger
-from services.common.metrics import Metrics
-from services.common.telemetry import extract_trace, inject_trace
+from services.common.observing.logs import get_logger
+from services.common.observing.metrics import Metrics
+from services.common.observing.telemetry import extract_trace, inject_trace
 from services.shipping import model
 from services.shipping.clients import Notifications
 from services.shipping.model import Contact, Moment, Shipment, State

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.common.http_semantics import allowed_here
+from services.common.protocols.http_semantics import allowed_here
 from services.stripe_sandbox import commands, faults_page, page
 from services.stripe_sandbox.commands import ReadCommand
 from services.stripe_sandbox.edges import Edges, is_own_page, refused

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common.http_semantics import is_host, make_relative
+from services.common.protocols.http_semantics import is_host, make_relative
 
 _OWN = ("/sandbox/", "/faults")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})

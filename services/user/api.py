@@ -8,11 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.fields import NewAddress, NewName
-from services.common.identity import CallerDependency
-from services.common.problem import documented
-from services.common.provide import provided
+from services.common.identity.caller_dependency import CallerDependency
+from services.common.protocols.problem import documented
 from services.user.model import SavedAddress, User
 from services.user.service import OwnAccount
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.common.host import Host
+from services.common.serving.host import Host
 from services.pb.user_pb2 import DESCRIPTOR
 from services.pb.user_pb2_grpc import add_UserServiceServicer_to_server
 from services.user import api

@@ -14,7 +14,7 @@ import grpc.aio
 from aiohttp import web
 from yarl import URL
 
-from services.common.grpc_client import open_channel
+from services.common.calls.grpc_client import open_channel
 from services.common.listening import LOOPBACK
 from services.local.data import Process
 

@@ -16,7 +16,7 @@ import grpc.aio
 import pytest
 from yarl import URL
 
-from services.common.grpc_client import open_channel
+from services.common.calls.grpc_client import open_channel
 from services.common.topology import load_topology
 from services.local.data import Process
 from tests.chaos.callee import (

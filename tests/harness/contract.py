@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from services.common.problem import MEDIA_TYPE, Problem
+from services.common.protocols.problem import MEDIA_TYPE, Problem
 from services.common.topology import load_topology, path_pattern
 from tests.harness.customer import Answer
 from tests.harness.shop import Shop

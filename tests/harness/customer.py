@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from services.common.record import HEADER
+from services.common.call_record import HEADER
 from tests.harness.hunt import check
 from tests.harness.waiting import eventually
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import Span
 
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.local.plan import SECRETS
 
 # Each but the last begins with fixed characters: a search for these is quick.

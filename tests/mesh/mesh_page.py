@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from playwright.async_api import Error, Page
 
-from services.common import record
+from services.common import call_record
 from tests.harness.customer import Answer, Client, Customer
 from tests.harness.waiting import eventually
 
@@ -154,7 +154,7 @@ class Sent(NamedTuple):
 
     at: float
     caller: str
-    call: record.Call
+    call: call_record.Call
 
 
 @dataclass(slots=True)
@@ -169,10 +169,10 @@ class Crowd:
     def note(self, answer: Answer) -> None:
         """Takes down what an answer's record tells, its own service as called by nobody."""
         self.answers[answer.status] += 1
-        served = record.decode(answer.headers.get(record.HEADER))
+        served = call_record.decode(answer.headers.get(call_record.HEADER))
         if served is None:  # a proxy has answered
             return
-        whole = record.Call(
+        whole = call_record.Call(
             callee=served.service,
             operation="",
             version=served.version,
@@ -188,7 +188,7 @@ class Crowd:
         self.began = time.monotonic()
         self.sent.clear()
 
-    def calls(self, callee: str, caller: str | None = None) -> list[record.Call]:
+    def calls(self, callee: str, caller: str | None = None) -> list[call_record.Call]:
         """Those of a service, since the beginning, with those that were not made."""
         return [one.call for one in self._of(callee, caller)]
 
@@ -198,7 +198,7 @@ class Crowd:
         """
         until = time.monotonic()
         latest = sum(
-            one.call.status != record.REFUSED and until - one.at <= SETTLED_SECONDS
+            one.call.status != call_record.REFUSED and until - one.at <= SETTLED_SECONDS
             for one in self._of(callee, caller)
         )
         return latest * WINDOW_SECONDS / min(SETTLED_SECONDS, until - self.began)
@@ -213,7 +213,7 @@ class Crowd:
                 yield one
 
 
-def _flat(at: float, caller: str, calls: Iterable[record.Call]) -> Iterator[Sent]:
+def _flat(at: float, caller: str, calls: Iterable[call_record.Call]) -> Iterator[Sent]:
     for call in calls:
         yield Sent(at, caller, call)
         yield from _flat(at, call.callee, call.calls)

@@ -28,7 +28,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from labs.meshed import PROBE
-from services.common import record
+from services.common import call_record
 from tests.cluster.release import IMAGE, Release
 from tests.harness.cluster import ROOT, CommandFailed, Namespace, run
 from tests.harness.customer import Client
@@ -84,7 +84,7 @@ class Probed(NamedTuple):
     @property
     def pod(self) -> str:
         """Which pod has answered."""
-        served = record.decode(self.who)
+        served = call_record.decode(self.who)
         return served.instance if served else ""
 
     @property

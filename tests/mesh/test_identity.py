@@ -14,7 +14,7 @@ from services.auth.model import keys as schedule
 from services.auth.model.keys import KEYS, SigningKey
 from services.auth.store import KeyStore
 from services.common.documents import Documents, open_store
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
 from tests.harness.customer import Client, Customer
 from tests.mesh.meshed import Mesh
 

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from playwright.async_api import Page
 
-from services.common import record
+from services.common import call_record
 from tests.harness.chance import is_chance
 from tests.harness.customer import Client, Customer
 from tests.harness.waiting import eventually
@@ -201,6 +201,6 @@ async def test_what_the_mesh_refuses(
     assert held_up(seen.calls["visitors", "frontend"]).by_mesh == 0, "the form was the frontend's"
 
 
-def is_denied(call: record.Call) -> bool:
+def is_denied(call: call_record.Call) -> bool:
     """Whether it was refused before it has reached a service."""
     return call.status == "denied" and not call.instance

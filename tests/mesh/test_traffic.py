@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from services.common import record
+from services.common import call_record
 from tests.harness.customer import Answer, Client
 from tests.mesh.meshed import Mesh, at_rest, takes_effect
 from tests.mesh.scenarios import shows
@@ -22,8 +22,8 @@ TELEPHONE = {"user-agent": "Mozilla/5.0 (Linux; Android 16) Mobile Safari/537.36
 BETA = {"x-user-group": "beta"}
 
 
-def served(answer: Answer) -> record.Served:
-    served = record.decode(answer.headers.get(record.HEADER))
+def served(answer: Answer) -> call_record.Served:
+    served = call_record.decode(answer.headers.get(call_record.HEADER))
     assert served is not None, answer
     return served
 

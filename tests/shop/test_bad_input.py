@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.common.http_protocol import MAX_HEAD_BYTES
-from services.common.problem import MEDIA_TYPE
+from services.common.protocols.problem import MEDIA_TYPE
+from services.common.serving.http_protocol import MAX_HEAD_BYTES
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from tests.harness.contract import Contract

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from services.common.errors import ConfigurationError
-from services.common.host import hosting
+from services.common.serving.host import hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import TOPOLOGY_PATH, Edge, load_topology
 

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.samples import Exemplar, Sample
 
-from services.common.metrics import OPENMETRICS_MEDIA_TYPE
+from services.common.observing.metrics import OPENMETRICS_MEDIA_TYPE
 from tests.harness.shop import Shop
 from tests.harness.waiting import eventually
 

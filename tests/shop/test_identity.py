@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 
 from services.auth.model.keys import KEYS, SigningKey
 from services.common.documents import Documents, SqliteStore
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
 from tests.harness.books import Books
 from tests.harness.contract import Contract
 from tests.harness.customer import Client, Customer, claims_of

@@ -6,7 +6,7 @@ import re
 
 import aiohttp
 
-from services.common.recent import WINDOWS_SECONDS
+from services.common.observing.recent_traffic import WINDOWS_SECONDS
 from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop
 from tests.harness.waiting import eventually

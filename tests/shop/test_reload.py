@@ -102,7 +102,7 @@ def test_a_change_starts_it_again_and_a_mistake_waits_for_its_mending(
     reloading.save("common/host.py", "raise RuntimeError('a mistake')")
     wait_until(lambda: reloading.serving_pid() is None, "none serves", 30)
     reloading.code.joinpath("common/host.py").write_text(
-        (ROOT / "services/common/host.py").read_text(encoding="utf-8"), encoding="utf-8"
+        (ROOT / "services/common/serving/host.py").read_text(encoding="utf-8"), encoding="utf-8"
     )
     wait_until(lambda: another_than(second), "a process serves again", 30)
 

@@ -10,7 +10,7 @@ import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode
 
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from tests.harness.customer import PASSWORD
 from tests.harness.hunt import (
     KINDS,

@@ -9,7 +9,7 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
 
 _KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, auto_kid=True)
 

@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.common.provide import provided
 from services.frontend.clients import ProductClient
 from services.frontend.model import PRODUCT_ID, SORTS, Article, Filters, ProductPage, cents_of
 from services.frontend.pages.site import Site, SiteDependency

@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
-from services.common.provide import provided
 from services.frontend.clients import AuthClient
 from services.frontend.forms import ADDRESS_FIELDS, Form, FormDependency
 from services.frontend.model import (

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.common import context
 from services.common.errors import HTTP_STATUS, Kind, ShopError, kind_of_http_status
-from services.common.http_semantics import allowed_here
-from services.common.logs import get_logger
-from services.common.problem import shop_error_response
+from services.common.observing.logs import get_logger
+from services.common.protocols.http_semantics import allowed_here
+from services.common.protocols.problem import shop_error_response
 from services.frontend.cookies import Cookie
 from services.frontend.pages.site import Site
 from services.frontend.security import FORM_OF_ANOTHER_VISIT

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
-from services.common.provide import provided
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
 from services.frontend.forms import (

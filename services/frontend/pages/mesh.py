@@ -10,9 +10,9 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.common.provide import provided
-from services.common.recent import WINDOWS_SECONDS
+from services.common.observing.recent_traffic import WINDOWS_SECONDS
 from services.frontend.figures import MESH_PATH
 from services.frontend.forms import FormDependency
 from services.frontend.meshmap import MeshMap

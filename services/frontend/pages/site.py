@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.common.provide import provided
 from services.frontend.model import Tokens
 from services.frontend.rendering import MOBILE, Renderer
 from services.frontend.service import Customers, Storefront

@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.common.provide import provided
-from services.common.traces import MAX_TRACES, TRACE_ID
+from services.common.observing.kept_traces import MAX_TRACES, TRACE_ID
 from services.frontend.pages.site import SiteDependency
 from services.frontend.rendering import Renderer
 from services.frontend.traces import TRACES_PATH, TraceLinks, Traces

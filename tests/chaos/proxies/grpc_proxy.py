@@ -9,7 +9,7 @@ from typing import NamedTuple
 import grpc
 import grpc.aio
 
-from services.common.grpc_client import open_channel
+from services.common.calls.grpc_client import open_channel
 from tests.chaos.proxies.faults import FaultInjector, InjectedError, ReplyLostError
 from tests.chaos.proxies.relay import LOOPBACK
 

@@ -43,8 +43,8 @@ from services.auth.store import (
 from services.auth.throttle import LoginThrottle
 from services.common.documents import Documents, open_store
 from services.common.errors import Kind, ShopError
-from services.common.identity import TokenVerifier
-from services.common.metrics import Metrics
+from services.common.identity.access_tokens import TokenVerifier
+from services.common.observing.metrics import Metrics
 
 # The cheapest that Argon2 can do: what a hash costs is of no interest here.
 SETTINGS = AuthSettings(password_hash_memory_kib=1024, password_hash_iterations=1)

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from services.auth import api
-from services.common.host import Host, hosting
+from services.common.serving.host import Host, hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from tests.unit.asgi import Answer, ask

@@ -14,7 +14,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from services.auth.model.accounts import Account
 from services.common.errors import Kind, ShopError
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
 from tests.unit.auth.kit import Clock, Process, World
 
 ADA = Account("usr_ada", "ada@example.com", "Ada", ())

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from services.auth.model.accounts import Account
 from services.auth.model.keys import KeyPolicy, SigningKey, active_key, next_key_due
-from services.common.identity import JWKS_CACHE_SECONDS
+from services.common.identity.access_tokens import JWKS_CACHE_SECONDS
 from tests.unit.auth.kit import POLICY, Clock, Process, World
 
 ADA = Account("usr_ada", "ada@example.com", "Ada Lovelace", ("beta",))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 import pytest
 
 from services.common.errors import Kind, ShopError
-from services.common.identity import Caller
+from services.common.identity.access_tokens import Caller
 from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, SETTINGS, Process, World
 
 LIFETIME_SECONDS = SETTINGS.refresh_token_seconds

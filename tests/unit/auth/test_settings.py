@@ -6,7 +6,7 @@ import pytest
 
 from services.auth.settings import AuthSettings
 from services.common.errors import ConfigurationError
-from services.common.identity import JWKS_CACHE_SECONDS
+from services.common.identity.access_tokens import JWKS_CACHE_SECONDS
 from services.common.settings import read_settings
 
 

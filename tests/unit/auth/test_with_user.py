@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from services.auth.main import wire as wire_auth
-from services.common.host import Wire, serve
+from services.common.serving.host import Wire, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.user.main import wire as wire_user

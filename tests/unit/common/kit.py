@@ -11,9 +11,9 @@ from typing import Any
 
 from opentelemetry.sdk.trace import TracerProvider
 
-from services.common.calls import CallTools
-from services.common.host import Host, Wire, hosting, serve
-from services.common.metrics import Metrics
+from services.common.calls.outgoing import CallTools
+from services.common.observing.metrics import Metrics
+from services.common.serving.host import Host, Wire, hosting, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import Edge, Topology
 from tests.harness.ports import free_port

@@ -13,7 +13,7 @@ from google.protobuf.descriptor import FileDescriptor
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
-from services.common.host import hosting
+from services.common.serving.host import hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology, load_topology
 

@@ -19,8 +19,12 @@ from services.common.errors import (
     kind_of_grpc_status,
     kind_of_http_status,
 )
-from services.common.grpc_metadata import STATUS_DETAILS_KEY, error_from_status, error_metadata
-from services.common.problem import (
+from services.common.protocols.grpc_errors import (
+    STATUS_DETAILS_KEY,
+    error_from_status,
+    error_metadata,
+)
+from services.common.protocols.problem import (
     MEDIA_TYPE,
     FieldError,
     Problem,

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from services.common.errors import ConfigurationError
-from services.common.host import Host
 from services.common.listening import LOOPBACK, LOOPBACK_6, is_loopback, open_listeners
+from services.common.serving.host import Host
 from services.common.settings import ProcessSettings
 from tests.unit.common.kit import serving
 

@@ -21,9 +21,9 @@ from joserfc.jwk import ECKey, KeySet
 
 from services.common import context
 from services.common.errors import Kind, ShopError
-from services.common.host import Host, Wire, serve
-from services.common.identity import AUDIENCE, ISSUER
+from services.common.identity.access_tokens import AUDIENCE, ISSUER
 from services.common.listening import LOOPBACK
+from services.common.serving.host import Host, Wire, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology
 from services.local.ports import Ports

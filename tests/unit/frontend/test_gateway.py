@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from starlette.types import Message, Scope
 from structlog.testing import capture_logs
 
-from services.common import record
+from services.common import call_record
 from services.common.listening import LOOPBACK
-from services.common.recent import Recent
+from services.common.observing.recent_traffic import Recent
 from services.common.topology import Topology
 from services.frontend.figures import Entrance
 from services.frontend.gateway import Gateway, Limits
@@ -33,7 +33,7 @@ async def test_public_routes_are_answered_by_their_service(browser: Browser) -> 
     page = await browser.get("/api/products?limit=2")
     assert page.status == 200
     assert len(json.loads(page.html)["items"]) == 2
-    served = record.decode(page.headers["x-served-by"])
+    served = call_record.decode(page.headers["x-served-by"])
     assert served is not None
     assert served.service == "product"
     assert (await browser.get("/.well-known/jwks.json")).status == 200

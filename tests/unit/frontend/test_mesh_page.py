@@ -15,9 +15,15 @@ from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.call_record import REFUSED, Call
 from services.common.errors import ConfigurationError
-from services.common.recent import TREND_POINTS, ProcessReport, Recent, Tally, WayReport
-from services.common.record import REFUSED, Call
+from services.common.observing.recent_traffic import (
+    TREND_POINTS,
+    ProcessReport,
+    Recent,
+    Tally,
+    WayReport,
+)
 from services.common.settings import read_settings
 from services.common.topology import TOPOLOGY_PATH, Topology
 from services.frontend.figures import (

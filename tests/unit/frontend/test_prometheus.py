@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from services.common.host import Host
-from services.common.recent import TREND_POINTS, Recent
+from services.common.observing.recent_traffic import TREND_POINTS, Recent
+from services.common.serving.host import Host
 from services.common.topology import load_topology
 from services.frontend.figures import VISITORS, Figures, figures_of
 from services.frontend.prometheus import Prometheus, queries

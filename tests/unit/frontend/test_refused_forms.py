@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.errors import Kind, ShopError
-from services.common.places import MAX_PARCEL_GRAMS
 from tests.unit.frontend.fakes import Backends, product
 from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
 

@@ -13,9 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.common.errors import ConfigurationError
+from services.common.observing.kept_traces import (
+    KeptSpan,
+    ProcessSpans,
+    ProcessTraces,
+    TraceSummary,
+)
 from services.common.settings import read_settings
 from services.common.topology import Topology
-from services.common.traces import KeptSpan, ProcessSpans, ProcessTraces, TraceSummary
 from services.frontend.settings import FrontendSettings
 from services.frontend.sources import Watched
 from services.frontend.traces import TraceLinks, Traces

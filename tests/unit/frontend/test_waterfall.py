@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.record import Call, CallLog
+from services.common.call_record import Call, CallLog
 from services.frontend.sealing import Seal
 from services.frontend.waterfall import Waterfall, waterfall, waterfall_from_cookie
 from tests.unit.frontend.kit import SECRET, Browser

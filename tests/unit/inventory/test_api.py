@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 
+from services.common.dependency_injection import provide
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
-from services.common.http_server import make_app
-from services.common.provide import provide
+from services.common.serving.http_server import make_app
 from services.common.settings import ProcessSettings
 from services.inventory import api
 from services.inventory.model import Reservation, Stock

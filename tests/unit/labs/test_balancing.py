@@ -13,7 +13,7 @@ import pytest
 
 from labs.finding import Finding, right
 from labs.visitor import Answer
-from services.common.record import Call, Served
+from services.common.call_record import Call, Served
 from tests.unit.labs.fake import findings_of
 from tools.mesh.render import MeshName, Shop
 

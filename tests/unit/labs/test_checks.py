@@ -18,7 +18,7 @@ from labs.errors import CommandFailed
 from labs.finding import Finding, right
 from labs.meshed import Probed
 from labs.visitor import Answer
-from services.common.record import Call, Served
+from services.common.call_record import Call, Served
 from tests.unit.labs.fake import findings_of
 from tools.mesh.render import MeshName, Shop
 

@@ -18,7 +18,7 @@ from labs.lab import all_labs, lab_named
 from labs.meshed import MeshedShop
 from labs.records import all_calls, own_milliseconds
 from labs.visitor import Answer
-from services.common.record import Call, Served
+from services.common.call_record import Call, Served
 from tools.mesh.render import Shop
 
 SERVICES = ("order", "user", "product", "inventory", "payment", "shipping")

@@ -25,10 +25,10 @@ from labs.lab import LABS
 from labs.visitor import CATALOGUE, Answer
 from services.auth.model.keys import KEYS, SigningKey
 from services.auth.store import KeyStore
+from services.common.call_record import Served
 from services.common.documents import Documents, open_store
 from services.common.errors import ShopError
-from services.common.identity import TokenVerifier
-from services.common.record import Served
+from services.common.identity.access_tokens import TokenVerifier
 from tests.unit.labs.fake import findings_of
 from tools.mesh.render import Object, Shop, rendered
 

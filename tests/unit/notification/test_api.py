@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from services.common import context
+from services.common.calls.grpc_client import GrpcEdge, open_channel
 from services.common.errors import Kind, ShopError
-from services.common.grpc_client import GrpcEdge, open_channel
-from services.common.host import Host, hosting
+from services.common.serving.host import Host, hosting
 from services.common.topology import load_topology
 from services.notification.main import wire
 from services.pb import notification_pb2 as pb

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from services.common.documents import Documents
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.notification.clients import Mailer
 from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
 from services.notification.service import Messages

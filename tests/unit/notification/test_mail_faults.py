@@ -15,7 +15,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from services.common.clock import now_ms
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import ConfigurationError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.common.settings import read_settings
 from services.notification.clients import Mailer
 from services.notification.model import (

@@ -9,9 +9,9 @@ import orjson
 import pytest
 from starlette.types import ASGIApp
 
+from services.common.dependency_injection import provide
 from services.common.errors import Kind
-from services.common.host import Host, hosting
-from services.common.provide import provide
+from services.common.serving.host import Host, hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.order import api

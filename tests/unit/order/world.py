@@ -12,10 +12,10 @@ from typing import Any
 from opentelemetry.sdk.trace import TracerProvider
 
 from services.common import context
+from services.common.call_record import CallLog
 from services.common.documents import Documents, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
-from services.common.record import CallLog
+from services.common.observing.metrics import Metrics
 from services.order.clients import (
     Inventory,
     Notifications,

@@ -9,7 +9,7 @@ import pytest
 
 from services.common.documents import Documents, Json, SqliteStore
 from services.common.errors import ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.payment import aftermath, service
 from services.payment.aftermath import Aftermath
 from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled, State

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.common.documents import Documents
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.payment.clients import IntentStatus
 from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled, State
 from services.payment.reconciliation import Reconciliation

@@ -10,7 +10,7 @@ import pytest
 
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.payment.clients import Stripe
 from services.payment.model import PAYMENTS, Payment, State
 from services.payment.reconciliation import Reconciliation

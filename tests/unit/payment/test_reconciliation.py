@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from services.common.errors import ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.payment.clients import IntentStatus, StripeError
 from services.payment.model import Payment, State
 from services.payment.reconciliation import Reconciliation

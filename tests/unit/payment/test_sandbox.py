@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from services.common import context
 from services.common.context import RequestContext
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.payment.aftermath import Aftermath
 from services.payment.clients import Stripe, StripeError
 from services.payment.model import Payment, State

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.payment.clients import DECLINE_CODES, IntentStatus, StripeError
 from services.payment.model import Payment, State
 from services.payment.service import Payments

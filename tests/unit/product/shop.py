@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
+from services.common.dependency_injection import provide
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
-from services.common.http_server import make_app
-from services.common.provide import provide
+from services.common.serving.http_server import make_app
 from services.common.settings import ProcessSettings
 from services.product import api
 from services.product.files import read_catalogue

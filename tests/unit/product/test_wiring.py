@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.common.host import hosting
+from services.common.serving.host import hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.inventory.main import wire as wire_inventory

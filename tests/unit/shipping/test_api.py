@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from starlette.types import ASGIApp
 
 from services.common import context
+from services.common.calls.grpc_client import GrpcEdge, open_channel
 from services.common.clock import now_ms
 from services.common.documents import Documents, open_store
 from services.common.errors import Kind, ShopError
-from services.common.grpc_client import GrpcEdge, open_channel
-from services.common.host import Host, Wire, hosting
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
+from services.common.serving.host import Host, Wire, hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.notification.main import wire as wire_notification

@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from services.common.documents import Documents
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.shipping.model import SHIPMENTS, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.errors import Kind, ShopError
-from services.common.places import COUNTRIES, MAX_PARCEL_GRAMS
 from services.shipping import model
 from services.shipping.model import Shipment, State
 from tests.unit.shipping.examples import NOW_MS, STEP_MS, a_shipment

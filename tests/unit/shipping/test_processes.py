@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.common.clock import now_ms
 from services.common.documents import Documents, SqliteStore, Stored, StoreUnavailable
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Event, Shipment, State
 from services.shipping.service import Shipments

@@ -12,7 +12,7 @@ from services.common import context
 from services.common.context import RequestContext
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.pb import shared_pb2
 from services.pb import shipping_pb2 as pb
 from services.shipping.model import SHIPMENTS, Shipment

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from services.common.clock import now_ms
 from services.common.documents import Documents, RevisionConflict, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
-from services.common.metrics import Metrics
+from services.common.observing.metrics import Metrics
 from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Event, Shipment, State
 from services.shipping.service import Shipments

@@ -14,10 +14,10 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from starlette.types import ASGIApp
 
+from services.common.dependency_injection import provide
 from services.common.documents import Documents, open_store
-from services.common.host import hosting
-from services.common.identity import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
-from services.common.provide import provide
+from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
+from services.common.serving.host import hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.user.main import wire

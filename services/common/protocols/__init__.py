@@ -1,0 +1,1 @@
+"""What servers and clients have in common: errors in HTTP and gRPC, and the rules of HTTP."""

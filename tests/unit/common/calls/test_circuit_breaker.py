@@ -1,0 +1,202 @@
+"""The circuit: what opens it, what closes it, and that one probe at a time goes through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.common.calls.circuit_breaker import Circuit, CircuitOpen, Verdict
+from tests.unit.common.kit import ManualClock
+
+FIRST_SECONDS = 0.5
+LONGEST_SECONDS = 4.0
+SHORTEST, LONGEST = 0.8, 1.2  # the factors between which a pause varies
+OUTAGES = 5
+
+
+@dataclass(slots=True)
+class World:
+    """A circuit with its own time, and all that it told."""
+
+    clock: ManualClock = field(default_factory=ManualClock)
+    told: list[bool] = field(default_factory=list[bool])
+    pauses_seconds: list[float] = field(default_factory=list[float])
+    circuit: Circuit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.circuit = Circuit(self.told.append, self.clock)
+
+    def attempt(self, verdict: Verdict) -> None:
+        """One attempt from its beginning to its end."""
+        self.circuit.settle(self.circuit.admit(), verdict)
+
+    def fail(self, times: int = OUTAGES) -> None:
+        """Outages in a row; by default as many as open the circuit."""
+        for _ in range(times):
+            self.attempt(Verdict.OUTAGE)
+
+    def knock(self) -> int | None:
+        """The admission of an attempt, None when it is refused."""
+        try:
+            return self.circuit.admit()
+        except CircuitOpen as refused:
+            self.pauses_seconds.append(refused.seconds_until_probe)
+            return None
+
+    def pause_seconds(self) -> float:
+        """What a refused attempt is told."""
+        with pytest.raises(CircuitOpen) as refused:
+            self.circuit.admit()
+        return refused.value.seconds_until_probe
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_outages_in_a_row_open_it(world: World) -> None:
+    world.fail(OUTAGES - 1)
+    assert world.circuit.is_closed
+    assert world.told == []
+    world.fail(1)
+    assert not world.circuit.is_closed
+    assert world.told == [True]
+    assert FIRST_SECONDS * SHORTEST <= world.pause_seconds() <= FIRST_SECONDS * LONGEST
+
+
+def test_any_answer_in_between_starts_the_count_again(world: World) -> None:
+    world.fail(OUTAGES - 1)
+    world.attempt(Verdict.WORKS)
+    world.fail(OUTAGES - 1)
+    assert world.circuit.is_closed
+
+
+def test_what_says_nothing_neither_counts_nor_resets(world: World) -> None:
+    world.fail(OUTAGES - 1)
+    for _ in range(2 * OUTAGES):
+        world.attempt(Verdict.NOTHING)
+    assert world.circuit.is_closed
+    world.fail(1)
+    assert not world.circuit.is_closed
+
+
+def test_it_stays_open_for_the_whole_pause(world: World) -> None:
+    world.fail()
+    pause_seconds = world.pause_seconds()
+    world.clock.advance(pause_seconds / 2)
+    assert world.pause_seconds() == pytest.approx(pause_seconds / 2)
+    world.clock.advance(pause_seconds / 2 + 1e-6)
+    world.attempt(Verdict.WORKS)
+    assert world.circuit.is_closed
+    assert world.told == [True, False]
+
+
+def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: World) -> None:
+    world.fail()
+    world.clock.advance(FIRST_SECONDS * LONGEST)
+    probe = world.circuit.admit()
+    for _ in range(3):
+        assert world.pause_seconds() > 0
+    world.clock.advance(60.0)
+    world.pause_seconds()  # however long it takes
+    world.circuit.settle(probe, Verdict.WORKS)
+    assert len({world.circuit.admit() for _ in range(3)}) == 1, "all are admitted freely again"
+
+
+def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: World) -> None:
+    world.fail()
+    for expected_seconds in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0):
+        pause_seconds = world.pause_seconds()
+        assert expected_seconds * SHORTEST <= pause_seconds <= expected_seconds * LONGEST
+        world.clock.advance(pause_seconds)
+        world.attempt(Verdict.OUTAGE)
+    assert world.told == [True], "it is one outage"
+
+
+def test_the_next_outage_begins_with_a_short_pause(world: World) -> None:
+    world.fail()
+    for verdict in (Verdict.OUTAGE, Verdict.OUTAGE, Verdict.WORKS):
+        world.clock.advance(world.pause_seconds())
+        world.attempt(verdict)
+    world.fail(OUTAGES - 1)
+    assert world.circuit.is_closed, "nor does the count go on where it was"
+    world.fail(1)
+    assert world.pause_seconds() <= FIRST_SECONDS * LONGEST
+
+
+def test_a_probe_that_says_nothing_makes_room_at_once(world: World) -> None:
+    world.fail()
+    world.clock.advance(FIRST_SECONDS * LONGEST)
+    world.attempt(Verdict.NOTHING)
+    world.attempt(Verdict.OUTAGE)
+    assert world.pause_seconds() <= 2 * FIRST_SECONDS * LONGEST, "it failed once, not twice"
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_the_rest_of_a_burst_changes_nothing(world: World, verdict: Verdict) -> None:
+    burst = [world.circuit.admit() for _ in range(20)]
+    for admission in burst[:OUTAGES]:
+        world.circuit.settle(admission, Verdict.OUTAGE)
+    pause_seconds = world.pause_seconds()
+    for admission in burst[OUTAGES:10]:
+        world.circuit.settle(admission, verdict)
+    assert world.pause_seconds() == pause_seconds
+    world.clock.advance(pause_seconds)
+    probe = world.circuit.admit()
+    for admission in burst[10:]:
+        world.circuit.settle(admission, verdict)
+    world.pause_seconds()  # the probe still is the only one
+    world.circuit.settle(probe, Verdict.WORKS)
+    assert world.circuit.is_closed
+
+
+def test_pauses_vary() -> None:
+    pauses: set[float] = set()
+    for _ in range(50):
+        world = World()
+        world.fail()
+        pauses.add(round(world.pause_seconds(), 3))
+    assert len(pauses) > 10
+
+
+STEPS = st.one_of(
+    st.just("admit"),
+    st.floats(0.0, 6.0),
+    st.tuples(st.integers(0, 99), st.sampled_from(Verdict)),
+)
+
+
+@given(st.lists(STEPS, max_size=200))
+def test_while_it_is_open_one_attempt_at_most_is_under_way(
+    steps: list[str | float | tuple[int, Verdict]],
+) -> None:
+    """Whatever begins and ends in whatever order, time only ever going forward."""
+    world = World()
+    under_way: list[int] = []
+    since_opening: list[int] = []  # admitted since, and not yet settled
+    for step in steps:
+        if isinstance(step, float):
+            world.clock.advance(step)
+        elif isinstance(step, tuple):
+            if under_way:
+                admission = under_way.pop(step[0] % len(under_way))
+                world.circuit.settle(admission, step[1])
+                since_opening = [one for one in since_opening if one != admission]
+        else:
+            was_closed = world.circuit.is_closed
+            admission = world.knock()
+            if admission is not None:
+                under_way.append(admission)
+            if admission is not None and not was_closed:
+                since_opening.append(admission)
+            assert admission is not None or not was_closed
+        if world.circuit.is_closed:
+            since_opening = []
+        assert len(since_opening) <= 1
+        assert world.told == [number % 2 == 0 for number in range(len(world.told))]
+        assert world.circuit.is_closed is (len(world.told) % 2 == 0)
+    assert all(0 < pause <= LONGEST_SECONDS * LONGEST for pause in world.pauses_seconds)

@@ -1,6 +1,6 @@
 # One image for all services; the argument picks one:  docker run meshmart order
 #
-# In it: the base's Python, the packages of requirements.lock in /opt/venv, and the services in /app. Nothing that builds.
+# In it: the base's Python, the packages of requirements.lock in /opt/venv, and the services in /app, with the stand-ins. Nothing that builds.
 # The official slim image is the smallest base that the wheels of grpcio, uvloop and cryptography are made for.
 ARG PYTHON_VERSION=3.14
 
@@ -17,6 +17,7 @@ RUN python -m venv /opt/venv \
         --no-deps --only-binary :all: "debugpy==${DEBUGPY_VERSION}"; fi \
     && /opt/venv/bin/python -m pip uninstall --yes --quiet pip setuptools
 COPY services /app/services
+COPY stand_ins /app/stand_ins
 # The root file system is read-only where this runs: what Python would compile at its start is compiled here.
 # Only the shop's own files may change afterwards (under `skaffold dev`), so only they are compared with their source.
 RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib \

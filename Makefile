@@ -25,7 +25,7 @@ OBSERVABILITY ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard services/pb/*.proto))
-CODE := services tests tools loadtest helm labs mesh classroom
+CODE := services stand_ins tests tools loadtest helm labs mesh classroom
 
 # Pyright comes whole in its wheel: no look-up of newer releases, and the Node.js of the lock, not the machine's.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

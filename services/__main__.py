@@ -14,12 +14,13 @@ from typing import TypeVar
 
 from services.common.errors import ConfigurationError
 from services.common.listening import LOCALHOST
+from services.common.serving.process import EXIT_CONFIGURATION
 from services.common.settings import MAX_FAULT_LATENCY_SECONDS
 from services.common.topology import load_topology
 from services.local.backup import back_up, restore
-from services.local.child import EXIT_CONFIGURATION, run_service
 from services.local.hiding import hide_secrets
 from services.local.plan import Options, Version, read_environment
+from services.local.programs import run_program
 from services.local.runner import default_start_method, run_shop
 
 Value = TypeVar("Value")
@@ -65,7 +66,7 @@ def _run_one(service: str, *, reload: bool) -> int:
         load_topology().service(service)  # refuses a name that it does not know
         program = [sys.executable, "-m", "services.local.reloading", service]
         os.execv(sys.executable, program)  # noqa: S606  the same Python
-    return run_service(service)
+    return run_program(service)
 
 
 def _parser() -> argparse.ArgumentParser:

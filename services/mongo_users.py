@@ -28,8 +28,8 @@ from pymongo.errors import ConfigurationError as InvalidUrl
 from pymongo.errors import OperationFailure, PyMongoError
 
 from services.common.errors import ConfigurationError
+from services.common.serving.process import EXIT_CONFIGURATION
 from services.common.topology import load_topology
-from services.local.child import EXIT_CONFIGURATION
 
 Client: TypeAlias = AsyncMongoClient[dict[str, Any]]
 

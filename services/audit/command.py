@@ -22,12 +22,12 @@ from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data
 from services.local.backup import databases_in, services_with_database
-from services.local.child import SANDBOX
 from services.local.data import Say
 from services.local.plan import SANDBOX_KEY
+from services.local.programs import SANDBOX
 from services.payment.settings import PaymentSettings
-from services.stripe_sandbox.server import running
-from services.stripe_sandbox.settings import SandboxSettings
+from stand_ins.stripe.server import running
+from stand_ins.stripe.settings import SandboxSettings
 
 EXIT_DISAGREES = 1
 _EXIT_UNKNOWN = 2

@@ -26,8 +26,8 @@ from services.common.clock import now_ms
 from services.common.errors import ConfigurationError
 from services.common.topology import load_topology
 from services.local import data
-from services.local.child import SANDBOX
 from services.local.data import Say
+from services.local.programs import SANDBOX
 
 _MANIFEST = "backup.json"
 _SANDBOX_FILE = f"{SANDBOX}.db"

@@ -21,9 +21,9 @@ from services.common.listening import (
     with_port,
 )
 from services.common.topology import Topology
-from services.local.child import SANDBOX
 from services.local.data import kept_secret
 from services.local.ports import Ports, grpc_name, internal_name, usual_grpc, usual_http
+from services.local.programs import SANDBOX
 
 _DRAIN_SECONDS = "2"
 SANDBOX_KEY = "sk_test_meshmart_sandbox"

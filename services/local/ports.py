@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from services.common.errors import ConfigurationError
 from services.common.listening import LOOPBACK, LOOPBACK_6, NO_SUCH_ADDRESS
-from services.local.child import SANDBOX
+from services.local.programs import SANDBOX
 
 SHOP_PORT = 8080
 SANDBOX_PORT = 8090

@@ -25,10 +25,10 @@ from types import FrameType
 from typing import Literal, NoReturn
 
 from services.common.serving.host import Host
+from services.common.serving.process import EXIT_CONFIGURATION, PARENT_FD, READY_FD
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
 from services.local import data
-from services.local.child import EXIT_CONFIGURATION, PARENT_FD, READY_FD, SANDBOX, run_service
 from services.local.console import ERRORS, Console
 from services.local.plan import (
     Options,
@@ -40,6 +40,7 @@ from services.local.plan import (
     plan_processes,
 )
 from services.local.ports import Ports
+from services.local.programs import module_of, run_program
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 4.0
@@ -217,7 +218,7 @@ class _Runner:
             self._selector.close()
             os.environ.clear()
             os.environ.update(environment)
-            status = run_service(service)
+            status = run_program(service)
         except BaseException as error:  # the last frame of this process: all must be seen
             sys.excepthook(type(error), error, error.__traceback__)
         finally:
@@ -342,8 +343,7 @@ def _import_all(services: Sequence[str]) -> None:
     for unused in ("requests", "pydantic.v1"):
         sys.modules.setdefault(unused, None)  # pyright: ignore[reportArgumentType]
     for service in dict.fromkeys(services):
-        if service != SANDBOX:
-            importlib.import_module(f"services.{service}.main")
+        importlib.import_module(module_of(service))
     importlib.import_module("uvicorn.lifespan.off")  # else uvicorn would load it in each child
     # A rehearsal, so that what pydantic, FastAPI and OpenTelemetry build at first use is shared.
     # The frontend has no gRPC server: gRPC must not have begun before a fork.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from services.stripe_sandbox.faults_page import SLIDERS
+from stand_ins.stripe.faults_page import SLIDERS
 from tests.browser.conftest import NewShopper
 from tests.browser.pages import BOARD
 from tests.harness.customer import Customer

@@ -20,7 +20,7 @@ import yaml
 
 from services.audit.invariants import Violation
 from services.common.topology import load_topology
-from services.local.child import SANDBOX
+from services.local.programs import SANDBOX
 from services.order.model import Order
 from tests.chaos.checkout import initial_stock
 from tests.chaos.crowd import Crowd

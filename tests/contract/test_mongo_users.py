@@ -14,8 +14,8 @@ import pytest
 
 from services.common.documents import Collection, Documents, StoreUnavailable, open_store
 from services.common.errors import ConfigurationError
+from services.common.serving.process import EXIT_CONFIGURATION
 from services.common.topology import load_topology
-from services.local.child import EXIT_CONFIGURATION
 from tests.contract.items import ITEMS, Item
 from tests.harness.mongodb import MongoServer
 

@@ -15,8 +15,8 @@ from typing import Self
 
 import psutil
 
-from services.local.child import SANDBOX
 from services.local.data import Process, State, read_state
+from services.local.programs import SANDBOX
 from tests.harness.hunt import SecretTold, findings, findings_in_files
 from tests.harness.waiting import eventually, wait_until
 

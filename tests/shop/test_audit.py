@@ -19,8 +19,8 @@ from services.audit.command import EXIT_DISAGREES, audit
 from services.common.clock import now_ms
 from services.common.errors import ConfigurationError
 from services.local.backup import copy_database
-from services.local.child import SANDBOX
-from services.stripe_sandbox.model import Dispute
+from services.local.programs import SANDBOX
+from stand_ins.stripe.model import Dispute
 from tests.harness.books import open_books
 from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from services.local.child import EXIT_CONFIGURATION
+from services.common.serving.process import EXIT_CONFIGURATION
 from tests.harness.books import open_books
 from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop

@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from services.common.call_record import HEADER, decode
-from services.local.child import EXIT_CONFIGURATION
+from services.common.serving.process import EXIT_CONFIGURATION
 from services.local.data import STATE_FILE, Process
 from tests.harness.customer import Client, Customer
 from tests.harness.shop import Shop

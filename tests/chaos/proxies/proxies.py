@@ -14,8 +14,8 @@ from yarl import URL
 
 from services.common.listening import LOOPBACK
 from services.common.topology import Topology
-from services.local.child import SANDBOX
 from services.local.data import Process
+from services.local.programs import SANDBOX
 from tests.chaos.proxies.edge import Edge
 from tests.chaos.proxies.http_proxy import open_session
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import main
-from services.local.child import EXIT_CONFIGURATION
+from services.common.serving.process import EXIT_CONFIGURATION
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from services.common import context
 from services.common.errors import ShopError
 from services.payment.clients import Stripe
 from services.payment.settings import PaymentSettings
-from services.stripe_sandbox.server import running
-from services.stripe_sandbox.settings import SandboxSettings
+from stand_ins.stripe.server import running
+from stand_ins.stripe.settings import SandboxSettings
 from tests.harness.ports import free_port
 from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
 from tests.unit.common.kit import call_tools

@@ -22,12 +22,12 @@ from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore, ReconciledStore
-from services.stripe_sandbox import commands, model
-from services.stripe_sandbox.model import PaymentIntent, Refund
-from services.stripe_sandbox.params import Params
-from services.stripe_sandbox.server import running
-from services.stripe_sandbox.settings import SandboxSettings
-from services.stripe_sandbox.store import Books
+from stand_ins.stripe import commands, model
+from stand_ins.stripe.model import PaymentIntent, Refund
+from stand_ins.stripe.params import Params
+from stand_ins.stripe.server import running
+from stand_ins.stripe.settings import SandboxSettings
+from stand_ins.stripe.store import Books
 from tests.harness.ports import free_port
 from tests.unit.common.kit import ManualClock, call_tools
 

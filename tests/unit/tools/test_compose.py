@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from services.common.topology import load_topology
-from services.local.child import SANDBOX
 from services.local.plan import SANDBOX_KEY, Options, plan_processes
 from services.local.ports import Ports
+from services.local.programs import SANDBOX
 from tools.compose import FILE, compose
 
 TOPOLOGY = load_topology()

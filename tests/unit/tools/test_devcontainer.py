@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from services.common.topology import load_topology
-from services.local.child import SANDBOX
 from services.local.ports import usual_http
+from services.local.programs import SANDBOX
 from tools.wheels import python_version
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from services.stripe_sandbox.frame import frame
+from stand_ins.stripe.frame import frame
 
 _MAIN = Markup("""<h1>Books</h1>
 <p class="lead">No real money moves here. The newest {shown} of {count} payments, renewed every

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.common.errors import ConfigurationError
-from services.stripe_sandbox.model import Dispute, PaymentIntent, Refund
+from stand_ins.stripe.model import Dispute, PaymentIntent, Refund
 
 KEY_LIFETIME_SECONDS = 24 * 3600.0  # docs.stripe.com/api/idempotent_requests
 SCHEMA_VERSION = 1

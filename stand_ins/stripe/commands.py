@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from services.stripe_sandbox import model
-from services.stripe_sandbox.cards import CARDS, DECLINED_CARD, TestCard
-from services.stripe_sandbox.errors import invalid, missing, unexpected_state
-from services.stripe_sandbox.model import Dispute, PaymentIntent, Refund, Status
-from services.stripe_sandbox.params import Params
-from services.stripe_sandbox.store import Books
+from stand_ins.stripe import model
+from stand_ins.stripe.cards import CARDS, DECLINED_CARD, TestCard
+from stand_ins.stripe.errors import invalid, missing, unexpected_state
+from stand_ins.stripe.model import Dispute, PaymentIntent, Refund, Status
+from stand_ins.stripe.params import Params
+from stand_ins.stripe.store import Books
 
 CAPTURE_METHODS = ("automatic", "automatic_async", "manual")
 CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")

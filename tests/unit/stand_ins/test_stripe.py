@@ -25,19 +25,19 @@ import stripe
 from stripe.params import PaymentIntentCreateParams
 
 from services.common.errors import ConfigurationError
-from services.stripe_sandbox import model
-from services.stripe_sandbox.api import MAX_BODY_BYTES
-from services.stripe_sandbox.faults import Dice, Faults
-from services.stripe_sandbox.faults_page import SLIDERS, TAKE_BACK, read, render
-from services.stripe_sandbox.model import PaymentIntent, Status
-from services.stripe_sandbox.server import running
-from services.stripe_sandbox.settings import SandboxSettings, read_settings
-from services.stripe_sandbox.store import Books, Store, StoredAnswer
+from stand_ins.stripe import model
+from stand_ins.stripe.api import MAX_BODY_BYTES
+from stand_ins.stripe.faults import Dice, Faults
+from stand_ins.stripe.faults_page import SLIDERS, TAKE_BACK, read, render
+from stand_ins.stripe.model import PaymentIntent, Status
+from stand_ins.stripe.server import running
+from stand_ins.stripe.settings import SandboxSettings, read_settings
+from stand_ins.stripe.store import Books, Store, StoredAnswer
 from tests.harness.ports import free_port
 from tools.certificate import self_signed
 
 KEY = "sk_test_sandbox"
-COMMAND = (sys.executable, "-m", "services.stripe_sandbox")
+COMMAND = (sys.executable, "-m", "stand_ins.stripe")
 START_SECONDS = 20.0
 
 

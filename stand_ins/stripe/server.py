@@ -14,11 +14,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.common.errors import ConfigurationError
 from services.common.listening import open_listeners, with_port
-from services.stripe_sandbox.api import Api, Drop
-from services.stripe_sandbox.faults import Dice
-from services.stripe_sandbox.sandbox import Sandbox
-from services.stripe_sandbox.settings import SandboxSettings
-from services.stripe_sandbox.store import Store
+from stand_ins.stripe.api import Api, Drop
+from stand_ins.stripe.faults import Dice
+from stand_ins.stripe.sandbox import Sandbox
+from stand_ins.stripe.settings import SandboxSettings
+from stand_ins.stripe.store import Store
 
 # Longer than clients keep idle connections, so that they never write into a closed one.
 _KEEP_ALIVE_SECONDS = 75

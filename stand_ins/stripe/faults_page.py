@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from services.stripe_sandbox.errors import invalid
-from services.stripe_sandbox.faults import Faults
-from services.stripe_sandbox.frame import frame
+from stand_ins.stripe.errors import invalid
+from stand_ins.stripe.faults import Faults
+from stand_ins.stripe.frame import frame
 
 TAKE_BACK = "take_back"
 _MAX_FIELDS = 30

@@ -6,5 +6,5 @@ does, can be told to misbehave (``/sandbox/faults``, or the page ``/faults``) an
 into its books (``/sandbox/ledger``). Not there: customers, charges as objects of their own,
 ``expand``, webhooks.
 
-Run it with ``python -m services.stripe_sandbox``; `settings` lists what it can be told.
+Run it with ``python -m stand_ins.stripe``; `settings` lists what it can be told.
 """

@@ -16,14 +16,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.protocols.http_semantics import allowed_here
-from services.stripe_sandbox import commands, faults_page, page
-from services.stripe_sandbox.commands import ReadCommand
-from services.stripe_sandbox.edges import Edges, is_own_page, refused
-from services.stripe_sandbox.errors import StripeError, invalid
-from services.stripe_sandbox.faults import Dice, Faults
-from services.stripe_sandbox.frame import HEADERS
-from services.stripe_sandbox.sandbox import Call, Reply, Sandbox
-from services.stripe_sandbox.store import Store
+from stand_ins.stripe import commands, faults_page, page
+from stand_ins.stripe.commands import ReadCommand
+from stand_ins.stripe.edges import Edges, is_own_page, refused
+from stand_ins.stripe.errors import StripeError, invalid
+from stand_ins.stripe.faults import Dice, Faults
+from stand_ins.stripe.frame import HEADERS
+from stand_ins.stripe.sandbox import Call, Reply, Sandbox
+from stand_ins.stripe.store import Store
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0

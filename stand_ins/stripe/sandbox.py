@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from services.stripe_sandbox.commands import Command, ReadCommand, with_declined_card
-from services.stripe_sandbox.errors import (
+from stand_ins.stripe.commands import Command, ReadCommand, with_declined_card
+from stand_ins.stripe.errors import (
     StripeError,
     failure,
     invalid,
@@ -30,10 +30,10 @@ from services.stripe_sandbox.errors import (
     rate_limited,
     unauthorized,
 )
-from services.stripe_sandbox.faults import Dice, Fate
-from services.stripe_sandbox.model import new_id
-from services.stripe_sandbox.params import Params
-from services.stripe_sandbox.store import Books, Store, StoredAnswer
+from stand_ins.stripe.faults import Dice, Fate
+from stand_ins.stripe.model import new_id
+from stand_ins.stripe.params import Params
+from stand_ins.stripe.store import Books, Store, StoredAnswer
 
 API_VERSION = "2026-10-28.endive"
 MAX_KEY_LENGTH = 255

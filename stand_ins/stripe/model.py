@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from services.stripe_sandbox.cards import AUTHENTICATION_NOT_HANDLED, Decline, TestCard
-from services.stripe_sandbox.errors import StripeError, invalid, unexpected_state
+from stand_ins.stripe.cards import AUTHENTICATION_NOT_HANDLED, Decline, TestCard
+from stand_ins.stripe.errors import StripeError, invalid, unexpected_state
 
 MAX_AMOUNT = 99_999_999
 

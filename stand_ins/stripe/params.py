@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from urllib.parse import parse_qsl
 
-from services.stripe_sandbox.errors import invalid
+from stand_ins.stripe.errors import invalid
 
 MAX_PARAMETERS = 200
 MAX_METADATA = 50  # docs.stripe.com/metadata: 50 keys of 40 characters, values of 500

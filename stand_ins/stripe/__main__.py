@@ -1,4 +1,4 @@
-"""``python -m services.stripe_sandbox``: runs the sandbox until SIGINT or SIGTERM."""
+"""``python -m stand_ins.stripe``: runs the sandbox until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 
 from services.common.errors import ConfigurationError
-from services.stripe_sandbox.server import running
-from services.stripe_sandbox.settings import read_settings
+from stand_ins.stripe.server import running
+from stand_ins.stripe.settings import read_settings
 
 
 async def serve(*, announce: Callable[[], None], stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""One service as a process: what a container runs, and what each child of the local runner runs."""
+"""A service's process: what a container runs, and what each child of the local runner runs."""
 
 from __future__ import annotations
 
@@ -8,36 +8,62 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
 import uvloop
 
 from services.common.clock import set_skew
 from services.common.errors import ConfigurationError, ShopError
 from services.common.observing.logs import configure_logging
-from services.common.serving.host import serve
+from services.common.serving.host import Announce, serve
 from services.common.settings import ProcessSettings, read_settings
 from services.common.topology import load_topology
-from services.stripe_sandbox.__main__ import serve as serve_sandbox
 
 # sysexits.h: EX_CONFIG. A supervisor need not start such a process again.
 EXIT_CONFIGURATION = 78
 
 READY_FD = "MESHMART_READY_FD"
 PARENT_FD = "MESHMART_PARENT_FD"
-SANDBOX = "stripe_sandbox"
 
 
-def run_service(name: str) -> int:
-    """Runs a service of the topology, or the Stripe sandbox, until SIGTERM or SIGINT. Gives the
-    exit status.
+class Serve(Protocol):
+    """Serves something until `stop` is set; calls `announce` once, when it is ready."""
+
+    async def __call__(self, *, announce: Announce, stop: asyncio.Event) -> None: ...
+
+
+def run_service(name: str, module: str) -> int:
+    """Runs a service of the topology until SIGTERM or SIGINT. Gives the exit status.
+
+    :param module: whose ``wire`` builds it.
     """
+
+    async def serve_declared(*, announce: Announce, stop: asyncio.Event) -> None:
+        topology = load_topology()
+        declared = topology.service(name)
+        process = read_settings(ProcessSettings)
+        configure_logging(
+            service=declared.workload,
+            version=process.version,
+            instance=process.instance,
+            level=process.log_level,
+            file=process.log_file,
+        )
+        set_skew(process.clock_skew_seconds)
+        wire = importlib.import_module(module).wire
+        await serve(name, wire, topology=topology, process=process, announce=announce, stop=stop)
+
+    return run_process(name, serve_declared)
+
+
+def run_process(name: str, serve: Serve) -> int:
+    """Serves until SIGTERM or SIGINT. Gives the exit status."""
     # The event loop shares the interpreter with the store's threads: at Python's 5 ms a busy loop
     # makes each hand-over wait that long.
     sys.setswitchinterval(0.001)
-    run = _run_sandbox if name == SANDBOX else _run_declared
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(name))
+            runner.run(_run(serve))
     except ConfigurationError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
         return EXIT_CONFIGURATION
@@ -47,26 +73,8 @@ def run_service(name: str) -> int:
     return 0
 
 
-async def _run_declared(name: str) -> None:
-    topology = load_topology()
-    declared = topology.service(name)
-    process = read_settings(ProcessSettings)
-    configure_logging(
-        service=declared.workload,
-        version=process.version,
-        instance=process.instance,
-        level=process.log_level,
-        file=process.log_file,
-    )
-    set_skew(process.clock_skew_seconds)
-    main = importlib.import_module(f"services.{name}.main")
-    await serve(
-        name, main.wire, topology=topology, process=process, announce=_announce, stop=_stop_event()
-    )
-
-
-async def _run_sandbox(_: str) -> None:
-    await serve_sandbox(announce=_announce, stop=_stop_event())
+async def _run(serve: Serve) -> None:
+    await serve(announce=_announce, stop=_stop_event())
 
 
 def _stop_event() -> asyncio.Event:

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.common.errors import ConfigurationError
-from services.stripe_sandbox.faults import Faults
+from stand_ins.stripe.faults import Faults
 
 PREFIX = "SANDBOX_"
 NESTED = "__"

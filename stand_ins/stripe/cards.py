@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from services.stripe_sandbox.errors import doc_url
+from stand_ins.stripe.errors import doc_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The shop's pages, and its public API's gateway when it runs on one machine."""
+"""The shop's pages."""

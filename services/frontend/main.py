@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from services.common.observing.recent_traffic import Recent
 from services.common.serving.host import Host
@@ -15,28 +18,38 @@ from services.frontend.clients import (
     ShippingClient,
     UserClient,
 )
-from services.frontend.figures import MESH_OPERATION, MESH_PATH, Entrance, EntranceMiddleware
-from services.frontend.gateway import Gateway, Limits
-from services.frontend.meshmap import MeshMap
+from services.frontend.mesh_page.figures import (
+    MESH_OPERATION,
+    MESH_PATH,
+    Entrance,
+    EntranceMiddleware,
+)
+from services.frontend.mesh_page.mesh_map import MeshMap
+from services.frontend.mesh_page.prometheus import Prometheus
+from services.frontend.mesh_page.sources import AllProcesses, SeenHere, Source, Watch
+from services.frontend.mesh_page.traces import TraceLinks, Traces
 from services.frontend.origin import Origin
 from services.frontend.pages import account, cart, catalogue, checkout, guest, mesh, orders, profile
 from services.frontend.pages import traces as trace_pages
 from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
-from services.frontend.prometheus import Prometheus
 from services.frontend.rendering import STABLE, Assets, Renderer
 from services.frontend.sealing import Seal
 from services.frontend.security import SafeAnswers
 from services.frontend.service import Customers, Departments, Storefront
 from services.frontend.session import Sessions
 from services.frontend.settings import FrontendSettings
-from services.frontend.sources import AllProcesses, SeenHere, Source, Watch
-from services.frontend.traces import TraceLinks, Traces
 from services.frontend.visit import Visits
 
+InFront = Callable[[ASGIApp, Entrance], ASGIApp]
 
-async def wire(host: Host) -> None:
-    """Builds the frontend out of what the host gives."""
+
+async def wire(host: Host, in_front: InFront | None = None) -> None:
+    """Builds the frontend out of what the host gives.
+
+    :param in_front: puts an app before the pages; what that answers itself is counted at the
+        entrance, too.
+    """
     settings = host.settings(FrontendSettings)
     process = host.process
     auth = AuthClient(host.http("auth"))
@@ -105,8 +118,8 @@ async def wire(host: Host) -> None:
     host.serve_http(profile.routes)
     host.serve_http(mesh.routes, watch, MeshMap(host.topology), origin, departments)
     host.serve_http(trace_pages.routes, traces, trace_links)
-    if settings.serve_api:
-        _serve_api(host, entrance)
+    if in_front is not None:
+        host.wrap_app(lambda pages: in_front(pages, entrance))
 
 
 def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
@@ -125,28 +138,3 @@ def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
             settings.prometheus_url, settings.prometheus_selector, host.http_session(), source
         )
     return entrance, Watch(source)
-
-
-def _serve_api(host: Host, entrance: Entrance) -> None:
-    """Puts the public API's gateway in front, with spans of its own name."""
-    process = host.process
-    host.wrap_app(
-        lambda app: Gateway(
-            app,
-            topology=host.topology,
-            addresses={
-                name: host.http_addresses(name)
-                for name, service in host.topology.services.items()
-                if service.public
-            },
-            session=host.http_session(),
-            tracer=host.tracer_provider("gateway").get_tracer("meshmart"),
-            entrance=entrance,
-            limits=Limits(
-                max_body_bytes=process.max_body_bytes,
-                body_seconds=process.body_seconds,
-                request_seconds=process.request_timeout_seconds,
-            ),
-            proxies_in_front=process.proxies_in_front,
-        )
-    )

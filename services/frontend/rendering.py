@@ -16,11 +16,11 @@ from services.common import context
 from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.observing.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
+from services.frontend.mesh_page.traces import TraceLinks
+from services.frontend.mesh_page.waterfall import Waterfall, waterfall
 from services.frontend.model import MAX_QUANTITY, Product
 from services.frontend.templating import environment
-from services.frontend.traces import TraceLinks
 from services.frontend.visit import Visit
-from services.frontend.waterfall import Waterfall, waterfall
 
 STATIC = Path(__file__).parent / "static"
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from services.common.settings import Settings
-from services.frontend.sources import Watched
+from services.frontend.mesh_page.sources import Watched
 
 
 def _origin(url: str) -> str:

@@ -13,7 +13,7 @@ from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined, T
 
 from services.common.fields import isolated
 from services.common.money import money
-from services.frontend.meshmap import percentage, rate, sparkline
+from services.frontend.mesh_page.mesh_map import percentage, rate, sparkline
 
 _FOLDER = Path(__file__).parent / "templates"
 

@@ -15,13 +15,13 @@ from services.common.dependency_injection import provided
 from services.common.identity.access_tokens import Caller
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
+from services.frontend.mesh_page.waterfall import Waterfall, waterfall_from_cookie
 from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category, Draft
 from services.frontend.origin import Origin
 from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
 from services.frontend.service import Departments
 from services.frontend.session import Session, Sessions
-from services.frontend.waterfall import Waterfall, waterfall_from_cookie
 
 _NOTICE = "notice"
 _SEEN = "seen"

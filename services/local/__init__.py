@@ -1,1 +1,3 @@
-"""Runs the shop's processes on this machine: one service, or all of them under one parent."""
+"""Runs the shop on one machine: its processes under one parent, their data, and the gateway that
+stands where a cluster has its ingress.
+"""

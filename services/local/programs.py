@@ -8,11 +8,14 @@ from services.common.serving.process import run_process, run_service
 
 SANDBOX = "stripe_sandbox"
 
-_MODULES = {SANDBOX: "stand_ins.stripe.__main__"}
+_MODULES = {
+    SANDBOX: "stand_ins.stripe.__main__",
+    "frontend": "services.local.gateway",  # is in front of it where the cluster has none
+}
 
 
 def module_of(name: str) -> str:
-    """The module that a program begins with: for a service, its ``main.py``."""
+    """The module that a program begins with: mostly a service's ``main.py``."""
     return _MODULES.get(name, f"services.{name}.main")
 
 

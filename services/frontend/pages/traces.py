@@ -11,9 +11,9 @@ from starlette.responses import Response
 from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
 from services.common.observing.kept_traces import MAX_TRACES, TRACE_ID
+from services.frontend.mesh_page.traces import TRACES_PATH, TraceLinks, Traces
 from services.frontend.pages.site import SiteDependency
 from services.frontend.rendering import Renderer
-from services.frontend.traces import TRACES_PATH, TraceLinks, Traces
 from services.frontend.visit import Visit, VisitDependency
 
 _Traces = Annotated[Traces, provided(Traces)]

@@ -13,7 +13,7 @@ import pytest_asyncio
 from services.common.listening import LOOPBACK
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology, load_topology
-from services.frontend.main import wire
+from services.local.gateway import wire
 from tests.harness.ports import free_port
 from tests.unit.frontend.fakes import (
     Addresses,

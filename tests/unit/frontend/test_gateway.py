@@ -18,8 +18,8 @@ from services.common import call_record
 from services.common.listening import LOOPBACK
 from services.common.observing.recent_traffic import Recent
 from services.common.topology import Topology
-from services.frontend.figures import Entrance
-from services.frontend.gateway import Gateway, Limits
+from services.frontend.mesh_page.figures import Entrance
+from services.local.gateway import Gateway, Limits
 from tests.harness.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend

@@ -12,7 +12,7 @@ import pytest
 from services.common.serving.process import EXIT_CONFIGURATION
 
 
-@pytest.mark.parametrize("service", ["order", "payment"])
+@pytest.mark.parametrize("service", ["frontend", "order", "payment"])
 def test_a_service_loads_neither_a_stand_in_nor_another_service(service: str) -> None:
     # No service has this variant: the process ends right after it has loaded all that it needs.
     ended = subprocess.run(

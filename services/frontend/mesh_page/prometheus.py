@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from services.common.call_record import REFUSED, is_failure
 from services.common.observing.logs import get_logger
 from services.common.observing.recent_traffic import TREND_POINTS, Tally, WayReport
-from services.frontend.figures import MESH_OPERATION, NO_TREND, VISITORS, Process, Traffic
-from services.frontend.sources import Source
+from services.frontend.mesh_page.figures import MESH_OPERATION, NO_TREND, VISITORS, Process, Traffic
+from services.frontend.mesh_page.sources import Source
 
 log = get_logger(__name__)
 

@@ -27,10 +27,13 @@ from services.common.observing.telemetry import extract_trace, inject_trace
 from services.common.protocols.http_semantics import allow_header
 from services.common.protocols.problem import problem_response, shop_error_response
 from services.common.serving.client_address import FORWARDED_FOR, client_address
+from services.common.serving.host import Host
 from services.common.serving.http_server import stopping_response
 from services.common.topology import Topology
-from services.frontend.figures import Entrance
+from services.frontend import main as frontend
+from services.frontend.mesh_page.figures import Entrance
 from services.frontend.security import PICTURE_POLICY, wants_canary
+from services.frontend.settings import FrontendSettings
 
 API_PREFIXES = ("/api/", "/.well-known/")
 
@@ -67,6 +70,38 @@ _GRACE_SECONDS = 2.0
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 log = get_logger(__name__)
+
+
+async def wire(host: Host) -> None:
+    """Builds the frontend; with SERVE_API, this gateway is in front of it, and has spans of its own
+    name.
+    """
+    if not host.settings(FrontendSettings).serve_api:
+        await frontend.wire(host)
+        return
+    process = host.process
+
+    def in_front(pages: ASGIApp, entrance: Entrance) -> ASGIApp:
+        return Gateway(
+            pages,
+            topology=host.topology,
+            addresses={
+                name: host.http_addresses(name)
+                for name, service in host.topology.services.items()
+                if service.public
+            },
+            session=host.http_session(),
+            tracer=host.tracer_provider("gateway").get_tracer("meshmart"),
+            entrance=entrance,
+            limits=Limits(
+                max_body_bytes=process.max_body_bytes,
+                body_seconds=process.body_seconds,
+                request_seconds=process.request_timeout_seconds,
+            ),
+            proxies_in_front=process.proxies_in_front,
+        )
+
+    await frontend.wire(host, in_front)
 
 
 @dataclass(frozen=True, slots=True)

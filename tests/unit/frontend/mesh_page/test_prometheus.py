@@ -17,9 +17,9 @@ from aiohttp.test_utils import TestServer
 from services.common.observing.recent_traffic import TREND_POINTS, Recent
 from services.common.serving.host import Host
 from services.common.topology import load_topology
-from services.frontend.figures import VISITORS, Figures, figures_of
-from services.frontend.prometheus import Prometheus, queries
-from services.frontend.sources import SeenHere
+from services.frontend.mesh_page.figures import VISITORS, Figures, figures_of
+from services.frontend.mesh_page.prometheus import Prometheus, queries
+from services.frontend.mesh_page.sources import SeenHere
 from tests.harness.ports import free_port
 from tests.unit.common.kit import process_settings
 

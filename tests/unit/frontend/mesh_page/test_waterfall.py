@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.common.call_record import Call, CallLog
+from services.frontend.mesh_page.waterfall import Waterfall, waterfall, waterfall_from_cookie
 from services.frontend.sealing import Seal
-from services.frontend.waterfall import Waterfall, waterfall, waterfall_from_cookie
 from tests.unit.frontend.kit import SECRET, Browser
 
 TENTHS = st.integers(0, 5000).map(lambda tenths: tenths / 10)

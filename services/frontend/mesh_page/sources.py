@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel, TypeAdapter
 
 from services.common.observing.recent_traffic import ProcessReport, Recent
-from services.frontend.figures import Figures, Process, Traffic, figures_of
+from services.frontend.mesh_page.figures import Figures, Process, Traffic, figures_of
 
 _REPORT = TypeAdapter(ProcessReport)
 _PATIENCE = aiohttp.ClientTimeout(total=0.5)

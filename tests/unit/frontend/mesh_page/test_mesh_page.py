@@ -26,7 +26,7 @@ from services.common.observing.recent_traffic import (
 )
 from services.common.settings import read_settings
 from services.common.topology import TOPOLOGY_PATH, Topology
-from services.frontend.figures import (
+from services.frontend.mesh_page.figures import (
     VISITORS,
     Entrance,
     Figures,
@@ -34,11 +34,11 @@ from services.frontend.figures import (
     Traffic,
     figures_of,
 )
-from services.frontend.graph import NODE_HEIGHT, NODE_WIDTH, draw
-from services.frontend.meshmap import MeshMap, MeshView, percentage, rate, sparkline
+from services.frontend.mesh_page.graph_layout import NODE_HEIGHT, NODE_WIDTH, draw
+from services.frontend.mesh_page.mesh_map import MeshMap, MeshView, percentage, rate, sparkline
+from services.frontend.mesh_page.sources import AllProcesses, SeenHere, Watch, Watched
 from services.frontend.rendering import STATIC
 from services.frontend.settings import FrontendSettings
-from services.frontend.sources import AllProcesses, SeenHere, Watch, Watched
 from tests.harness.ports import free_port
 from tests.harness.waiting import eventually
 from tests.unit.common.kit import ManualClock

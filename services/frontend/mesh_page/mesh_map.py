@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.common.topology import Edge, GrpcCall, HttpCall, Topology
-from services.frontend.figures import VISITORS, EdgeFigures, Figures, ServiceFigures
-from services.frontend.graph import Drawing, PlacedEdge, PlacedNode, draw
+from services.frontend.mesh_page.figures import VISITORS, EdgeFigures, Figures, ServiceFigures
+from services.frontend.mesh_page.graph_layout import Drawing, PlacedEdge, PlacedNode, draw
 
 _ENTRANCE = "frontend"
 # Less is in the table: on each of two dozen edges it would hide what matters.

@@ -22,8 +22,8 @@ from services.common.observing.kept_traces import (
     TraceSummary,
 )
 from services.common.topology import Topology
-from services.frontend.sources import Told, Watched, ask
-from services.frontend.waterfall import Row, percent
+from services.frontend.mesh_page.sources import Told, Watched, ask
+from services.frontend.mesh_page.waterfall import Row, percent
 
 TRACES_PATH = "/mesh/traces"
 

@@ -21,9 +21,9 @@ from services.common.observing.kept_traces import (
 )
 from services.common.settings import read_settings
 from services.common.topology import Topology
+from services.frontend.mesh_page.sources import Watched
+from services.frontend.mesh_page.traces import TraceLinks, Traces
 from services.frontend.settings import FrontendSettings
-from services.frontend.sources import Watched
-from services.frontend.traces import TraceLinks, Traces
 from tests.harness.ports import free_port
 from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.kit import SECRET, Browser

@@ -56,7 +56,7 @@ run: $(VENV)/.runtime  ## The whole shop on this machine; Ctrl-C stops it. Optio
 	@exec $(BIN)/python -m services $(ARGS)
 
 bench-start: $(VENV)/.test  ## How fast the shop starts and how much memory it holds
-	@$(BIN)/python tools/bench_start.py
+	@$(BIN)/python -m tests.bench.start
 
 locust = $(BIN)/locust --config loadtest/locust.conf
 
@@ -79,7 +79,7 @@ diagram: $(VENV)/.runtime  ## The call graph in docs/architecture.md, from topol
 	@$(BIN)/python tools/diagram.py
 
 screenshots: $(VENV)/.test  ## The pictures in the README and in docs/screenshots, taken again
-	@$(BIN)/python -m tools.screenshots
+	@$(BIN)/python -m tests.browser.screenshots
 
 ##@ Tests and checks
 
@@ -200,10 +200,10 @@ goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a chang
 	@$(cluster); $(BIN)/python -m tests.cluster.test_goldens
 
 bench-install: $(VENV)/.test image  ## From `helm install` to a paid order: how long, and what the shop takes
-	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_install
+	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tests.bench.install
 
 bench-mesh: $(VENV)/.test image  ## What a mesh costs: two shops side by side, one in the mesh (MESH=istio)
-	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tools.bench_mesh --mesh $(ITS_MESH)
+	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tests.bench.mesh --mesh $(ITS_MESH)
 
 ##@ What is generated
 

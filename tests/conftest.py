@@ -12,8 +12,8 @@ import hypothesis
 import pytest
 import structlog
 
-from tests.harness.hunt import Hunter, SecretTold
-from tests.harness.ports import give_back_ports
+from tests.testkit.hunt import Hunter, SecretTold
+from tests.testkit.ports import give_back_ports
 
 ON_CI = bool(os.environ.get("CI"))
 # Settings of the person who runs the tests: a real key must not be charged, no real mail sent.
@@ -121,7 +121,7 @@ def no_port_is_kept() -> Generator[None]:
 
 @pytest.fixture(autouse=True)
 def no_secret_is_told() -> Generator[None]:
-    """What a test makes the shop say in this process tells no secret (tests/harness/hunt.py)."""
+    """What a test makes the shop say in this process tells no secret (tests/testkit/hunt.py)."""
     yield
     if told := HUNTER.take():
         raise SecretTold("\n".join(told))

@@ -13,11 +13,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, expect
 
-from tests.harness.books import Books, open_books
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.shopper import Shopper
+from tests.testkit.books import Books, open_books
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.shopper import Shopper
 
 STEP_SECONDS = 0.5
 _TIMEOUT_MS = 60_000.0

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from playwright.async_api import StorageState, expect
 
-from tests.harness.customer import ADDRESS, PASSWORD, Client, Customer
-from tests.harness.shopper import DECLINED_VISA, Shopper
-from tests.harness.waiting import eventually
+from tests.testkit.customer import ADDRESS, PASSWORD, Client, Customer
+from tests.testkit.shopper import DECLINED_VISA, Shopper
+from tests.testkit.waiting import eventually
 
 BOARD, LANTERN, ROCKING_HORSE = "oak-serving-board", "camp-lantern", "rocking-horse"
 _BLANK_ADDRESS = {**dict.fromkeys(ADDRESS, " "), "country": "NL"}

@@ -13,11 +13,11 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import NewShopper
-from tests.harness.customer import Customer
-from tests.harness.shop import Shop
-from tests.harness.shopper import Shopper
-from tests.harness.usability import problems_of
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Customer
+from tests.testkit.shop import Shop
+from tests.testkit.shopper import Shopper
+from tests.testkit.usability import problems_of
+from tests.testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import ConsoleMessage, Request, expect
 
 from tests.browser.conftest import NewShopper
-from tests.harness.shop import Shop
+from tests.testkit.shop import Shop
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from tests.browser.pages import PAGES, People
-from tests.harness.customer import Client
-from tests.harness.shopper import Shopper
-from tests.harness.usability import problems_of
+from tests.testkit.customer import Client
+from tests.testkit.shopper import Shopper
+from tests.testkit.usability import problems_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
-from tests.harness.shopper import Shopper
-from tests.harness.waiting import eventually
+from tests.testkit.shopper import Shopper
+from tests.testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.harness.customer import ADDRESS, PASSWORD, Customer
-from tests.harness.shopper import Shopper
+from tests.testkit.customer import ADDRESS, PASSWORD, Customer
+from tests.testkit.shopper import Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

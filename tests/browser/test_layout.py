@@ -14,9 +14,9 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from tests.browser.conftest import NewShopper
 from tests.browser.pages import BOARD, LANTERN
-from tests.harness.customer import ADDRESS, Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.shopper import Shopper
+from tests.testkit.customer import ADDRESS, Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.shopper import Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -13,10 +13,10 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewShopper
-from tests.harness.customer import PASSWORD, Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.shopper import Shopper
-from tests.harness.waiting import eventually
+from tests.testkit.customer import PASSWORD, Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.shopper import Shopper
+from tests.testkit.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

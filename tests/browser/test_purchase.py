@@ -10,9 +10,9 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import NewShopper
-from tests.harness.books import Books
-from tests.harness.customer import ADDRESS, PASSWORD, Customer
-from tests.harness.shopper import DECLINED_VISA, Shopper
+from tests.testkit.books import Books
+from tests.testkit.customer import ADDRESS, PASSWORD, Customer
+from tests.testkit.shopper import DECLINED_VISA, Shopper
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,9 +8,9 @@ from playwright.async_api import expect
 from stand_ins.stripe.faults_page import SLIDERS
 from tests.browser.conftest import NewShopper
 from tests.browser.pages import BOARD
-from tests.harness.customer import Customer
-from tests.harness.shop import Shop
-from tests.harness.usability import DESK, PHONE, problems_of
+from tests.testkit.customer import Customer
+from tests.testkit.shop import Shop
+from tests.testkit.usability import DESK, PHONE, problems_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import NewShopper
-from tests.harness.shop import Shop
-from tests.harness.usability import problems_of
+from tests.testkit.shop import Shop
+from tests.testkit.usability import problems_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

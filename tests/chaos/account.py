@@ -13,8 +13,8 @@ import aiohttp
 import orjson
 
 from tests.chaos.journal import NO_ANSWER
-from tests.harness.customer import PASSWORD, claims_of
-from tests.harness.waiting import eventually
+from tests.testkit.customer import PASSWORD, claims_of
+from tests.testkit.waiting import eventually
 
 _SIGN_IN_SECONDS = 120.0  # an outage may last that long
 _REQUEST_SECONDS = 5.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from tests.harness.customer import order_body
+from tests.testkit.customer import order_body
 
 SCARCE = ("rocking-horse", "two-person-trail-tent", "tabletop-globe", "velvet-footstool")
 _UNKNOWN = "moon-dust"

@@ -14,10 +14,10 @@ from services.local.backup import copy_database
 from services.local.data import Process
 from tests.chaos.plan import Incident, Kind, Plan
 from tests.chaos.proxies import NO_FAULTS, Edge, Faults, Proxies
-from tests.harness.full_disk import full_disk, full_disk_for_all
-from tests.harness.mongodb import MongoServer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.full_disk import full_disk, full_disk_for_all
+from tests.testkit.mongodb import MongoServer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 _HEAL_SECONDS = 60.0
 _PROBE_SECONDS = 2.0

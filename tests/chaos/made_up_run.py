@@ -21,7 +21,7 @@ from tests.chaos.checkout import Behaviour, Checkout, initial_stock
 from tests.chaos.journal import NO_ANSWER, Asked, Entry, Journal, Told
 from tests.chaos.mails import Mail
 from tests.chaos.verdict import Evidence
-from tests.harness.customer import ADDRESS
+from tests.testkit.customer import ADDRESS
 
 _NOW_MS = 1_700_000_000_000
 _STEP_MS = 1000

@@ -30,9 +30,9 @@ from tests.chaos.mails import MailSink
 from tests.chaos.plan import Kind, Plan, Targets, make_plan
 from tests.chaos.proxies import FRONTEND, PEOPLE, STRIPE, Proxies
 from tests.chaos.verdict import Evidence, history_of, violations
-from tests.harness.books import open_books
-from tests.harness.mongodb import MongoServer
-from tests.harness.shop import Shop
+from tests.testkit.books import open_books
+from tests.testkit.mongodb import MongoServer
+from tests.testkit.shop import Shop
 
 _PROCESSES = 2
 _CHECKOUTS_PER_LINE = 1000

@@ -11,7 +11,7 @@ from tests.chaos.mutations import MUTATIONS
 from tests.chaos.plan import Incident, Kind, Plan
 from tests.chaos.proxies import Fault, TcpFault
 from tests.chaos.run import Options, Report, plan_of, run
-from tests.harness.mongodb import mongodb_executable
+from tests.testkit.mongodb import mongodb_executable
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 

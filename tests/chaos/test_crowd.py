@@ -20,8 +20,8 @@ from tests.chaos.crowd import Crowd
 from tests.chaos.journal import NO_ANSWER, Asked, Entry, Journal
 from tests.chaos.mails import MailSink
 from tests.chaos.verdict import Evidence, history_of, violations
-from tests.harness.books import open_books
-from tests.harness.shop import Shop
+from tests.testkit.books import open_books
+from tests.testkit.shop import Shop
 
 _CHECKOUTS = 150
 _USER = "usr_1"

@@ -29,10 +29,10 @@ from tests.chaos.callee import (
     http_caller,
 )
 from tests.chaos.proxies import FORWARDED, NO_FAULTS, Edge, Fault, Faults, Proxies, TcpFault
-from tests.harness.customer import Client, Customer
-from tests.harness.ports import free_port
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Client, Customer
+from tests.testkit.ports import free_port
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 from tests.unit.common.kit import TOPOLOGY
 
 LONG_SECONDS = 600.0  # what takes that long ends only because it is told to

@@ -19,8 +19,8 @@ from services.shipping.model import State as ShipmentState
 from tests.chaos.checkout import SCARCE, Checkout
 from tests.chaos.journal import UNDECIDED, Asked, Entry, Journal, Told
 from tests.chaos.mails import Mail
-from tests.harness.customer import ADDRESS
-from tests.harness.invariants import violations_of
+from tests.testkit.customer import ADDRESS
+from tests.testkit.invariants import violations_of
 
 _UNDER_WAY = "shipment-under-way"
 

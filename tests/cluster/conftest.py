@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from tests.cluster.release import Release, installed
-from tests.harness.customer import Client
+from tests.testkit.customer import Client
 
 # Where the frontend's NodePort is reached. On kind, `make up` leads 127.0.0.1:8080 to it.
 BASE_URL = os.environ.get("MESHMART_CLUSTER_URL", "http://127.0.0.1:30080")

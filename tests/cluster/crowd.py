@@ -14,8 +14,8 @@ import aiohttp
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
 from services.order.model import State
-from tests.harness.customer import Answer, Client, Customer, Items
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Answer, Client, Customer, Items
+from tests.testkit.waiting import eventually
 
 _BUYERS = 6
 _PAUSE_SECONDS = 0.3

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from services.inventory.settings import InventorySettings
-from tests.harness.books import Books, open_books_at
-from tests.harness.cluster import CHART, Namespace, run
+from tests.testkit.books import Books, open_books_at
+from tests.testkit.cluster import CHART, Namespace, run
 
 IMAGE = os.environ.get("MESHMART_CLUSTER_IMAGE", "meshmart:0.1.0")
 _AT_NODE_PORT = ("--set", "frontend.service.type=NodePort,frontend.service.nodePort=30080")

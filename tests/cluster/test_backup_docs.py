@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from tests.harness.cluster import ROOT, Object, render
+from tests.testkit.cluster import ROOT, Object, render
 
 _TEXT = (ROOT / "docs/backup.md").read_text(encoding="utf-8").partition("## On Kubernetes\n")[2]
 _COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", _TEXT, re.MULTILINE | re.DOTALL))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.release import Release
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.shopper import Shopper
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.shopper import Shopper
 
 
 async def test_a_purchase(release: Release) -> None:

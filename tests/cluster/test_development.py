@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 
 from tests.cluster.release import Release
-from tests.harness.cluster import ROOT
-from tests.harness.customer import Client
-from tests.harness.waiting import eventually
+from tests.testkit.cluster import ROOT
+from tests.testkit.customer import Client
+from tests.testkit.waiting import eventually
 
 _PAGE = "services/frontend/templates/about.html"
 # By their numbers, all but the one that looks.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.test_goldens import CASES, HERE
-from tests.harness.cluster import ROOT, CommandFailed, Namespace, run, run_chart
+from tests.testkit.cluster import ROOT, CommandFailed, Namespace, run, run_chart
 
 # Where the manifests would go; nothing is made in it.
 _NAMESPACE = "dry-run"

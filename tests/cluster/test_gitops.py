@@ -16,7 +16,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from tests.harness.cluster import ROOT, Object, render, run, run_chart
+from tests.testkit.cluster import ROOT, Object, render, run, run_chart
 
 EXAMPLES = ROOT / "docs/gitops"
 

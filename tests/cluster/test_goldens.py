@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.cluster import run_chart
+from tests.testkit.cluster import run_chart
 
 HERE = Path(__file__).parent
 CASES = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))

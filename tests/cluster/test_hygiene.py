@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.test_goldens import CASES, HERE
-from tests.harness.cluster import Object, render
+from tests.testkit.cluster import Object, render
 
 WORKLOADS = {"Deployment", "StatefulSet", "Job", "Pod"}
 # They end by themselves, so nobody sends them requests.

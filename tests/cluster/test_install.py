@@ -8,8 +8,8 @@ import pytest
 
 from services.common.topology import load_topology
 from tests.cluster.release import Release
-from tests.harness.cluster import CommandFailed
-from tests.harness.customer import Client
+from tests.testkit.cluster import CommandFailed
+from tests.testkit.customer import Client
 
 WORKLOADS = [service.workload for service in load_topology().services.values()]
 

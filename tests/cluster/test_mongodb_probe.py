@@ -14,7 +14,7 @@ from contextlib import suppress
 import bson
 import pytest
 
-from tests.harness.cluster import render
+from tests.testkit.cluster import render
 
 _HEADER_BYTES = 16
 _OP_MSG = 2013

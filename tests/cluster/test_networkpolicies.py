@@ -19,8 +19,8 @@ import pytest
 from services.common.topology import load_topology
 from tests.cluster.release import IMAGE
 from tests.cluster.test_goldens import CASES
-from tests.harness.cluster import Namespace, Object, render, run
-from tests.harness.waiting import wait_until
+from tests.testkit.cluster import Namespace, Object, render, run
+from tests.testkit.waiting import wait_until
 
 HERE = Path(__file__).parent
 TOPOLOGY = load_topology()

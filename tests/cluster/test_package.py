@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.harness.cluster import run
+from tests.testkit.cluster import run
 from tools.release import declared_versions, package_chart
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.harness.cluster import ROOT, CommandFailed, run
-from tests.harness.elsewhere import ISTIO, LINKERD, left_behind
+from tests.testkit.cluster import ROOT, CommandFailed, run
+from tests.testkit.elsewhere import ISTIO, LINKERD, left_behind
 from tools.mesh import render
 
 _MESHES = (ROOT / "mesh/istio", ROOT / "mesh/linkerd")

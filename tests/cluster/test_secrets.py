@@ -16,7 +16,7 @@ import yaml
 
 from services.common.topology import load_topology
 from tests.cluster.test_hygiene import WORKLOADS
-from tests.harness.cluster import CHART, ROOT, CommandFailed, Object, render, run, run_chart
+from tests.testkit.cluster import CHART, ROOT, CommandFailed, Object, render, run, run_chart
 
 TOPOLOGY = load_topology()
 DATABASE_USERS = {service.workload for service in TOPOLOGY.services.values() if service.database}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.order.model import State
 from tests.cluster.crowd import Purchases, buy_once, buy_patiently, buying_during
 from tests.cluster.release import Release
-from tests.harness.customer import Client
+from tests.testkit.customer import Client
 
 _ENOUGH = 40
 

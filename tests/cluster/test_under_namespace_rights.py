@@ -14,8 +14,8 @@ import pytest
 
 from tests.cluster.release import IMAGE, Release
 from tests.cluster.test_uninstall import left_in
-from tests.harness.cluster import CHART, CommandFailed, Namespace, run
-from tests.harness.waiting import wait_until
+from tests.testkit.cluster import CHART, CommandFailed, Namespace, run
+from tests.testkit.waiting import wait_until
 
 _NAME = "student"
 _REPOSITORY, _, _TAG = IMAGE.rpartition(":")

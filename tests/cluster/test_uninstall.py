@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 from tests.cluster.release import IMAGE, Release, uninstall
-from tests.harness.cluster import CHART, ROOT, render, run
-from tests.harness.waiting import wait_until
+from tests.testkit.cluster import CHART, ROOT, render, run
+from tests.testkit.waiting import wait_until
 
 _ALL_KINDS = "--verbs=list"
 # What Kubernetes makes by itself in every namespace, and Istio, where the cluster has it.

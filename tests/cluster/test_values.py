@@ -13,7 +13,7 @@ import pytest
 from services.common.topology import load_topology
 from tests.cluster.test_goldens import CASES, HERE
 from tests.cluster.test_hygiene import pods
-from tests.harness.cluster import CHART, CommandFailed, Object, render, run, run_chart
+from tests.testkit.cluster import CHART, CommandFailed, Object, render, run, run_chart
 
 WRONG = [
     "image.tag=latest",

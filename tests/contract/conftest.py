@@ -15,8 +15,8 @@ from services.common.documents import Documents, DocumentStore, open_store
 from services.common.documents.mongo import MongoStore
 from services.mongo_users import Client, make_user
 from tests.contract.items import ITEMS, Item
-from tests.harness.full_disk import full_disk
-from tests.harness.mongodb import MongoServer, mongodb_executable
+from tests.testkit.full_disk import full_disk
+from tests.testkit.mongodb import MongoServer, mongodb_executable
 
 # Within it, the process of that id cannot write to the database.
 Outage = Callable[[int], AbstractAsyncContextManager[None]]

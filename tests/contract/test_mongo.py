@@ -26,8 +26,8 @@ from services.common.documents import (
 from services.common.documents.mongo import MongoStore
 from services.common.errors import ConfigurationError, Kind
 from tests.contract.conftest import Database
-from tests.harness.mongodb import MongoServer, mongodb_executable
-from tests.harness.waiting import eventually
+from tests.testkit.mongodb import MongoServer, mongodb_executable
+from tests.testkit.waiting import eventually
 
 THINGS = Collection("things", indexes=(Index("all"), Index("by_stock", order="stock")))
 

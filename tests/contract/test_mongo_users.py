@@ -17,7 +17,7 @@ from services.common.errors import ConfigurationError
 from services.common.serving.process import EXIT_CONFIGURATION
 from services.common.topology import load_topology
 from tests.contract.items import ITEMS, Item
-from tests.harness.mongodb import MongoServer
+from tests.testkit.mongodb import MongoServer
 
 ROOT = Path(__file__).parents[2]
 KEEPERS = [name for name, service in load_topology().services.items() if service.database]

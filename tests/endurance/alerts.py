@@ -30,10 +30,10 @@ import yaml
 
 from services.common.topology import load_topology
 from tests.endurance.traffic import plenty
-from tests.harness.customer import Answer, Client, Customer
-from tests.harness.prometheus import Counted, Prometheus, Target
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Answer, Client, Customer
+from tests.testkit.prometheus import Counted, Prometheus, Target
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 FOLDER = Path(__file__).parents[2] / "observability" / "prometheus" / "rules"
 PROGRAMS = ("prometheus", "promtool")

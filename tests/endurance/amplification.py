@@ -27,9 +27,9 @@ import aiohttp
 
 from tests.endurance.measure import is_quiet, open_orders, served, table
 from tests.endurance.traffic import Regulars, open_loop, plenty
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 MAX_RATIO = 1.2
 # Each of six services fetches the keys of auth anew every five minutes, whenever that is.

@@ -25,10 +25,10 @@ from services.common.documents import Documents
 from services.order.model import Order
 from tests.endurance.measure import is_quiet, open_orders
 from tests.endurance.traffic import PRODUCTS, plenty
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 MAX_SECONDS = 60.0
 

@@ -33,9 +33,9 @@ from services.auth.model.attempts import FAILURES_WINDOW_MS, FREE_ATTEMPTS
 from services.auth.settings import AuthSettings
 from tests.endurance.measure import table
 from tests.endurance.traffic import open_loop, plenty
-from tests.harness.customer import Client
-from tests.harness.shop import Shop
-from tests.harness.visitor import Visitor
+from tests.testkit.customer import Client
+from tests.testkit.shop import Shop
+from tests.testkit.visitor import Visitor
 
 MIN_GUESSES_PER_SECOND = 25.0
 MAX_LOG_IN_SECONDS = 4.0
@@ -46,7 +46,7 @@ _AIMED_PER_SECOND = 10.0
 _WRONG = "wrong horse battery"
 _BOARD = "oak-serving-board"
 _SETTINGS = AuthSettings()
-# What the harness makes cheap and wide is here as in production.
+# What the testkit makes cheap and wide is here as in production.
 ENVIRONMENT = {
     name.upper(): str(getattr(_SETTINGS, name))
     for name in (

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.common.documents import Documents, SqliteStore
 from services.local.programs import SANDBOX
 from services.order.model import ORDERS, Order
-from tests.harness.shop import Shop
+from tests.testkit.shop import Shop
 
 PARENT = "(parent)"
 

@@ -26,9 +26,9 @@ import orjson
 
 from tests.endurance.measure import Footprint, footprints, log_bytes, store_bytes, table, wal_bytes
 from tests.endurance.traffic import Regulars, Tally, closed_loop, open_loop, plenty
-from tests.harness.customer import Client
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Client
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 MAX_MEMORY_DRIFT = 0.05
 MAX_STORE_DRIFT = 0.10

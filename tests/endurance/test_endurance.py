@@ -11,7 +11,7 @@ import pytest
 
 from tests.endurance import alerts, amplification, backlog, guessing
 from tests.endurance.traffic import plenty
-from tests.harness.shop import Shop
+from tests.testkit.shop import Shop
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 

@@ -20,7 +20,7 @@ import yaml
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from tests.harness.customer import PASSWORD, Answer, Client, Customer, claims_of
+from tests.testkit.customer import PASSWORD, Answer, Client, Customer, claims_of
 
 PRODUCTS: Sequence[str] = tuple(read_stock_file(InventorySettings().stock_file))
 

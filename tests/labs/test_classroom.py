@@ -33,16 +33,16 @@ from labs.meshed import MeshedShop, Probed
 from labs.runner import NOT_PASSED
 from services.common.clock import now_ms
 from tests.cluster.release import IMAGE
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.cluster import ROOT, CommandFailed, run
-from tests.harness.matrix import TOPOLOGY
-from tests.harness.usability import problems_of
-from tests.harness.waiting import wait_until
 from tests.labs.mistakes import case_of
 from tests.mesh.meshed import NODE, SETTLE_SECONDS, Mesh, gateway_port
 from tests.mesh.shops import chosen
 from tests.mesh.test_matrix import request as request_for
 from tests.mesh.test_two_shops import asked_for
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.cluster import ROOT, CommandFailed, run
+from tests.testkit.matrix import TOPOLOGY
+from tests.testkit.usability import problems_of
+from tests.testkit.waiting import wait_until
 
 _UP_SECONDS, _LAB_SECONDS, _DOWN_SECONDS = 1700.0, 600.0, 900.0
 _RESET_SECONDS = 90.0

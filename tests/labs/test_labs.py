@@ -16,13 +16,13 @@ from labs.commands import Programs
 from labs.lab import Lab, Place, all_labs
 from labs.progress import Attempt
 from labs.runner import NOT_PASSED, Runner
-from tests.harness.waiting import wait_until
 from tests.labs.mistakes import case_of
 from tests.mesh.configuration import configuration
 from tests.mesh.meshed import SETTLE_SECONDS, Mesh
 from tests.mesh.readme import disagreement, forwarded_by
 from tests.mesh.shops import chosen
 from tests.mesh.terminal import SecondTerminal, must_run, printed
+from tests.testkit.waiting import wait_until
 
 _RESET_SECONDS = 60.0
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from tests.harness.cluster import run
 from tests.mesh.meshed import Mesh
+from tests.testkit.cluster import run
 
 _MAY_CHANGE = re.compile(
     r".*\.(istio|linkerd|gateway\.networking\.k8s|argoproj)\.io"

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.customer import Client
 from tests.mesh.mesh_page import Take
 from tests.mesh.meshed import HOST, NODE, Mesh
 from tests.mesh.observers import installed_observers
@@ -28,6 +26,8 @@ from tests.mesh.shops import (
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.customer import Client
 from tools.kind import PROMETHEUS_URL
 
 # pytest finds hooks and fixtures here by their names.

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from playwright.async_api import Error, Page
 
 from services.common import call_record
-from tests.harness.customer import Answer, Client, Customer
-from tests.harness.waiting import eventually
+from tests.testkit.customer import Answer, Client, Customer
+from tests.testkit.waiting import eventually
 
 WINDOW_SECONDS = 60.0  # the page's shortest
 # Prometheus looks every ten seconds. What the window shows is of this state alone once it has

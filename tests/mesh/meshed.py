@@ -30,10 +30,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from labs.meshed import PROBE
 from services.common import call_record
 from tests.cluster.release import IMAGE, Release
-from tests.harness.cluster import ROOT, CommandFailed, Namespace, run
-from tests.harness.customer import Client
-from tests.harness.matrix import STRANGER, TOPOLOGY, Operation, is_connected
-from tests.harness.waiting import eventually, wait_until
+from tests.testkit.cluster import ROOT, CommandFailed, Namespace, run
+from tests.testkit.customer import Client
+from tests.testkit.matrix import STRANGER, TOPOLOGY, Operation, is_connected
+from tests.testkit.waiting import eventually, wait_until
 from tools.certificate import HOST, SECRET_NAMESPACE, Certificate, secret, self_signed
 from tools.kind import WAY_IN
 

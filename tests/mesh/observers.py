@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import yaml
 
-from tests.harness.cluster import ROOT, Namespace, run
 from tests.mesh.meshed import Mesh, install_bystanders
+from tests.testkit.cluster import ROOT, Namespace, run
 
 FOLDER = ROOT / "observability"
 OBSERVABILITY = Namespace("observability")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.release import Release, install, uninstall
-from tests.harness.cluster import run
 from tests.mesh.istio.mesh import IstioMesh
 from tests.mesh.linkerd.mesh import LinkerdMesh
 from tests.mesh.meshed import Mesh, install_bystanders, install_certificate, remove_bystanders
 from tests.mesh.none.mesh import NoMesh
+from tests.testkit.cluster import run
 
 MESHES: Mapping[str, type[Mesh]] = {each.name: each for each in (IstioMesh, LinkerdMesh, NoMesh)}
 _LEFT_OUT = pytest.StashKey[str]()

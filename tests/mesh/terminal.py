@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 
-from tests.harness.cluster import ROOT, run
-from tests.harness.waiting import wait_until
+from tests.testkit.cluster import ROOT, run
+from tests.testkit.waiting import wait_until
 
 _LOOK_SECONDS = 120.0
 

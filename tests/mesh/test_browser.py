@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.shopper import Shopper
 from tests.mesh.meshed import HOST, NODE, Mesh, gateway_port
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.shopper import Shopper
 
 
 async def test_a_purchase(in_a_mesh: Mesh) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Generator
 import pytest
 
 from tests.cluster.release import Release, install, uninstall
-from tests.harness.cluster import Namespace, run
 from tests.mesh.meshed import Mesh
 from tests.mesh.shops import chosen
+from tests.testkit.cluster import Namespace, run
 
 pytestmark = pytest.mark.long
 

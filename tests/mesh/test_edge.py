@@ -11,8 +11,8 @@ import pytest
 from yarl import URL
 
 from tests.cluster.crowd import buy_once
-from tests.harness.customer import Client, Customer
 from tests.mesh.meshed import ECHO_HOST, HOST, Mesh, takes_effect
+from tests.testkit.customer import Client, Customer
 
 
 async def test_http_is_sent_to_https(in_a_mesh: Mesh) -> None:

@@ -15,8 +15,8 @@ from services.auth.model.keys import KEYS, SigningKey
 from services.auth.store import KeyStore
 from services.common.documents import Documents, open_store
 from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
-from tests.harness.customer import Client, Customer
 from tests.mesh.meshed import Mesh
+from tests.testkit.customer import Client, Customer
 
 PATH = "/api/users/me"
 BY_MESH = "RBAC: access denied"

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.customer import Client, Customer
-from tests.harness.matrix import (
+from tests.mesh.meshed import OUTSIDER, Mesh
+from tests.testkit.customer import Client, Customer
+from tests.testkit.matrix import (
     RPC,
     STRANGER,
     TOPOLOGY,
@@ -24,8 +25,7 @@ from tests.harness.matrix import (
     operations,
     sample,
 )
-from tests.harness.waiting import wait_until
-from tests.mesh.meshed import OUTSIDER, Mesh
+from tests.testkit.waiting import wait_until
 
 CALLERS = (*TOPOLOGY.services, STRANGER)
 

@@ -11,9 +11,6 @@ import pytest
 from playwright.async_api import Page
 
 from services.common import call_record
-from tests.harness.chance import is_chance
-from tests.harness.customer import Client, Customer
-from tests.harness.waiting import eventually
 from tests.mesh.mesh_page import (
     GOODS,
     PATIENCE_SECONDS,
@@ -33,6 +30,9 @@ from tests.mesh.mesh_page import (
 from tests.mesh.meshed import Mesh, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_resilience import books_are_in_order
+from tests.testkit.chance import is_chance
+from tests.testkit.customer import Client, Customer
+from tests.testkit.waiting import eventually
 
 pytestmark = pytest.mark.long
 

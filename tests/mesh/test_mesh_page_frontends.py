@@ -11,9 +11,6 @@ from contextlib import ExitStack
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.harness.customer import Client
-from tests.harness.matrix import TOPOLOGY
-from tests.harness.waiting import eventually
 from tests.mesh.mesh_page import (
     PATIENCE_SECONDS,
     TOLERANCE,
@@ -26,6 +23,9 @@ from tests.mesh.mesh_page import (
 )
 from tests.mesh.meshed import Mesh
 from tests.mesh.test_traffic import CATALOGUE
+from tests.testkit.customer import Client
+from tests.testkit.matrix import TOPOLOGY
+from tests.testkit.waiting import eventually
 
 pytestmark = pytest.mark.long
 

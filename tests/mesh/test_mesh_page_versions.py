@@ -9,8 +9,6 @@ from collections import Counter
 import pytest
 from playwright.async_api import Page
 
-from tests.harness.chance import is_chance
-from tests.harness.customer import Client
 from tests.mesh.mesh_page import (
     COUNTED,
     Take,
@@ -29,6 +27,8 @@ from tests.mesh.test_traffic import (
     versions,
     versions_behind_pages,
 )
+from tests.testkit.chance import is_chance
+from tests.testkit.customer import Client
 
 pytestmark = pytest.mark.long
 

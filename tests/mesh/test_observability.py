@@ -19,12 +19,12 @@ import aiohttp
 import pytest
 
 from tests.cluster.crowd import in_turn
-from tests.harness.customer import Client, Customer, Items, order_body
-from tests.harness.matrix import STRANGER, TOPOLOGY
-from tests.harness.waiting import eventually
 from tests.mesh.meshed import Mesh
 from tests.mesh.observers import FOLDER, OBSERVABILITY
 from tests.mesh.test_tracing import SERVICES, roots
+from tests.testkit.customer import Client, Customer, Items, order_body
+from tests.testkit.matrix import STRANGER, TOPOLOGY
+from tests.testkit.waiting import eventually
 from tests.unit.observability.metrics import filled_in
 
 _LOAD_SECONDS = 60.0

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tests.cluster.crowd import buy_once, buying_during
-from tests.harness.cluster import ROOT, Namespace
-from tests.harness.customer import Client
-from tests.harness.waiting import eventually
 from tests.mesh.meshed import Mesh, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_traffic import CATALOGUE, everybody_sees, versions, within_chance
+from tests.testkit.cluster import ROOT, Namespace
+from tests.testkit.customer import Client
+from tests.testkit.waiting import eventually
 
 DEPLOYMENT = "deployment/product-service"
 # It says that it is well, and fails whatever else it is asked.

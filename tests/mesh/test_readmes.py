@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.waiting import wait_until
 from tests.mesh.configuration import configuration
 from tests.mesh.meshed import SETTLE_SECONDS, Mesh
 from tests.mesh.readme import disagreement, read, says_there_is_none
 from tests.mesh.shops import chosen
 from tests.mesh.terminal import SecondTerminal, must_run, printed
+from tests.testkit.waiting import wait_until
 
 
 def folders(mesh: type[Mesh]) -> list[Path]:

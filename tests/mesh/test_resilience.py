@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 
 from services.order.model import State
-from tests.harness.customer import Client, Customer
 from tests.mesh.meshed import Mesh, everybody_connects, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_traffic import CANARY, CATALOGUE, everybody_sees, served
+from tests.testkit.customer import Client, Customer
 
 ITEMS = {"linen-tea-towels": 1}
 

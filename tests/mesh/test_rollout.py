@@ -6,8 +6,8 @@ In the order of steps of the mesh's README.md.
 from __future__ import annotations
 
 from tests.cluster.crowd import buy_once, buying_during
-from tests.harness.customer import Client
 from tests.mesh.meshed import OUTSIDER, Mesh
+from tests.testkit.customer import Client
 
 _ENOUGH = 40
 # NetworkPolicies let everybody come to the frontend.

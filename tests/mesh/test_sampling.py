@@ -13,12 +13,12 @@ import asyncio
 
 import pytest
 
-from tests.harness.chance import is_chance
-from tests.harness.customer import Client
-from tests.harness.matrix import TOPOLOGY
 from tests.mesh.meshed import Mesh, at_rest, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_matrix import pod_of
+from tests.testkit.chance import is_chance
+from tests.testkit.customer import Client
+from tests.testkit.matrix import TOPOLOGY
 
 REQUESTS = 1_000
 _AT_ONCE = 8

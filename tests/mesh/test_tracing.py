@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 
-from tests.harness.customer import Client, Customer, order_body
-from tests.harness.matrix import STRANGER, TOPOLOGY
-from tests.harness.waiting import eventually
 from tests.mesh.meshed import Mesh, takes_effect
+from tests.testkit.customer import Client, Customer, order_body
+from tests.testkit.matrix import STRANGER, TOPOLOGY
+from tests.testkit.waiting import eventually
 
 # Those that a purchase through the public API needs.
 SERVICES = ("order", "product", "inventory", "payment", "shipping", "notification", "user")

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import pytest
 
 from services.common import call_record
-from tests.harness.customer import Answer, Client
 from tests.mesh.meshed import Mesh, at_rest, takes_effect
 from tests.mesh.scenarios import shows
+from tests.testkit.customer import Answer, Client
 
 CATALOGUE = "/api/products?limit=1"
 CANARY = {"canary": "true"}

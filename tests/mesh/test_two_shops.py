@@ -20,11 +20,11 @@ import pytest
 
 from tests.cluster.crowd import buy_once
 from tests.cluster.release import IMAGE, Release, install, uninstall
-from tests.harness.cluster import Namespace, run
-from tests.harness.customer import Client, Customer
-from tests.harness.matrix import RPC, TOPOLOGY, Operation, is_declared, operations
 from tests.mesh.meshed import HERE, Mesh, Probed, everybody_connects, takes_effect
 from tests.mesh.test_matrix import request
+from tests.testkit.cluster import Namespace, run
+from tests.testkit.customer import Client, Customer
+from tests.testkit.matrix import RPC, TOPOLOGY, Operation, is_declared, operations
 from tools.certificate import secret, self_signed
 from tools.kind import LINKERDS_ROUTES
 

@@ -14,10 +14,10 @@ import yaml
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from tests.harness.books import Books, open_books
-from tests.harness.contract import Contract
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
+from tests.testkit.books import Books, open_books
+from tests.testkit.contract import Contract
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
 
 SCARCE, SCARCE_STOCK = "chef-knife", 50
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
 
 _FILE = Path(__file__).parents[2] / "observability" / "prometheus" / "rules" / "shop.yaml"
 _RULES: list[dict[str, Any]] = [

@@ -21,9 +21,9 @@ from services.common.errors import ConfigurationError
 from services.local.backup import copy_database
 from services.local.programs import SANDBOX
 from stand_ins.stripe.model import Dispute
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
 
 BOARD = "oak-serving-board"
 KNIFE = "chef-knife"

@@ -11,11 +11,11 @@ import aiohttp
 import yaml
 
 from services.common.serving.process import EXIT_CONFIGURATION
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
 from tests.shop.conftest import LaunchShop
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 BOARD = "oak-serving-board"
 _BACKUPS = 2

@@ -12,11 +12,11 @@ from services.common.protocols.problem import MEDIA_TYPE
 from services.common.serving.http_protocol import MAX_HEAD_BYTES
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
-from tests.harness.contract import Contract
-from tests.harness.customer import Client, Customer, order_body
-from tests.harness.shop import Shop
-from tests.harness.wire import exchange
 from tests.shop.conftest import LaunchShop
+from tests.testkit.contract import Contract
+from tests.testkit.customer import Client, Customer, order_body
+from tests.testkit.shop import Shop
+from tests.testkit.wire import exchange
 
 BOARD = "oak-serving-board"
 ORDER = order_body({BOARD: 1})

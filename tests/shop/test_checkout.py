@@ -11,10 +11,10 @@ import pytest
 
 from services.inventory.model import Stock
 from services.payment.model import State as PaymentState
-from tests.harness.books import Books, open_books
-from tests.harness.customer import Answer, Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.books import Books, open_books
+from tests.testkit.customer import Answer, Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 BOARD, BINOCULARS = "oak-serving-board", "pocket-binoculars"
 

@@ -17,10 +17,10 @@ import aiohttp
 import pytest
 
 from services.order.model import Order, State, Step, order_id_for
-from tests.harness.books import Books, open_books
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.books import Books, open_books
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 BOARD = "oak-serving-board"
 

@@ -1,6 +1,6 @@
 """What the README and the docs tell people to type on one machine does what they say.
 
-`tests/harness/docs.py` says who runs which block; `tests/unit/test_docs.py` sees that none is left
+`tests/testkit/docs.py` says who runs which block; `tests/unit/test_docs.py` sees that none is left
 out.
 """
 
@@ -21,12 +21,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.harness.customer import PASSWORD, Client, Customer
-from tests.harness.docs import ROOT, block
-from tests.harness.ports import free_port
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually, wait_until
 from tests.shop.conftest import LaunchShop
+from tests.testkit.customer import PASSWORD, Client, Customer
+from tests.testkit.docs import ROOT, block
+from tests.testkit.ports import free_port
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -14,8 +14,8 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.samples import Exemplar, Sample
 
 from services.common.observing.metrics import OPENMETRICS_MEDIA_TYPE
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 # As Prometheus 3 asks.
 ACCEPT = (

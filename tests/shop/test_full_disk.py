@@ -10,9 +10,9 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.harness.customer import Client, Customer
-from tests.harness.full_disk import full_disk
-from tests.harness.shop import Shop
+from tests.testkit.customer import Client, Customer
+from tests.testkit.full_disk import full_disk
+from tests.testkit.shop import Shop
 
 BOARD = {"oak-serving-board": 1}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.endurance import guessing
 from tests.endurance.traffic import plenty
-from tests.harness.shop import Shop
+from tests.testkit.shop import Shop
 
 
 async def test_customers_notice_nothing_of_guessed_passwords(tmp_path: Path) -> None:

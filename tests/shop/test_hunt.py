@@ -1,4 +1,4 @@
-"""The hunt for secrets (tests/harness/hunt.py) goes through all that a shop emits: it finds what is
+"""The hunt for secrets (tests/testkit/hunt.py) goes through all that a shop emits: it finds what is
 planted there.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.harness.collector import Collector, collecting
-from tests.harness.customer import Client
-from tests.harness.hunt import SecretTold
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
+from tests.testkit.collector import Collector, collecting
+from tests.testkit.customer import Client
+from tests.testkit.hunt import SecretTold
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 # A process names its instance in each log line, span, metric and record.
 PLANTED = {"product": {"INSTANCE": "ada@example.com"}}

@@ -7,9 +7,9 @@ import uuid
 
 import aiohttp
 
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer, order_body
-from tests.harness.shop import Shop
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer, order_body
+from tests.testkit.shop import Shop
 
 BOARD = "oak-serving-board"
 

@@ -16,11 +16,11 @@ from joserfc.jwk import ECKey
 from services.auth.model.keys import KEYS, SigningKey
 from services.common.documents import Documents, SqliteStore
 from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER
-from tests.harness.books import Books
-from tests.harness.contract import Contract
-from tests.harness.customer import Client, Customer, claims_of
-from tests.harness.shop import Shop
-from tests.harness.visitor import Visitor
+from tests.testkit.books import Books
+from tests.testkit.contract import Contract
+from tests.testkit.customer import Client, Customer, claims_of
+from tests.testkit.shop import Shop
+from tests.testkit.visitor import Visitor
 
 BOARD = "oak-serving-board"
 SCRIPT = "<script>alert('owned')</script>"

@@ -22,9 +22,9 @@ from labs.local import LocalShop
 from labs.progress import Attempt, read_progress, write_progress
 from labs.runner import NOT_PASSED, Runner
 from labs.visitor import Visitor
-from tests.harness.waiting import eventually
 from tests.mesh.readme import disagreement
 from tests.shop.conftest import LaunchShop
+from tests.testkit.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 _USUAL = "http://127.0.0.1:8080"

@@ -7,10 +7,10 @@ import re
 import aiohttp
 
 from services.common.observing.recent_traffic import WINDOWS_SECONDS
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
 from tests.shop.conftest import LaunchShop
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 LANTERN = "camp-lantern"
 Edge = tuple[str, str]

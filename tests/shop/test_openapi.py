@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from services.common.topology import load_topology
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
 
 CHECKS = (
     "not_a_server_error",

@@ -7,10 +7,10 @@ from collections import Counter
 
 import aiohttp
 
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
 from tests.shop.conftest import SCARCE, SCARCE_STOCK
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
 
 BUYERS = 200
 

@@ -8,11 +8,11 @@ import re
 import aiohttp
 
 from services.audit.command import EXIT_DISAGREES
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.waiting import eventually
 from tests.shop.conftest import LaunchShop
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.waiting import eventually
 
 BOARD = "oak-serving-board"
 SOON = {"PAYMENT_RECONCILE_SECONDS": "0.3"}

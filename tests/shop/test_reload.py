@@ -17,7 +17,7 @@ import pytest
 from services.common.listening import LOOPBACK
 from services.local.ports import Ports
 from services.local.reloading import code_of
-from tests.harness.waiting import wait_until
+from tests.testkit.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

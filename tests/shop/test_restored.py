@@ -7,9 +7,9 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.harness.books import open_books
-from tests.harness.customer import Client, Customer
 from tests.shop.conftest import LaunchShop
+from tests.testkit.books import open_books
+from tests.testkit.customer import Client, Customer
 
 BOARD = "oak-serving-board"
 

@@ -24,11 +24,11 @@ from yarl import URL
 from services.common.call_record import HEADER, decode
 from services.common.serving.process import EXIT_CONFIGURATION
 from services.local.data import STATE_FILE, Process
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.visitor import Visitor
-from tests.harness.waiting import eventually, wait_until
 from tests.shop.conftest import LaunchShop
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.visitor import Visitor
+from tests.testkit.waiting import eventually, wait_until
 
 BOARD = "oak-serving-board"
 # Little of a shop: quick to start, and enough to see how processes are treated.

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from services.common.topology import load_topology
-from tests.harness.collector import Collector, Span, collecting
-from tests.harness.customer import Client, Customer
-from tests.harness.shop import Shop
-from tests.harness.visitor import Visitor
-from tests.harness.waiting import eventually
+from tests.testkit.collector import Collector, Span, collecting
+from tests.testkit.customer import Client, Customer
+from tests.testkit.shop import Shop
+from tests.testkit.visitor import Visitor
+from tests.testkit.waiting import eventually
 
 BOARD = "oak-serving-board"
 TOPOLOGY = load_topology()
@@ -152,7 +152,7 @@ async def test_a_purchase_is_one_trace_on_the_page_of_traces(
 async def test_no_span_tells_what_a_customer_types(
     collector: tuple[Collector, str], traced_shop: Shop, http: aiohttp.ClientSession
 ) -> None:
-    """Whatever the spans tell is searched as it comes (tests/harness/hunt.py)."""
+    """Whatever the spans tell is searched as it comes (tests/testkit/hunt.py)."""
     email = f"{uuid.uuid4().hex}@example.com"
     async with Visitor(traced_shop.url) as visitor:
         await visitor.register(email)

@@ -11,7 +11,7 @@ from services.common.documents import Documents, SqliteStore
 from services.notification.model import MESSAGES, Message
 from services.order.model import ORDERS
 from services.shipping.model import SHIPMENTS, Shipment
-from tests.harness.books import open_books_at
+from tests.testkit.books import open_books_at
 from tests.unit.shipping.examples import a_shipment
 
 _MINUTE_MS = 60_000

@@ -7,7 +7,7 @@ from math import comb
 
 import pytest
 
-from tests.harness.chance import UNLIKELY, is_chance
+from tests.testkit.chance import UNLIKELY, is_chance
 
 
 def exact_bounds(draws: int, share: Fraction) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import docs
-from tests.harness.docs import ROOT
+from tests.testkit import docs
+from tests.testkit.docs import ROOT
 
 
 @pytest.mark.parametrize("page", docs.pages())
@@ -133,7 +133,7 @@ def test_a_link_that_leads_nowhere_is_told(text: str, said: str) -> None:
         ("`python -m services audit --repair`", "unrecognized arguments: --repair"),
         ("```sh\npython -m labs begin 00 | cat\n```", "invalid choice: 'begin'"),
         ("`python -m tools.mesh render --mesh consul base`", "invalid choice: 'consul'"),
-        ("`python -m tools.screenshots --phone`", "it takes no arguments"),
+        ("`python -m tests.browser.screenshots --phone`", "it takes no arguments"),
     ],
 )
 def test_a_command_that_does_not_exist_is_told(text: str, said: str) -> None:

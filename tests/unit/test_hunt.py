@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode
 
 from services.common.observing.metrics import Metrics
-from tests.harness.customer import PASSWORD
-from tests.harness.hunt import (
+from tests.testkit.customer import PASSWORD
+from tests.testkit.hunt import (
     KINDS,
     Hunter,
     SecretTold,

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.harness.process import ServerProcess
+from tests.testkit.process import ServerProcess
 
 _SERVE = "import pathlib, signal, sys; pathlib.Path(sys.argv[1]).touch(); signal.pause()"
 _FAIL = "import sys; sys.exit('the port is taken')"

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tests.harness.cluster import ROOT, run
-from tests.harness.matrix import STRANGER, TOPOLOGY, Operation, is_declared
-from tests.harness.waiting import wait_until
 from tests.mesh.meshed import (
     ECHO_HOST,
     SETTLE_SECONDS,
@@ -20,6 +17,9 @@ from tests.mesh.meshed import (
     Outcome,
     SickPod,
 )
+from tests.testkit.cluster import ROOT, run
+from tests.testkit.matrix import STRANGER, TOPOLOGY, Operation, is_declared
+from tests.testkit.waiting import wait_until
 from tools.kind import ISTIO_ENTRY
 from tools.mesh import render
 

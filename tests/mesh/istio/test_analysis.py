@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.cluster import CommandFailed, run
 from tests.mesh.istio.mesh import BASE, IstioMesh
+from tests.testkit.cluster import CommandFailed, run
 
 # It is said of every EnvoyFilter there is, also of the base's one in the gateway's namespace: that
 # Envoy's own words may change.

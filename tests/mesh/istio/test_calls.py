@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from services.common.topology import GrpcCall, HttpCall
-from tests.harness.matrix import TOPOLOGY
 from tests.mesh.istio.mesh import IstioMesh
+from tests.testkit.matrix import TOPOLOGY
 
 CALLERS = sorted({caller for caller, _ in TOPOLOGY.edges})
 

@@ -9,10 +9,10 @@ import pytest
 from yarl import URL
 
 from tests.cluster.crowd import buy_once
-from tests.harness.cluster import Namespace
-from tests.harness.customer import Client, Customer
 from tests.mesh.istio.mesh import BASE
 from tests.mesh.meshed import HOST, Mesh, Namespaced, takes_effect
+from tests.testkit.cluster import Namespace
+from tests.testkit.customer import Client, Customer
 
 GATEWAY = Namespaced("shop-ingress", "ecommerce-gateway-istio")
 OVERLAY = BASE.parent / "gateway-api"

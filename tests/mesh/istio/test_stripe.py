@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.harness.customer import Client, Customer
 from tests.mesh.istio.mesh import BASE, IstioMesh
 from tests.mesh.meshed import takes_effect
+from tests.testkit.customer import Client, Customer
 
 STRIPE = {"method": "GET", "url": "http://api.stripe.com/livez"}
 

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tests.harness.cluster import ROOT, run
-from tests.harness.matrix import TOPOLOGY, Operation, is_declared
-from tests.harness.waiting import wait_until
 from tests.mesh.meshed import SETTLE_SECONDS, Layer, Mesh, Namespaced, Outcome, SickPod
+from tests.testkit.cluster import ROOT, run
+from tests.testkit.matrix import TOPOLOGY, Operation, is_declared
+from tests.testkit.waiting import wait_until
 from tools.kind import LINKERDS_ROUTES
 
 BASE = ROOT / "mesh/linkerd/base"

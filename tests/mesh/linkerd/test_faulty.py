@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.matrix import STRANGER
 from tests.mesh.meshed import OUTSIDER, Mesh, takes_effect
+from tests.testkit.matrix import STRANGER
 
 PAY = {"target": "faulty.ecommerce:9000", "rpc": "/meshmart.payment.v1.PaymentService/Authorize"}
 LOOK = {"method": "GET", "url": "http://faulty.ecommerce:3000/api/categories"}

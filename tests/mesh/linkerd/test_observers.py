@@ -10,9 +10,9 @@ from collections.abc import Generator
 import pytest
 
 from tests.cluster.release import IMAGE
-from tests.harness.cluster import Namespace, run
-from tests.harness.matrix import STRANGER, TOPOLOGY
 from tests.mesh.meshed import OUTSIDER, Mesh
+from tests.testkit.cluster import Namespace, run
+from tests.testkit.matrix import STRANGER, TOPOLOGY
 
 # An observer's namespace of the chart's and of the base's. Its pod `jaeger` has a proxy.
 OBSERVABILITY = Namespace("observability")

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import aiohttp
 
 from tests.cluster.conftest import BASE_URL
-from tests.harness.customer import Client
-from tests.harness.matrix import Operation
 from tests.mesh.meshed import Mesh, Namespaced, Outcome, SickPod
+from tests.testkit.customer import Client
+from tests.testkit.matrix import Operation
 
 _NO_MESH = "there is no mesh to ask this of"
 

@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from services.auth.model.sources import Source
 from services.auth.service import Tokens
 from services.common.errors import Kind, ShopError
-from tests.harness.waiting import eventually
+from tests.testkit.waiting import eventually
 from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, Process, World
 
 WRONG = "wrong horse battery"

@@ -17,7 +17,7 @@ from services.common.serving.host import Wire, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.user.main import wire as wire_user
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.auth.kit import EMAIL, PASSWORD
 from tests.unit.user.kit import accounts
 

@@ -17,8 +17,8 @@ from classroom.page import Board, served
 from labs.errors import CommandFailed, LabError
 from labs.lab import all_labs
 from labs.seat import Line, Passed, Report
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.usability import problems_of
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.usability import problems_of
 from tests.unit.classroom.fake import FakeCluster
 
 MINUTE_MS = 60_000

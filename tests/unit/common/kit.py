@@ -16,7 +16,7 @@ from services.common.observing.metrics import Metrics
 from services.common.serving.host import Host, Wire, hosting, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import Edge, Topology
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 
 RESERVE = "meshmart.inventory.v1.InventoryService/Reserve"
 COMMIT = "meshmart.inventory.v1.InventoryService/Commit"

@@ -20,7 +20,7 @@ from services.common.fields import (
     checked_order_id,
     normalised_email,
 )
-from tests.harness.customer import ADDRESS
+from tests.testkit.customer import ADDRESS
 
 FIVE: TypeAdapter[str] = TypeAdapter(Annotated[str, OneLine(5)])
 NAME: TypeAdapter[str] = TypeAdapter(NewName)

@@ -15,8 +15,8 @@ from services.common.forward_proxy import (
     proxy_for,
     without_credentials,
 )
-from tests.harness.ports import free_port
-from tests.harness.proxy import LOOPBACK
+from tests.testkit.ports import free_port
+from tests.testkit.proxy import LOOPBACK
 
 STRIPE = "https://api.stripe.com"
 MAIL = "smtp://mail.example:587"

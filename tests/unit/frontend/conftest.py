@@ -14,7 +14,7 @@ from services.common.listening import LOOPBACK
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology, load_topology
 from services.local.gateway import wire
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.frontend.fakes import (
     Addresses,
     Backends,

@@ -20,7 +20,7 @@ from services.common.observing.recent_traffic import Recent
 from services.common.topology import Topology
 from services.frontend.mesh_page.figures import Entrance
 from services.local.gateway import Gateway, Limits
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.fakes import SVG, Addresses, Backends

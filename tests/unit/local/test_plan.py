@@ -24,7 +24,7 @@ from services.local.plan import (
     read_environment,
 )
 from services.local.ports import Ports, usual_http
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 
 PlanWith = Callable[[ExtraEnvironment], Mapping[str, Mapping[str, str]]]
 

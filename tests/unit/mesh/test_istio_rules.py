@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.harness.matrix import (
+from tests.testkit.matrix import (
     GATEWAY,
     RPC,
     STRANGER,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from services.common.topology import GrpcCall, HttpCall
-from tests.harness.matrix import TOPOLOGY
+from tests.testkit.matrix import TOPOLOGY
 from tests.unit.mesh.linkerd_rules import LinkerdRules
 
 CALLS = Path(__file__).parents[3] / "mesh/linkerd/base/calls.yaml"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.harness.matrix import (
+from tests.testkit.matrix import (
     GATEWAY,
     RPC,
     STRANGER,

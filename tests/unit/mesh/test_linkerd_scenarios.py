@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.harness.matrix import TOPOLOGY
 from tests.mesh.scenarios import says_what_to_do_instead
+from tests.testkit.matrix import TOPOLOGY
 
 MESH = Path(__file__).parents[3] / "mesh"
 SCENARIOS = sorted((MESH / "linkerd/scenarios").iterdir())

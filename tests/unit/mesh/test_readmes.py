@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.harness.elsewhere import ISTIO, LINKERD
 from tests.mesh.readme import NotInForm, disagreement, read, says_there_is_none
+from tests.testkit.elsewhere import ISTIO, LINKERD
 from tools.certificate import SECRET_NAMESPACE, Certificate, secret
 from tools.mesh import readme as elsewhere
 from tools.mesh.__main__ import main

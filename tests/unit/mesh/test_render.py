@@ -14,8 +14,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from tests.harness.elsewhere import ISTIO, LINKERD, left_behind, strings
-from tests.harness.matrix import TOPOLOGY
+from tests.testkit.elsewhere import ISTIO, LINKERD, left_behind, strings
+from tests.testkit.matrix import TOPOLOGY
 from tools import certificate
 from tools.mesh import __main__ as command_line
 from tools.mesh import render

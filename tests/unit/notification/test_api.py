@@ -17,7 +17,7 @@ from services.common.topology import load_topology
 from services.notification.main import wire
 from services.pb import notification_pb2 as pb
 from services.pb import shared_pb2
-from tests.harness.waiting import eventually
+from tests.testkit.waiting import eventually
 from tests.unit.asgi import Answer, ask
 from tests.unit.common.kit import call_tools, process_settings, until
 from tests.unit.notification.mail_server import MailServer, mail_server

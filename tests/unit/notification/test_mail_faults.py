@@ -28,7 +28,7 @@ from services.notification.model import (
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.notification.mail_server import MailServer, mail_server
 from tests.unit.notification.test_model import FACTS
 from tools.certificate import self_signed

@@ -15,8 +15,8 @@ from services.common.errors import Kind, ShopError
 from services.notification.clients import Mailer
 from services.notification.model import Message
 from services.notification.settings import NotificationSettings
-from tests.harness.ports import free_port
-from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
+from tests.testkit.ports import free_port
+from tests.testkit.proxy import LOOPBACK, Proxy, proxy_to
 from tests.unit.notification.mail_server import mail_server
 from tools.certificate import self_signed
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from services.common.topology import load_topology
-from tests.harness.cluster import Object, render, run
+from tests.testkit.cluster import Object, render, run
 from tests.unit.observability.metrics import FOLDER, ROOT
 from tools.kind import OBSERVABILITY, OTLP_ENDPOINT, PROMETHEUS_URL
 from tools.mesh.__main__ import OBSERVERS

@@ -19,8 +19,8 @@ from services.payment.clients import Stripe
 from services.payment.settings import PaymentSettings
 from stand_ins.stripe.server import running
 from stand_ins.stripe.settings import SandboxSettings
-from tests.harness.ports import free_port
-from tests.harness.proxy import LOOPBACK, Proxy, proxy_to
+from tests.testkit.ports import free_port
+from tests.testkit.proxy import LOOPBACK, Proxy, proxy_to
 from tests.unit.common.kit import call_tools
 from tools.certificate import self_signed
 

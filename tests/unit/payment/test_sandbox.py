@@ -28,7 +28,7 @@ from stand_ins.stripe.params import Params
 from stand_ins.stripe.server import running
 from stand_ins.stripe.settings import SandboxSettings
 from stand_ins.stripe.store import Books
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.common.kit import ManualClock, call_tools
 
 ORDER = "ord_1"

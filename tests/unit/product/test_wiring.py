@@ -7,7 +7,7 @@ from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.inventory.main import wire as wire_inventory
 from services.product.main import wire as wire_product
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 
 

@@ -30,7 +30,7 @@ from services.shipping.model import SHIPMENTS, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.asgi import Answer, ask
 from tests.unit.common.kit import call_tools, process_settings
 from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER

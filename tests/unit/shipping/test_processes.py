@@ -21,7 +21,7 @@ from services.shipping.model import SHIPMENTS, Event, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
-from tests.harness.waiting import eventually
+from tests.testkit.waiting import eventually
 from tests.unit.shipping.examples import ADDRESS, CONTACT
 
 HOUR_MS = 3_600_000

@@ -33,7 +33,7 @@ from stand_ins.stripe.model import PaymentIntent, Status
 from stand_ins.stripe.server import running
 from stand_ins.stripe.settings import SandboxSettings, read_settings
 from stand_ins.stripe.store import Books, Store, StoredAnswer
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tools.certificate import self_signed
 
 KEY = "sk_test_sandbox"

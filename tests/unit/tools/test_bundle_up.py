@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.programs import Machine, Rules
+from tests.testkit.programs import Machine, Rules
 from tools.bundle import contents
 from tools.bundle.contents import Binary, Bundle, BundleError, Image, Manifest, Part, Wheels
 from tools.needs import ISTIO_VERSION, LINKERD_VERSION

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.harness.programs import Machine, Rules
+from tests.testkit.programs import Machine, Rules
 from tools.needs import ISTIO_VERSION, KIND_VERSION, LINKERD_VERSION, NODE_IMAGE
 
 ROOT = Path(__file__).parents[3]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.harness.cluster import Object
+from tests.testkit.cluster import Object
 from tests.unit.observability.test_manifests import manifests
 from tests.unit.tools.test_bundle_up import write_bundle
 from tools import preflight

@@ -10,7 +10,7 @@ import pytest
 
 from services.user.model import MAX_ADDRESSES
 from services.user.service import Users
-from tests.harness.customer import ADDRESS
+from tests.testkit.customer import ADDRESS
 from tests.unit.user.kit import Instance, instance
 
 ME = "/api/users/me"

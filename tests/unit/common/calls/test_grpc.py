@@ -25,8 +25,8 @@ from services.common.observing.telemetry import trace_id
 from services.common.serving.host import Host
 from services.pb import inventory_pb2 as pb
 from services.pb import inventory_pb2_grpc, shared_pb2
-from tests.harness.ports import free_port
-from tests.harness.waiting import eventually
+from tests.testkit.ports import free_port
+from tests.testkit.waiting import eventually
 from tests.unit.common.kit import (
     COMMIT,
     EDGE,

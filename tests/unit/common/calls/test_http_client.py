@@ -17,7 +17,7 @@ from services.common.calls.outgoing import CallTools
 from services.common.context import RequestContext
 from services.common.errors import ConfigurationError, Kind, ShopError
 from services.common.protocols.problem import shop_error_response
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.common.kit import EDGE, call_tools
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -27,7 +27,7 @@ from services.common.observing.metrics import Metrics
 from services.common.serving.host import Host, hosting
 from services.pb import inventory_pb2 as pb
 from services.pb import inventory_pb2_grpc
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.common.kit import (
     COMMIT,

@@ -16,9 +16,9 @@ from services.common.observing.telemetry import (
     make_tracer_provider,
     trace_id,
 )
-from tests.harness.collector import collecting
-from tests.harness.ports import free_port
-from tests.harness.proxy import LOOPBACK, proxy_to
+from tests.testkit.collector import collecting
+from tests.testkit.ports import free_port
+from tests.testkit.proxy import LOOPBACK, proxy_to
 
 
 def provider(

@@ -19,7 +19,7 @@ from services.common.errors import ConfigurationError
 from services.common.serving import host as host_module
 from services.common.serving.host import Host, hosting
 from services.common.topology import load_topology
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.common.kit import TOPOLOGY, process_settings, serving_grpc, until
 
 THINGS = Collection("things")

@@ -39,8 +39,8 @@ from services.frontend.mesh_page.mesh_map import MeshMap, MeshView, percentage, 
 from services.frontend.mesh_page.sources import AllProcesses, SeenHere, Watch, Watched
 from services.frontend.rendering import STATIC
 from services.frontend.settings import FrontendSettings
-from tests.harness.ports import free_port
-from tests.harness.waiting import eventually
+from tests.testkit.ports import free_port
+from tests.testkit.waiting import eventually
 from tests.unit.common.kit import ManualClock
 from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.fakes import Backends

@@ -20,7 +20,7 @@ from services.common.topology import load_topology
 from services.frontend.mesh_page.figures import VISITORS, Figures, figures_of
 from services.frontend.mesh_page.prometheus import Prometheus, queries
 from services.frontend.mesh_page.sources import SeenHere
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.common.kit import process_settings
 
 Labels = Mapping[str, str]

@@ -24,7 +24,7 @@ from services.common.topology import Topology
 from services.frontend.mesh_page.sources import Watched
 from services.frontend.mesh_page.traces import TraceLinks, Traces
 from services.frontend.settings import FrontendSettings
-from tests.harness.ports import free_port
+from tests.testkit.ports import free_port
 from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.kit import SECRET, Browser
 

@@ -12,8 +12,8 @@ import aiohttp
 import orjson
 
 from services.common.call_record import HEADER
-from tests.harness.hunt import check
-from tests.harness.waiting import eventually
+from tests.testkit.hunt import check
+from tests.testkit.waiting import eventually
 
 ADDRESS: Mapping[str, str] = {
     "name": "Ada Lovelace",

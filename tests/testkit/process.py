@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.harness.waiting import wait_until
+from tests.testkit.waiting import wait_until
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0

@@ -9,8 +9,8 @@ import aiohttp
 
 from services.common.protocols.problem import MEDIA_TYPE, Problem
 from services.common.topology import load_topology, path_pattern
-from tests.harness.customer import Answer
-from tests.harness.shop import Shop
+from tests.testkit.customer import Answer
+from tests.testkit.shop import Shop
 
 # Answers of HTTP itself (RFC 9110, RFC 6585), which come before any operation is known.
 _OF_HTTP = frozenset({405, 408, 413, 431})

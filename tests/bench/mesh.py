@@ -36,11 +36,11 @@ from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
 from tests.cluster.conftest import BASE_URL
 from tests.cluster.release import Release, install, uninstall
-from tests.harness.cluster import Namespace, run
-from tests.harness.customer import Answer, Client, Customer
-from tests.harness.waiting import wait_until
 from tests.mesh.conftest import MESHES
 from tests.mesh.meshed import Mesh, Namespaced, install_certificate
+from tests.testkit.cluster import Namespace, run
+from tests.testkit.customer import Answer, Client, Customer
+from tests.testkit.waiting import wait_until
 
 _CLIENTS = 4
 _SAMPLE_PATIENCE_SECONDS = 60.0

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     add_TraceServiceServicer_to_server,  # pyright: ignore[reportUnknownVariableType]  untyped
 )
 
-from tests.harness.hunt import SecretTold, findings
+from tests.testkit.hunt import SecretTold, findings
 
 
 @dataclass(frozen=True, slots=True)

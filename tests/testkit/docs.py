@@ -36,7 +36,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)?$", re.MULTILINE)
 _ELSEWHERE = re.compile(r"[a-z][a-z+.-]*:|//", re.IGNORECASE)
 _OPERATOR = re.compile(r"[|&;()<>]+")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=.*", re.DOTALL)
-_PROGRAM = re.compile(r"(?:services|labs|tools|classroom)(?:\.\w+)*")
+_PROGRAM = re.compile(r"(?:services|stand_ins|labs|tools|tests|classroom)(?:\.\w+)*")
 
 SHOP_TESTS = "tests/shop/test_docs.py"
 # Who runs a block: by page, then by how the block begins.

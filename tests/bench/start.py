@@ -52,7 +52,7 @@ def measure() -> Start:
             pids = {process["instance"]: process["pid"] for process in state["processes"]}
             urls = {process["service"]: process["url"] for process in state["processes"]}
             for path in WARM_UP_PATHS:
-                with urllib.request.urlopen(urls["frontend"] + path) as answer:  # noqa: S310
+                with urllib.request.urlopen(urls["frontend"] + path) as answer:
                     answer.read()
             pids["(parent)"] = shop.pid
             pss_mib = {

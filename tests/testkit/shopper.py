@@ -17,7 +17,7 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.harness.customer import ADDRESS, PASSWORD
+from tests.testkit.customer import ADDRESS, PASSWORD
 
 VISA = "Visa ending in 4242"
 DECLINED_VISA = "Visa ending in 0002"

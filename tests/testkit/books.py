@@ -24,8 +24,8 @@ from services.notification.model import MESSAGES, Message
 from services.order.model import ORDERS, Order
 from services.payment.settings import PaymentSettings
 from services.shipping.model import SHIPMENTS, Shipment
-from tests.harness.invariants import violations_of
-from tests.harness.shop import Shop
+from tests.testkit.invariants import violations_of
+from tests.testkit.shop import Shop
 
 _POLL_SECONDS = 0.05
 # A parcel that is not due by then is at rest, as with a carrier that does not move during a test.

@@ -10,7 +10,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from tests.harness.customer import ADDRESS, PASSWORD
+from tests.testkit.customer import ADDRESS, PASSWORD
 
 
 class Visitor:

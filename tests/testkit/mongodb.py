@@ -13,7 +13,7 @@ import pytest
 
 from services.common.listening import LOOPBACK
 from services.local.ports import Ports
-from tests.harness.process import ServerProcess
+from tests.testkit.process import ServerProcess
 
 MONGODB_SERVER = "MESHMART_TEST_MONGODB_SERVER"
 

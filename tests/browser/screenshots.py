@@ -14,12 +14,12 @@ from typing import Final, Literal
 
 from playwright.async_api import Browser, Page, StorageState, ViewportSize, expect
 
-from tests.harness.browser import MISSING, chromium, open_browser
-from tests.harness.shop import Shop
-from tests.harness.shopper import Shopper
-from tests.harness.waiting import eventually
+from tests.testkit.browser import MISSING, chromium, open_browser
+from tests.testkit.shop import Shop
+from tests.testkit.shopper import Shopper
+from tests.testkit.waiting import eventually
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 FOLDER = _ROOT / "docs" / "screenshots"
 SHARED = _ROOT / "services" / "frontend" / "static" / "share.jpg"
 # The size that https://ogp.me consumers ask for, which layout.html says.

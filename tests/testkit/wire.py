@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 from yarl import URL
 
-from tests.harness.customer import Answer
+from tests.testkit.customer import Answer
 
 _ANSWER_SECONDS = 20.0
 

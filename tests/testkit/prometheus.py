@@ -18,8 +18,8 @@ import aiohttp
 import yaml
 
 from services.common.listening import LOOPBACK
-from tests.harness.ports import free_port
-from tests.harness.process import ServerProcess
+from tests.testkit.ports import free_port
+from tests.testkit.process import ServerProcess
 
 _TARGETS = "targets.json"
 _ANSWER_SECONDS = 60.0

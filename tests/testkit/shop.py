@@ -17,8 +17,8 @@ import psutil
 
 from services.local.data import Process, State, read_state
 from services.local.programs import SANDBOX
-from tests.harness.hunt import SecretTold, findings, findings_in_files
-from tests.harness.waiting import eventually, wait_until
+from tests.testkit.hunt import SecretTold, findings, findings_in_files
+from tests.testkit.waiting import eventually, wait_until
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0  # of a machine that does much else

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.cluster.release import Release, install, uninstall
-from tests.harness.cluster import CHART, run
-from tests.harness.waiting import wait_until
+from tests.testkit.cluster import CHART, run
+from tests.testkit.waiting import wait_until
 
 PATIENCE_SECONDS = 300.0
 _UNITS = {"m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}

@@ -1,0 +1,1 @@
+"""What `make` and people run beside the shop. Nothing here needs a test."""

@@ -99,9 +99,9 @@ def test_a_change_starts_it_again_and_a_mistake_waits_for_its_mending(
     reloading.save("notification/model.py", "# changed")
     second = wait_until(lambda: another_than(first), "another process serves", 30)
 
-    reloading.save("common/host.py", "raise RuntimeError('a mistake')")
+    reloading.save("common/serving/host.py", "raise RuntimeError('a mistake')")
     wait_until(lambda: reloading.serving_pid() is None, "none serves", 30)
-    reloading.code.joinpath("common/host.py").write_text(
+    reloading.code.joinpath("common/serving/host.py").write_text(
         (ROOT / "services/common/serving/host.py").read_text(encoding="utf-8"), encoding="utf-8"
     )
     wait_until(lambda: another_than(second), "a process serves again", 30)

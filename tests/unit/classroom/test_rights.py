@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from classroom.rights import RULES
 from classroom.students import Student
 from labs.lab import LABS, all_labs
+from tests.testkit.goldens import golden_objects
 from tools.mesh import render
 
 ROOT = LABS.parent
@@ -185,12 +185,7 @@ def test_what_the_runner_does_with_base_and_labs_is_granted(student: Student) ->
 
 @pytest.mark.parametrize("values", ["istio", "linkerd", "default"])
 def test_what_the_chart_makes_can_be_upgraded(values: str) -> None:
-    golden = ROOT / "tests/cluster/goldens" / f"{values}.yaml"
-    made = [
-        each
-        for each in yaml.load_all(golden.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-        if each and each["kind"] != "Namespace"
-    ]
+    made = [each for each in golden_objects(values) if each["kind"] != "Namespace"]
     assert len(made) > 40
     for each in made:
         group, slash, _ = each["apiVersion"].partition("/")

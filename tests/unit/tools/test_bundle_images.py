@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.testkit.goldens import golden
 from tools.bundle.images import images, mongodb, of_files, of_istio, used
 from tools.kind import OBSERVABILITY
 from tools.needs import GATEWAY_API, TRAEFIK_CHART, TRAEFIK_REPOSITORY
@@ -94,8 +95,7 @@ def test_every_image_of_the_manifests_is_in_it(
 def test_every_image_of_the_chart_is_in_it(
     all_images: dict[str, tuple[tuple[str, ...], bool]], rendered: str
 ) -> None:
-    text = (ROOT / f"tests/cluster/goldens/{rendered}.yaml").read_text(encoding="utf-8")
-    assert images(text) == {SHOP, mongodb()} <= set(all_images)
+    assert images("---\n".join(golden(rendered).values())) == {SHOP, mongodb()} <= set(all_images)
 
 
 @pytest.mark.needs_programs("kubectl")

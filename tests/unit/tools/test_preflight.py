@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.testkit.cluster import Object
+from tests.testkit.goldens import golden_objects
 from tests.unit.observability.test_manifests import manifests
 from tests.unit.tools.test_bundle_up import write_bundle
 from tools import preflight
@@ -291,9 +291,7 @@ def asked(objects: Sequence[Object]) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("mesh", "golden"), [("none", "default"), *((m, m) for m in MESHES[1:])])
 def test_the_room_for_the_shop_is_what_its_pods_ask_for(mesh: str, golden: str) -> None:
-    text = (ROOT / f"tests/cluster/goldens/{golden}.yaml").read_text(encoding="utf-8")
-    objects = [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
-    assert preflight.SHOP[mesh] == asked(objects)
+    assert preflight.SHOP[mesh] == asked(golden_objects(golden))
 
 
 @pytest.mark.needs_programs("kubectl")

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
 from services.audit.invariants import Violation
 from services.common.topology import load_topology
@@ -143,9 +142,7 @@ async def run(
         mails = await resources.enter_async_context(MailSink())
         http = await resources.enter_async_context(aiohttp.ClientSession())
         shop = _shop(options, plan, folder, proxies, mails, database)
-        resources.callback(shop.stop)
-        shop.launch()
-        await asyncio.to_thread(shop.wait_open)
+        await resources.enter_async_context(shop)
         proxies.point_at(shop.processes())
         injector = Injector(plan, shop, proxies, http, database)
         journal = Journal(str(options.seed))
@@ -225,22 +222,13 @@ def _shop(
     mails: MailSink,
     database: MongoServer | None,
 ) -> Shop:
-    folder.mkdir(parents=True, exist_ok=True)
-    stock_file = folder / "stock.yaml"
-    stock_file.write_text(yaml.safe_dump(initial_stock(options.checkouts)))
-    for_all = {**_ENVIRONMENT, **mails.environment(), "STOCK_FILE": str(stock_file)}
+    environment = {**_ENVIRONMENT, **mails.environment()}
     if database is not None:
-        for_all["DATABASE_URL"] = database.url
-    environment = {
-        "*": for_all,
-        **proxies.environment(),
-        **{
-            instance: {"CLOCK_SKEW_SECONDS": str(seconds)}
-            for instance, seconds in plan.skews_seconds.items()
-        },
+        environment["DATABASE_URL"] = database.url
+    skews = {
+        instance: {"CLOCK_SKEW_SECONDS": str(seconds)}
+        for instance, seconds in plan.skews_seconds.items()
     }
-    environment_file = folder / "environment.json"
-    environment_file.write_text(json.dumps(environment))
     replicas = ",".join(f"{service}={_PROCESSES}" for service in load_topology().services)
     program = ("-m", "services")
     if options.mutation is not None:
@@ -249,9 +237,9 @@ def _shop(
         folder / "shop",
         "--replicas",
         replicas,
-        "--environment",
-        str(environment_file),
-        environment=for_all,
+        environment=environment,
+        own_environment={**proxies.environment(), **skews},
+        stock=initial_stock(options.checkouts),
         program=program,
     )
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -214,32 +213,29 @@ async def test_a_shop_without_faults_has_no_violations(
 ) -> None:
     for reader in ("books", "ledger"):  # so that there are several pages
         monkeypatch.setattr(f"services.audit.{reader}._PAGE", 40)
-    stock_file = tmp_path / "stock.yaml"
-    stock_file.write_text(yaml.safe_dump(initial_stock(_CHECKOUTS)), encoding="utf-8")
     journal = Journal("crowd")
-    async with MailSink() as sink:
-        environment = {
-            "STOCK_FILE": str(stock_file),
-            "SHIPPING_STEP_SECONDS": "1",
-            **sink.environment(),
-        }
-        replicas = "order=2,inventory=2,notification=2"
-        with Shop(tmp_path, "--replicas", replicas, environment=environment) as shop:
-            frontends = [process.url for process in shop.of_service("frontend")]
-            numbers: list[int] = []
-            await Crowd(
-                frontends,
-                clients=8,
-                checkouts=_CHECKOUTS,
-                journal=journal,
-                on_begin=numbers.append,
-                codes=sink.codes,
-            ).run()
-            async with open_books(shop) as books:
-                assert await books.rest(within_seconds=30) is None
-                evidence = Evidence(
-                    await books.read(), journal, books.initial_stock(), sink.mails()
-                )
+    async with (
+        MailSink() as sink,
+        Shop(
+            tmp_path,
+            *("--replicas", "order=2,inventory=2,notification=2"),
+            environment={"SHIPPING_STEP_SECONDS": "1", **sink.environment()},
+            stock=initial_stock(_CHECKOUTS),
+        ) as shop,
+    ):
+        frontends = [process.url for process in shop.of_service("frontend")]
+        numbers: list[int] = []
+        await Crowd(
+            frontends,
+            clients=8,
+            checkouts=_CHECKOUTS,
+            journal=journal,
+            on_begin=numbers.append,
+            codes=sink.codes,
+        ).run()
+        async with open_books(shop) as books:
+            assert await books.rest(within_seconds=30) is None
+            evidence = Evidence(await books.read(), journal, books.initial_stock(), sink.mails())
 
     assert sorted(numbers) == list(range(_CHECKOUTS))
     found = list(violations(evidence))

@@ -387,12 +387,9 @@ class TestShop:
 
     async def test_a_purchase_passes_through_the_proxies(self, tmp_path: Path) -> None:
         async with Proxies(load_topology(), seed="1") as proxies, aiohttp.ClientSession() as http:
-            file = tmp_path / "environment.json"
-            file.write_text(json.dumps(proxies.environment()), encoding="utf-8")
-            shop = Shop(tmp_path / "shop", "--environment", str(file), "--replicas", "payment=2")
-            shop.launch()
-            try:
-                await asyncio.to_thread(shop.wait_open)
+            async with Shop(
+                tmp_path, "--replicas", "payment=2", own_environment=proxies.environment()
+            ) as shop:
                 proxies.point_at(shop.processes())
                 customer = await Customer.register(Client(http, proxies.url))
                 await customer.bought({"oak-serving-board": 1})
@@ -401,8 +398,6 @@ class TestShop:
                     return bool(await customer.inbox())
 
                 await eventually(is_told, "the customer is told")
-            finally:
-                await asyncio.to_thread(shop.stop)
 
             passed = {
                 (edge.caller, edge.callee): edge.counts[FORWARDED]

@@ -29,7 +29,7 @@ import aiohttp
 import yaml
 
 from services.common.topology import load_topology
-from tests.endurance.traffic import plenty
+from tests.endurance.traffic import PLENTY
 from tests.testkit.customer import Answer, Client, Customer
 from tests.testkit.prometheus import Counted, Prometheus, Target
 from tests.testkit.shop import Shop
@@ -174,12 +174,14 @@ async def measure(folder: Path, pace: float) -> Mapping[str, set[str]]:
     with contextlib.ExitStack() as stack:
         shops: dict[str, Shop] = {}
         for number, (name, fault) in enumerate(FAULTS.items()):
-            environment = {
-                **plenty(folder / f"stock-{number}"),
-                "ORDER_GIVE_UP_SECONDS": f"{_GIVE_UP_SECONDS / pace:g}",
-            }
-            shop = Shop(folder / f"shop-{number}", *fault.arguments, environment=environment)
-            shops[name] = stack.enter_context(shop)
+            shops[name] = stack.enter_context(
+                Shop(
+                    folder / f"shop-{number}",
+                    *fault.arguments,
+                    environment={"ORDER_GIVE_UP_SECONDS": f"{_GIVE_UP_SECONDS / pace:g}"},
+                    stock=PLENTY,
+                )
+            )
         prometheus = Prometheus(
             folder / "prometheus", rules, interval_seconds=_SCRAPE_SECONDS / pace
         )

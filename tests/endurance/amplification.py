@@ -26,7 +26,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.endurance.measure import is_quiet, open_orders, served, table
-from tests.endurance.traffic import Regulars, open_loop, plenty
+from tests.endurance.traffic import PLENTY, Regulars, open_loop
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
 from tests.testkit.waiting import eventually
@@ -191,10 +191,11 @@ def main() -> int:
     parser.add_argument("--ways", default=",".join(_WAYS), metavar="A,B", help="hung, dead or both")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with Shop(folder, environment={**ENVIRONMENT, **plenty(folder)}) as shop:
-            wrong = asyncio.run(measure(shop, arguments))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Shop(Path(folder), environment=ENVIRONMENT, stock=PLENTY) as shop,
+    ):
+        wrong = asyncio.run(measure(shop, arguments))
     print("\n".join(f"VIOLATION: {each}" for each in wrong) or "no outage spread")
     return int(bool(wrong))
 

@@ -24,7 +24,7 @@ import psutil
 from services.common.documents import Documents
 from services.order.model import Order
 from tests.endurance.measure import is_quiet, open_orders
-from tests.endurance.traffic import PRODUCTS, plenty
+from tests.endurance.traffic import PLENTY, PRODUCTS
 from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
@@ -38,13 +38,18 @@ _REPORT_SECONDS = 5.0
 _REPLICAS = ("order-1", "order-2")
 
 # Nobody waits for an order, and no order gives up.
-ENVIRONMENT = {"ORDER_ANSWER_SECONDS": "0.05", "ORDER_GIVE_UP_SECONDS": "3600"}
+_ENVIRONMENT = {"ORDER_ANSWER_SECONDS": "0.05", "ORDER_GIVE_UP_SECONDS": "3600"}
 
 WAYS = {
     "plain": "the order processes live on",
     "killed": "both order processes are killed just before the heal",
     "stopped": "one order process hangs for good, so the other takes its orders over",
 }
+
+
+def open_shop(folder: Path) -> Shop:
+    """The shop that gets a backlog."""
+    return Shop(folder, "--replicas", "order=2", environment=_ENVIRONMENT, stock=PLENTY)
 
 
 async def place_backlog(shop: Shop, session: aiohttp.ClientSession, count: int) -> None:
@@ -167,11 +172,8 @@ def main() -> int:
     slowest_seconds = 0.0
     for way in arguments.ways.split(","):
         print(f"{way}: {arguments.away} was away, and {WAYS[way]}", flush=True)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            environment = {**ENVIRONMENT, **plenty(folder)}
-            with Shop(folder, "--replicas", "order=2", environment=environment) as shop:
-                seconds = asyncio.run(measure(shop, way, arguments))
+        with tempfile.TemporaryDirectory() as folder, open_shop(Path(folder)) as shop:
+            seconds = asyncio.run(measure(shop, way, arguments))
         slowest_seconds = max(slowest_seconds, seconds)
     if slowest_seconds > MAX_SECONDS:
         print(f"VIOLATION: a backlog took {slowest_seconds:.1f} s; {MAX_SECONDS:g} s are allowed")

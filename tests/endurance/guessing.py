@@ -32,7 +32,7 @@ import aiohttp
 from services.auth.model.attempts import FAILURES_WINDOW_MS, FREE_ATTEMPTS
 from services.auth.settings import AuthSettings
 from tests.endurance.measure import table
-from tests.endurance.traffic import open_loop, plenty
+from tests.endurance.traffic import PLENTY, open_loop
 from tests.testkit.customer import Client
 from tests.testkit.shop import Shop
 from tests.testkit.visitor import Visitor
@@ -255,10 +255,11 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=60, help="how long the attack lasts (60)")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with Shop(folder, environment={**ENVIRONMENT, **plenty(folder)}) as shop:
-            wrong = asyncio.run(measure(shop, arguments.seconds))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Shop(Path(folder), environment=ENVIRONMENT, stock=PLENTY) as shop,
+    ):
+        wrong = asyncio.run(measure(shop, arguments.seconds))
     print("\n".join(f"VIOLATION: {each}" for each in wrong) or "the customers noticed nothing")
     return int(bool(wrong))
 

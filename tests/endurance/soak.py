@@ -25,7 +25,7 @@ import aiohttp
 import orjson
 
 from tests.endurance.measure import Footprint, footprints, log_bytes, store_bytes, table, wal_bytes
-from tests.endurance.traffic import Regulars, Tally, closed_loop, open_loop, plenty
+from tests.endurance.traffic import PLENTY, Regulars, Tally, closed_loop, open_loop
 from tests.testkit.customer import Client
 from tests.testkit.shop import Shop
 from tests.testkit.waiting import eventually
@@ -291,11 +291,12 @@ def main() -> int:
     parser.add_argument("--samples", type=Path, default=Path("build/soak.jsonl"), metavar="FILE")
     arguments = parser.parse_args()
     arguments.samples.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with Shop(folder, environment={**_ENVIRONMENT, **plenty(folder)}) as shop:
-            run, tally, left_open = asyncio.run(soak(shop, arguments))
-            errors = shop.logged_errors()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Shop(Path(folder), environment=_ENVIRONMENT, stock=PLENTY) as shop,
+    ):
+        run, tally, left_open = asyncio.run(soak(shop, arguments))
+        errors = shop.logged_errors()
     report(run, tally)
     wrong = [*violations(run), *left_open]
     wrong += [f"{count} x {what}" for what, count in tally.unexpected.most_common()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.endurance import alerts, amplification, backlog, guessing
-from tests.endurance.traffic import plenty
+from tests.endurance.traffic import PLENTY
 from tests.testkit.shop import Shop
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -22,8 +22,7 @@ _PACE = 5.0
 async def test_a_backlog_is_finished_within_a_minute(
     way: str, checkouts: int, tmp_path: Path
 ) -> None:
-    environment = {**backlog.ENVIRONMENT, **plenty(tmp_path)}
-    with Shop(tmp_path, "--replicas", "order=2", environment=environment) as shop:
+    with backlog.open_shop(tmp_path) as shop:
         seconds = await backlog.measure(shop, way, Namespace(orders=checkouts, away="payment"))
     assert seconds <= backlog.MAX_SECONDS
 
@@ -32,13 +31,12 @@ async def test_an_outage_does_not_spread(tmp_path: Path) -> None:
     arguments = Namespace(
         seconds=15.0, per_second=8.0, services="payment,stripe_sandbox", ways="hung,dead", seed=1
     )
-    environment = {**amplification.ENVIRONMENT, **plenty(tmp_path)}
-    with Shop(tmp_path, environment=environment) as shop:
+    with Shop(tmp_path, environment=amplification.ENVIRONMENT, stock=PLENTY) as shop:
         assert not await amplification.measure(shop, arguments)
 
 
 async def test_customers_notice_nothing_of_guessed_passwords(tmp_path: Path) -> None:
-    with Shop(tmp_path, environment={**guessing.ENVIRONMENT, **plenty(tmp_path)}) as shop:
+    with Shop(tmp_path, environment=guessing.ENVIRONMENT, stock=PLENTY) as shop:
         assert not await guessing.measure(shop, 45.0)
 
 

@@ -12,17 +12,17 @@ import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
 from tests.testkit.customer import PASSWORD, Answer, Client, Customer, claims_of
 
 PRODUCTS: Sequence[str] = tuple(read_stock_file(InventorySettings().stock_file))
+# The stock of a shop that does not sell out.
+PLENTY: Mapping[str, int] = dict.fromkeys(PRODUCTS, 1_000_000)
 
 # Longer than the shop ever takes to answer, so that a missing answer is the shop's fault.
 PATIENCE_SECONDS = 20.0
@@ -30,7 +30,6 @@ PATIENCE_SECONDS = 20.0
 Journey = Callable[[int], Coroutine[Any, Any, None]]
 _Visit = Callable[[Customer, random.Random], Awaitable[None]]
 
-_PLENTY = 1_000_000
 _DECLINED_SHARE = 0.05
 _RENEW_SECONDS_BEFORE = 120
 
@@ -196,14 +195,6 @@ async def open_loop(journey: Journey, *, per_second: float, seconds: float, seed
                 return
             await asyncio.sleep(began + due_seconds - time.monotonic())
             tasks.create_task(journey(number))
-
-
-def plenty(folder: Path) -> Mapping[str, str]:
-    """The environment of a shop that does not sell out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stock_file = folder / "stock.yaml"
-    stock_file.write_text(yaml.safe_dump(dict.fromkeys(PRODUCTS, _PLENTY)), encoding="utf-8")
-    return {"STOCK_FILE": str(stock_file)}
 
 
 def _reason(answer: Answer) -> str:

@@ -6,14 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import aiohttp
 import pytest
-import yaml
 
-from services.inventory.seed import read_stock_file
-from services.inventory.settings import InventorySettings
 from tests.testkit.books import Books, open_books
 from tests.testkit.contract import Contract
 from tests.testkit.customer import Client, Customer
@@ -46,21 +42,20 @@ def contract(shop: Shop) -> Contract:
 @pytest.fixture(scope="session")
 def replicated_shop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shop]:
     """A shop with two processes each of `order` and `inventory`, and little of one product."""
-    folder = tmp_path_factory.mktemp("replicated")
-    stock = {**read_stock_file(InventorySettings().stock_file), SCARCE: SCARCE_STOCK}
-    stock_file = folder / "stock.yaml"
-    stock_file.write_text(yaml.safe_dump(stock), encoding="utf-8")
     with Shop(
-        folder,
-        "--replicas",
-        "order=2,inventory=2",
-        environment={"STOCK_FILE": str(stock_file)},
+        tmp_path_factory.mktemp("replicated"),
+        *("--replicas", "order=2,inventory=2"),
+        stock={SCARCE: SCARCE_STOCK},
     ) as shop:
         yield shop
 
 
-class LaunchShop(Protocol):
-    """Starts a shop that a test may break, and does not wait for it."""
+class OpenShop:
+    """Starts shops of one test's own, each in a folder of its name."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
 
     def __call__(
         self,
@@ -68,28 +63,34 @@ class LaunchShop(Protocol):
         name: str = "shop",
         data: Path | None = None,
         environment: Mapping[str, str] | None = None,
-    ) -> Shop: ...
+        own_environment: Mapping[str, Mapping[str, str]] | None = None,
+        stock: Mapping[str, int] | None = None,
+        waits: bool = True,
+    ) -> Shop:
+        """Starts a shop that the test may break.
+
+        :param waits: until it is open. One that is to end instead is not waited for.
+        """
+        shop = Shop(
+            self._folder / name,
+            *arguments,
+            data=data,
+            environment=environment,
+            own_environment=own_environment,
+            stock=stock,
+        )
+        shop.launch()
+        self._stack.callback(shop.stop)
+        if waits:
+            shop.wait_open()
+        return shop
 
 
 @pytest.fixture
-def launch_shop(tmp_path: Path) -> Generator[LaunchShop]:
-    """Starts shops of the test's own, each in its own folder unless it is given one, and stops
-    them.
-    """
+def open_shop(tmp_path: Path) -> Generator[OpenShop]:
+    """Starts shops of the test's own, and stops them."""
     with ExitStack() as stack:
-
-        def launch(
-            *arguments: str,
-            name: str = "shop",
-            data: Path | None = None,
-            environment: Mapping[str, str] | None = None,
-        ) -> Shop:
-            shop = Shop(tmp_path / name, *arguments, data=data, environment=environment)
-            shop.launch()
-            stack.callback(shop.stop)
-            return shop
-
-        yield launch
+        yield OpenShop(tmp_path, stack)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import aiohttp
-import yaml
 
 from services.common.serving.process import EXIT_CONFIGURATION
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
@@ -42,13 +41,10 @@ async def _has(orders: list[str], number: int) -> bool:
 
 
 async def test_a_backup_of_a_busy_shop_is_of_one_moment(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession, tmp_path: Path
+    open_shop: OpenShop, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    stock_file = tmp_path / "stock.yaml"
-    stock_file.write_text(yaml.safe_dump({BOARD: 100_000}), encoding="utf-8")
-    environment = {"STOCK_FILE": str(stock_file)}
-    shop = launch_shop(*_REPLICAS, name="original", environment=environment)
-    shop.wait_open()
+    stock = {BOARD: 100_000}
+    shop = open_shop(*_REPLICAS, name="original", stock=stock)
     customers = [await Customer.register(Client(http, shop.url)) for _ in range(_CUSTOMERS)]
     orders: list[str] = []
     known: list[list[str]] = []
@@ -68,8 +64,7 @@ async def test_a_backup_of_a_busy_shop_is_of_one_moment(
         data = tmp_path / f"restored-{number}"
         restored = await asyncio.to_thread(run, "restore", tmp_path / f"{number}", "--data", data)
         assert restored.returncode == 0, restored.stderr
-        copy = launch_shop(*_REPLICAS, name=f"copy-{number}", data=data, environment=environment)
-        copy.wait_open()
+        copy = open_shop(*_REPLICAS, name=f"copy-{number}", data=data, stock=stock)
         async with open_books(copy) as books:
             snapshot = await books.settled()
         assert set(known[number]) <= snapshot.orders.keys()
@@ -80,15 +75,14 @@ async def test_a_backup_of_a_busy_shop_is_of_one_moment(
 
 
 def test_what_cannot_be_copied_or_restored_is_said_in_a_sentence(
-    tmp_path: Path, launch_shop: LaunchShop
+    tmp_path: Path, open_shop: OpenShop
 ) -> None:
     def refusal(*arguments: str | Path) -> str:
         ended = run(*arguments)
         assert ended.returncode == EXIT_CONFIGURATION, ended
         return ended.stderr
 
-    shop = launch_shop()
-    shop.wait_open()
+    shop = open_shop()
     backup = tmp_path / "backup"
     assert run("backup", backup, "--data", shop.data).returncode == 0
     damaged = tmp_path / "damaged"
@@ -113,12 +107,9 @@ def test_what_cannot_be_copied_or_restored_is_said_in_a_sentence(
     assert "no shop's data in" in refusal("audit", "--data", tmp_path / "none")
 
 
-def test_a_restored_shop_is_the_one_that_was_backed_up(
-    tmp_path: Path, launch_shop: LaunchShop
-) -> None:
+def test_a_restored_shop_is_the_one_that_was_backed_up(tmp_path: Path, open_shop: OpenShop) -> None:
     """What was sold since is not, the customer's cookie is still good, and the log is kept."""
-    shop = launch_shop()
-    shop.wait_open()
+    shop = open_shop()
     backup = tmp_path / "backup"
     assert run("backup", backup, "--data", shop.data).returncode == 0
     kept = asyncio.run(_bought_since(shop))

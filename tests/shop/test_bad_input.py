@@ -12,7 +12,7 @@ from services.common.protocols.problem import MEDIA_TYPE
 from services.common.serving.http_protocol import MAX_HEAD_BYTES
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.contract import Contract
 from tests.testkit.customer import Client, Customer, order_body
 from tests.testkit.shop import Shop
@@ -264,13 +264,11 @@ async def test_a_body_that_is_too_large(
 
 
 @pytest.fixture
-def impatient_shop(launch_shop: LaunchShop) -> Shop:
+def impatient_shop(open_shop: OpenShop) -> Shop:
     """A shop that does not wait long for what clients send."""
-    shop = launch_shop(
+    return open_shop(
         *("--only", "frontend,order"), environment={"HEAD_SECONDS": "0.3", "BODY_SECONDS": "0.3"}
     )
-    shop.wait_open()
-    return shop
 
 
 async def test_clients_that_are_too_slow(impatient_shop: Shop, contract: Contract) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.customer import PASSWORD, Client, Customer
 from tests.testkit.docs import ROOT, block
 from tests.testkit.ports import free_port
@@ -90,10 +90,9 @@ def test_the_first_command_starts_the_whole_shop() -> None:
 
 
 async def test_a_process_that_is_killed_in_a_checkout_costs_nobody_anything(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop(*options(block("README.md", 'make run ARGS="--slow')))
-    shop.wait_open()
+    shop = open_shop(*options(block("README.md", 'make run ARGS="--slow')))
     customer = await Customer.register(Client(http, shop.url))
 
     async def is_under_way() -> bool:
@@ -112,10 +111,9 @@ async def test_a_process_that_is_killed_in_a_checkout_costs_nobody_anything(
 
 
 async def test_a_canary_gets_one_request_in_ten(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop(*options(block("README.md", 'make run ARGS="--versions')))
-    shop.wait_open()
+    shop = open_shop(*options(block("README.md", 'make run ARGS="--versions')))
     bash(here(block("README.md", "for request in"), shop))
     answered: dict[str, float] = {}
     for process in shop.of_service("product"):
@@ -135,9 +133,8 @@ def test_the_shell_example_buys_something(shop: Shop) -> None:
     assert order["state"] == "confirmed"
 
 
-def test_an_order_whose_refund_fails_is_noted_as_paid_back(launch_shop: LaunchShop) -> None:
-    shop = launch_shop()  # the books of the shared one are in order: what was charged is paid back
-    shop.wait_open()
+def test_an_order_whose_refund_fails_is_noted_as_paid_back(open_shop: OpenShop) -> None:
+    shop = open_shop()  # the books of the shared one are in order: what was charged is paid back
     cancels = block("docs/checkout.md", "order=$(curl")
     printed = bash(here(f"{{ {_EXAMPLE}}} > /dev/null\n{cancels}\necho; echo $order", shop))
     assert json.loads(printed.splitlines()[0])["state"] in {"cancelling", "cancelled"}
@@ -160,9 +157,8 @@ async def test_a_password_is_changed(shop: Shop, customer: Customer) -> None:
     assert "access_token" in json.loads(bash(f"shop={shop.url}\n{change}"))
 
 
-def test_data_is_copied_audited_and_put_back(launch_shop: LaunchShop) -> None:
-    own = launch_shop()
-    own.wait_open()
+def test_data_is_copied_audited_and_put_back(open_shop: OpenShop) -> None:
+    own = open_shop()
     commands = block("docs/backup.md", ".venv/bin/python -m services backup")
     folder = str(own.data.parent / "copy")
     backup, restore, audit = here(commands.replace("../meshmart-backup", folder), own).splitlines()
@@ -184,13 +180,12 @@ async def test_a_time_leads_to_its_trace(shop: Shop, client: Client) -> None:
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(_KNOBS))
-def test_each_knob_can_be_turned(line: str, launch_shop: LaunchShop, tmp_path: Path) -> None:
+def test_each_knob_can_be_turned(line: str, open_shop: OpenShop, tmp_path: Path) -> None:
     given = options(line)
     if given == ["--help"]:
         assert "--versions" in bash(f"{sys.executable} -m services --help")
     elif given[0].startswith("--"):
-        shop = launch_shop(*given)
-        shop.wait_open()
+        shop = open_shop(*given)
         for name in re.findall(r"--slow|--fail", line):
             assert {"--slow": "Slow on purpose", "--fail": "Failing on purpose"}[
                 name
@@ -219,16 +214,15 @@ def _runs_alone(given: Sequence[str], folder: Path) -> None:
 
 
 async def test_one_service_runs_beside_the_others(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
     its_port = f"order={free_port()}"
-    others = launch_shop(
+    others = open_shop(
         *options(block("docs/develop.md", ".venv/bin/python -m services --only frontend")),
         "--ports",
         f"free,{its_port}",
         name="others",
     )
-    others.wait_open()
     theirs: list[str] = []
     for each in others.processes():
         if each.service not in {"frontend", "stripe_sandbox"}:
@@ -238,8 +232,7 @@ async def test_one_service_runs_beside_the_others(
     given = list(options(block("docs/develop.md", ".venv/bin/python -m services --only order")))
     assert given.pop() == ".data-order"
     assert given.pop() == "--data"
-    order = launch_shop(*given, "--ports", ",".join([its_port, *theirs]), name="order")
-    order.wait_open()
+    open_shop(*given, "--ports", ",".join([its_port, *theirs]), name="order")
 
     customer = await Customer.register(Client(http, others.url))
     await customer.bought({"oak-serving-board": 1})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.endurance import guessing
-from tests.endurance.traffic import plenty
+from tests.endurance.traffic import PLENTY
 from tests.testkit.shop import Shop
 
 
 async def test_customers_notice_nothing_of_guessed_passwords(tmp_path: Path) -> None:
-    with Shop(tmp_path, environment={**guessing.ENVIRONMENT, **plenty(tmp_path)}) as shop:
+    with Shop(tmp_path, environment=guessing.ENVIRONMENT, stock=PLENTY) as shop:
         assert not await guessing.measure(shop, 5.0)

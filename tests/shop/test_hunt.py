@@ -5,7 +5,6 @@ planted there.
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import aiohttp
@@ -24,24 +23,23 @@ PLANTED = {"product": {"INSTANCE": "ada@example.com"}}
 async def test_a_secret_in_a_log_a_span_a_metric_and_a_record_is_found(
     http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    file = tmp_path / "environment.json"
-    file.write_text(json.dumps(PLANTED), encoding="utf-8")
     told = ""
     with pytest.raises(SecretTold, match="an e-mail address in the spans: "):
         async with collecting() as (collector, endpoint):
-            told = await _run(http, tmp_path / "shop", file, collector, endpoint)
+            told = await _run(http, tmp_path, collector, endpoint)
     assert "product.log: …" in told
     assert "/metrics: …" in told
 
 
 async def _run(
-    http: aiohttp.ClientSession, folder: Path, file: Path, collector: Collector, endpoint: str
+    http: aiohttp.ClientSession, folder: Path, collector: Collector, endpoint: str
 ) -> str:
     """Runs a shop, asks it something, and stops it; what it has told."""
     shop = Shop(
         folder,
-        *("--only", "product", "--environment", str(file)),
+        *("--only", "product"),
         environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "TRACE_SAMPLING_RATIO": "1"},
+        own_environment=PLANTED,
     )
     await asyncio.to_thread(shop.__enter__)  # the collector goes on meanwhile
     try:

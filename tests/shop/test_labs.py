@@ -23,7 +23,7 @@ from labs.progress import Attempt, read_progress, write_progress
 from labs.runner import NOT_PASSED, Runner
 from labs.visitor import Visitor
 from tests.mesh.readme import disagreement
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -181,10 +181,9 @@ async def test_pay_once_from_start_to_reset(student: Student) -> None:
 
 
 async def test_a_shop_that_runs_already_is_used_and_goes_on(
-    student: Student, launch_shop: LaunchShop
+    student: Student, open_shop: OpenShop
 ) -> None:
-    own = launch_shop(data=student.data)
-    own.wait_open()
+    own = open_shop(data=student.data)
     await student.start("00")
     assert student.shop.url == own.url
     await student.reset()

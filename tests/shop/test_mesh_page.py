@@ -7,7 +7,7 @@ import re
 import aiohttp
 
 from services.common.observing.recent_traffic import WINDOWS_SECONDS
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
 from tests.testkit.waiting import eventually
@@ -29,10 +29,9 @@ async def calls(http: aiohttp.ClientSession, frontend_url: str) -> dict[Edge, in
 
 
 async def test_two_frontends_and_the_api_are_in_the_same_figures(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop("--replicas", "frontend=2", environment={"SHIPPING_STEP_SECONDS": "0.2"})
-    shop.wait_open()
+    shop = open_shop("--replicas", "frontend=2", environment={"SHIPPING_STEP_SECONDS": "0.2"})
     first, second = (process.url for process in shop.of_service("frontend"))
     customer = await Customer.register(Client(http, first))
     await customer.bought({LANTERN: 1})

@@ -8,7 +8,7 @@ import re
 import aiohttp
 
 from services.audit.command import EXIT_DISAGREES
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
@@ -19,10 +19,9 @@ SOON = {"PAYMENT_RECONCILE_SECONDS": "0.3"}
 
 
 async def test_that_fails_later_is_no_secret(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop(environment=SOON)
-    shop.wait_open()
+    shop = open_shop(environment=SOON)
     customer = await Customer.register(Client(http, shop.url))
     placed = {
         card: await customer.place({BOARD: 1}, payment_method=card)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer
 
@@ -20,11 +20,10 @@ def _files(data: Path, service: str) -> list[Path]:
 
 
 async def test_a_payment_that_its_store_has_lost_is_given_back(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession, tmp_path: Path
+    open_shop: OpenShop, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     """The customer cancels an order whose captured intent only Stripe knows."""
-    shop = launch_shop(environment={"SHIPPING_STEP_SECONDS": "3600"})
-    shop.wait_open()
+    shop = open_shop(environment={"SHIPPING_STEP_SECONDS": "3600"})
     customer = await Customer.register(Client(http, shop.url))
     assert shop.stop() == 0
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from yarl import URL
 from services.common.call_record import HEADER, decode
 from services.common.serving.process import EXIT_CONFIGURATION
 from services.local.data import STATE_FILE, Process
-from tests.shop.conftest import LaunchShop
+from tests.shop.conftest import OpenShop
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
 from tests.testkit.visitor import Visitor
@@ -66,18 +66,16 @@ async def test_the_shop_is_localhost_in_both_families(shop: Shop) -> None:
     [("::1", "[::1]", False), ("0.0.0.0", "127.0.0.1", True)],  # noqa: S104
 )
 def test_it_says_where_it_listens_and_who_reaches_it(
-    launch_shop: LaunchShop, host: str, where: str, is_told: bool
+    open_shop: OpenShop, host: str, where: str, is_told: bool
 ) -> None:
-    shop = launch_shop("--only", "frontend", "--host", host)
-    shop.wait_open()
+    shop = open_shop("--only", "frontend", "--host", host)
 
     assert f"The shop is open: http://{where}:" in shop.output
     assert ("everybody who reaches " in shop.output) is is_told
 
 
-def test_it_says_which_faults_are_on(launch_shop: LaunchShop) -> None:
-    shop = launch_shop("--only", "inventory", "--slow", "inventory=300ms", "--fail=inventory=20%")
-    shop.wait_open()
+def test_it_says_which_faults_are_on(open_shop: OpenShop) -> None:
+    shop = open_shop("--only", "inventory", "--slow", "inventory=300ms", "--fail=inventory=20%")
 
     assert shop.output.startswith(
         "Slow on purpose: inventory by 0.3 s.\nFailing on purpose: inventory 20 %.\n"
@@ -92,8 +90,8 @@ def taken_port() -> Generator[int]:
         yield listener.getsockname()[1]
 
 
-def test_a_taken_port_is_named(launch_shop: LaunchShop, taken_port: int) -> None:
-    shop = launch_shop("--only", "product", "--ports", f"product={taken_port}")
+def test_a_taken_port_is_named(open_shop: OpenShop, taken_port: int) -> None:
+    shop = open_shop("--only", "product", "--ports", f"product={taken_port}", waits=False)
 
     assert shop.wait_ended() == EXIT_CONFIGURATION
     assert shop.output.startswith(f"Port {taken_port}, wanted for product, ")
@@ -101,19 +99,18 @@ def test_a_taken_port_is_named(launch_shop: LaunchShop, taken_port: int) -> None
 
 
 @pytest.mark.parametrize("port", ["99999", "0", "-1", "http"])
-def test_a_port_that_is_none_is_named(launch_shop: LaunchShop, port: str) -> None:
-    shop = launch_shop("--only", "product", "--ports", f"product={port}")
+def test_a_port_that_is_none_is_named(open_shop: OpenShop, port: str) -> None:
+    shop = open_shop("--only", "product", "--ports", f"product={port}", waits=False)
 
     assert shop.wait_ended() == EXIT_CONFIGURATION
     assert f"'product={port}'" in shop.output
     assert _is_one_sentence(shop.output)
 
 
-def test_a_second_shop_on_the_same_data_is_refused(launch_shop: LaunchShop) -> None:
-    first = launch_shop(*SOME)
-    first.wait_open()
+def test_a_second_shop_on_the_same_data_is_refused(open_shop: OpenShop) -> None:
+    first = open_shop(*SOME)
 
-    second = launch_shop(*SOME, name="second", data=first.data)
+    second = open_shop(*SOME, name="second", data=first.data, waits=False)
 
     assert second.wait_ended() == EXIT_CONFIGURATION
     pid = first.parent.pid
@@ -157,12 +154,12 @@ def test_a_second_shop_on_the_same_data_is_refused(launch_shop: LaunchShop) -> N
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence(
-    launch_shop: LaunchShop,
+    open_shop: OpenShop,
     arguments: tuple[str, ...],
     environment: dict[str, str],
     sentence: str,
 ) -> None:
-    shop = launch_shop("--only", "product", *arguments, environment=environment)
+    shop = open_shop("--only", "product", *arguments, environment=environment, waits=False)
 
     assert shop.wait_ended() == EXIT_CONFIGURATION
     assert shop.output.startswith(sentence)
@@ -177,11 +174,9 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(
     ],
 )
 def test_one_process_can_be_told_something_else(
-    launch_shop: LaunchShop, tmp_path: Path, environment: object, sentence: str
+    open_shop: OpenShop, environment: Mapping[str, Mapping[str, str]], sentence: str
 ) -> None:
-    file = tmp_path / "environment.json"
-    file.write_text(json.dumps(environment), encoding="utf-8")
-    shop = launch_shop(*SOME, "--environment", str(file))
+    shop = open_shop(*SOME, own_environment=environment, waits=False)
 
     assert shop.wait_ended() == EXIT_CONFIGURATION
     assert shop.output.startswith(sentence)
@@ -233,10 +228,9 @@ def test_one_service_alone_refuses_a_wrong_setting(
 
 
 async def test_ctrl_c_stops_everything_in_time(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop()
-    shop.wait_open()
+    shop = open_shop()
     # Its connection stays open and idle, as a browser's would.
     assert (await Client(http, shop.url).send("GET", "/api/products")).status == 200
 
@@ -248,9 +242,8 @@ async def test_ctrl_c_stops_everything_in_time(
     assert "does not stop" not in shop.output
 
 
-def test_ctrl_c_stops_even_what_hangs(launch_shop: LaunchShop) -> None:
-    shop = launch_shop(*SOME)
-    shop.wait_open()
+def test_ctrl_c_stops_even_what_hangs(open_shop: OpenShop) -> None:
+    shop = open_shop(*SOME)
     shop.pause("product")
     runner = psutil.Process(shop.parent.pid)
     before = runner.cpu_times()
@@ -265,10 +258,9 @@ def test_ctrl_c_stops_even_what_hangs(launch_shop: LaunchShop) -> None:
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 async def test_deaths_are_noticed(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession, start_method: str
+    open_shop: OpenShop, http: aiohttp.ClientSession, start_method: str
 ) -> None:
-    shop = launch_shop(*SOME, "--start-method", start_method)
-    shop.wait_open()
+    shop = open_shop(*SOME, "--start-method", start_method)
 
     killed_pid = shop.kill("product")
     product = await shop.back("product", killed_pid)
@@ -283,9 +275,9 @@ async def test_deaths_are_noticed(
     wait_until(lambda: not shop.alive(), "its processes have ended", STOP_SECONDS)
 
 
-def test_a_service_that_cannot_start_ends_the_shop(launch_shop: LaunchShop, tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_ends_the_shop(open_shop: OpenShop, tmp_path: Path) -> None:
     (tmp_path / "inventory.db").write_text("this is no database")
-    shop = launch_shop(*SOME, data=tmp_path)
+    shop = open_shop(*SOME, data=tmp_path, waits=False)
 
     assert shop.wait_ended() == 1
     sentence = "inventory: The database cannot be reached just now. (file is not a database)\n"
@@ -330,35 +322,32 @@ def test_a_full_disk_does_not_end_the_parent(tmp_path: Path) -> None:
 
 
 async def test_services_reach_each_other_whatever_proxy_is_set(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
     nowhere = "http://127.0.0.1:9"
-    shop = launch_shop(
+    shop = open_shop(
         "--only",
         "auth,user",
         environment=dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), nowhere),
     )
-    shop.wait_open()
     url = next(process.url for process in shop.processes() if process.service == "auth")
     registration = {"email": "ada@example.com", "password": "correct horse", "name": "Ada"}
     async with http.post(f"{url}/api/auth/register", json=registration) as reply:
         assert reply.status == 201, await reply.text()
 
 
-def test_a_killed_shop_leaves_nothing_in_the_way_of_the_next(launch_shop: LaunchShop) -> None:
-    killed = launch_shop("--only", "inventory")
-    killed.wait_open()
+def test_a_killed_shop_leaves_nothing_in_the_way_of_the_next(open_shop: OpenShop) -> None:
+    killed = open_shop("--only", "inventory")
     killed.parent.kill()
     wait_until(lambda: not killed.alive(), "its processes have ended", STOP_SECONDS)
 
-    launch_shop("--only", "inventory", name="next", data=killed.data).wait_open()
+    open_shop("--only", "inventory", name="next", data=killed.data)
 
 
 async def test_data_survives_a_restart_and_not_a_fresh_one(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop()
-    shop.wait_open()
+    shop = open_shop()
     customer = await Customer.register(Client(http, shop.url))
     order_id = await customer.bought({BOARD: 1})
     order = (await customer.order(order_id)).body
@@ -370,8 +359,7 @@ async def test_data_survives_a_restart_and_not_a_fresh_one(
     assert (await customer.order(order_id)).body == order
     assert shop.stop() == 0
 
-    fresh = launch_shop("--fresh", name="fresh", data=shop.data)
-    fresh.wait_open()
+    fresh = open_shop("--fresh", name="fresh", data=shop.data)
     stranger = await Customer.register(Client(http, fresh.url))
     assert (await stranger.send("GET", "/api/orders")).body["items"] == []
     customer.client = stranger.client
@@ -379,19 +367,17 @@ async def test_data_survives_a_restart_and_not_a_fresh_one(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-def test_no_process_tells_the_secrets_of_the_start(launch_shop: LaunchShop) -> None:
+def test_no_process_tells_the_secrets_of_the_start(open_shop: OpenShop) -> None:
     secrets = {"SMTP_PASSWORD": "hidden", "STRIPE_API_KEY": "sk_test_hidden"}
-    shop = launch_shop(*SOME, environment=secrets)
-    shop.wait_open()
+    shop = open_shop(*SOME, environment=secrets)
     for pid in (shop.parent.pid, *(process.pid for process in shop.processes())):
         told = psutil.Process(pid).environ()
         assert "hidden" not in str(told), pid
         assert told["SHIPPING_STEP_SECONDS"] == shop.environment["SHIPPING_STEP_SECONDS"]
 
 
-def test_only_what_was_asked_for_runs(launch_shop: LaunchShop) -> None:
-    shop = launch_shop("--only", "inventory")
-    shop.wait_open()
+def test_only_what_was_asked_for_runs(open_shop: OpenShop) -> None:
+    shop = open_shop("--only", "inventory")
 
     assert [process.service for process in shop.processes()] == ["inventory"]
     assert len(shop.alive()) == 1
@@ -416,10 +402,9 @@ async def test_replicas_share_the_work(replicated_shop: Shop, http: aiohttp.Clie
 
 
 async def test_versions_and_variants_reach_their_services(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop(*SOME, "--versions", "product=v2", "--variants", "product=v2")
-    shop.wait_open()
+    shop = open_shop(*SOME, "--versions", "product=v2", "--variants", "product=v2")
 
     page = await Client(http, shop.of_service("product")[0].url).send("GET", "/api/products")
 
@@ -428,12 +413,9 @@ async def test_versions_and_variants_reach_their_services(
 
 
 async def test_a_canary_gets_its_share_by_http_and_grpc(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession
+    open_shop: OpenShop, http: aiohttp.ClientSession
 ) -> None:
-    shop = launch_shop(
-        "--only", "frontend,auth,product,inventory", "--versions", "product=v1:9,v2:1"
-    )
-    shop.wait_open()
+    shop = open_shop("--only", "frontend,auth,product,inventory", "--versions", "product=v1:9,v2:1")
     client = Client(http, shop.url)
 
     async def through_the_gateway() -> Counter[str]:
@@ -480,13 +462,8 @@ def _is_plausible(hits: int, trials: int, probability: float) -> bool:
     return abs(hits - trials * probability) <= 4 * deviation
 
 
-async def test_one_clock_can_be_wrong(
-    launch_shop: LaunchShop, http: aiohttp.ClientSession, tmp_path: Path
-) -> None:
-    file = tmp_path / "environment.json"
-    file.write_text(json.dumps({"order": {"CLOCK_SKEW_SECONDS": "300"}}), encoding="utf-8")
-    shop = launch_shop("--environment", str(file))
-    shop.wait_open()
+async def test_one_clock_can_be_wrong(open_shop: OpenShop, http: aiohttp.ClientSession) -> None:
+    shop = open_shop(own_environment={"order": {"CLOCK_SKEW_SECONDS": "300"}})
     customer = await Customer.register(Client(http, shop.url))
 
     order = (await customer.order(await customer.bought({BOARD: 1}))).body
@@ -495,9 +472,8 @@ async def test_one_clock_can_be_wrong(
     assert timedelta(seconds=240) < ahead < timedelta(seconds=300)
 
 
-def test_sigterm_stops_it_as_well(launch_shop: LaunchShop) -> None:
-    shop = launch_shop(*SOME)
-    shop.wait_open()
+def test_sigterm_stops_it_as_well(open_shop: OpenShop) -> None:
+    shop = open_shop(*SOME)
 
     shop.parent.send_signal(signal.SIGTERM)
 

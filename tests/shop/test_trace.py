@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import uuid
 from collections.abc import AsyncGenerator
@@ -65,7 +64,7 @@ async def collector() -> AsyncGenerator[tuple[Collector, str]]:
 @pytest.fixture
 async def traced_shop(collector: tuple[Collector, str], tmp_path: Path) -> AsyncGenerator[Shop]:
     """A shop that sends all its spans, and whose carrier is quick."""
-    shop = Shop(
+    async with Shop(
         tmp_path,
         environment={
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector[1],
@@ -73,12 +72,8 @@ async def traced_shop(collector: tuple[Collector, str], tmp_path: Path) -> Async
             "TRACE_USER_ID": "true",
             "SHIPPING_STEP_SECONDS": "0.2",
         },
-    )
-    await asyncio.to_thread(shop.__enter__)  # the collector goes on meanwhile
-    try:
+    ) as shop:
         yield shop
-    finally:
-        await asyncio.to_thread(shop.stop)
 
 
 async def test_a_checkout_is_one_trace(

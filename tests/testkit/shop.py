@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,7 +15,10 @@ from types import TracebackType
 from typing import Self
 
 import psutil
+import yaml
 
+from services.inventory.seed import read_stock_file
+from services.inventory.settings import InventorySettings
 from services.local.data import Process, State, read_state
 from services.local.programs import SANDBOX
 from tests.testkit.hunt import SecretTold, findings, findings_in_files
@@ -37,7 +41,8 @@ _ENVIRONMENT = {
 
 
 class Shop:
-    """A shop on free ports with a data folder of its own.
+    """A shop on free ports with a data folder of its own, open while it is entered. With ``async
+    with``, what it talks to may be served by the loop that waits for it.
 
     Processes are stopped, paused and killed by their pids alone.
 
@@ -45,6 +50,8 @@ class Shop:
     :param arguments: further arguments of the command line.
     :param data: the folder for ``--data``, when it is not one in `folder`.
     :param environment: further environment variables, for all services.
+    :param own_environment: the same for one service or one instance, by its name.
+    :param stock: how many there are of some products; of the others, as many as always.
     :param program: what Python runs: the shop as it is, or a variant of it.
     """
 
@@ -54,11 +61,22 @@ class Shop:
         *arguments: str,
         data: Path | None = None,
         environment: Mapping[str, str] | None = None,
+        own_environment: Mapping[str, Mapping[str, str]] | None = None,
+        stock: Mapping[str, int] | None = None,
         program: Sequence[str] = ("-m", "services"),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.data = data or folder / "data"
         self.environment = {**_ENVIRONMENT, **(environment or {})}
+        if stock is not None:
+            stock_file = folder / "stock.yaml"
+            whole = {**read_stock_file(InventorySettings().stock_file), **stock}
+            stock_file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+            self.environment["STOCK_FILE"] = str(stock_file)
+        if own_environment is not None:
+            file = folder / "environment.json"
+            file.write_text(json.dumps(own_environment), encoding="utf-8")
+            arguments += ("--environment", str(file))
         self._program = program
         self._arguments = arguments
         self._output = folder / "output"
@@ -81,6 +99,17 @@ class Shop:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.stop)
 
     def launch(self) -> None:
         """Starts it and does not wait."""

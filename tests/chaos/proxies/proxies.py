@@ -31,8 +31,7 @@ class Proxies:
     ::
 
         async with Proxies(load_topology(), seed="1") as proxies:
-            file.write_text(json.dumps(proxies.environment()))
-            with Shop(folder, "--environment", str(file)) as shop:
+            async with Shop(folder, own_environment=proxies.environment()) as shop:
                 proxies.point_at(shop.processes())
                 proxies.edge("order", "payment").faults = Faults(lost_reply=0.1)
 

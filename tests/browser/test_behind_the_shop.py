@@ -46,9 +46,7 @@ async def test_a_purchase_is_in_the_figures(shopper: Shopper, customer: Customer
     await shopper.open("/mesh?minutes=15")
     before = await _calls(shopper)
     await shopper.log_in(customer.email)
-    await shopper.go_to_payment("camp-lantern")
-    await shopper.pay()
-    await shopper.order_confirmed()
+    await shopper.bought("camp-lantern")
 
     await shopper.page.get_by_role("link", name="Behind the shop").click()
     await shopper.page.get_by_role("link", name="15 minutes").click()

@@ -61,9 +61,7 @@ async def test_the_page_after_paying_shows_who_made_the_order(
     shopper: Shopper, customer: Customer
 ) -> None:
     await shopper.log_in(customer.email)
-    await shopper.go_to_payment(LANTERN)
-    await shopper.pay()
-    await shopper.order_confirmed()
+    await shopper.bought(LANTERN)
 
     panel = shopper.page.get_by_role("complementary", name="How this page was made")
     await panel.get_by_text("How this page was made").click()

@@ -20,7 +20,6 @@ import statistics
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,7 +32,7 @@ from services.auth.model.attempts import FAILURES_WINDOW_MS, FREE_ATTEMPTS
 from services.auth.settings import AuthSettings
 from tests.endurance.measure import table
 from tests.endurance.traffic import PLENTY, open_loop
-from tests.testkit.customer import Client
+from tests.testkit.customer import Client, Person
 from tests.testkit.shop import Shop
 from tests.testkit.visitor import Visitor
 
@@ -58,7 +57,7 @@ ENVIRONMENT = {
 }
 
 
-class Shopper:
+class ReturningCustomer:
     """A customer who comes, buys and leaves.
 
     :param network: the loopback address that they come from.
@@ -66,7 +65,7 @@ class Shopper:
     """
 
     def __init__(self, shop: Shop, network: str, *, keeps_browser: bool) -> None:
-        self.email = f"{uuid.uuid4().hex}@example.com"
+        self.person = Person()
         self.log_in_seconds: list[float] = []
         self.refusals: list[str] = []
         self._shop = shop
@@ -76,26 +75,23 @@ class Shopper:
     async def register(self) -> None:
         """Opens the account."""
         async with self._browsing() as visitor:
-            await visitor.register(self.email)
-            await visitor.open("/profile")
-            await visitor.submit("/logout")
+            await visitor.register(self.person)
+            await visitor.log_out()
 
     async def buy(self) -> None:
         """From the log-in to the log-out."""
         async with self._browsing() as visitor:
             started = time.perf_counter()
-            try:
-                await visitor.log_in(self.email)
-            except AssertionError:
-                self.refusals.append(f"{visitor.status} at {visitor.url.path}")
+            page = await visitor.log_in(self.person)
+            if page.status != 200:
+                self.refusals.append(f"{page.status} at {page.path}")
                 return
             self.log_in_seconds.append(time.perf_counter() - started)
             await visitor.add_to_cart(_BOARD)
-            await visitor.pay()
-            if not visitor.url.path.startswith("/orders/"):
-                self.refusals.append(f"{visitor.status} at {visitor.url.path}")
-            await visitor.open("/profile")
-            await visitor.submit("/logout")
+            page = await visitor.pay()
+            if not page.path.startswith("/orders/"):
+                self.refusals.append(f"{page.status} at {page.path}")
+            await visitor.log_out()
 
     async def close(self) -> None:
         """Closes the browser that they keep."""
@@ -138,7 +134,7 @@ class Measured:
     """What came of the attack."""
 
     seconds: float
-    shoppers: Mapping[str, Shopper]
+    shoppers: Mapping[str, ReturningCustomer]
     attackers: Mapping[str, Attacker]
 
     def wrong(self) -> Iterator[str]:
@@ -169,8 +165,8 @@ class Measured:
             yield f"only {sent} wrong log-ins in {self.seconds:g} s: that is no attack"
 
 
-async def _repeat(shoppers: Mapping[str, Shopper], until: Callable[[], bool]) -> None:
-    async def shop_on(shopper: Shopper) -> None:
+async def _repeat(shoppers: Mapping[str, ReturningCustomer], until: Callable[[], bool]) -> None:
+    async def shop_on(shopper: ReturningCustomer) -> None:
         while not until():
             await shopper.buy()
 
@@ -185,7 +181,7 @@ async def _under(attackers: Mapping[str, Attacker], seconds: float, work: Awaita
     await asyncio.gather(*attacks, work)
 
 
-def _row(name: str, shopper: Shopper) -> list[str]:
+def _row(name: str, shopper: ReturningCustomer) -> list[str]:
     times = shopper.log_in_seconds
     return [
         name,
@@ -208,12 +204,12 @@ async def measure(shop: Shop, seconds: float) -> list[str]:
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
             return Client(session, shop.url)
 
-        def shopper(network: str, *, keeps_browser: bool) -> Shopper:
-            made = Shopper(shop, network, keeps_browser=keeps_browser)
+        def shopper(network: str, *, keeps_browser: bool) -> ReturningCustomer:
+            made = ReturningCustomer(shop, network, keeps_browser=keeps_browser)
             stack.push_async_callback(made.close)
             return made
 
-        def pair() -> dict[str, Shopper]:
+        def pair() -> dict[str, ReturningCustomer]:
             return {
                 "a new browser": shopper(_ADAS_NETWORK, keeps_browser=False),
                 "a known browser next door": shopper(_ATTACKERS_NETWORK, keeps_browser=True),
@@ -224,15 +220,15 @@ async def measure(shop: Shop, seconds: float) -> list[str]:
         until = time.monotonic() + seconds
         await _repeat(calm, lambda: time.monotonic() > until)
 
-        ada, grace = attacked.values()
-        anybody = (f"{number}-{uuid.uuid4().hex}@example.com" for number in itertools.count())
+        ada, grace = (each.person.email for each in attacked.values())
+        anybody = (Person().email for _ in itertools.count())
         attackers = {
             "spread": Attacker(
                 await client(_ATTACKERS_NETWORK), _SPREAD_PER_SECOND, lambda: next(anybody)
             ),
-            "aimed": Attacker(await client(_OTHER_NETWORK), _AIMED_PER_SECOND, lambda: ada.email),
+            "aimed": Attacker(await client(_OTHER_NETWORK), _AIMED_PER_SECOND, lambda: ada),
             "next door": Attacker(
-                await client(_ATTACKERS_NETWORK), _AIMED_PER_SECOND, lambda: grace.email
+                await client(_ATTACKERS_NETWORK), _AIMED_PER_SECOND, lambda: grace
             ),
         }
         ends = time.monotonic() + seconds

@@ -9,7 +9,6 @@ import itertools
 import math
 import random
 import time
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ import aiohttp
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from tests.testkit.customer import PASSWORD, Answer, Client, Customer, claims_of
+from tests.testkit.customer import Answer, Client, Customer, Person, claims_of
 
 PRODUCTS: Sequence[str] = tuple(read_stock_file(InventorySettings().stock_file))
 # The stock of a shop that does not sell out.
@@ -129,20 +128,16 @@ class Regulars:
     async def _register(self, customer: Customer, _: random.Random) -> None:
         """A new customer takes the place of one who was here before."""
         client = customer.client
-        account = {
-            "email": f"{uuid.uuid4().hex}@example.com",
-            "password": PASSWORD,
-            "name": "Grace Hopper",
-        }
-        sending = client.send("POST", "/api/auth/register", json=account)
+        person = Person("Grace Hopper")
+        sending = client.send("POST", "/api/auth/register", json=person.registration())
         answer = await self._step("register", sending, {201})
         if answer is not None and answer.status == 201:
-            newcomer = Customer(client, answer.body, account["email"])
+            newcomer = Customer(client, answer.body, person)
             self._customers = [newcomer if each is customer else each for each in self._customers]
 
     async def _log_in(self, customer: Customer) -> None:
-        account = {"email": customer.email, "password": PASSWORD}
-        sending = customer.client.send("POST", "/api/auth/login", json=account)
+        credentials = customer.person.credentials()
+        sending = customer.client.send("POST", "/api/auth/login", json=credentials)
         answer = await self._step("log in", sending)
         if answer is not None and answer.status == 200:
             customer.token = answer.body["access_token"]

@@ -1,11 +1,15 @@
-"""Those who use the shop from outside: HTTP requests, and a customer who makes them."""
+"""Those who use the shop from outside: who they are, and those of them who come by its API.
+
+A customer comes by one of three ways: the API (:class:`Customer`), the pages without scripts
+(:class:`tests.testkit.visitor.Visitor`), or a browser (:class:`tests.testkit.shopper.Shopper`).
+"""
 
 from __future__ import annotations
 
 import base64
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -28,6 +32,23 @@ PASSWORD = "correct horse battery"
 _NOT_FINAL = frozenset({202, 502, 503, 504})
 
 Items = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with an e-mail address that nobody else has, unless one is given."""
+
+    name: str = "Ada Lovelace"
+    email: str = field(default_factory=lambda: f"{uuid.uuid4().hex}@example.com")
+    password: str = PASSWORD
+
+    def credentials(self) -> dict[str, str]:
+        """What they log in with."""
+        return {"email": self.email, "password": self.password}
+
+    def registration(self) -> dict[str, str]:
+        """What they open an account with."""
+        return {**self.credentials(), "name": self.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +112,9 @@ class Client:
 class Customer:
     """Somebody with an account."""
 
-    def __init__(self, client: Client, tokens: Mapping[str, Any], email: str) -> None:
+    def __init__(self, client: Client, tokens: Mapping[str, Any], person: Person) -> None:
         self.client = client
-        self.email = email
+        self.person = person
         self.token: str = tokens["access_token"]
         self.user_id: str = claims_of(self.token)["sub"]
 
@@ -102,22 +123,26 @@ class Customer:
         """Opens an account with an address that nobody else has."""
 
         async def look() -> Customer | None:
-            email = f"{uuid.uuid4().hex}@example.com"
-            body = {"email": email, "password": PASSWORD, "name": name}
-            answer = await client.send("POST", "/api/auth/register", json=body)
+            person = Person(name)
+            answer = await client.send("POST", "/api/auth/register", json=person.registration())
             if answer.status in _NOT_FINAL:
                 return None
             assert answer.status == 201, answer
-            return cls(client, answer.body, email)
+            return cls(client, answer.body, person)
 
         return await eventually(look, "somebody can register")
 
     async def logged_in_again(self) -> Customer:
         """The same person with a new token, which says what has changed meanwhile."""
-        body = {"email": self.email, "password": PASSWORD}
-        answer = await self.client.send("POST", "/api/auth/login", json=body)
+        credentials = self.person.credentials()
+        answer = await self.client.send("POST", "/api/auth/login", json=credentials)
         assert answer.status == 200, answer
-        return Customer(self.client, answer.body, self.email)
+        return Customer(self.client, answer.body, self.person)
+
+    @property
+    def email(self) -> str:
+        """The address of the account."""
+        return self.person.email
 
     async def send(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
@@ -172,6 +197,11 @@ class Customer:
         return [one for one in reversed(answer.body["items"]) if one["order_id"]]
 
 
+def address_fields(**changes: str) -> dict[str, str]:
+    """An address, filled in."""
+    return {**ADDRESS, **changes}
+
+
 def order_body(items: Items, *, payment_method: str = "pm_card_visa") -> dict[str, Any]:
     """The body of an order."""
     return {
@@ -179,7 +209,7 @@ def order_body(items: Items, *, payment_method: str = "pm_card_visa") -> dict[st
             {"product_id": product_id, "quantity": quantity}
             for product_id, quantity in items.items()
         ],
-        "address": dict(ADDRESS),
+        "address": address_fields(),
         "payment_method": payment_method,
     }
 

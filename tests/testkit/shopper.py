@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -17,7 +16,7 @@ from playwright.async_api import (
     expect,
 )
 
-from tests.testkit.customer import ADDRESS, PASSWORD
+from tests.testkit.customer import ADDRESS, PASSWORD, Person
 
 VISA = "Visa ending in 4242"
 DECLINED_VISA = "Visa ending in 0002"
@@ -75,10 +74,10 @@ class Shopper:
 
     async def give_name(self, name: str = "Ada Lovelace") -> None:
         """Fills in the form for an account and sends it."""
-        email = f"{uuid.uuid4().hex}@example.com"
-        await self.page.get_by_label("Your name").fill(name)
-        await self.page.get_by_label("E-mail address").fill(email)
-        await self.page.get_by_label("Password").fill(PASSWORD)
+        person = Person(name)
+        await self.page.get_by_label("Your name").fill(person.name)
+        await self.page.get_by_label("E-mail address").fill(person.email)
+        await self.page.get_by_label("Password").fill(person.password)
         await self.page.get_by_role("button", name="Open my account").click()
         await expect(self.page.get_by_role("status")).to_contain_text(
             f"Welcome to Meshmart, {name}"
@@ -121,9 +120,15 @@ class Shopper:
         """From the product to a confirmed order, without an account; gives the order's id."""
         await self.put_into_cart(product_id)
         await self.page.get_by_role("link", name="Go to checkout").click()
-        await self.main.get_by_label("E-mail address").fill(f"{uuid.uuid4().hex}@example.com")
+        await self.main.get_by_label("E-mail address").fill(Person().email)
         await self.give_address()
         await self.page.get_by_role("button", name="Continue to payment").click()
+        await self.pay()
+        return await self.order_confirmed()
+
+    async def bought(self, product_id: str, quantity: int = 1) -> str:
+        """Buys, which must succeed, to a new address; gives the order's id."""
+        await self.go_to_payment(product_id, quantity)
         await self.pay()
         return await self.order_confirmed()
 

@@ -2,37 +2,83 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from yarl import URL
 
-from tests.testkit.customer import ADDRESS, PASSWORD
+from tests.testkit.customer import ADDRESS, Items, Person
+
+_NO_TEXT = frozenset({"script", "style", "noscript"})
+
+
+@dataclass(slots=True)
+class SentForm:
+    """A form of a page with its hidden fields."""
+
+    action: str
+    method: str
+    fields: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a visitor sees; `path` is with its query."""
+
+    status: int
+    html: str
+    headers: Mapping[str, str]
+    path: str
+
+    @property
+    def text(self) -> str:
+        """What a person reads."""
+        return re.sub(r"\s+", " ", " ".join(_Reader(self.html).words))
+
+    @property
+    def tags(self) -> list[tuple[str, dict[str, str | None]]]:
+        """All elements, with their attributes."""
+        return _Reader(self.html).tags
+
+    def elements(self, tag: str, **attributes: str) -> list[dict[str, Any]]:
+        """The attributes of all elements of a name that have these among them."""
+        return [
+            found
+            for name, found in self.tags
+            if name == tag and attributes.items() <= found.items()
+        ]
+
+    def form(self, action: str, /, **fields: str) -> SentForm:
+        """The first form with that action and those hidden fields.
+
+        :raises AssertionError: there is none.
+        """
+        for form in _Reader(self.html).forms:
+            if form.action == action and fields.items() <= form.fields.items():
+                return form
+        raise AssertionError(f"no form to {action} with {fields} on {self.path}: {self.text}")
 
 
 class Visitor:
-    """Keeps cookies, and the page that was shown last.
-
-    ``status``, ``url`` and ``html`` are those of that page.
+    """Somebody with cookies, nobody's at first.
 
     :param source_address: the address of this machine that they come from.
     """
 
     def __init__(self, base_url: str, *, source_address: str | None = None) -> None:
-        self._base_url = URL(base_url)
-        self._session = aiohttp.ClientSession(
-            # Browsers keep cookies for hosts that are addresses; aiohttp wants to be told to.
+        self.base_url = base_url
+        self.session = aiohttp.ClientSession(
+            # Browsers keep cookies for hosts that are addresses; aiohttp does so on request.
             cookie_jar=aiohttp.CookieJar(unsafe=True),
             connector=aiohttp.TCPConnector(
                 local_addr=None if source_address is None else (source_address, 0)
             ),
         )
-        self.status = 0
-        self.url = self._base_url
-        self.html = ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,86 +93,121 @@ class Visitor:
 
     async def close(self) -> None:
         """Closes the browser."""
-        await self._session.close()
+        await self.session.close()
 
-    async def open(self, path: str) -> None:
-        """Goes to a page."""
-        await self._show("GET", path)
+    async def get(self, path: str, *, follow: bool = True, **headers: str) -> Page:
+        """Opens a page."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self._ask("GET", path, None, named, follow=follow)
 
-    async def submit(self, action: str, fields: Mapping[str, str] | None = None) -> None:
-        """Fills in and sends the first form of this page that posts to `action`."""
-        await self.post(action, {**self.hidden(action), **(fields or {})})
-
-    def hidden(self, action: str) -> Mapping[str, str]:
-        """The hidden fields of the first form of this page that posts to `action`."""
-        forms = _Forms(self.html).hidden
-        assert action in forms, f"no form posts to {action} at {self.url}:\n{self.html}"
-        return forms[action]
-
-    async def post(self, path: str, fields: Mapping[str, str], origin: str | None = None) -> None:
-        """Sends fields as a form does, be it one of the shop's pages or of another site's.
-
-        :param origin: where the form's page came from; without it, from the shop.
-        """
-        await self._show("POST", path, fields, {"origin": origin or str(self._base_url.origin())})
-
-    async def register(self, email: str, name: str = "Ada Lovelace") -> None:
-        """Opens an account."""
-        await self.open("/register")
-        await self.submit("/register", {"email": email, "password": PASSWORD, "name": name})
-        assert self.status == 200, self.html
-
-    async def add_to_cart(self, product_id: str) -> None:
-        """Puts one piece into the cart."""
-        await self.open(f"/products/{product_id}")
-        await self.submit("/cart", {"quantity": "1"})
-        assert self.status == 200, self.html
-
-    async def pay(self, payment_method: str = "pm_card_visa") -> None:
-        """Orders what is in the cart, to the address of before where there is one."""
-        await self.open("/checkout")
-        if "/checkout/address" in _Forms(self.html).hidden:
-            await self.submit("/checkout/address", ADDRESS)
-        fields = {"payment_method": payment_method, "shipping": "standard"}
-        await self.submit("/checkout", fields)
-
-    async def log_in(self, email: str) -> None:
-        """Begins a session of an account that exists."""
-        await self.open("/login")
-        await self.submit("/login", {"email": email, "password": PASSWORD})
-        assert self.status == 200, self.html
-
-    async def _show(
+    async def post(
         self,
-        method: str,
         path: str,
         fields: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> None:
-        url = self._base_url.join(URL(path))
-        async with self._session.request(method, url, data=fields, headers=headers) as response:
-            self.status, self.url = response.status, response.url
-            self.html = await response.text()
+    ) -> Page:
+        """Sends fields that no page has given."""
+        return await self._ask("POST", path, fields or {}, headers or {})
+
+    async def send(self, form: SentForm, /, **fields: str) -> Page:
+        """Sends a form of a page, filled in, and goes where that leads."""
+        return await self._send(form, fields, follow=True)
+
+    async def send_only(self, form: SentForm, /, **fields: str) -> Page:
+        """Sends a form of a page and stays with its answer."""
+        return await self._send(form, fields, follow=False)
+
+    async def register(self, person: Person | None = None) -> Person:
+        """Opens an account, somebody's or a new person's."""
+        person = person or Person()
+        page = await self.get("/register")
+        page = await self.send(page.form("/register"), **person.registration())
+        assert page.status == 200, page.text
+        return person
+
+    async def log_in(self, person: Person, onward: str = "/") -> Page:
+        """Begins a session of an account that exists, if it is let in."""
+        page = await self.get(f"/login?next={onward}")
+        return await self.send(page.form("/login"), **person.credentials())
+
+    async def log_out(self) -> Page:
+        """Ends the session."""
+        return await self.send((await self.get("/profile")).form("/logout"))
+
+    async def add_to_cart(self, product_id: str, quantity: int = 1) -> Page:
+        """From the product's page into the cart."""
+        page = await self.get(f"/products/{product_id}")
+        return await self.send(page.form("/cart", action="add"), quantity=str(quantity))
+
+    async def pay(self, payment_method: str = "pm_card_visa") -> Page:
+        """Orders what is in the cart, to the address of before where there is one."""
+        page = await self.get("/checkout")
+        if 'action="/checkout/address"' in page.html:
+            page = await self.send(page.form("/checkout/address"), **ADDRESS)
+        form = page.form("/checkout")
+        return await self.send(form, payment_method=payment_method, shipping="standard")
+
+    async def bought(self, items: Items) -> Page:
+        """Buys, which must succeed; the page of the order."""
+        for product_id, quantity in items.items():
+            await self.add_to_cart(product_id, quantity)
+        page = await self.pay()
+        assert page.path.startswith("/orders/ord_"), page.text
+        return page
+
+    def cookie(self, name: str) -> str | None:
+        """A cookie's value."""
+        for cookie in self.session.cookie_jar:
+            if cookie.key == name:
+                return cookie.value
+        return None
+
+    def set_cookie(self, name: str, value: str) -> None:
+        """Changes a cookie, as its owner may."""
+        self.session.cookie_jar.update_cookies({name: value}, URL(self.base_url))
+
+    async def _send(self, form: SentForm, fields: Mapping[str, str], *, follow: bool) -> Page:
+        headers = {"origin": str(URL(self.base_url).origin())}
+        given = {**form.fields, **fields}
+        return await self._ask("POST", form.action, given, headers, follow=follow)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        data: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+        *,
+        follow: bool = True,
+    ) -> Page:
+        async with self.session.request(
+            method, self.base_url + path, data=data, headers=headers, allow_redirects=follow
+        ) as answer:
+            text = (await answer.read()).decode("utf-8", "replace")
+            return Page(answer.status, text, answer.headers, answer.url.path_qs)
 
 
-class _Forms(HTMLParser):
-    """The hidden fields of each form that posts, by its action."""
-
+class _Reader(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.hidden: dict[str, dict[str, str]] = {}
-        self._current: dict[str, str] | None = None
+        self.forms: list[SentForm] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._silent = 0
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = {name: value or "" for name, value in attrs}
+        given = dict(attrs)
+        self.tags.append((tag, given))
+        self._silent += tag in _NO_TEXT
         if tag == "form":
-            self._current = {}
-            if attributes.get("method", "get").lower() == "post":
-                self.hidden.setdefault(attributes["action"], self._current)
-        elif tag == "input" and attributes.get("type") == "hidden" and self._current is not None:
-            self._current[attributes["name"]] = attributes["value"]
+            self.forms.append(SentForm(given.get("action") or "", given.get("method") or "get"))
+        if tag == "input" and given.get("type") == "hidden" and self.forms:
+            self.forms[-1].fields[given.get("name") or ""] = given.get("value") or ""
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "form":
-            self._current = None
+        self._silent -= tag in _NO_TEXT
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words.append(data)

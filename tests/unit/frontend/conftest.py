@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -15,13 +14,14 @@ from services.common.settings import ProcessSettings
 from services.common.topology import Topology, load_topology
 from services.local.gateway import wire
 from tests.testkit.ports import free_port
+from tests.testkit.visitor import Visitor
 from tests.unit.frontend.fakes import (
+    SECRET,
     Addresses,
     Backends,
     running_backends,
     serving,
 )
-from tests.unit.frontend.kit import SECRET, Browser
 
 StartFrontend = Callable[..., Awaitable[str]]
 
@@ -96,21 +96,19 @@ def backends(all_backends: Backends) -> Backends:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def new_browser(backends: Backends) -> AsyncGenerator[Callable[[str], Browser]]:
-    """Opens browsers without any cookies."""
+async def new_visitor(backends: Backends) -> AsyncGenerator[Callable[[str], Visitor]]:
+    """Visitors without any cookies."""
     async with AsyncExitStack() as stack:
-        sessions: list[aiohttp.ClientSession] = []
 
-        def open_browser(base_url: str) -> Browser:
-            session = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
-            sessions.append(session)
-            stack.push_async_callback(session.close)
-            return Browser(base_url, session)
+        def new(base_url: str) -> Visitor:
+            visitor = Visitor(base_url)
+            stack.push_async_callback(visitor.close)
+            return visitor
 
-        yield open_browser
+        yield new
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def browser(base_url: str, new_browser: Callable[[str], Browser]) -> Browser:
-    """A guest's browser at the stable variant."""
-    return new_browser(base_url)
+async def visitor(base_url: str, new_visitor: Callable[[str], Visitor]) -> Visitor:
+    """A guest at the stable variant."""
+    return new_visitor(base_url)

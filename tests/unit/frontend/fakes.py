@@ -36,10 +36,12 @@ from services.pb import (
     shipping_pb2,
     shipping_pb2_grpc,
 )
+from tests.testkit.customer import PASSWORD, Person
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
-PASSWORD = "correct horse battery"
+ADA = Person(email="ada@example.com")
 WEAK_PASSWORD = "password123"
+SECRET = "a secret of the tests, long enough to sign with"
 CODE = "the-code-of-a-mailed-link"
 MAX_LINK_MAILS = 2
 
@@ -111,7 +113,7 @@ class Backends:
         self.categories = [{"id": "kitchen", "name": "Kitchen", "blurb": "For cooks."}]
         self.corrections, self.queries = {}, []
         self.stock = dict.fromkeys(names, 40)
-        self.profile = {"email": "ada@example.com", "name": "Ada Lovelace", "groups": []}
+        self.profile = {"email": ADA.email, "name": ADA.name, "groups": []}
         self.profile["is_guest"] = False
         self.addresses, self.orders, self.messages = [], {}, []
         self.mail, self.link_mails = "off", []

@@ -9,24 +9,19 @@ from collections.abc import Callable
 import pytest
 
 from services.common.errors import Kind, ShopError
+from tests.testkit.customer import address_fields
+from tests.testkit.visitor import Visitor
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import (
-    CODE,
-    MAX_LINK_MAILS,
-    PASSWORD,
-    WEAK_PASSWORD,
-    Backends,
-)
-from tests.unit.frontend.kit import Browser, address_fields
+from tests.unit.frontend.fakes import ADA, CODE, MAX_LINK_MAILS, PASSWORD, WEAK_PASSWORD, Backends
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ACCESS, REFRESH, DEVICE = "meshmart-access", "meshmart-refresh", "meshmart-device"
 
 
-async def test_registering_logs_in(browser: Browser) -> None:
-    page = await browser.get("/register?next=/products")
-    page = await browser.send(
+async def test_registering_logs_in(visitor: Visitor) -> None:
+    page = await visitor.get("/register?next=/products")
+    page = await visitor.send(
         page.form("/register"),
         name="Grace Hopper",
         email="Grace@Example.com",
@@ -34,7 +29,7 @@ async def test_registering_logs_in(browser: Browser) -> None:
     )
     assert page.path == "/products"
     assert "Welcome to Meshmart, Grace Hopper." in page.text
-    assert "grace@example.com" in (await browser.get("/profile")).text
+    assert "grace@example.com" in (await visitor.get("/profile")).text
 
 
 @pytest.mark.parametrize(
@@ -51,19 +46,19 @@ async def test_registering_logs_in(browser: Browser) -> None:
     ],
 )
 async def test_a_registration_says_what_to_change(
-    browser: Browser, fields: dict[str, str], told: str
+    visitor: Visitor, fields: dict[str, str], told: str
 ) -> None:
     typed = {"name": "Ada", "email": "new@example.com", "password": "correct horse battery"}
-    page = await browser.get("/register")
-    page = await browser.send(page.form("/register"), **{**typed, **fields})
+    page = await visitor.get("/register")
+    page = await visitor.send(page.form("/register"), **{**typed, **fields})
     assert page.status in {409, 422}
     assert told in page.text
-    assert browser.cookie(REFRESH) is None
+    assert visitor.cookie(REFRESH) is None
 
 
-async def test_a_wrong_password_says_no_more_than_that(browser: Browser) -> None:
-    page = await browser.get("/login")
-    page = await browser.send(page.form("/login"), email="ada@example.com", password="wrong")
+async def test_a_wrong_password_says_no_more_than_that(visitor: Visitor) -> None:
+    page = await visitor.get("/login")
+    page = await visitor.send(page.form("/login"), email="ada@example.com", password="wrong")
     assert page.status == 401
     assert "do not match" in page.text
     assert "wrong" not in page.html.replace("field-wrong", "")
@@ -73,18 +68,18 @@ async def test_a_wrong_password_says_no_more_than_that(browser: Browser) -> None
     "onward",
     ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nb"],
 )
-async def test_nobody_is_sent_away_from_the_shop(browser: Browser, onward: str) -> None:
-    page = await browser.get("/login")
+async def test_nobody_is_sent_away_from_the_shop(visitor: Visitor, onward: str) -> None:
+    page = await visitor.get("/login")
     form = page.form("/login")
     form.fields["next"] = onward
-    page = await browser.send_only(form, email="ada@example.com", password="correct horse battery")
+    page = await visitor.send_only(form, email="ada@example.com", password="correct horse battery")
     assert page.status == 303
     assert page.headers["location"] == "/"
 
 
-async def test_tokens_stay_out_of_reach_of_scripts(browser: Browser) -> None:
-    page = await browser.get("/login")
-    page = await browser.send_only(
+async def test_tokens_stay_out_of_reach_of_scripts(visitor: Visitor) -> None:
+    page = await visitor.get("/login")
+    page = await visitor.send_only(
         page.form("/login"),
         email="ada@example.com",
         password="correct horse battery",
@@ -95,9 +90,9 @@ async def test_tokens_stay_out_of_reach_of_scripts(browser: Browser) -> None:
 
 
 async def test_over_https_cookies_are_bound_to_the_host(
-    start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+    start_frontend: StartFrontend, new_visitor: Callable[[str], Visitor]
 ) -> None:
-    page = await new_browser(await start_frontend(secure=True)).get("/")
+    page = await new_visitor(await start_frontend(secure=True)).get("/")
     cookie = page.headers["set-cookie"]
     assert cookie.startswith("__Host-meshmart-visit=")
     assert "Secure" in cookie
@@ -106,78 +101,78 @@ async def test_over_https_cookies_are_bound_to_the_host(
 
 
 async def test_an_expired_session_is_renewed_without_a_word(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.log_in()
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    before = browser.cookie(REFRESH)
-    assert "Ada Lovelace" in (await browser.get("/profile")).html
-    assert browser.cookie(REFRESH) != before
+    await visitor.log_in(ADA)
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    before = visitor.cookie(REFRESH)
+    assert "Ada Lovelace" in (await visitor.get("/profile")).html
+    assert visitor.cookie(REFRESH) != before
 
 
-async def test_requests_that_come_together_renew_once(browser: Browser, backends: Backends) -> None:
-    await browser.log_in()
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    pages = await asyncio.gather(*(browser.get("/profile") for _ in range(5)))
+async def test_requests_that_come_together_renew_once(visitor: Visitor, backends: Backends) -> None:
+    await visitor.log_in(ADA)
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    pages = await asyncio.gather(*(visitor.get("/profile") for _ in range(5)))
     assert [page.path for page in pages] == ["/profile"] * 5
     assert len(backends.replaced_tokens) == 1
 
 
-async def test_an_ended_session_is_a_guest(browser: Browser, backends: Backends) -> None:
-    await browser.log_in()
+async def test_an_ended_session_is_a_guest(visitor: Visitor, backends: Backends) -> None:
+    await visitor.log_in(ADA)
     backends.refresh_tokens.clear()
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    page = await browser.get("/profile")
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    page = await visitor.get("/profile")
     assert page.path == "/login?next=/profile"
-    assert not browser.cookie(REFRESH)
+    assert not visitor.cookie(REFRESH)
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "forged"])
-async def test_a_forged_token_is_nobody(browser: Browser, backends: Backends, token: str) -> None:
+async def test_a_forged_token_is_nobody(visitor: Visitor, backends: Backends, token: str) -> None:
     if token == "forged":
         stranger = Backends()
         stranger.reset()
         token = stranger.access_token()
-    browser.set_cookie(ACCESS, token)
-    assert (await browser.get("/orders")).path == "/login?next=/orders"
+    visitor.set_cookie(ACCESS, token)
+    assert (await visitor.get("/orders")).path == "/login?next=/orders"
     assert not backends.calls_of("GET /api/orders")
 
 
 async def test_a_token_that_a_service_refuses_ends_in_a_log_in_and_no_loop(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.log_in()
+    await visitor.log_in(ADA)
     backends.distrustful = {"order"}
-    page = await browser.get("/orders")
+    page = await visitor.get("/orders")
     assert page.path == "/login?next=/orders"
     assert "Please log in to continue." in page.text
-    assert not browser.cookie(REFRESH)
+    assert not visitor.cookie(REFRESH)
 
 
 async def test_logging_out_ends_the_session_everywhere(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.log_in()
-    page = await browser.get("/profile")
-    page = await browser.send(page.form("/logout"))
+    await visitor.log_in(ADA)
+    page = await visitor.get("/profile")
+    page = await visitor.send(page.form("/logout"))
     assert "You are logged out." in page.text
     assert not backends.refresh_tokens
-    assert not browser.cookie(ACCESS)
-    assert (await browser.get("/profile")).path == "/login?next=/profile"
+    assert not visitor.cookie(ACCESS)
+    assert (await visitor.get("/profile")).path == "/login?next=/profile"
 
 
 async def test_a_browser_is_known_again_after_the_log_out(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.log_in()
-    first = browser.cookie(DEVICE)
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    page = await browser.get("/profile")
-    renewed = browser.cookie(DEVICE)
+    await visitor.log_in(ADA)
+    first = visitor.cookie(DEVICE)
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    page = await visitor.get("/profile")
+    renewed = visitor.cookie(DEVICE)
     assert renewed != first
-    await browser.send(page.form("/logout"))
-    assert browser.cookie(DEVICE) == renewed
-    await browser.log_in()
+    await visitor.send(page.form("/logout"))
+    assert visitor.cookie(DEVICE) == renewed
+    await visitor.log_in(ADA)
     bodies = [json.loads(seen.body) for seen in backends.calls_of("POST /api/auth/login")]
     assert "device_token" not in bodies[0]  # `auth` of before takes none
     assert bodies[1]["device_token"] == renewed
@@ -193,30 +188,30 @@ async def test_a_browser_is_known_again_after_the_log_out(
     ],
 )
 async def test_whose_attempts_were_too_many_is_not_mistaken(
-    browser: Browser,
+    visitor: Visitor,
     backends: Backends,
     path: str,
     code: str,
     retry_after_seconds: float,
     told: str,
 ) -> None:
-    page = await browser.get(path)
+    page = await visitor.get(path)
     backends.entrance_refusal = ShopError(
         Kind.THROTTLED, code, "Not now.", retry_after_seconds=retry_after_seconds
     )
     fields = {"name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}
-    page = await browser.send(page.form(path), **fields)
+    page = await visitor.send(page.form(path), **fields)
     assert page.status == 429
     assert told in page.text
 
 
 async def test_auth_is_told_where_a_visitor_is(
-    browser: Browser,
+    visitor: Visitor,
     backends: Backends,
     start_frontend: StartFrontend,
-    new_browser: Callable[[str], Browser],
+    new_visitor: Callable[[str], Visitor],
 ) -> None:
-    behind_a_proxy = new_browser(await start_frontend(proxies_in_front=1))
+    behind_a_proxy = new_visitor(await start_frontend(proxies_in_front=1))
     fields = {
         "name": "Ada",
         "email": "ada@example.com",
@@ -230,104 +225,104 @@ async def test_auth_is_told_where_a_visitor_is(
         "/forgot": "password/mail",
         "/password": "password/reset",
     }.items():
-        for visitor in (browser, behind_a_proxy):
-            form = (await visitor.get(path)).form(path)
-            await visitor.post(
+        for each in (visitor, behind_a_proxy):
+            form = (await each.get(path)).form(path)
+            await each.post(
                 path, {**form.fields, **fields}, {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}
             )
-            visitor.session.cookie_jar.clear()
+            each.session.cookie_jar.clear()
         seen = backends.calls_of(f"POST /api/auth/{called}")
         addresses = [each.headers["x-forwarded-for"] for each in seen]
         assert addresses == ["127.0.0.1", "198.51.100.7"], path
     backends.mail = "waiting"
-    await browser.log_in()
-    form = (await browser.get("/profile")).form("/profile/confirm")
-    await browser.send(form)
-    form = (await browser.get("/profile")).form("/profile/password")
-    await browser.send(form, password=PASSWORD, new_password="a battery that staples")
+    await visitor.log_in(ADA)
+    form = (await visitor.get("/profile")).form("/profile/confirm")
+    await visitor.send(form)
+    form = (await visitor.get("/profile")).form("/profile/password")
+    await visitor.send(form, password=PASSWORD, new_password="a battery that staples")
     for called in ("address/mail", "password"):
         (one,) = backends.calls_of(f"POST /api/auth/{called}")
         assert one.headers["x-forwarded-for"] == "127.0.0.1"
 
 
 async def test_a_token_from_before_a_renewal_is_worth_nothing_after_the_log_out(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.log_in()
-    first = browser.cookie(REFRESH)
+    await visitor.log_in(ADA)
+    first = visitor.cookie(REFRESH)
     assert first is not None
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    page = await browser.get("/profile")
-    assert browser.cookie(REFRESH) != first
-    await browser.send(page.form("/logout"))
-    browser.set_cookie(REFRESH, first)
-    assert (await browser.get("/profile")).path == "/login?next=/profile"
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    page = await visitor.get("/profile")
+    assert visitor.cookie(REFRESH) != first
+    await visitor.send(page.form("/logout"))
+    visitor.set_cookie(REFRESH, first)
+    assert (await visitor.get("/profile")).path == "/login?next=/profile"
 
 
 async def test_a_session_that_is_ended_elsewhere_is_not_renewed_from_memory(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
     """Another process of the frontend, or whoever uses the API, ends it at auth alone."""
-    await browser.log_in()
-    first = browser.cookie(REFRESH)
+    await visitor.log_in(ADA)
+    first = visitor.cookie(REFRESH)
     assert first is not None
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    assert (await browser.get("/profile")).path == "/profile"
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    assert (await visitor.get("/profile")).path == "/profile"
     backends.refresh_tokens.clear()
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    browser.set_cookie(REFRESH, first)
-    assert (await browser.get("/profile")).path == "/login?next=/profile"
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    visitor.set_cookie(REFRESH, first)
+    assert (await visitor.get("/profile")).path == "/login?next=/profile"
 
 
-async def test_logging_out_works_while_auth_is_away(browser: Browser, backends: Backends) -> None:
-    await browser.log_in()
-    page = await browser.get("/profile")
+async def test_logging_out_works_while_auth_is_away(visitor: Visitor, backends: Backends) -> None:
+    await visitor.log_in(ADA)
+    page = await visitor.get("/profile")
     backends.down = {"auth"}
-    page = await browser.send(page.form("/logout"))
+    page = await visitor.send(page.form("/logout"))
     assert "You are logged out on this device." in page.text
-    assert not browser.cookie(REFRESH)
+    assert not visitor.cookie(REFRESH)
 
 
-async def test_forms_from_before_a_log_in_no_longer_count(browser: Browser) -> None:
-    before = (await browser.get("/products/oak-board")).form("/cart")
-    await browser.log_in()
-    assert (await browser.send(before)).status == 403
+async def test_forms_from_before_a_log_in_no_longer_count(visitor: Visitor) -> None:
+    before = (await visitor.get("/products/oak-board")).form("/cart")
+    await visitor.log_in(ADA)
+    assert (await visitor.send(before)).status == 403
 
 
 async def test_joining_the_beta_programme_counts_at_once(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.log_in()
-    page = await browser.get("/profile")
-    page = await browser.send(page.form("/profile/beta", beta="join"))
+    await visitor.log_in(ADA)
+    page = await visitor.get("/profile")
+    page = await visitor.send(page.form("/profile/beta", beta="join"))
     assert "You are in the beta programme now." in page.text
     backends.seen.clear()
-    await browser.get("/products")
+    await visitor.get("/products")
     (seen,) = backends.calls_of("GET /api/products")
     assert seen.headers["x-user-group"] == "beta"
     assert seen.headers["user-id"] == "usr_ada"
-    page = await browser.send((await browser.get("/profile")).form("/profile/beta", beta="leave"))
+    page = await visitor.send((await visitor.get("/profile")).form("/profile/beta", beta="leave"))
     assert "You have left the beta programme." in page.text
 
 
-async def test_profile_and_address_book(browser: Browser) -> None:
-    await browser.log_in()
-    page = await browser.get("/profile")
-    refused = await browser.send(page.form("/profile"), full_name="\u200b")
+async def test_profile_and_address_book(visitor: Visitor) -> None:
+    await visitor.log_in(ADA)
+    page = await visitor.get("/profile")
+    refused = await visitor.send(page.form("/profile"), full_name="\u200b")
     assert (refused.status, "that can be seen is needed." in refused.text) == (422, True)
-    refused = await browser.send(
+    refused = await visitor.send(
         page.form("/profile/addresses"), **address_fields(name="ada.example.com")
     )
     assert (refused.status, "A name holds no web address" in refused.text) == (422, True)
-    page = await browser.send(page.form("/profile"), full_name="Ada King")
+    page = await visitor.send(page.form("/profile"), full_name="Ada King")
     assert "Your name is saved." in page.text
-    page = await browser.send(page.form("/profile/addresses"), **address_fields(city="Delft"))
+    page = await visitor.send(page.form("/profile/addresses"), **address_fields(city="Delft"))
     assert "1015 CJ Delft" in page.text
-    page = await browser.send(page.form("/profile/addresses/delete", address_id="adr_0"))
+    page = await visitor.send(page.form("/profile/addresses/delete", address_id="adr_0"))
     assert "Delft" not in page.text
 
 
-async def test_the_inbox(browser: Browser, backends: Backends) -> None:
+async def test_the_inbox(visitor: Visitor, backends: Backends) -> None:
     backends.messages = [
         {
             "id": "m1",
@@ -339,14 +334,14 @@ async def test_the_inbox(browser: Browser, backends: Backends) -> None:
             "is_held": False,
         }
     ]
-    await browser.log_in()
-    page = await browser.get("/inbox")
+    await visitor.log_in(ADA)
+    page = await visitor.get("/inbox")
     assert "Your order is confirmed" in page.text
     assert ("a", {"href": "/orders/ord_1"}) in page.tags
 
 
 async def test_the_inbox_says_that_mails_wait_for_the_confirmation(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
     backends.mail = "waiting"
     backends.messages = [
@@ -358,73 +353,73 @@ async def test_the_inbox_says_that_mails_wait_for_the_confirmation(
             "is_held": True,
         }
     ]
-    await browser.log_in()
-    page = await browser.get("/inbox")
+    await visitor.log_in(ADA)
+    page = await visitor.get("/inbox")
     assert "Mails to ada@example.com wait" in page.text
     assert "Not mailed: your address is not confirmed" in page.text
-    page = await browser.send(page.form("/profile/confirm"))
+    page = await visitor.send(page.form("/profile/confirm"))
     assert page.path == "/inbox"
     assert "A mail with a link is on its way to ada@example.com." in page.text
     assert backends.link_mails == [("address", "ada@example.com")]
 
 
 async def test_an_address_is_confirmed_with_the_mailed_code(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
     backends.mail = "waiting"
-    await browser.log_in()
-    assert "not confirmed yet" in (await browser.get("/profile")).text
-    page = await browser.get("/confirm")
-    refused = await browser.send(page.form("/confirm"), code="another")
+    await visitor.log_in(ADA)
+    assert "not confirmed yet" in (await visitor.get("/profile")).text
+    page = await visitor.get("/confirm")
+    refused = await visitor.send(page.form("/confirm"), code="another")
     assert (refused.status, "This code is wrong, or it is no longer valid." in refused.text) == (
         422,
         True,
     )
     assert '<a href="/inbox">Ask for another in your inbox</a>' in refused.html
-    page = await browser.send(page.form("/confirm"), code=f" {CODE} ")
+    page = await visitor.send(page.form("/confirm"), code=f" {CODE} ")
     assert (page.path, "is confirmed" in page.text) == ("/inbox", True)
     assert "wait" not in page.text
-    assert "not confirmed yet" not in (await browser.get("/profile")).text
+    assert "not confirmed yet" not in (await visitor.get("/profile")).text
 
 
-async def test_a_guest_may_confirm_too(browser: Browser) -> None:
-    page = await browser.get("/confirm")
+async def test_a_guest_may_confirm_too(visitor: Visitor) -> None:
+    page = await visitor.get("/confirm")
     assert '<a href="/inbox">Ask for another in your inbox</a>' in page.html, "after the log-in"
-    page = await browser.send(page.form("/confirm"), code=CODE)
+    page = await visitor.send(page.form("/confirm"), code=CODE)
     assert (page.path, "is confirmed" in page.text) == ("/", True)
 
 
-async def test_an_opened_link_alone_confirms_nothing(browser: Browser, backends: Backends) -> None:
+async def test_an_opened_link_alone_confirms_nothing(visitor: Visitor, backends: Backends) -> None:
     """Programs that look into mails open links, too."""
-    await browser.get("/confirm")
-    await browser.get("/password")
+    await visitor.get("/confirm")
+    await visitor.get("/password")
     assert not [seen for seen in backends.seen if seen.operation.startswith("POST")]
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", "nobody@example.com"])
 async def test_a_forgotten_password_is_answered_alike_for_everybody(
-    browser: Browser, backends: Backends, email: str
+    visitor: Visitor, backends: Backends, email: str
 ) -> None:
-    page = await browser.get("/login")
+    page = await visitor.get("/login")
     assert ("a", {"href": "/forgot"}) in page.tags
-    page = await browser.send((await browser.get("/forgot")).form("/forgot"), email=email)
+    page = await visitor.send((await visitor.get("/forgot")).form("/forgot"), email=email)
     assert page.path == "/login"
     assert "If there is an account with this e-mail address, a mail" in page.text
     assert email not in page.text
     assert backends.link_mails == [("password", email)]
 
 
-async def test_too_many_mails_are_refused_in_words(browser: Browser, backends: Backends) -> None:
-    form = (await browser.get("/forgot")).form("/forgot")
+async def test_too_many_mails_are_refused_in_words(visitor: Visitor, backends: Backends) -> None:
+    form = (await visitor.get("/forgot")).form("/forgot")
     for _ in range(MAX_LINK_MAILS):
-        await browser.send(form, email="ada@example.com")
-    page = await browser.send(form, email="ada@example.com")
+        await visitor.send(form, email="ada@example.com")
+    page = await visitor.send(form, email="ada@example.com")
     assert (page.status, "Too many mails. (90 seconds)" in page.text) == (429, True)
 
 
-async def test_a_password_is_set_with_the_mailed_code(browser: Browser, backends: Backends) -> None:
-    await browser.log_in()
-    form = (await browser.get("/password")).form("/password")
+async def test_a_password_is_set_with_the_mailed_code(visitor: Visitor, backends: Backends) -> None:
+    await visitor.log_in(ADA)
+    form = (await visitor.get("/password")).form("/password")
     for fields, told in (
         (
             {"code": "another", "new_password": "a battery that staples"},
@@ -434,31 +429,31 @@ async def test_a_password_is_set_with_the_mailed_code(browser: Browser, backends
         ({"code": CODE, "new_password": "short"}, "Use at least 10 characters."),
         ({"code": CODE, "new_password": WEAK_PASSWORD}, "Everybody would try that."),
     ):
-        refused = await browser.send(form, **fields)
+        refused = await visitor.send(form, **fields)
         assert (refused.status, told in refused.text) == (422, True), told
         assert fields["new_password"] not in refused.html or not fields["new_password"]
-    page = await browser.send(form, code=CODE, new_password="a battery that staples")
+    page = await visitor.send(form, code=CODE, new_password="a battery that staples")
     assert page.path == "/login"
     assert "Your new password is set." in page.text
     assert not backends.refresh_tokens
-    assert not browser.cookie(REFRESH)
+    assert not visitor.cookie(REFRESH)
 
 
 async def test_a_password_is_changed_and_all_other_sessions_end(
-    browser: Browser, base_url: str, new_browser: Callable[[str], Browser], backends: Backends
+    visitor: Visitor, base_url: str, new_visitor: Callable[[str], Visitor], backends: Backends
 ) -> None:
-    elsewhere = new_browser(base_url)
-    await elsewhere.log_in()
-    await browser.log_in()
-    before = browser.cookie(REFRESH)
-    page = await browser.get("/profile")
+    elsewhere = new_visitor(base_url)
+    await elsewhere.log_in(ADA)
+    await visitor.log_in(ADA)
+    before = visitor.cookie(REFRESH)
+    page = await visitor.get("/profile")
     form = page.form("/profile/password")
-    page = await browser.send(form, password=PASSWORD, new_password="a battery that staples")
+    page = await visitor.send(form, password=PASSWORD, new_password="a battery that staples")
     assert "Your password is changed." in page.text
     assert "logged out within 15 minutes" in page.text, "when their access tokens have expired"
-    assert browser.cookie(REFRESH) != before
-    browser.set_cookie(ACCESS, backends.access_token(exp=1))
-    assert (await browser.get("/profile")).path == "/profile"
+    assert visitor.cookie(REFRESH) != before
+    visitor.set_cookie(ACCESS, backends.access_token(exp=1))
+    assert (await visitor.get("/profile")).path == "/profile"
     elsewhere.set_cookie(ACCESS, backends.access_token(exp=1))
     assert (await elsewhere.get("/profile")).path == "/login?next=/profile"
 
@@ -474,30 +469,30 @@ async def test_a_password_is_changed_and_all_other_sessions_end(
     ],
 )
 async def test_a_change_of_the_password_says_what_is_wrong(
-    browser: Browser, backends: Backends, fields: dict[str, str], status: int, told: str
+    visitor: Visitor, backends: Backends, fields: dict[str, str], status: int, told: str
 ) -> None:
-    await browser.log_in()
-    form = (await browser.get("/profile")).form("/profile/password")
+    await visitor.log_in(ADA)
+    form = (await visitor.get("/profile")).form("/profile/password")
     typed = {"password": PASSWORD, "new_password": "a battery that staples"}
-    page = await browser.send(form, **{**typed, **fields})
+    page = await visitor.send(form, **{**typed, **fields})
     assert (page.status, told in page.text) == (status, True)
     assert backends.refresh_tokens
 
 
 async def test_a_name_from_right_to_left_moves_nothing_around_it(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
     hebrew = "\u05d0\u05d3\u05d4"
-    page = await browser.get("/register")
-    page = await browser.send(
+    page = await visitor.get("/register")
+    page = await visitor.send(
         page.form("/register"), name=hebrew, email="new@example.com", password=PASSWORD
     )
     assert f"Welcome to Meshmart, \u2068{hebrew}\u2069." in page.text
     assert page.html.count(f"\u2068{hebrew}\u2069") == 2, "in the greeting and in the header"
     backends.addresses = [{**address_fields(name=f"\u202e{hebrew}", city=hebrew), "id": "adr_0"}]
-    page = await browser.get("/profile")
+    page = await visitor.get("/profile")
     assert f"\u2068{hebrew}\u2069<br>" in page.html
     assert f"1015 CJ \u2068{hebrew}\u2069" in page.html
-    page = await browser.get(f"/products?q=\u202e{hebrew}")
+    page = await visitor.get(f"/products?q=\u202e{hebrew}")
     assert f"Results for “\u2068{hebrew}\u2069”" in page.text
     assert f"<title>“\u2068{hebrew}\u2069” · Meshmart</title>" in page.html

@@ -8,8 +8,9 @@ import pytest
 
 from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.errors import Kind, ShopError
-from tests.unit.frontend.fakes import Backends, product
-from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
+from tests.testkit.customer import address_fields
+from tests.testkit.visitor import Page, Visitor
+from tests.unit.frontend.fakes import ADA, Backends, product
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,22 +25,22 @@ ON_NOTHING = ShopError(Kind.INVALID, "odd", "That cannot be.")
 
 def said(page: Page, field: str) -> str:
     """What stands at a field, and in the summary of the same page."""
-    [box] = attributes(page, "input", name=field)
+    [box] = page.elements("input", name=field)
     assert box["aria-invalid"] == "true"
-    assert attributes(page, "a", href=f"#{field}")
+    assert page.elements("a", href=f"#{field}")
     start = page.html.index(f'id="{field}-error"')
     return page.html[start : page.html.index("</p>", start)].rpartition("</svg>")[2].strip()
 
 
 def typed(page: Page, field: str) -> Any:
-    [box] = attributes(page, "input", name=field)
+    [box] = page.elements("input", name=field)
     return box["value"]
 
 
-async def at_the_address_step(browser: Browser) -> Page:
-    await browser.log_in()
-    await browser.add_to_cart("oak-board")
-    return await browser.get("/checkout")
+async def at_the_address_step(visitor: Visitor) -> Page:
+    await visitor.log_in(ADA)
+    await visitor.add_to_cart("oak-board")
+    return await visitor.get("/checkout")
 
 
 @pytest.mark.parametrize(
@@ -47,22 +48,22 @@ async def at_the_address_step(browser: Browser) -> Page:
     [(ON_THE_CITY, "city", "No such."), (ON_NOTHING, "name", "That cannot be.")],
 )
 async def test_an_address_of_an_order(
-    browser: Browser, backends: Backends, refusal: ShopError, field: str, sentence: str
+    visitor: Visitor, backends: Backends, refusal: ShopError, field: str, sentence: str
 ) -> None:
-    page = await at_the_address_step(browser)
+    page = await at_the_address_step(visitor)
     backends.user_refusal = refusal
-    page = await browser.send(page.form("/checkout/address"), **address_fields(city="Delft"))
+    page = await visitor.send(page.form("/checkout/address"), **address_fields(city="Delft"))
     assert page.status == 422
     assert said(page, field) == sentence
     assert typed(page, "city") == "Delft"
 
 
 async def test_a_full_address_book_keeps_nobody_from_ordering(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    page = await at_the_address_step(browser)
+    page = await at_the_address_step(visitor)
     backends.user_refusal = ShopError(Kind.CONFLICT, "too-many-addresses", "It is full.")
-    page = await browser.send(page.form("/checkout/address"), **address_fields())
+    page = await visitor.send(page.form("/checkout/address"), **address_fields())
     assert "Check and pay" in page.text
 
 
@@ -76,27 +77,27 @@ async def test_a_full_address_book_keeps_nobody_from_ordering(
 )
 @pytest.mark.parametrize("place", ["/checkout/address", "/profile/addresses"])
 async def test_what_every_service_refuses_is_sent_to_none(
-    browser: Browser,
+    visitor: Visitor,
     backends: Backends,
     place: str,
     changes: dict[str, str],
     field: str,
     sentence: str,
 ) -> None:
-    page = await at_the_address_step(browser)
+    page = await at_the_address_step(visitor)
     if place == "/profile/addresses":
-        page = await browser.get("/profile")
-    page = await browser.send(page.form(place), **address_fields(**changes))
+        page = await visitor.get("/profile")
+    page = await visitor.send(page.form(place), **address_fields(**changes))
     assert page.status == 422
     assert said(page, field).startswith(sentence)
     assert not backends.calls_of("POST /api/users/me/addresses")
 
 
-async def test_an_address_of_the_address_book(browser: Browser, backends: Backends) -> None:
-    await browser.log_in()
-    page = await browser.get("/profile")
+async def test_an_address_of_the_address_book(visitor: Visitor, backends: Backends) -> None:
+    await visitor.log_in(ADA)
+    page = await visitor.get("/profile")
     backends.user_refusal = ON_THE_CITY
-    page = await browser.send(page.form("/profile/addresses"), **address_fields(city="Delft"))
+    page = await visitor.send(page.form("/profile/addresses"), **address_fields(city="Delft"))
     assert page.status == 422
     assert said(page, "city") == "No such."
     assert typed(page, "city") == "Delft"
@@ -111,26 +112,26 @@ async def test_an_address_of_the_address_book(browser: Browser, backends: Backen
     ],
 )
 async def test_another_name(
-    browser: Browser, backends: Backends, refusal: ShopError, status: int, sentence: str
+    visitor: Visitor, backends: Backends, refusal: ShopError, status: int, sentence: str
 ) -> None:
-    await browser.log_in()
-    page = await browser.get("/profile")
+    await visitor.log_in(ADA)
+    page = await visitor.get("/profile")
     backends.user_refusal = refusal
-    page = await browser.send(page.form("/profile"), full_name="Ada King")
+    page = await visitor.send(page.form("/profile"), full_name="Ada King")
     assert page.status == status
     assert said(page, "full_name") == sentence
     assert typed(page, "full_name") == "Ada King"
 
 
-async def test_a_name_for_an_account(browser: Browser, backends: Backends) -> None:
-    page = await browser.get("/register")
+async def test_a_name_for_an_account(visitor: Visitor, backends: Backends) -> None:
+    page = await visitor.get("/register")
     backends.user_refusal = ON_THE_NAME
-    page = await browser.send(
+    page = await visitor.send(
         page.form("/register"), name="Ada", email="ada@example.com", password="a long password"
     )
     assert page.status == 422
     assert said(page, "name") == "Too odd."
-    assert not attributes(page, "a", href="#email")
+    assert not page.elements("a", href="#email")
 
 
 @pytest.mark.parametrize(
@@ -138,24 +139,24 @@ async def test_a_name_for_an_account(browser: Browser, backends: Backends) -> No
     [({"postal_code": "1015"}, "postal_code"), ({"name": "www.shop.example"}, "name")],
 )
 async def test_an_address_from_before_todays_rules_is_mended_at_the_address_step(
-    browser: Browser, backends: Backends, old: dict[str, str], field: str
+    visitor: Visitor, backends: Backends, old: dict[str, str], field: str
 ) -> None:
     backends.addresses = [{**address_fields(**old), "id": "adr_0"}]
-    page = await at_the_address_step(browser)
+    page = await at_the_address_step(visitor)
     assert "Where should it go?" in page.text
     assert said(page, field)
     assert typed(page, field) == old[field]
     assert typed(page, "city") == "Amsterdam"
-    page = await browser.send(page.form("/checkout/address"), **address_fields())
+    page = await visitor.send(page.form("/checkout/address"), **address_fields())
     assert "Check and pay" in page.text
 
 
-async def test_a_cart_that_nobody_carries_says_so(browser: Browser, backends: Backends) -> None:
+async def test_a_cart_that_nobody_carries_says_so(visitor: Visitor, backends: Backends) -> None:
     backends.products["anvil"] = product("anvil", weight_grams=MAX_PARCEL_GRAMS // 4 + 10)
     backends.stock["anvil"] = 40
-    page = await browser.add_to_cart("anvil", 3)
-    assert attributes(page, "a", href="/checkout")
+    page = await visitor.add_to_cart("anvil", 3)
+    assert page.elements("a", href="/checkout")
     assert "weighs" not in page.text
-    page = await browser.add_to_cart("anvil")
+    page = await visitor.add_to_cart("anvil")
     assert "Your cart weighs 100.1 kg. We ship parcels of up to 100 kg: please take" in page.text
-    assert not attributes(page, "a", href="/checkout")
+    assert not page.elements("a", href="/checkout")

@@ -10,29 +10,29 @@ import pytest
 from services.common.errors import ConfigurationError
 from services.common.settings import read_settings
 from services.frontend.settings import FrontendSettings
+from tests.testkit.visitor import Visitor
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import Backends, product
-from tests.unit.frontend.kit import SECRET, Browser, attributes
+from tests.unit.frontend.fakes import SECRET, Backends, product
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_link_to_the_shop_comes_with_a_picture(browser: Browser, base_url: str) -> None:
-    page = await browser.get("/")
-    [picture] = attributes(page, "meta", property="og:image")
+async def test_a_link_to_the_shop_comes_with_a_picture(visitor: Visitor, base_url: str) -> None:
+    page = await visitor.get("/")
+    [picture] = page.elements("meta", property="og:image")
     assert (picture["content"] or "").startswith(f"{base_url}/static/")
-    answer = await browser.get((picture["content"] or "").removeprefix(base_url))
+    answer = await visitor.get((picture["content"] or "").removeprefix(base_url))
     assert answer.headers["content-type"] == "image/jpeg"
     assert int(answer.headers["content-length"]) > 10_000
 
 
 class TestTheShopsUrl:
     async def test_is_that_of_the_setting_whoever_asks(
-        self, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+        self, start_frontend: StartFrontend, new_visitor: Callable[[str], Visitor]
     ) -> None:
-        shop = new_browser(await start_frontend(shop_url="https://shop.example/"))
+        shop = new_visitor(await start_frontend(shop_url="https://shop.example/"))
         page = await shop.get("/products/oak-board", host="evil.example")
-        [link] = attributes(page, "link", rel="canonical")
+        [link] = page.elements("link", rel="canonical")
         assert link["href"] == "https://shop.example/products/oak-board"
         assert '"url": "https://shop.example/products/oak-board"' in page.html
         assert "evil.example" not in page.html
@@ -40,34 +40,34 @@ class TestTheShopsUrl:
         assert "Sitemap: https://shop.example/sitemap.xml" in robots.html
 
     async def test_is_https_where_the_shop_is(
-        self, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+        self, start_frontend: StartFrontend, new_visitor: Callable[[str], Visitor]
     ) -> None:
-        shop = new_browser(await start_frontend(secure=True))
+        shop = new_visitor(await start_frontend(secure=True))
         page = await shop.get("/", host="shop.example:8443")
-        [link] = attributes(page, "link", rel="canonical")
+        [link] = page.elements("link", rel="canonical")
         assert link["href"] == "https://shop.example:8443/"
 
     @pytest.mark.parametrize(
         "host", ["shop.example", "SHOP.example", "127.0.0.1:8080", "[::1]:8080", "localhost"]
     )
     async def test_is_where_the_visitor_came_in_otherwise(
-        self, browser: Browser, host: str
+        self, visitor: Visitor, host: str
     ) -> None:
-        [link] = attributes(await browser.get("/", host=host), "link", rel="canonical")
+        [link] = (await visitor.get("/", host=host)).elements("link", rel="canonical")
         assert link["href"] == f"http://{host.lower()}/"
 
     @pytest.mark.parametrize(
         "host",
         ["-", "x" * 300],  # any that is less of a host is refused
     )
-    async def test_is_nowhere_where_the_host_is_none(self, browser: Browser, host: str) -> None:
-        page = await browser.get("/", host=host)
-        [link] = attributes(page, "link", rel="canonical")
+    async def test_is_nowhere_where_the_host_is_none(self, visitor: Visitor, host: str) -> None:
+        page = await visitor.get("/", host=host)
+        [link] = page.elements("link", rel="canonical")
         assert link["href"] == "/"
-        assert not attributes(page, "meta", property="og:url")
-        assert not attributes(page, "meta", property="og:image")
-        assert "Sitemap" not in (await browser.get("/robots.txt", host=host)).html
-        assert (await browser.get("/sitemap.xml", host=host)).status == 404
+        assert not page.elements("meta", property="og:url")
+        assert not page.elements("meta", property="og:image")
+        assert "Sitemap" not in (await visitor.get("/robots.txt", host=host)).html
+        assert (await visitor.get("/sitemap.xml", host=host)).status == 404
 
     @pytest.mark.parametrize(
         "url",
@@ -90,10 +90,10 @@ class TestTheShopsUrl:
 
 
 async def test_the_sitemap_lists_what_everybody_may_see(
-    browser: Browser, backends: Backends, base_url: str
+    visitor: Visitor, backends: Backends, base_url: str
 ) -> None:
     backends.products = {f"thing-{n}": product(f"thing-{n}") for n in range(150)}
-    answer = await browser.get("/sitemap.xml")
+    answer = await visitor.get("/sitemap.xml")
     assert answer.headers["content-type"] == "application/xml"
     assert "set-cookie" not in answer.headers
     root = ElementTree.fromstring(answer.html)  # noqa: S314  our own
@@ -105,8 +105,8 @@ async def test_the_sitemap_lists_what_everybody_may_see(
         f"/products/thing-{n}" for n in range(150)
     ]
     for path in paths[:5]:
-        page = await browser.get(path)
+        page = await visitor.get(path)
         assert (page.status, page.path) == (200, path)
-        assert not attributes(page, "meta", name="robots"), path
+        assert not page.elements("meta", name="robots"), path
     backends.down = {"product"}
-    assert (await browser.get("/sitemap.xml")).status == 503
+    assert (await visitor.get("/sitemap.xml")).status == 503

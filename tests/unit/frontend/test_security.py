@@ -16,9 +16,10 @@ from services.frontend.model import MAX_LINES, Cart, CartLine
 from services.frontend.pages import account, cart, catalogue, checkout, mesh, orders, profile
 from services.frontend.sealing import Seal
 from services.frontend.security import local_path
+from tests.testkit.customer import address_fields
+from tests.testkit.visitor import Visitor
 from tests.unit.common.kit import until
-from tests.unit.frontend.fakes import Backends, product
-from tests.unit.frontend.kit import SECRET, Browser, address_fields
+from tests.unit.frontend.fakes import ADA, SECRET, Backends, product
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,21 +32,21 @@ FORM_PATHS = sorted(
 )
 
 
-async def test_every_answer_has_the_headers(browser: Browser) -> None:
+async def test_every_answer_has_the_headers(visitor: Visitor) -> None:
     for path in ("/", "/nowhere", "/static/base.css", "/orders", "/pictures/oak-board.svg"):
-        headers = (await browser.get(path, follow=False)).headers
+        headers = (await visitor.get(path, follow=False)).headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["content-security-policy"].startswith("default-src 'none'"), path
         assert headers["referrer-policy"] == "same-origin", path
-    policy = (await browser.get("/")).headers["content-security-policy"]
+    policy = (await visitor.get("/")).headers["content-security-policy"]
     assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert "form-action 'self'" in policy
 
 
-async def test_pages_are_made_of_nothing_that_the_policy_forbids(browser: Browser) -> None:
+async def test_pages_are_made_of_nothing_that_the_policy_forbids(visitor: Visitor) -> None:
     for path in ("/", "/products/oak-board", "/cart", "/login", "/mesh", "/about"):
-        for tag, given in (await browser.get(path)).tags:
+        for tag, given in (await visitor.get(path)).tags:
             assert "style" not in given, (path, tag)
             assert tag != "style", path
             assert not any(name.startswith("on") for name in given), (path, tag)
@@ -56,9 +57,9 @@ async def test_pages_are_made_of_nothing_that_the_policy_forbids(browser: Browse
 
 @pytest.mark.parametrize("path", FORM_PATHS)
 async def test_a_form_without_the_right_token_changes_nothing(
-    browser: Browser, backends: Backends, path: str
+    visitor: Visitor, backends: Backends, path: str
 ) -> None:
-    await browser.log_in()
+    await visitor.log_in(ADA)
     backends.seen.clear()
     for data in (
         {},
@@ -66,12 +67,12 @@ async def test_a_form_without_the_right_token_changes_nothing(
         {"form_token": "\u20ac"},
         {"form_token": "\u20ac.x"},
     ):
-        page = await browser.post(path, {**data, "product_id": "oak-board", "name": "x"})
+        page = await visitor.post(path, {**data, "product_id": "oak-board", "name": "x"})
         assert page.status == 403, path
         assert "We did not accept that form" in page.text
     changes = [seen for seen in backends.seen if not seen.operation.startswith("GET")]
     assert changes == []
-    assert not browser.cookie("meshmart-cart")
+    assert not visitor.cookie("meshmart-cart")
 
 
 @pytest.mark.parametrize(
@@ -84,10 +85,10 @@ async def test_a_form_without_the_right_token_changes_nothing(
     ],
 )
 async def test_a_form_from_elsewhere_is_refused_in_spite_of_its_token(
-    browser: Browser, headers: dict[str, str]
+    visitor: Visitor, headers: dict[str, str]
 ) -> None:
-    form = (await browser.get("/products/oak-board")).form("/cart")
-    page = await browser.post("/cart", form.fields, headers)
+    form = (await visitor.get("/products/oak-board")).form("/cart")
+    page = await visitor.post("/cart", form.fields, headers)
     assert page.status == 403
 
 
@@ -101,10 +102,10 @@ async def test_a_form_from_elsewhere_is_refused_in_spite_of_its_token(
     ],
 )
 async def test_a_default_port_makes_no_other_origin(
-    browser: Browser, origin: str, host: str
+    visitor: Visitor, origin: str, host: str
 ) -> None:
-    form = (await browser.get("/products/oak-board")).form("/cart")
-    page = await browser.post("/cart", form.fields, {"origin": origin, "host": host})
+    form = (await visitor.get("/products/oak-board")).form("/cart")
+    page = await visitor.post("/cart", form.fields, {"origin": origin, "host": host})
     assert page.status != 403
 
 
@@ -115,16 +116,16 @@ async def test_a_default_port_makes_no_other_origin(
         ("http://shop.example:8080", "shop.example"),
     ],
 )
-async def test_another_port_is_another_origin(browser: Browser, origin: str, host: str) -> None:
-    form = (await browser.get("/products/oak-board")).form("/cart")
-    page = await browser.post("/cart", form.fields, {"origin": origin, "host": host})
+async def test_another_port_is_another_origin(visitor: Visitor, origin: str, host: str) -> None:
+    form = (await visitor.get("/products/oak-board")).form("/cart")
+    page = await visitor.post("/cart", form.fields, {"origin": origin, "host": host})
     assert page.status == 403
 
 
 async def test_a_client_that_leaves_in_mid_form_is_no_failure(
-    browser: Browser, capsys: pytest.CaptureFixture[str]
+    visitor: Visitor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = URL(browser.base_url)
+    url = URL(visitor.base_url)
     _, writer = await asyncio.open_connection(url.host, url.port)
     head = f"POST /cart HTTP/1.1\r\nhost: {url.host}\r\ncontent-length: 100\r\n"
     form = "content-type: application/x-www-form-urlencoded\r\n\r\nproduct_id=oak"
@@ -142,18 +143,18 @@ async def test_a_client_that_leaves_in_mid_form_is_no_failure(
 
 
 async def test_the_token_of_one_visitor_is_none_for_another(
-    browser: Browser, new_browser: Callable[[str], Browser]
+    visitor: Visitor, new_visitor: Callable[[str], Visitor]
 ) -> None:
-    form = (await browser.get("/products/oak-board")).form("/cart")
-    other = new_browser(browser.base_url)
+    form = (await visitor.get("/products/oak-board")).form("/cart")
+    other = new_visitor(visitor.base_url)
     await other.get("/")
     assert (await other.send(form)).status == 403
 
 
 async def test_what_browsers_say_about_themselves_is_dropped(
-    browser: Browser, backends: Backends
+    visitor: Visitor, backends: Backends
 ) -> None:
-    await browser.get(
+    await visitor.get(
         "/products",
         user_id="usr_root",
         x_user_group="beta",
@@ -166,7 +167,7 @@ async def test_what_browsers_say_about_themselves_is_dropped(
     assert "authorization" not in seen.headers
 
 
-async def test_script_is_text_everywhere(browser: Browser, backends: Backends) -> None:
+async def test_script_is_text_everywhere(visitor: Visitor, backends: Backends) -> None:
     evil = product(
         "oak-board",
         name=SCRIPT,
@@ -184,20 +185,20 @@ async def test_script_is_text_everywhere(browser: Browser, backends: Backends) -
     backends.messages = [
         {"id": "1", "subject": SCRIPT, "text": SCRIPT, "created_at": "2026-11-23T20:15:00Z"}
     ]
-    await browser.log_in()
-    await browser.add_to_cart("oak-board")
-    page = await browser.get("/checkout")
+    await visitor.log_in(ADA)
+    await visitor.add_to_cart("oak-board")
+    page = await visitor.get("/checkout")
     address = address_fields(
         name=SCRIPT, street=SCRIPT, city=SCRIPT, postal_code="<b>1</b>", country="IE"
     )
-    paying = await browser.send(page.form("/checkout/address"), **address)
-    order = await browser.send(paying.form("/checkout"), payment_method="pm_card_visa")
+    paying = await visitor.send(page.form("/checkout/address"), **address)
+    order = await visitor.send(paying.form("/checkout"), payment_method="pm_card_visa")
     pages = [
-        await browser.get(path)
+        await visitor.get(path)
         for path in ("/", "/products", "/products/oak-board", "/profile", "/inbox", "/orders")
     ]
-    searched = await browser.get("/products?q=%3Cscript%3Ealert(1)%3C/script%3E%22'%3E")
-    missing = await browser.get("/%3Cscript%3Ealert(1)%3C/script%3E?x=%22%3E%3Cimg%20src=x%3E")
+    searched = await visitor.get("/products?q=%3Cscript%3Ealert(1)%3C/script%3E%22'%3E")
+    missing = await visitor.get("/%3Cscript%3Ealert(1)%3C/script%3E?x=%22%3E%3Cimg%20src=x%3E")
     for shown in (paying, order, *pages, searched, missing):
         assert "<script>alert" not in shown.html, shown.path
         assert "<img src=x" not in shown.html, shown.path
@@ -206,18 +207,18 @@ async def test_script_is_text_everywhere(browser: Browser, backends: Backends) -
 
 
 @pytest.mark.parametrize("cookie", ["x", "a.b.c", "W10.x.y", "é", "A" * 5000])
-async def test_a_tampered_cart_is_an_empty_cart(browser: Browser, cookie: str) -> None:
-    page = await browser.get("/cart", cookie=f"meshmart-cart={cookie}")
+async def test_a_tampered_cart_is_an_empty_cart(visitor: Visitor, cookie: str) -> None:
+    page = await visitor.get("/cart", cookie=f"meshmart-cart={cookie}")
     assert page.status == 200
     assert "Your cart is empty" in page.text
 
 
-async def test_a_tampered_cart_is_explained(browser: Browser) -> None:
-    await browser.add_to_cart("oak-board")
-    browser.set_cookie("meshmart-cart", (browser.cookie("meshmart-cart") or "") + "0")
-    page = await browser.get("/cart")
+async def test_a_tampered_cart_is_explained(visitor: Visitor) -> None:
+    await visitor.add_to_cart("oak-board")
+    visitor.set_cookie("meshmart-cart", (visitor.cookie("meshmart-cart") or "") + "0")
+    page = await visitor.get("/cart")
     assert "Your cart could not be read, so it is empty now." in page.text
-    assert "could not be read" not in (await browser.get("/cart")).text
+    assert "could not be read" not in (await visitor.get("/cart")).text
 
 
 async def test_carts_survive_the_cookie_and_nothing_else_does() -> None:
@@ -277,27 +278,27 @@ async def test_only_paths_of_this_shop_are_gone_to(wanted: str | None, path: str
         ("/products?q=%ff%fe", 200),
     ],
 )
-async def test_bad_addresses_get_a_clear_answer(browser: Browser, path: str, status: int) -> None:
-    assert (await browser.get(path)).status == status
+async def test_bad_addresses_get_a_clear_answer(visitor: Visitor, path: str, status: int) -> None:
+    assert (await visitor.get(path)).status == status
 
 
 @pytest.mark.parametrize("quantity", ["-1", "1e3", "abc", "", "999999999999", "\u0663"])
-async def test_a_nonsense_quantity_does_no_harm(browser: Browser, quantity: str) -> None:
-    form = (await browser.get("/products/oak-board")).form("/cart")
-    page = await browser.send(form, quantity=quantity)
+async def test_a_nonsense_quantity_does_no_harm(visitor: Visitor, quantity: str) -> None:
+    form = (await visitor.get("/products/oak-board")).form("/cart")
+    page = await visitor.send(form, quantity=quantity)
     assert page.status == 200
 
 
-async def test_a_huge_form_is_refused(browser: Browser) -> None:
-    form = (await browser.get("/products/oak-board")).form("/cart")
-    page = await browser.send(form, note="x" * 300_000)
+async def test_a_huge_form_is_refused(visitor: Visitor) -> None:
+    form = (await visitor.get("/products/oak-board")).form("/cart")
+    page = await visitor.send(form, note="x" * 300_000)
     assert page.status == 413
-    page = await browser.send(form, **{f"field{n}": "x" for n in range(100)})
+    page = await visitor.send(form, **{f"field{n}": "x" for n in range(100)})
     assert page.status == 400
     assert "We did not understand that" in page.text
 
 
-async def test_a_wrong_method_is_said_to_be_wrong(browser: Browser) -> None:
-    page = await browser.post("/products")
+async def test_a_wrong_method_is_said_to_be_wrong(visitor: Visitor) -> None:
+    page = await visitor.post("/products")
     assert page.status == 405
     assert page.headers["allow"] == "GET, HEAD"

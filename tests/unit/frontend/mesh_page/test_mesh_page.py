@@ -40,11 +40,11 @@ from services.frontend.mesh_page.sources import AllProcesses, SeenHere, Watch, W
 from services.frontend.rendering import STATIC
 from services.frontend.settings import FrontendSettings
 from tests.testkit.ports import free_port
+from tests.testkit.visitor import Visitor
 from tests.testkit.waiting import eventually
 from tests.unit.common.kit import ManualClock
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import Backends
-from tests.unit.frontend.kit import SECRET, Browser
+from tests.unit.frontend.fakes import SECRET, Backends
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -390,9 +390,9 @@ def _facts(view: MeshView, name: str) -> str:
 
 
 class TestPage:
-    async def test_it_shows_what_happened(self, browser: Browser, topology: Topology) -> None:
-        await browser.add_to_cart("oak-board")
-        page = await browser.get("/mesh")
+    async def test_it_shows_what_happened(self, visitor: Visitor, topology: Topology) -> None:
+        await visitor.add_to_cart("oak-board")
+        page = await visitor.get("/mesh")
         rows = {
             given["id"]: given["class"] for tag, given in page.tags if tag == "tr" and "id" in given
         }
@@ -401,65 +401,65 @@ class TestPage:
         declared = {f"{caller}-to-{callee}" for caller, callee in topology.edges}
         assert declared <= set(rows)
 
-    async def test_looking_at_it_is_no_traffic(self, browser: Browser) -> None:
-        await browser.add_to_cart("oak-board")
-        before = await browser.get("/mesh?minutes=15")
+    async def test_looking_at_it_is_no_traffic(self, visitor: Visitor) -> None:
+        await visitor.add_to_cart("oak-board")
+        before = await visitor.get("/mesh?minutes=15")
         for _ in range(3):
-            await browser.get("/mesh?minutes=15")
+            await visitor.get("/mesh?minutes=15")
         await asyncio.sleep(0)
         assert _row(before.html, VISITORS, "frontend") == _row(
-            (await browser.get("/mesh?minutes=15")).html, VISITORS, "frontend"
+            (await visitor.get("/mesh?minutes=15")).html, VISITORS, "frontend"
         )
 
     @pytest.mark.parametrize(
         ("query", "chosen"),
         [("", "Last minute"), ("?minutes=5", "5 minutes"), ("?minutes=7", "Last minute")],
     )
-    async def test_a_window_is_chosen(self, browser: Browser, query: str, chosen: str) -> None:
-        page = await browser.get(f"/mesh{query}")
+    async def test_a_window_is_chosen(self, visitor: Visitor, query: str, chosen: str) -> None:
+        page = await visitor.get(f"/mesh{query}")
         assert re.findall(r'aria-current="true">([^<]*)<', page.html) == [chosen]
 
     async def test_an_edge_opens_its_numbers_its_declaration_and_its_traces(
-        self, browser: Browser
+        self, visitor: Visitor
     ) -> None:
-        await browser.add_to_cart("oak-board")
-        page = await browser.get("/mesh?edge=frontend-to-product&minutes=15")
+        await visitor.add_to_cart("oak-board")
+        page = await visitor.get("/mesh?edge=frontend-to-product&minutes=15")
         assert "frontend → product" in page.text
         assert (
             "- {method: GET, path: /api/products, timeout_ms: 3000, idempotent: true}" in page.text
         )
         assert "Latest traces" in page.text
-        quiet = await browser.get("/mesh?edge=shipping-to-notification")
+        quiet = await visitor.get("/mesh?edge=shipping-to-notification")
         assert "No call in this window." in quiet.text
         assert "NotificationService/Notify" in quiet.text
-        unknown = await browser.get("/mesh?edge=%3Cscript%3E")
+        unknown = await visitor.get("/mesh?edge=%3Cscript%3E")
         assert unknown.status == 200
         assert "<script>" not in unknown.html.partition("<main")[2].partition("</main")[0]
 
     async def test_what_visitors_ask_for_is_named_by_its_route(
-        self, start_frontend: StartFrontend, new_browser: Callable[[str], Browser]
+        self, start_frontend: StartFrontend, new_visitor: Callable[[str], Visitor]
     ) -> None:
         internal_port = free_port()
-        visitor = new_browser(await start_frontend(internal_port=internal_port))
+        visitor = new_visitor(await start_frontend(internal_port=internal_port))
         for path in ("/products/oak-board", "/static/base.css", "/nowhere"):
             await visitor.get(path)
         kept = {"GET /products/{product_id}", "GET unmatched"}
 
         page = await visitor.get("/mesh?edge=visitors-to-frontend")
         assert {*re.findall(r"<td><code>([^<]*)</code></td>", page.html)} == kept
-        metrics = await new_browser(f"http://127.0.0.1:{internal_port}").get("/metrics")
+        metrics = await new_visitor(f"http://127.0.0.1:{internal_port}").get("/metrics")
         counted = re.findall(r'request_seconds_count{operation="([^"]*)"', metrics.html)
         assert {*counted} == {*kept, "GET /static/**", "GET /mesh"}
 
     async def test_an_opened_edge_keeps_the_colour_of_its_errors(
-        self, browser: Browser, backends: Backends
+        self, visitor: Visitor, backends: Backends
     ) -> None:
-        await browser.add_to_cart("oak-board")
+        await visitor.add_to_cart("oak-board")
         backends.down = {"inventory"}
-        await browser.get("/cart")
+        await visitor.get("/cart")
 
         async def shows_the_error() -> str | None:
-            html = (await browser.get("/mesh?edge=frontend-to-inventory")).html
+            html = (await visitor.get("/mesh?edge=frontend-to-inventory")).html
             return html if "edge-bad" in _link(html, "frontend to inventory") else None
 
         html = await eventually(shows_the_error, "the error is in the figures")

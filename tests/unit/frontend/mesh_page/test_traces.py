@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -25,8 +25,9 @@ from services.frontend.mesh_page.sources import Watched
 from services.frontend.mesh_page.traces import TraceLinks, Traces
 from services.frontend.settings import FrontendSettings
 from tests.testkit.ports import free_port
+from tests.testkit.visitor import Visitor
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.kit import SECRET, Browser
+from tests.unit.frontend.fakes import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -224,46 +225,46 @@ class TestPages:
     async def test_without_traces_there_is_no_page_and_no_link(
         self, start_frontend: StartFrontend
     ) -> None:
-        async with aiohttp.ClientSession() as session:
-            browser = Browser(await start_frontend(), session)
-            assert (await browser.get("/mesh/traces")).status == 404
-            assert (await browser.get(f"/mesh/traces/{TRACE}")).status == 404
-            assert "/mesh/traces" not in (await browser.get("/")).html
-            assert "/mesh/traces" not in (await browser.get("/products/no-such")).html
+        async with Visitor(await start_frontend()) as visitor:
+            assert (await visitor.get("/mesh/traces")).status == 404
+            assert (await visitor.get(f"/mesh/traces/{TRACE}")).status == 404
+            assert "/mesh/traces" not in (await visitor.get("/")).html
+            assert "/mesh/traces" not in (await visitor.get("/products/no-such")).html
 
     async def test_where_there_is_jaeger_everything_leads_there(
         self, start_frontend: StartFrontend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("JAEGER_URL", "http://jaeger.example/")
-        async with aiohttp.ClientSession() as session:
-            browser = Browser(await start_frontend(), session)
-            page = await browser.get(f"/mesh/traces/{TRACE}")
+        async with Visitor(await start_frontend()) as visitor:
+            page = await visitor.get(f"/mesh/traces/{TRACE}")
             assert (page.status, links(page.html, "jaeger")) == (
                 200,
                 [f"http://jaeger.example/trace/{TRACE}"],
             )
-            assert len(links((await browser.get("/")).html, "jaeger")) == 1
-            assert len(links((await browser.get("/products/no-such")).html, "jaeger")) == 2
+            assert len(links((await visitor.get("/")).html, "jaeger")) == 1
+            assert len(links((await visitor.get("/products/no-such")).html, "jaeger")) == 2
             # Of a page of the mesh no trace is kept.
-            assert links((await browser.get("/mesh")).html, "jaeger") == ["http://jaeger.example"]
+            assert links((await visitor.get("/mesh")).html, "jaeger") == ["http://jaeger.example"]
 
     async def test_the_list_can_be_narrowed(
-        self, start_frontend: StartFrontend, monkeypatch: pytest.MonkeyPatch
+        self,
+        start_frontend: StartFrontend,
+        new_visitor: Callable[[str], Visitor],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         fine = [span("x1", "", "frontend", "GET /cart", 0, 5)]
         async with (
             telling([FRONTEND, fine], sent_to="") as frontend,
             telling([ORDER]) as order,
             telling([], sent_to="http://elsewhere:4317") as user,
-            aiohttp.ClientSession() as session,
         ):
             told = {"frontend": frontend, "order": order, "user": user}
             processes = [
                 {"service": name, "instance": name, "url": url} for name, url in told.items()
             ]
             monkeypatch.setenv("SHOP_PROCESSES", orjson.dumps(processes).decode())
-            browser = Browser(await start_frontend(), session)
-            everything = await browser.get("/mesh/traces")
+            visitor = new_visitor(await start_frontend())
+            everything = await visitor.get("/mesh/traces")
             assert "The spans of user are sent to http://elsewhere:4317" in everything.text
             for query, shown in {
                 "": ["GET /orders/7", "GET /cart"],
@@ -272,16 +273,16 @@ class TestPages:
                 "?errors=only": ["GET /orders/7"],
                 "?service=frontend": ["GET /orders/7", "GET /cart"],
             }.items():
-                page = await browser.get(f"/mesh/traces{query}")
+                page = await visitor.get(f"/mesh/traces{query}")
                 assert page.status == 200
                 found = [name for name in ("GET /orders/7", "GET /cart") if name in page.text]
                 assert found == shown, query
-            trace = await browser.get(f"/mesh/traces/{TRACE}")
+            trace = await visitor.get(f"/mesh/traces/{TRACE}")
             assert trace.status == 200
             assert "the disk is full" in trace.text
             assert "30.0 s later" in trace.text
             for unknown in ("b" * 32, "no-id"):
-                assert (await browser.get(f"/mesh/traces/{unknown}")).status == 404
+                assert (await visitor.get(f"/mesh/traces/{unknown}")).status == 404
 
 
 def links(html: str, word: str) -> list[str]:

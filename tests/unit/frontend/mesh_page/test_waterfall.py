@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from services.common.call_record import Call, CallLog
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall, waterfall_from_cookie
 from services.frontend.sealing import Seal
-from tests.unit.frontend.kit import SECRET, Browser
+from tests.testkit.visitor import Visitor
+from tests.unit.frontend.fakes import SECRET
 
 TENTHS = st.integers(0, 5000).map(lambda tenths: tenths / 10)
 
@@ -79,9 +80,9 @@ def test_the_next_page_shows_the_same() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_calls_that_follow_each_other_do_so_on_the_page(browser: Browser) -> None:
-    await browser.add_to_cart("oak-board")
-    page = await browser.get("/cart")
+async def test_calls_that_follow_each_other_do_so_on_the_page(visitor: Visitor) -> None:
+    await visitor.add_to_cart("oak-board")
+    page = await visitor.get("/cart")
     bars = [
         (float(given["x"] or ""), float(given["width"] or ""))
         for tag, given in page.tags

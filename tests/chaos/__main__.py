@@ -11,7 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.chaos.mutations import MUTATIONS
-from tests.chaos.run import Options, plan_of, run
+from tests.chaos.run import Options, run, schedule_of
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
     )
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         folder = arguments.folder or Path(temporary)
-        report = uvloop.run(run(options, plan_of(options), folder))
+        report = uvloop.run(run(options, schedule_of(options), folder))
     print(report, flush=True)
     return 0 if report.is_clean else 1
 

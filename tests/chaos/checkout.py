@@ -1,4 +1,4 @@
-"""What one checkout of the crowd is about: decided by chance, and by nothing but its number."""
+"""What one checkout of the workload is about: decided by chance, and by nothing but its number."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from tests.testkit.customer import order_body
+from tests.testkit.customer import Items
 
 SCARCE = ("rocking-horse", "two-person-trail-tent", "tabletop-globe", "velvet-footstool")
 _UNKNOWN = "moon-dust"
@@ -69,7 +68,7 @@ class Checkout:
 
     number: int
     key: str
-    items: Mapping[str, int]
+    items: Items
     payment_method: str
     behaviour: Behaviour
     patience_seconds: float
@@ -105,14 +104,9 @@ class Checkout:
         """Why Stripe refuses the card; None for a good one."""
         return _DECLINED_CARDS.get(self.payment_method)
 
-    def body(self) -> dict[str, Any]:
-        """The request for it."""
-        return order_body(self.items, payment_method=self.payment_method)
-
-    def other_body(self) -> dict[str, Any]:
-        """A request for something else, which may not be sent under the same key."""
-        other = dict.fromkeys(self.items, _MAX_QUANTITY + 1)
-        return order_body(other, payment_method=self.payment_method)
+    def other_items(self) -> Items:
+        """Something else, which may not be ordered under the same key."""
+        return dict.fromkeys(self.items, _MAX_QUANTITY + 1)
 
 
 def initial_stock(checkouts: int) -> dict[str, int]:

@@ -2,7 +2,7 @@
 else that is in them.
 
 It speaks just enough SMTP (RFC 5321): aiosmtpd would take more than twice the processor time of all
-else that the crowd does.
+else that the workload does.
 """
 
 from __future__ import annotations

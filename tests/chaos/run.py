@@ -1,5 +1,5 @@
-"""One chaos run: a shop of two processes per service with a fault proxy on every edge, a crowd that
-buys, a plan of what goes wrong meanwhile, and the verdict when all is healed and quiet.
+"""One chaos run: a shop of two processes per service with a fault proxy on every edge, a workload,
+a nemesis with a schedule of what goes wrong, and the checker when all is healed and quiet.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from services.audit.invariants import Violation
 from services.common.topology import load_topology
 from services.local.programs import SANDBOX
 from services.order.model import Order
+from tests.chaos.checker import Evidence, details_of, violations
 from tests.chaos.checkout import initial_stock
-from tests.chaos.crowd import Crowd
-from tests.chaos.injector import Injector
-from tests.chaos.journal import Journal
+from tests.chaos.history import History
 from tests.chaos.mails import MailSink
-from tests.chaos.plan import Kind, Plan, Targets, make_plan
+from tests.chaos.nemesis import Nemesis
 from tests.chaos.proxies import FRONTEND, PEOPLE, STRIPE, Proxies
-from tests.chaos.verdict import Evidence, history_of, violations
+from tests.chaos.schedule import IncidentKind, Schedule, Targets, make_schedule
+from tests.chaos.workload import Workload
 from tests.testkit.books import open_books
 from tests.testkit.mongodb import MongoServer
 from tests.testkit.shop import Shop
 
 _PROCESSES = 2
 _CHECKOUTS_PER_LINE = 1000
-_MAX_HISTORIES = 10
+_MAX_DETAILED = 10
 # Who calls whom for a checkout: people the gateway, it `order`, that all others, `payment` Stripe.
 _CHECKOUT_CALLERS = frozenset({PEOPLE, "order", "payment"})
 _TO_ORDER = (FRONTEND, "order")
@@ -43,10 +43,10 @@ _TO_ORDER = (FRONTEND, "order")
 # with its store.
 _RESTORED = ("inventory", "payment", "shipping", "notification")
 _ENVIRONMENT = {
-    # Outages of a plan last seconds: some orders are to be given up, and no customer waits long.
+    # Outages last seconds: some orders are to be given up, and no customer waits for long.
     "ORDER_GIVE_UP_SECONDS": "2",
     "ORDER_ANSWER_SECONDS": "3",
-    # Every parcel arrives before the verdict, so that the mails of its way are counted, too.
+    # Every parcel arrives before the checker comes, so that the mails of its way are counted, too.
     "SHIPPING_STEP_SECONDS": "2",
     "LOG_LEVEL": "warning",
     "TRACE_SAMPLING_RATIO": "0",
@@ -76,17 +76,17 @@ class Report:
     """What came of a run."""
 
     options: Options
-    plan: Plan
+    schedule: Schedule
     seconds: float
     rest_seconds: float
     unrest: str | None
-    incidents: Mapping[Kind, int]
+    incidents: Mapping[IncidentKind, int]
     requests: Mapping[str, int]
     ends: Mapping[str, int]
     statuses: Mapping[int, int]
     repeated_mails: int
     violations: Sequence[Violation]
-    histories: Sequence[str]
+    details: Sequence[str]
 
     @property
     def is_clean(self) -> bool:
@@ -109,28 +109,28 @@ class Report:
             _table("orders by end", self.ends),
             _table("answers by status", self.statuses),
             f"mails repeated: {self.repeated_mails}",
-            *self.histories,
+            *self.details,
             *(str(violation) for violation in self.violations),
             f"violations: {len(self.violations)}   seed: {options.seed}",
         ]
         return "\n".join(lines)
 
 
-def plan_of(options: Options) -> Plan:
+def schedule_of(options: Options) -> Schedule:
     """What is to go wrong in such a run."""
     targets = targets_of(options)
-    return make_plan(options.seed, options.checkouts, options.checkouts_per_incident, targets)
+    return make_schedule(options.seed, options.checkouts, options.checkouts_per_incident, targets)
 
 
 async def run(
-    options: Options, plan: Plan, folder: Path, announce: Callable[[str], None] = print
+    options: Options, schedule: Schedule, folder: Path, announce: Callable[[str], None] = print
 ) -> Report:
     """Makes a run with all its data in a folder of its own.
 
-    :param announce: gets the plan before it begins, and how it goes.
+    :param announce: gets the schedule before it begins, and how it goes.
     """
-    announce("\n".join(["The plan:", *(f"  {incident}" for incident in plan.incidents)]))
-    announce(f"  clocks wrong by seconds: {json.dumps(plan.skews_seconds)}")
+    announce("\n".join(["The schedule:", *(f"  {each}" for each in schedule.incidents)]))
+    announce(f"  clocks wrong by seconds: {json.dumps(schedule.skews_seconds)}")
     async with AsyncExitStack() as resources:
         database = None
         if options.mongodb_server is not None:
@@ -141,55 +141,55 @@ async def run(
         )
         mails = await resources.enter_async_context(MailSink())
         http = await resources.enter_async_context(aiohttp.ClientSession())
-        shop = _shop(options, plan, folder, proxies, mails, database)
+        shop = _shop(options, schedule, folder, proxies, mails, database)
         await resources.enter_async_context(shop)
         proxies.point_at(shop.processes())
-        injector = Injector(plan, shop, proxies, http, database)
-        journal = Journal(str(options.seed))
+        nemesis = Nemesis(schedule, shop, proxies, http, database)
+        history = History(str(options.seed))
         progress = _Progress(options.checkouts, announce)
 
         def on_begin(checkout: int) -> None:
             progress.begun(checkout)
-            injector.on_begin(checkout)
+            nemesis.on_begin(checkout)
 
         began = time.monotonic()
-        await Crowd(
-            [proxies.url],
+        await Workload(
+            proxies.url,
             clients=options.clients,
             checkouts=options.checkouts,
-            journal=journal,
+            history=history,
             on_begin=on_begin,
             codes=mails.codes,
         ).run()
         seconds = time.monotonic() - began
-        await injector.heal()
+        await nemesis.heal()
         healed = time.monotonic()
         books = await resources.enter_async_context(open_books(shop))
         unrest = await books.rest(options.rest_seconds)
         rest_seconds = time.monotonic() - healed
         evidence = Evidence(
             await books.read(),
-            journal,
+            history,
             books.initial_stock(),
             mails.mails(),
-            restored=injector.restored,
+            restored=nemesis.restored,
         )
         found = (*violations(evidence), *await _audited(shop))
         subjects = dict.fromkeys(violation.subject for violation in found)
         return Report(
             options=options,
-            plan=plan,
+            schedule=schedule,
             seconds=seconds,
             rest_seconds=rest_seconds,
             unrest=unrest,
-            incidents=injector.counts,
+            incidents=nemesis.counts,
             requests=proxies.counts,
             ends=Counter(_end(order) for order in evidence.snapshot.orders.values()),
-            statuses=journal.statuses(),
+            statuses=history.statuses(),
             repeated_mails=mails.repeats,
             violations=found,
-            histories=tuple(
-                history_of(evidence, subject) for subject in islice(subjects, _MAX_HISTORIES)
+            details=tuple(
+                details_of(evidence, subject) for subject in islice(subjects, _MAX_DETAILED)
             ),
         )
 
@@ -216,7 +216,7 @@ class _Progress:
 
 def _shop(
     options: Options,
-    plan: Plan,
+    schedule: Schedule,
     folder: Path,
     proxies: Proxies,
     mails: MailSink,
@@ -227,7 +227,7 @@ def _shop(
         environment["DATABASE_URL"] = database.url
     skews = {
         instance: {"CLOCK_SKEW_SECONDS": str(seconds)}
-        for instance, seconds in plan.skews_seconds.items()
+        for instance, seconds in schedule.skews_seconds.items()
     }
     replicas = ",".join(f"{service}={_PROCESSES}" for service in load_topology().services)
     program = ("-m", "services")

@@ -8,9 +8,9 @@ import pytest
 
 from services.order.model import State
 from tests.chaos.mutations import MUTATIONS
-from tests.chaos.plan import Incident, Kind, Plan
 from tests.chaos.proxies import Fault, TcpFault
-from tests.chaos.run import Options, Report, plan_of, run
+from tests.chaos.run import Options, Report, run, schedule_of
+from tests.chaos.schedule import Incident, IncidentKind, Schedule
 from tests.testkit.mongodb import mongodb_executable
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
@@ -26,7 +26,7 @@ def _check(report: Report) -> None:
     assert not [str(violation) for violation in report.violations]
     assert report.unrest is None
     assert report.ends[State.CONFIRMED] > report.options.checkouts / 2
-    assert {incident.kind for incident in report.plan.incidents} <= report.incidents.keys()
+    assert {incident.kind for incident in report.schedule.incidents} <= report.incidents.keys()
     assert {*Fault, TcpFault.RESET, TcpFault.BLACK_HOLE} <= report.requests.keys()
 
 
@@ -37,7 +37,7 @@ async def test_no_promise_is_broken_on_sqlite(checkouts: int, tmp_path: Path) ->
         checkouts_per_incident=_CHECKOUTS_PER_INCIDENT,
         rest_seconds=_REST_SECONDS,
     )
-    report = await run(options, plan_of(options), tmp_path)
+    report = await run(options, schedule_of(options), tmp_path)
     _check(report)
 
 
@@ -49,20 +49,22 @@ async def test_no_promise_is_broken_on_mongodb(checkouts: int, tmp_path: Path) -
         rest_seconds=_REST_SECONDS,
         mongodb_server=mongodb_executable(),
     )
-    report = await run(options, plan_of(options), tmp_path)
+    report = await run(options, schedule_of(options), tmp_path)
     _check(report)
 
 
-def _all_along(kind: Kind, target: str, rate: float) -> tuple[Incident, ...]:
+def _all_along(kind: IncidentKind, target: str, rate: float) -> tuple[Incident, ...]:
     return (Incident(at_checkout=0, kind=kind, target=target, seconds=600.0, rate=rate),)
 
 
 # What a safeguard is for, and nothing else, goes wrong: the less noise, the surer the finding.
 _INCIDENTS = {
-    "idempotency-key": _all_along(Kind.LOST_REPLY, "payment > stripe", rate=0.6),
-    "fence": _all_along(Kind.LATE, "order > inventory", rate=0.5),
+    "idempotency-key": _all_along(IncidentKind.LOST_REPLY, "payment > stripe", rate=0.6),
+    "fence": _all_along(IncidentKind.LATE, "order > inventory", rate=0.5),
     "resume": tuple(
-        Incident(at_checkout=checkout, kind=Kind.KILL, target="order-1", seconds=0.0, rate=0.0)
+        Incident(
+            at_checkout=checkout, kind=IncidentKind.KILL, target="order-1", seconds=0.0, rate=0.0
+        )
         for checkout in (20, 60, 100)
     ),
     "guard": (),
@@ -78,7 +80,7 @@ _FOUND = {
 @pytest.mark.parametrize("safeguard", MUTATIONS)
 async def test_a_missing_safeguard_is_noticed(safeguard: str, tmp_path: Path) -> None:
     options = Options(checkouts=150, mutation=safeguard, rest_seconds=10.0)
-    plan = Plan(options.seed, options.checkouts, _INCIDENTS[safeguard], skews_seconds={})
-    report = await run(options, plan, tmp_path)
+    schedule = Schedule(options.seed, options.checkouts, _INCIDENTS[safeguard], skews_seconds={})
+    report = await run(options, schedule, tmp_path)
     print(report)
     assert any(_FOUND[safeguard] in violation.what for violation in report.violations)

@@ -1,4 +1,4 @@
-"""A made-up run in which everything went as it must, for tests of the verdict."""
+"""A run in which everything went as it must, for tests of the checker."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from services.payment.model import Payment
 from services.payment.model import State as PaymentState
 from services.shipping import model as shipping
 from services.shipping.model import Shipment
+from tests.chaos.checker import Evidence
 from tests.chaos.checkout import Behaviour, Checkout, initial_stock
-from tests.chaos.journal import NO_ANSWER, Asked, Entry, Journal, Told
+from tests.chaos.history import NO_ANSWER, Action, CheckoutHistory, History, Op
 from tests.chaos.mails import Mail
-from tests.chaos.verdict import Evidence
 from tests.testkit.customer import ADDRESS
 
 _NOW_MS = 1_700_000_000_000
@@ -28,11 +28,11 @@ _STEP_MS = 1000
 _SHIPPING_CENTS = 495
 
 
-class World:
-    """Books, journal and mails of a number of checkouts; tests change what they like."""
+class ValidRun:
+    """Books, history and mails of a number of checkouts; tests change what they like."""
 
     def __init__(self, checkouts: int, seed: str = "world") -> None:
-        self.journal = Journal(seed)
+        self.history = History(seed)
         self.orders: dict[str, Order] = {}
         self.reservations: dict[str, Reservation] = {}
         self.payments: dict[str, Payment] = {}
@@ -65,7 +65,7 @@ class World:
             messages=self.messages,
             ledger=Ledger(self.intents, self.refunds),
         )
-        return Evidence(snapshot, self.journal, self.initial_stock, self.mails)
+        return Evidence(snapshot, self.history, self.initial_stock, self.mails)
 
     def order_that(self, ended: str) -> Order:
         """The first order with that outcome: ``confirmed`` or the code of a reason."""
@@ -75,37 +75,37 @@ class World:
             if (order.reason.code if order.reason else order.state) == ended
         )
 
-    def entry_of(self, behaviour: Behaviour) -> Entry:
-        """The first entry of a confirmed order whose customer is like that."""
+    def order_of(self, behaviour: Behaviour) -> Order:
+        """The first confirmed order whose customer is like that."""
         return next(
-            entry
-            for entry in self.journal
-            if self.journal.checkout_of(entry).behaviour is behaviour
-            and entry.order_id in self.orders
-            and self.orders[entry.order_id].state is orders.State.CONFIRMED
+            self.orders[one.order_id]
+            for one in self.history
+            if self.history.checkout_of(one).behaviour is behaviour
+            and one.order_id in self.orders
+            and self.orders[one.order_id].state is orders.State.CONFIRMED
         )
 
     def _live(self, checkout: Checkout, user_id: str) -> None:
-        entry = self.journal.begin(checkout, user_id)
+        own = self.history.begin(checkout, user_id)
         if checkout.behaviour is Behaviour.IMPATIENT:
-            entry.answers.append(Told(Asked.PLACE, 0.0, 0.1, NO_ANSWER, reason="TimeoutError"))
+            own.ops.append(Op(Action.PLACE, 0.0, 0.1, NO_ANSWER, reason="TimeoutError"))
         if not checkout.is_possible:
-            entry.answers.append(Told(Asked.PLACE, 1.0, 2.0, 422, reason="unknown-product"))
+            own.ops.append(Op(Action.PLACE, 1.0, 2.0, 422, reason="unknown-product"))
             return
-        order = _placed(checkout, entry)
+        order = _placed(checkout, own)
         if checkout.decline_code is not None:
             order = _refused(order, Step.AUTHORIZE, Kind.DECLINED, checkout.decline_code)
-            entry.answers.append(_refusal(order, 402))
+            own.ops.append(_refusal(order, 402))
             self._give_back(order, ReservationState.RELEASED)
             self._pay(order, PaymentState.VOIDED, "requires_payment_method")
         elif self._is_sold_out(checkout):
             order = _refused(order, Step.RESERVE, Kind.CONFLICT, "out-of-stock")
-            entry.answers.append(_refusal(order, 409))
+            own.ops.append(_refusal(order, 409))
             self._give_back(order, ReservationState.REFUSED)
         else:
             order = _until_settled(order)
-            entry.answers += [_view(Asked.PLACE, 1.0, 201, order)]
-            order = self._follow_up(order, checkout, entry)
+            own.ops += [_view(Action.PLACE, 1.0, 201, order)]
+            order = self._follow_up(order, checkout, own)
         self._tell(order.events, order)
         while order.events:
             order = orders.delivered(order)
@@ -117,12 +117,12 @@ class World:
             for product_id, quantity in checkout.items.items()
         )
 
-    def _follow_up(self, order: Order, checkout: Checkout, entry: Entry) -> Order:
+    def _follow_up(self, order: Order, checkout: Checkout, own: CheckoutHistory) -> Order:
         """What happens to a confirmed order."""
         shipment = shipping.dispatched(_parcel(order), _NOW_MS, _STEP_MS)
         if checkout.behaviour in {Behaviour.CANCELS, Behaviour.CANCELS_TWICE}:
             order = _until_settled(orders.cancelled_by_customer(order, _NOW_MS))
-            entry.answers.append(_view(Asked.CANCEL, 3.0, 200, order))
+            own.ops.append(_view(Action.CANCEL, 3.0, 200, order))
             self._give_back(order, ReservationState.RETURNED)
             intent = self._pay(order, PaymentState.REFUNDED, "succeeded")
             self.refunds[intent.id] = [Refund(f"re_{order.id}", order.total_cents)]
@@ -130,11 +130,11 @@ class World:
             return order
         match checkout.behaviour:
             case Behaviour.REUSES_KEY:
-                entry.answers.append(
-                    Told(Asked.PLACE_OTHER, 3.0, 4.0, 422, reason="idempotency-key-reused")
+                own.ops.append(
+                    Op(Action.PLACE_OTHER, 3.0, 4.0, 422, reason="idempotency-key-reused")
                 )
             case Behaviour.LOOKS:
-                entry.answers.append(_view(Asked.LOOK, 3.0, 200, order))
+                own.ops.append(_view(Action.LOOK, 3.0, 200, order))
             case _:
                 pass
         self._sold.update(checkout.items)
@@ -183,12 +183,12 @@ class World:
             self.mails.add(Mail(order.id, event.kind, order.contact.email, f"<{event.id}@shop>"))
 
 
-def _placed(checkout: Checkout, entry: Entry) -> Order:
+def _placed(checkout: Checkout, own: CheckoutHistory) -> Order:
     return Order(
-        id=entry.order_id,
-        user_id=entry.user_id,
+        id=own.order_id,
+        user_id=own.user_id,
         fingerprint="",
-        contact=orders.Contact(name="Ada", email=f"{entry.user_id}@example.com"),
+        contact=orders.Contact(name="Ada", email=f"{own.user_id}@example.com"),
         address=AddressFields.model_validate(ADDRESS),
         lines=tuple(
             orders.Line(
@@ -236,10 +236,10 @@ def _until_settled(order: Order) -> Order:
     return order
 
 
-def _view(asked: Asked, sent_seconds: float, status: int, order: Order) -> Told:
+def _view(action: Action, sent_seconds: float, status: int, order: Order) -> Op:
     """An answer that shows the order."""
-    return Told(
-        asked,
+    return Op(
+        action,
         sent_seconds,
         sent_seconds + 1.0,
         status,
@@ -250,7 +250,7 @@ def _view(asked: Asked, sent_seconds: float, status: int, order: Order) -> Told:
     )
 
 
-def _refusal(order: Order, status: int) -> Told:
+def _refusal(order: Order, status: int) -> Op:
     """The problem that a cancelled checkout is answered with."""
     assert order.reason is not None
-    return Told(Asked.PLACE, 1.0, 2.0, status, order_id=order.id, reason=order.reason.code)
+    return Op(Action.PLACE, 1.0, 2.0, status, order_id=order.id, reason=order.reason.code)

@@ -1,4 +1,4 @@
-"""The crowd: what it asks for, how it behaves, and that a shop without faults serves it well."""
+"""The workload: what it asks for, how it behaves, and that a shop without faults serves it well."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from services.order.model import order_id_for
+from tests.chaos.checker import Evidence, details_of, violations
 from tests.chaos.checkout import SCARCE, Behaviour, Checkout, initial_stock
-from tests.chaos.crowd import Crowd
-from tests.chaos.journal import NO_ANSWER, Asked, Entry, Journal
+from tests.chaos.history import NO_ANSWER, Action, CheckoutHistory, History
 from tests.chaos.mails import MailSink
-from tests.chaos.verdict import Evidence, history_of, violations
+from tests.chaos.workload import Workload
 from tests.testkit.books import open_books
 from tests.testkit.shop import Shop
 
@@ -71,22 +71,22 @@ class FakeShop:
         answers = self.answers[what]
         return (answers.pop(0) if len(answers) > 1 else answers[0])(request)
 
-    async def visited(self, behaviour: Behaviour) -> Entry:
+    async def visited(self, behaviour: Behaviour) -> CheckoutHistory:
         """What a customer of that behaviour was told."""
         seed = next(
             seed
             for seed in map(str, range(1000))
             if Checkout.of(seed, 0).behaviour is behaviour and Checkout.of(seed, 0).is_possible
         )
-        journal = Journal(seed)
+        history = History(seed)
         numbers: list[int] = []
-        await Crowd(
-            [self.url], clients=1, checkouts=1, journal=journal, on_begin=numbers.append
+        await Workload(
+            self.url, clients=1, checkouts=1, history=history, on_begin=numbers.append
         ).run()
         assert numbers == [0]
-        [entry] = journal
-        assert entry.order_id == order_id_for(_USER, journal.checkout_of(entry).key)
-        return entry
+        [own] = history
+        assert own.order_id == order_id_for(_USER, history.checkout_of(own).key)
+        return own
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ async def fake() -> AsyncGenerator[FakeShop]:
 async def test_an_outage_is_answered_with_the_same_request(fake: FakeShop) -> None:
     fake.answers = {"POST orders": [_problem(503), _problem(502), _order(201, "confirmed")]}
 
-    entry = await fake.visited(Behaviour.PLAIN)
+    own = await fake.visited(Behaviour.PLAIN)
 
-    assert [told.status for told in entry.answers] == [503, 502, 201]
+    assert [op.status for op in own.ops] == [503, 502, 201]
     assert len(fake.placed) == 3
     assert len(set(fake.placed)) == 1
 
@@ -113,26 +113,26 @@ async def test_enough_is_enough(fake: FakeShop) -> None:
     fake.answers = {"POST orders": [_problem(503)]}
     began = time.monotonic()
 
-    entry = await fake.visited(Behaviour.LOOKS)
+    own = await fake.visited(Behaviour.LOOKS)
 
-    assert {(told.asked, told.status) for told in entry.answers} == {(Asked.PLACE, 503)}
-    assert len(entry.answers) <= 6
+    assert {(op.action, op.status) for op in own.ops} == {(Action.PLACE, 503)}
+    assert len(own.ops) <= 6
     assert time.monotonic() - began < 10
 
 
 async def test_a_long_retry_after_is_not_waited_for(fake: FakeShop) -> None:
     fake.answers = {"POST orders": [_problem(503, retry_after_seconds=60)]}
 
-    assert len((await fake.visited(Behaviour.PLAIN)).answers) == 1
+    assert len((await fake.visited(Behaviour.PLAIN)).ops) == 1
 
 
 async def test_giving_up_is_the_shops_decision(fake: FakeShop) -> None:
     gave_up = _problem(503, "checkout-unavailable", order_id="ord_1")
     fake.answers = {"POST orders": [gave_up]}
 
-    [told] = (await fake.visited(Behaviour.PLAIN)).answers
+    [op] = (await fake.visited(Behaviour.PLAIN)).ops
 
-    assert (told.order_id, told.reason) == ("ord_1", "checkout-unavailable")
+    assert (op.order_id, op.reason) == ("ord_1", "checkout-unavailable")
 
 
 async def test_an_accepted_order_is_watched(fake: FakeShop) -> None:
@@ -141,19 +141,19 @@ async def test_an_accepted_order_is_watched(fake: FakeShop) -> None:
         "GET ord": [_order(200, "working"), _problem(503), _order(200, "confirmed")],
     }
 
-    entry = await fake.visited(Behaviour.PLAIN)
+    own = await fake.visited(Behaviour.PLAIN)
 
-    assert [told.status for told in entry.answers] == [202, 200, 503, 200]
-    assert [told.state for told in entry.answers] == ["working", "working", None, "confirmed"]
+    assert [op.status for op in own.ops] == [202, 200, 503, 200]
+    assert [op.state for op in own.ops] == ["working", "working", None, "confirmed"]
 
 
 async def test_the_impatient_repeat(fake: FakeShop) -> None:
     fake.answers = {"POST orders": [_order(201, "confirmed")]}
     fake.answers["POST orders"].insert(0, _breaking_off)
 
-    entry = await fake.visited(Behaviour.IMPATIENT)
+    own = await fake.visited(Behaviour.IMPATIENT)
 
-    statuses = [told.status for told in entry.answers]
+    statuses = [op.status for op in own.ops]
     assert (statuses[0], statuses[-1]) == (NO_ANSWER, 201)
     assert len(set(fake.placed)) == 1
 
@@ -161,9 +161,9 @@ async def test_the_impatient_repeat(fake: FakeShop) -> None:
 async def test_the_doubled_come_twice_under_one_key(fake: FakeShop) -> None:
     fake.answers = {"POST orders": [_order(201, "confirmed")]}
 
-    entry = await fake.visited(Behaviour.DOUBLED)
+    own = await fake.visited(Behaviour.DOUBLED)
 
-    assert [told.status for told in entry.answers] == [201, 201]
+    assert [op.status for op in own.ops] == [201, 201]
     assert len(set(fake.placed)) == 1
 
 
@@ -171,9 +171,9 @@ async def test_a_key_is_reused_for_something_else(fake: FakeShop) -> None:
     reused = _problem(422, "idempotency-key-reused")
     fake.answers = {"POST orders": [_order(201, "confirmed"), reused]}
 
-    entry = await fake.visited(Behaviour.REUSES_KEY)
+    own = await fake.visited(Behaviour.REUSES_KEY)
 
-    assert [told.asked for told in entry.answers] == [Asked.PLACE, Asked.PLACE_OTHER]
+    assert [op.action for op in own.ops] == [Action.PLACE, Action.PLACE_OTHER]
     assert len({key for key, _ in fake.placed}) == 1
     assert len({body for _, body in fake.placed}) == 2
 
@@ -185,12 +185,12 @@ async def test_what_is_confirmed_is_cancelled(fake: FakeShop) -> None:
         "GET ord": [_order(200, "cancelled")],
     }
 
-    entry = await fake.visited(Behaviour.CANCELS_TWICE)
+    own = await fake.visited(Behaviour.CANCELS_TWICE)
 
-    assert Counter(told.asked for told in entry.answers) == {
-        Asked.PLACE: 1,
-        Asked.CANCEL: 3,
-        Asked.LOOK: 2,
+    assert Counter(op.action for op in own.ops) == {
+        Action.PLACE: 1,
+        Action.CANCEL: 3,
+        Action.LOOK: 2,
     }
 
 
@@ -201,9 +201,9 @@ async def test_a_lapsed_token_is_renewed(fake: FakeShop) -> None:
 
     fake.answers = {"POST orders": [lapsed, _order(201, "confirmed")]}
 
-    entry = await fake.visited(Behaviour.DOUBLED)
+    own = await fake.visited(Behaviour.DOUBLED)
 
-    assert [told.status for told in entry.answers] == [201, 201]
+    assert [op.status for op in own.ops] == [201, 201]
     assert fake.asked["POST refresh"] == 1
 
 
@@ -213,7 +213,7 @@ async def test_a_shop_without_faults_has_no_violations(
 ) -> None:
     for reader in ("books", "ledger"):  # so that there are several pages
         monkeypatch.setattr(f"services.audit.{reader}._PAGE", 40)
-    journal = Journal("crowd")
+    history = History("crowd")
     async with (
         MailSink() as sink,
         Shop(
@@ -223,24 +223,23 @@ async def test_a_shop_without_faults_has_no_violations(
             stock=initial_stock(_CHECKOUTS),
         ) as shop,
     ):
-        frontends = [process.url for process in shop.of_service("frontend")]
         numbers: list[int] = []
-        await Crowd(
-            frontends,
+        await Workload(
+            shop.url,
             clients=8,
             checkouts=_CHECKOUTS,
-            journal=journal,
+            history=history,
             on_begin=numbers.append,
             codes=sink.codes,
         ).run()
         async with open_books(shop) as books:
             assert await books.rest(within_seconds=30) is None
-            evidence = Evidence(await books.read(), journal, books.initial_stock(), sink.mails())
+            evidence = Evidence(await books.read(), history, books.initial_stock(), sink.mails())
 
     assert sorted(numbers) == list(range(_CHECKOUTS))
     found = list(violations(evidence))
-    assert not found, "\n".join([*map(str, found), history_of(evidence, found[0].subject)])
-    assert {NO_ANSWER, 200, 201, 402, 409, 422} == set(journal.statuses())
+    assert not found, "\n".join([*map(str, found), details_of(evidence, found[0].subject)])
+    assert {NO_ANSWER, 200, 201, 402, 409, 422} == set(history.statuses())
     assert sink.repeats == 0
 
 

@@ -1,4 +1,4 @@
-"""What the shop told its customers: every answer to every request of the crowd."""
+"""The history of a run: every operation of its clients, with what the shop answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNDECIDED = frozenset({NO_ANSWER, 401, 429, 500, 502, 503, 504})
 """The shop, or a proxy on the way, could not say: the same request again makes sense."""
 
 
-class Asked(StrEnum):
+class Action(StrEnum):
     """What a request was for."""
 
     PLACE = "place"
@@ -28,8 +28,8 @@ class Asked(StrEnum):
     CANCEL = "cancel"
 
 
-class Told(NamedTuple):
-    """One request and its answer. Times are seconds since the start of the run.
+class Op(NamedTuple):
+    """One operation: a request and its answer. Times are seconds since the start of the run.
 
     :ivar order_id: the order that the answer names, if it names one.
     :ivar state: the order's, in an answer that shows it.
@@ -38,7 +38,7 @@ class Told(NamedTuple):
     :ivar total_cents: what the order costs, in an answer that shows it.
     """
 
-    asked: Asked
+    action: Action
     sent_seconds: float
     answered_seconds: float
     status: int
@@ -47,57 +47,64 @@ class Told(NamedTuple):
     reason: str | None = None
     total_cents: int | None = None
 
+    @property
+    def is_undecided(self) -> bool:
+        """Whether the same request again makes sense. An answer that names the order is the shop's
+        decision, also when that was to give up (503).
+        """
+        return self.status in UNDECIDED and self.order_id is None
+
     def __str__(self) -> str:
         facts = [self.state, self.reason, self.total_cents and f"{self.total_cents} cents"]
         return (
-            f"{self.sent_seconds:9.3f} to {self.answered_seconds:9.3f} s  {self.asked}: "
+            f"{self.sent_seconds:9.3f} to {self.answered_seconds:9.3f} s  {self.action}: "
             f"{self.status or 'no answer'} {', '.join(str(fact) for fact in facts if fact)}"
         )
 
 
 @dataclass(slots=True)
-class Entry:
-    """All that one customer was told about one checkout."""
+class CheckoutHistory:
+    """All operations of one customer on one checkout."""
 
     number: int
     user_id: str
     order_id: str
-    answers: list[Told] = field(default_factory=list[Told])
+    ops: list[Op] = field(default_factory=list[Op])
 
     @property
     def asked_to_cancel(self) -> bool:
         """Whether a cancellation was sent, whatever came of it."""
-        return any(told.asked is Asked.CANCEL for told in self.answers)
+        return any(op.action is Action.CANCEL for op in self.ops)
 
 
-class Journal:
-    """The entries of one run.
+class History:
+    """The operations of one run, by order.
 
     :param seed: what its checkouts are made of.
     """
 
     def __init__(self, seed: str) -> None:
         self.seed = seed
-        self.entries: dict[str, Entry] = {}
+        self.by_order: dict[str, CheckoutHistory] = {}
         self._began = time.monotonic()
 
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries.values())
+    def __iter__(self) -> Iterator[CheckoutHistory]:
+        return iter(self.by_order.values())
 
     def seconds(self) -> float:
         """How long the run has lasted."""
         return time.monotonic() - self._began
 
-    def begin(self, checkout: Checkout, user_id: str) -> Entry:
+    def begin(self, checkout: Checkout, user_id: str) -> CheckoutHistory:
         """A checkout that a customer is about to place: from now on there may be its order."""
         order_id = order_id_for(user_id, checkout.key)
-        entry = self.entries[order_id] = Entry(checkout.number, user_id, order_id)
-        return entry
+        begun = self.by_order[order_id] = CheckoutHistory(checkout.number, user_id, order_id)
+        return begun
 
-    def checkout_of(self, entry: Entry) -> Checkout:
+    def checkout_of(self, one: CheckoutHistory) -> Checkout:
         """What was asked for."""
-        return Checkout.of(self.seed, entry.number)
+        return Checkout.of(self.seed, one.number)
 
     def statuses(self) -> Counter[int]:
         """How often each status was answered."""
-        return Counter(told.status for entry in self for told in entry.answers)
+        return Counter(op.status for one in self for op in one.ops)

@@ -1,4 +1,4 @@
-"""Makes the incidents of a plan happen to a running shop, and heals it in the end."""
+"""The nemesis: makes what is scheduled happen to a running shop, and heals it in the end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import psutil
 
 from services.local.backup import copy_database
 from services.local.data import Process
-from tests.chaos.plan import Incident, Kind, Plan
 from tests.chaos.proxies import NO_FAULTS, Edge, Faults, Proxies
+from tests.chaos.schedule import Incident, IncidentKind, Schedule
 from tests.testkit.full_disk import full_disk, full_disk_for_all
 from tests.testkit.mongodb import MongoServer
 from tests.testkit.shop import Shop
@@ -23,7 +23,7 @@ _HEAL_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
 
 
-class Injector:
+class Nemesis:
     """Lets things go wrong as checkouts begin.
 
     :param database: the MongoDB server when the shop runs on one.
@@ -33,15 +33,15 @@ class Injector:
 
     def __init__(
         self,
-        plan: Plan,
+        schedule: Schedule,
         shop: Shop,
         proxies: Proxies,
         http: aiohttp.ClientSession,
         database: MongoServer | None,
     ) -> None:
-        self.counts = Counter[Kind]()
+        self.counts = Counter[IncidentKind]()
         self.restored: set[str] = set()
-        self._waiting = deque(plan.incidents)
+        self._waiting = deque(schedule.incidents)
         self._shop = shop
         self._proxies = proxies
         self._http = http
@@ -51,23 +51,23 @@ class Injector:
         self._shop_as_a_whole = asyncio.Lock()
         # Two incidents of one target take turns, or the end of one would end the other.
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._happen: Mapping[Kind, Callable[[Incident], Awaitable[None]]] = {
-            Kind.KILL: self._kill,
-            Kind.PAUSE: self._pause,
-            Kind.RESET: self._reset,
-            Kind.BLACK_HOLE: self._black_hole,
-            Kind.DELAY: self._befall_requests,
-            Kind.ERROR: self._befall_requests,
-            Kind.LOST_REPLY: self._befall_requests,
-            Kind.DUPLICATE: self._befall_requests,
-            Kind.LATE: self._befall_requests,
-            Kind.STRIPE: self._befall_stripe,
-            Kind.FULL_DISK: self._fill_disk,
-            Kind.FULL_MACHINE: self._fill_whole_disk,
-            Kind.PARENT_KILL: self._kill_parent,
-            Kind.RESTORE: self._restore,
-            Kind.DATABASE_KILL: self._kill_database,
-            Kind.DATABASE_PAUSE: self._pause_database,
+        self._happen: Mapping[IncidentKind, Callable[[Incident], Awaitable[None]]] = {
+            IncidentKind.KILL: self._kill,
+            IncidentKind.PAUSE: self._pause,
+            IncidentKind.RESET: self._reset,
+            IncidentKind.BLACK_HOLE: self._black_hole,
+            IncidentKind.DELAY: self._befall_requests,
+            IncidentKind.ERROR: self._befall_requests,
+            IncidentKind.LOST_REPLY: self._befall_requests,
+            IncidentKind.DUPLICATE: self._befall_requests,
+            IncidentKind.LATE: self._befall_requests,
+            IncidentKind.STRIPE: self._befall_stripe,
+            IncidentKind.FULL_DISK: self._fill_disk,
+            IncidentKind.FULL_MACHINE: self._fill_whole_disk,
+            IncidentKind.PARENT_KILL: self._kill_parent,
+            IncidentKind.RESTORE: self._restore,
+            IncidentKind.DATABASE_KILL: self._kill_database,
+            IncidentKind.DATABASE_PAUSE: self._pause_database,
         }
 
     def on_begin(self, checkout: int) -> None:
@@ -136,11 +136,11 @@ class Injector:
         rate = incident.rate
         async with self._edge_of(incident) as edge:
             edge.faults = {
-                Kind.DELAY: Faults(delay=rate),
-                Kind.ERROR: Faults(error=rate),
-                Kind.LOST_REPLY: Faults(lost_reply=rate),
-                Kind.DUPLICATE: Faults(duplicate=rate),
-                Kind.LATE: Faults(late=rate),
+                IncidentKind.DELAY: Faults(delay=rate),
+                IncidentKind.ERROR: Faults(error=rate),
+                IncidentKind.LOST_REPLY: Faults(lost_reply=rate),
+                IncidentKind.DUPLICATE: Faults(duplicate=rate),
+                IncidentKind.LATE: Faults(late=rate),
             }[incident.kind]
             await self._last(incident)
 
@@ -219,7 +219,7 @@ class Injector:
         database.resume()
 
     def _running_database(self) -> MongoServer:
-        assert self._database is not None, "the plan is for a shop on MongoDB"
+        assert self._database is not None, "the schedule is for a shop on MongoDB"
         return self._database
 
     def _process_of(self, incident: Incident) -> psutil.Process | None:

@@ -1,5 +1,5 @@
-"""What goes wrong during a chaos run, and when: decided by the seed alone, so that a run's plan can
-be printed and made again.
+"""What the nemesis does during a run, and when: decided by the seed alone, so that a run's schedule
+can be printed and made again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SKEW_SECONDS = 300.0
 _CHECKOUT_EDGE_SHARE = 0.75
 
 
-class Kind(StrEnum):
+class IncidentKind(StrEnum):
     """A kind of fault."""
 
     KILL = "kill -9"
@@ -37,20 +37,21 @@ class Kind(StrEnum):
 
 
 # How often each kind is chosen, relative to the others.
-_OF_PROCESSES: Mapping[Kind, int] = {Kind.KILL: 3, Kind.PAUSE: 3}
-_OF_EDGES: Mapping[Kind, int] = {
-    Kind.RESET: 2,
-    Kind.BLACK_HOLE: 2,
-    Kind.DELAY: 2,
-    Kind.ERROR: 2,
-    Kind.LOST_REPLY: 3,
-    Kind.DUPLICATE: 3,
-    Kind.LATE: 3,
+_Weights = Mapping[IncidentKind, int]
+_OF_PROCESSES: _Weights = {IncidentKind.KILL: 3, IncidentKind.PAUSE: 3}
+_OF_EDGES: _Weights = {
+    IncidentKind.RESET: 2,
+    IncidentKind.BLACK_HOLE: 2,
+    IncidentKind.DELAY: 2,
+    IncidentKind.ERROR: 2,
+    IncidentKind.LOST_REPLY: 3,
+    IncidentKind.DUPLICATE: 3,
+    IncidentKind.LATE: 3,
 }
-_OF_STRIPE: Mapping[Kind, int] = {Kind.STRIPE: 4}
-_OF_MACHINE: Mapping[Kind, int] = {Kind.FULL_MACHINE: 1, Kind.PARENT_KILL: 1}
-_OF_SQLITE: Mapping[Kind, int] = {Kind.FULL_DISK: 1, Kind.RESTORE: 1}
-_OF_MONGODB: Mapping[Kind, int] = {Kind.DATABASE_KILL: 1, Kind.DATABASE_PAUSE: 1}
+_OF_STRIPE: _Weights = {IncidentKind.STRIPE: 4}
+_OF_MACHINE: _Weights = {IncidentKind.FULL_MACHINE: 1, IncidentKind.PARENT_KILL: 1}
+_OF_SQLITE: _Weights = {IncidentKind.FULL_DISK: 1, IncidentKind.RESTORE: 1}
+_OF_MONGODB: _Weights = {IncidentKind.DATABASE_KILL: 1, IncidentKind.DATABASE_PAUSE: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Incident:
     """
 
     at_checkout: int
-    kind: Kind
+    kind: IncidentKind
     target: str
     seconds: float
     rate: float
@@ -94,7 +95,7 @@ class Targets:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Schedule:
     """All incidents of a run, by checkout, and by how much each instance's clock is wrong."""
 
     seed: int
@@ -103,8 +104,10 @@ class Plan:
     skews_seconds: Mapping[str, float]
 
 
-def make_plan(seed: int, checkouts: int, checkouts_per_incident: float, targets: Targets) -> Plan:
-    """The plan of a run. The same arguments give the same plan."""
+def make_schedule(
+    seed: int, checkouts: int, checkouts_per_incident: float, targets: Targets
+) -> Schedule:
+    """The schedule of a run. The same arguments give the same schedule."""
     dice = random.Random(f"plan {seed}")
     kinds = {
         **_OF_PROCESSES,
@@ -137,19 +140,19 @@ def make_plan(seed: int, checkouts: int, checkouts_per_incident: float, targets:
         for instance in targets.instances
         if instance.endswith("-2")
     }
-    return Plan(seed, checkouts, incidents, skews_seconds)
+    return Schedule(seed, checkouts, incidents, skews_seconds)
 
 
-def _target(kind: Kind, targets: Targets, dice: random.Random) -> str:
+def _target(kind: IncidentKind, targets: Targets, dice: random.Random) -> str:
     if kind in _OF_PROCESSES:
         return dice.choice(targets.instances)
     if kind in _OF_EDGES:
         is_on_the_way = dice.random() < _CHECKOUT_EDGE_SHARE
         return dice.choice(targets.checkout_edges if is_on_the_way else targets.edges)
-    if kind is Kind.FULL_DISK:
+    if kind is IncidentKind.FULL_DISK:
         return dice.choice(targets.databases)
-    if kind is Kind.RESTORE:
+    if kind is IncidentKind.RESTORE:
         return dice.choice(targets.stores)
     if kind in _OF_MACHINE:
         return "shop"
-    return "stripe" if kind is Kind.STRIPE else "mongodb"
+    return "stripe" if kind is IncidentKind.STRIPE else "mongodb"

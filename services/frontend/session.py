@@ -7,12 +7,32 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.common.errors import Kind, ShopError
-from services.common.identity.access_tokens import Caller, TokenVerifier
-from services.frontend.clients import AuthClient
+from services.common.identity.access_tokens import Caller
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.model import Tokens
+
+
+class Verifier(Protocol):
+    """Says whose an access token is."""
+
+    async def verify(self, token: str) -> Caller:
+        """Returns who it speaks for. UNAUTHENTICATED for one that is not good."""
+        ...
+
+
+class Renewer(Protocol):
+    """`auth`, as sessions need it."""
+
+    async def refresh(self, refresh_token: str) -> Tokens:
+        """Returns new tokens for a session. UNAUTHENTICATED when it has ended."""
+        ...
+
+    async def log_out(self, refresh_token: str) -> None:
+        """Ends a session."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +61,7 @@ class Sessions:
     :param auth: renews them.
     """
 
-    def __init__(self, verifier: TokenVerifier, auth: AuthClient) -> None:
+    def __init__(self, verifier: Verifier, auth: Renewer) -> None:
         self._verifier = verifier
         self._auth = auth
         self._renewals: dict[str, _Renewal] = {}

@@ -40,7 +40,7 @@ class Call(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Arrival:
     """A request as it arrived. Of a gRPC call, `headers` is the metadata."""
 
     method: str
@@ -54,7 +54,7 @@ async def _at_once() -> None:
     return
 
 
-class Callee(grpc.GenericRpcHandler):
+class ProxiedCallee(grpc.GenericRpcHandler):
     """Answers over both protocols, and keeps what it saw.
 
     :ivar work: what it does before it answers.
@@ -63,7 +63,7 @@ class Callee(grpc.GenericRpcHandler):
     """
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[Arrival] = []
         self.given_up = 0
         self.work: Callable[[], Awaitable[object]] = _at_once
         self.refusal: Refusal | None = None
@@ -103,7 +103,7 @@ class Callee(grpc.GenericRpcHandler):
         async def serve(body: bytes, caller: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             metadata = tuple(caller.invocation_metadata() or ())
             rpc = handler_call_details.method
-            await self._serve(Seen("", rpc, metadata, body, caller.time_remaining()))
+            await self._serve(Arrival("", rpc, metadata, body, caller.time_remaining()))
             if self.refusal is not None:
                 await caller.abort(*self.refusal)
             caller.set_trailing_metadata((("served-by", "callee"), ("facts-bin", b"\x00\xff")))
@@ -114,12 +114,12 @@ class Callee(grpc.GenericRpcHandler):
     async def _serve_http(self, request: web.BaseRequest) -> web.Response:
         body = await request.content.read()
         headers = tuple(request.headers.items())
-        await self._serve(Seen(request.method, request.raw_path, headers, body))
+        await self._serve(Arrival(request.method, request.raw_path, headers, body))
         answer = web.Response(status=207, reason="Several", body=b"re: " + body)
         answer.headers.extend([("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x-own", "1")])
         return answer
 
-    async def _serve(self, seen: Seen) -> None:
+    async def _serve(self, seen: Arrival) -> None:
         self.seen.append(seen)
         try:
             await self.work()

@@ -24,7 +24,7 @@ from tests.chaos.callee import (
     RPC,
     BadAnswerError,
     Call,
-    Callee,
+    ProxiedCallee,
     grpc_caller,
     http_caller,
 )
@@ -39,12 +39,12 @@ LONG_SECONDS = 600.0  # what takes that long ends only because it is told to
 
 
 @pytest.fixture
-def callee() -> Callee:
-    return Callee()
+def callee() -> ProxiedCallee:
+    return ProxiedCallee()
 
 
 @pytest.fixture
-async def process(callee: Callee) -> AsyncGenerator[Process]:
+async def process(callee: ProxiedCallee) -> AsyncGenerator[Process]:
     async with callee.serving() as process:
         yield process
 
@@ -82,7 +82,7 @@ async def counted(edge: Edge, what: str) -> None:
     await eventually(look, f"{what} has happened")
 
 
-async def arrived(callee: Callee) -> None:
+async def arrived(callee: ProxiedCallee) -> None:
     async def look() -> bool:
         return len(callee.seen) == 1
 
@@ -115,7 +115,7 @@ async def works_again(call: Call) -> None:
 
 
 class TestWithoutFaults:
-    async def test_an_http_request_passes_as_it_is(self, callee: Callee, edge: Edge) -> None:
+    async def test_an_http_request_passes_as_it_is(self, callee: ProxiedCallee, edge: Edge) -> None:
         url = URL(f"http://{edge.http_address}{HTTP_TARGET}", encoded=True)
         headers = {"x-own": "1", "content-type": "text/odd", "accept-encoding": "none"}
         async with (
@@ -130,7 +130,7 @@ class TestWithoutFaults:
         assert (seen.method, seen.target, seen.body) == ("PATCH", HTTP_TARGET, b"\x00\xff")
         assert headers.items() <= {name.lower(): value for name, value in seen.headers}.items()
 
-    async def test_a_grpc_call_passes_as_it_is(self, callee: Callee, edge: Edge) -> None:
+    async def test_a_grpc_call_passes_as_it_is(self, callee: ProxiedCallee, edge: Edge) -> None:
         sent = (("x-own", "1"), ("twice", "a"), ("twice", "b"), ("facts-bin", b"\x00\xff"))
         async with open_channel([edge.grpc_address or ""]) as channel:
             rpc: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(RPC)
@@ -145,7 +145,7 @@ class TestWithoutFaults:
         # Each hop rounds what is left up, to three digits.
         assert 10.0 < seen.seconds_left < 21.0
 
-    async def test_a_grpc_error_passes_as_it_is(self, callee: Callee, edge: Edge) -> None:
+    async def test_a_grpc_error_passes_as_it_is(self, callee: ProxiedCallee, edge: Edge) -> None:
         trailing = (("served-by", "callee"), ("grpc-status-details-bin", b"\x08\x06"))
         callee.refusal = (grpc.StatusCode.ALREADY_EXISTS, "There is a „Crème“.", trailing)
         async with open_channel([edge.grpc_address or ""]) as channel:
@@ -157,7 +157,7 @@ class TestWithoutFaults:
         assert tuple(refused.value.trailing_metadata()) == trailing
 
     async def test_who_gives_up_is_not_waited_for(
-        self, callee: Callee, edge: Edge, call: Call
+        self, callee: ProxiedCallee, edge: Edge, call: Call
     ) -> None:
         callee.work = asyncio.Event().wait
         calling = asyncio.create_task(call())
@@ -174,7 +174,7 @@ class TestWithoutFaults:
             await call()
 
     async def test_one_that_refuses_is_passed_over(
-        self, proxies: Proxies, process: Process, callee: Callee, call: Call
+        self, proxies: Proxies, process: Process, callee: ProxiedCallee, call: Call
     ) -> None:
         gone = process.model_copy(
             update={"url": f"http://127.0.0.1:{free_port()}", "grpc_port": free_port()}
@@ -186,7 +186,7 @@ class TestWithoutFaults:
 
 
 class TestRequests:
-    async def test_are_refused(self, callee: Callee, edge: Edge, call: Call) -> None:
+    async def test_are_refused(self, callee: ProxiedCallee, edge: Edge, call: Call) -> None:
         edge.faults = Faults(error=1.0)
         said: set[str] = set()
         for _ in range(12):
@@ -197,14 +197,14 @@ class TestRequests:
         assert callee.seen == []
         assert edge.counts == {Fault.ERROR: 12}
 
-    async def test_lose_their_answer(self, callee: Callee, edge: Edge, call: Call) -> None:
+    async def test_lose_their_answer(self, callee: ProxiedCallee, edge: Edge, call: Call) -> None:
         edge.faults = Faults(lost_reply=1.0)
         with pytest.raises(BadAnswerError, match=r"broken|UNAVAILABLE"):
             await call()
         assert len(callee.seen) == 1
         assert edge.counts == {FORWARDED: 1, Fault.LOST_REPLY: 1}
 
-    async def test_arrive_twice(self, callee: Callee, edge: Edge, call: Call) -> None:
+    async def test_arrive_twice(self, callee: ProxiedCallee, edge: Edge, call: Call) -> None:
         edge.faults = Faults(duplicate=1.0, duplicate_seconds=LONG_SECONDS)
         for _ in range(8):
             assert await call(b"x") == b"re: x"
@@ -217,7 +217,7 @@ class TestRequests:
         assert edge.counts == {FORWARDED: 16, Fault.DUPLICATE: 8}
 
     async def test_arrive_when_their_caller_has_gone(
-        self, callee: Callee, edge: Edge, call: Call
+        self, callee: ProxiedCallee, edge: Edge, call: Call
     ) -> None:
         edge.faults = Faults(late=1.0, late_seconds=LONG_SECONDS)
         calling = asyncio.create_task(call(b"x"))
@@ -231,7 +231,9 @@ class TestRequests:
         assert [seen.body for seen in callee.seen] == [b"x"]
         assert edge.counts == {FORWARDED: 1, Fault.LATE: 1}
 
-    async def test_arrive_late_by_themselves(self, callee: Callee, edge: Edge, call: Call) -> None:
+    async def test_arrive_late_by_themselves(
+        self, callee: ProxiedCallee, edge: Edge, call: Call
+    ) -> None:
         edge.faults = Faults(late=1.0, late_seconds=0.05)
         calling = asyncio.create_task(call())
         await is_held(edge)
@@ -242,7 +244,7 @@ class TestRequests:
         "faults", [Faults(late=1.0), Faults(delay=1.0, delay_seconds=LONG_SECONDS)]
     )
     async def test_are_let_go_when_all_is_healed(
-        self, callee: Callee, edge: Edge, call: Call, faults: Faults
+        self, callee: ProxiedCallee, edge: Edge, call: Call, faults: Faults
     ) -> None:
         edge.faults = faults
         calling = asyncio.create_task(call(b"x"))
@@ -281,7 +283,7 @@ class TestRequests:
 
 
 class TestConnections:
-    async def test_are_reset(self, callee: Callee, edge: Edge, call: Call) -> None:
+    async def test_are_reset(self, callee: ProxiedCallee, edge: Edge, call: Call) -> None:
         answering = asyncio.Event()
         callee.work = answering.wait
         calling = asyncio.create_task(call())
@@ -314,7 +316,7 @@ class TestConnections:
             with pytest.raises(ConnectionResetError):
                 await loop.sock_recv(connection, 1)
 
-    async def test_become_a_black_hole(self, callee: Callee, edge: Edge, call: Call) -> None:
+    async def test_become_a_black_hole(self, callee: ProxiedCallee, edge: Edge, call: Call) -> None:
         await call(b"before")
         edge.tcp.black_hole = True
         with pytest.raises(TimeoutError):

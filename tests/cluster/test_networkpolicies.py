@@ -63,7 +63,7 @@ VALUES = (
 )
 
 
-class Connection(NamedTuple):
+class PodConnection(NamedTuple):
     """Who connects to whom, and where."""
 
     source: str
@@ -83,75 +83,75 @@ def namespace(pod: str) -> str:
     return NAMESPACES.get(pod, HOME)
 
 
-def imaginable() -> Iterator[Connection]:
+def imaginable() -> Iterator[PodConnection]:
     """All that pods may try."""
     pods = (*SHOP, *OTHERS)
     for source in pods:
         for target in pods:
             if source != target:
-                yield from (Connection(source, target, port) for port in PORTS)
+                yield from (PodConnection(source, target, port) for port in PORTS)
 
 
-class Case(NamedTuple):
+class PolicyCase(NamedTuple):
     """Some values, and what they let through."""
 
     values: str
-    allowed: Set[Connection]
+    allowed: Set[PodConnection]
 
 
-def between_services(*, serves_api: bool) -> Iterator[Connection]:
+def between_services(*, serves_api: bool) -> Iterator[PodConnection]:
     """What the topology declares."""
     services = TOPOLOGY.services
     for name, service in services.items():
         for edge in service.calls:
             callee = services[edge.callee]
             if edge.http or (name == "frontend" and serves_api and callee.public):
-                yield Connection(service.workload, callee.workload, callee.http.port)
+                yield PodConnection(service.workload, callee.workload, callee.http.port)
             if edge.grpc and callee.grpc is not None:
-                yield Connection(service.workload, callee.workload, callee.grpc.port)
+                yield PodConnection(service.workload, callee.workload, callee.grpc.port)
 
 
-def always(*, serves_api: bool = True) -> Iterator[Connection]:
+def always(*, serves_api: bool = True) -> Iterator[PodConnection]:
     """What is let through whatever the values are, but for MongoDB's."""
     yield from between_services(serves_api=serves_api)
     # People come in from anywhere, and `helm test` where the frontend serves all that it asks for.
     for source in (*OTHERS, PURCHASE_TEST) if serves_api else OTHERS:
-        yield Connection(source, FRONTEND.workload, FRONTEND.http.port)
-    yield Connection(PAYMENT, SANDBOX, 12111)
+        yield PodConnection(source, FRONTEND.workload, FRONTEND.http.port)
+    yield PodConnection(PAYMENT, SANDBOX, 12111)
     for each in imaginable():
         if each.source in OTHERS and each.target in OTHERS:
             yield each
 
 
-def to_mongodb() -> Iterator[Connection]:
+def to_mongodb() -> Iterator[PodConnection]:
     """The chart's own."""
     for source in (*DATABASE_USERS, MONGODB_USERS):
-        yield Connection(source, MONGODB, 27017)
+        yield PodConnection(source, MONGODB, 27017)
 
 
-def metrics() -> Iterator[Connection]:
+def metrics() -> Iterator[PodConnection]:
     """The services' own."""
     for service in TOPOLOGY.services.values():
         port = service.internal_port or service.http.port
-        yield Connection(OBSERVER, service.workload, port)
+        yield PodConnection(OBSERVER, service.workload, port)
 
 
-def of_proxies(*ports: int) -> Iterator[Connection]:
+def of_proxies(*ports: int) -> Iterator[PodConnection]:
     """What observers read."""
     for pod in SHOP:
         if pod != SANDBOX:
-            yield from (Connection(OBSERVER, pod, port) for port in ports)
+            yield from (PodConnection(OBSERVER, pod, port) for port in ports)
 
 
-def from_controllers(*sources: str) -> Iterator[Connection]:
+def from_controllers(*sources: str) -> Iterator[PodConnection]:
     """What is public, past the frontend."""
     for service in TOPOLOGY.services.values():
         if service.public:
             for source in sources:
-                yield Connection(source, service.workload, service.http.port)
+                yield PodConnection(source, service.workload, service.http.port)
 
 
-def between_proxies() -> Iterator[Connection]:
+def between_proxies() -> Iterator[PodConnection]:
     """In Linkerd all goes by one port, and the proxy behind it judges."""
     for each in imaginable():
         meshed = each.target in SHOP and each.target != SANDBOX
@@ -159,22 +159,22 @@ def between_proxies() -> Iterator[Connection]:
             yield each
 
 
-def between_own_proxies() -> Iterator[Connection]:
+def between_own_proxies() -> Iterator[PodConnection]:
     """The same within a shop that somebody may put into Linkerd by `linkerd inject`."""
     for each in between_proxies():
         if each.source in SHOP:
             yield each
 
 
-def to_whom_settings_name() -> Iterator[Connection]:
+def to_whom_settings_name() -> Iterator[PodConnection]:
     """Mail in one namespace, Prometheus in another, MongoDB at one address, spans wherever."""
-    yield Connection(NOTIFICATION, OUTSIDER, MAIL)
-    yield Connection(FRONTEND.workload, OBSERVER, PROMETHEUS)
+    yield PodConnection(NOTIFICATION, OUTSIDER, MAIL)
+    yield PodConnection(FRONTEND.workload, OBSERVER, PROMETHEUS)
     for source in DATABASE_USERS:
-        yield Connection(source, OUTSIDER, OWN_MONGODB)
+        yield PodConnection(source, OUTSIDER, OWN_MONGODB)
     for source in WORKLOADS:
         for target in OTHERS:
-            yield Connection(source, target, OTLP)
+            yield PodConnection(source, target, OTLP)
 
 
 MAIL_VALUES = ",".join(
@@ -185,8 +185,8 @@ MAIL_VALUES = ",".join(
     }.items()
 )
 CASES_OF_POLICIES = {
-    "default": Case("", {*always(), *to_mongodb(), *metrics(), *between_own_proxies()}),
-    "ingress": Case(
+    "default": PolicyCase("", {*always(), *to_mongodb(), *metrics(), *between_own_proxies()}),
+    "ingress": PolicyCase(
         "ingress.kind=ingress,frontend.servesApi=false",
         {
             *always(serves_api=False),
@@ -196,17 +196,17 @@ CASES_OF_POLICIES = {
             *from_controllers(CONTROLLER),
         },
     ),
-    "istio": Case(
+    "istio": PolicyCase(
         "mesh=istio,frontend.servesApi=false",
         {
             *always(serves_api=False),
             *to_mongodb(),
             *of_proxies(15020),
             *from_controllers(CONTROLLER),
-            Connection(PAYMENT, SANDBOX, 12443),
+            PodConnection(PAYMENT, SANDBOX, 12443),
         },
     ),
-    "linkerd": Case(
+    "linkerd": PolicyCase(
         "mesh=linkerd,frontend.servesApi=false",
         {
             *always(serves_api=False),
@@ -216,7 +216,7 @@ CASES_OF_POLICIES = {
             *between_proxies(),
         },
     ),
-    "settings": Case(
+    "settings": PolicyCase(
         f"observability.otlpEndpoint=http://jaeger.observability:{OTLP},"
         f"observability.prometheusUrl=http://prometheus.{NAMESPACES[OBSERVER]}.svc:{PROMETHEUS},"
         f"mongodb.uri=mongodb://shop:p%40ss@mongo-0.mongo.{NAMESPACES[OUTSIDER]}.svc:{OWN_MONGODB}/,"
@@ -227,7 +227,7 @@ CASES_OF_POLICIES = {
 
 
 @pytest.fixture(params=CASES_OF_POLICIES)
-def case(request: pytest.FixtureRequest) -> Case:
+def case(request: pytest.FixtureRequest) -> PolicyCase:
     return CASES_OF_POLICIES[request.param]
 
 
@@ -239,7 +239,7 @@ def policies(*arguments: str) -> list[Object]:
     return made
 
 
-def difference(found: Set[Connection], case: Case) -> str:
+def difference(found: Set[PodConnection], case: PolicyCase) -> str:
     """In words."""
     lines = [f"let through: {each}" for each in sorted(found - case.allowed)]
     lines += [f"not let through: {each}" for each in sorted(case.allowed - found)]
@@ -252,7 +252,7 @@ class Meaning:
     def __init__(self, policies: Sequence[Object]) -> None:
         self._policies = policies
 
-    def allows(self, connection: Connection) -> bool:
+    def allows(self, connection: PodConnection) -> bool:
         source, target, port = connection
         return self._passes("egress", source, target, port) and self._passes(
             "ingress", target, source, port
@@ -300,7 +300,7 @@ def _is_meant(peer: Mapping[str, Any], pod: str, name: str) -> bool:
     return in_namespace and _selects(peer.get("podSelector", {}), labels(name))
 
 
-def test_by_the_rules_they_mean_the_topology(case: Case) -> None:
+def test_by_the_rules_they_mean_the_topology(case: PolicyCase) -> None:
     meaning = Meaning(policies(*VALUES, "--set", case.values))
     found = {each for each in imaginable() if meaning.allows(each)}
     assert found == case.allowed, difference(found, case)
@@ -440,12 +440,12 @@ class Stage:
         manifests = {"apiVersion": "v1", "kind": "List", "items": wanted}
         run("kubectl", "apply", "-f", "-", given=json.dumps(manifests))
 
-    def passing(self) -> set[Connection]:
+    def passing(self) -> set[PodConnection]:
         """All connections that pass now."""
         with ThreadPoolExecutor(4) as threads:
-            return set[Connection]().union(*threads.map(self.passing_from, (*SHOP, *OTHERS)))
+            return set[PodConnection]().union(*threads.map(self.passing_from, (*SHOP, *OTHERS)))
 
-    def passing_from(self, source: str) -> set[Connection]:
+    def passing_from(self, source: str) -> set[PodConnection]:
         """Those of one pod."""
         tried = [each for each in imaginable() if each.source == source]
         answers = Namespace(namespace(source)).kubectl(
@@ -495,7 +495,7 @@ def stage() -> Generator[Stage]:
 def enforcing(stage: Stage) -> Stage:
     """Where the network does as NetworkPolicies say."""
     stage.apply(policies(*VALUES))
-    forbidden = Connection(OUTSIDER, MONGODB, 27017)
+    forbidden = PodConnection(OUTSIDER, MONGODB, 27017)
     try:
         wait_until(
             lambda: forbidden not in stage.passing_from(OUTSIDER),
@@ -519,11 +519,11 @@ def test_by_traffic_an_address_may_bring_people_in(enforcing: Stage) -> None:
     case = CASES_OF_POLICIES["ingress"]
     values = f"{case.values},ingress.controllerAddresses={{{enforcing.address(OUTSIDER)}/32}}"
     enforcing.apply(policies(*VALUES, "--set", values))
-    _passing_becomes(enforcing, Case(values, case.allowed | set(from_controllers(OUTSIDER))))
+    _passing_becomes(enforcing, PolicyCase(values, case.allowed | set(from_controllers(OUTSIDER))))
 
 
-def _passing_becomes(stage: Stage, case: Case) -> None:
-    found: Set[Connection] = set()
+def _passing_becomes(stage: Stage, case: PolicyCase) -> None:
+    found: Set[PodConnection] = set()
 
     def is_as_allowed() -> bool:
         nonlocal found

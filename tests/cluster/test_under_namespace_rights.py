@@ -22,7 +22,7 @@ _REPOSITORY, _, _TAG = IMAGE.rpartition(":")
 _HERE = ("--set", "stripe.sandbox.namespace=")
 
 
-class Student:
+class NamespaceAdministrator:
     """What they ask the cluster for is asked in their name.
 
     :param kubeconfig: the file that says who they are.
@@ -52,7 +52,7 @@ class Student:
 
 
 @pytest.fixture
-def student(tmp_path: Path) -> Generator[Student]:
+def student(tmp_path: Path) -> Generator[NamespaceAdministrator]:
     """With the rights of a namespace's administrator, and that namespace."""
     namespace = Namespace(_NAME)
     run("kubectl", "delete", "namespace", _NAME, "--ignore-not-found", "--wait")
@@ -72,11 +72,13 @@ def student(tmp_path: Path) -> Generator[Student]:
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(config), encoding="utf-8")
     file.chmod(0o600)
-    yield Student(file)
+    yield NamespaceAdministrator(file)
     run("kubectl", "delete", "namespace", _NAME, "--wait")
 
 
-def test_who_may_act_in_one_namespace_has_a_shop_there(release: Release, student: Student) -> None:
+def test_who_may_act_in_one_namespace_has_a_shop_there(
+    release: Release, student: NamespaceAdministrator
+) -> None:
     with pytest.raises(CommandFailed, match="cannot get resource"):
         student.kubectl("get", "namespace", "kube-system")
     with pytest.raises(CommandFailed, match='namespaces "stripe" is forbidden'):

@@ -53,7 +53,7 @@ async def kill(process: Process) -> bytes:
     return rest
 
 
-class Told:
+class Acknowledgements:
     """What a writer has said so far: the last acknowledged state of each entry."""
 
     def __init__(self, process: Process) -> None:
@@ -86,7 +86,7 @@ class Told:
         self.acknowledged += 1
 
 
-async def check(database: Database, told: Told) -> None:
+async def check(database: Database, told: Acknowledgements) -> None:
     """All that was acknowledged is there, at most one write is further, and nothing is half."""
     entries = await Documents.open(database.store(), ENTRIES, Entry)
     page = await entries.find("by", limit=1_000_000)
@@ -108,7 +108,7 @@ async def check(database: Database, told: Told) -> None:
 async def test_acknowledged_writes_survive_the_writers_death(
     database: Database, start: Start
 ) -> None:
-    told = Told(await start("write"))
+    told = Acknowledgements(await start("write"))
     await told.until(lambda: told.acknowledged >= 200)
     await told.kill()
     await check(database, told)
@@ -117,7 +117,7 @@ async def test_acknowledged_writes_survive_the_writers_death(
 async def test_writer_goes_on_after_an_outage(database: Database, start: Start) -> None:
     """The disk is full for a while, or the server is killed in mid-write and started again."""
     process = await start("write")
-    told = Told(process)
+    told = Acknowledgements(process)
     await told.until(lambda: told.acknowledged >= 200)
     async with database.outage(process.pid):
         await told.until(lambda: told.refused > 0)

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 
 import pytest
-from pydantic import BaseModel
 from yarl import URL
 
 from services.common.documents import (
@@ -26,17 +25,13 @@ from services.common.documents import (
 from services.common.documents.mongo import MongoStore
 from services.common.errors import ConfigurationError, Kind
 from tests.contract.conftest import Database
+from tests.contract.writer import Thing
 from tests.testkit.mongodb import MongoServer, mongodb_executable
 from tests.testkit.waiting import eventually
 
 THINGS = Collection("things", indexes=(Index("all"), Index("by_stock", order="stock")))
 
 TIMEOUT_SECONDS = 2.0
-
-
-class Thing(BaseModel):
-    id: str
-    stock: int = 0
 
 
 async def check_unavailable(store: DocumentStore, *, within_seconds: float = 10.0) -> None:

@@ -54,7 +54,7 @@ _AGE = re.compile(r"(?<=_unfinished_seconds\) > )\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ShopFault:
     """Something that goes wrong in a shop of its own.
 
     :ivar alerts: those that must fire, and no others.
@@ -90,19 +90,19 @@ async def _nothing_more(_: Shop, __: Client) -> None:
     """It goes wrong from the start."""
 
 
-FAULTS: Mapping[str, Fault] = {
-    "an outage of payment": Fault(
+FAULTS: Mapping[str, ShopFault] = {
+    "an outage of payment": ShopFault(
         frozenset({"CheckoutFailing", "CircuitOpen"}),
         _payment_leaves,
         lambda shop: shop.resume("payment"),
     ),
-    "an order that hangs": Fault(
+    "an order that hangs": ShopFault(
         frozenset({"OrderStuck", "CircuitOpen"}),
         _an_order_hangs,
         lambda shop: shop.resume("notification"),
         is_shared=False,
     ),
-    "a version that fails": Fault(
+    "a version that fails": ShopFault(
         frozenset({"VersionFails"}),
         _nothing_more,
         lambda shop: shop.restart(*_VERSIONS),

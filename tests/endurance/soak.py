@@ -76,7 +76,7 @@ class Sample:
         return sum(process.own_bytes for process in self.processes.values())
 
 
-class Run:
+class SoakRun:
     """The samples of a run, with its early and its late part to compare: the second and the last
     sixth (minutes 10 to 20 and 50 to 60 of an hour).
 
@@ -107,7 +107,7 @@ def _bytes_per_order(first: Sample, last: Sample) -> float:
     return grown / max(1, last.orders - first.orders)
 
 
-def violations(run: Run) -> Iterator[str]:
+def violations(run: SoakRun) -> Iterator[str]:
     """A sentence for each promise that the run has broken."""
     early, late = run.medians(Sample.own_bytes)
     if late / early - 1 >= MAX_MEMORY_DRIFT:
@@ -130,7 +130,7 @@ def violations(run: Run) -> Iterator[str]:
             yield f"the write-ahead log of {name} has {size / _MIB:.0f} MiB"
 
 
-async def soak(shop: Shop, arguments: argparse.Namespace) -> tuple[Run, Tally, list[str]]:
+async def soak(shop: Shop, arguments: argparse.Namespace) -> tuple[SoakRun, Tally, list[str]]:
     """Measures the shop's capacity, then runs it at half of that; gives also what it still holds
     when it has nothing to do any more.
     """
@@ -149,7 +149,7 @@ async def soak(shop: Shop, arguments: argparse.Namespace) -> tuple[Run, Tally, l
             _watch(shop, regulars.tally, seconds, arguments.sample_seconds, arguments.samples)
         )
         await open_loop(regulars.journey, per_second=capacity / 2, seconds=seconds, seed=_SEED)
-    run = Run(watching.result(), seconds)
+    run = SoakRun(watching.result(), seconds)
     return run, regulars.tally, await _left_open(shop, fresh)
 
 
@@ -221,7 +221,7 @@ def _line(sample: Sample) -> str:
     )
 
 
-def _memory_table(run: Run) -> str:
+def _memory_table(run: SoakRun) -> str:
     rows: list[list[str]] = []
     for name in run.samples[0].processes:
         cells: list[str] = []
@@ -243,7 +243,7 @@ def _memory_table(run: Run) -> str:
     return table(["process (MiB)", *memory, "connections", "files", "threads"], rows)
 
 
-def _store_table(run: Run) -> str:
+def _store_table(run: SoakRun) -> str:
     first, last = run.samples[0], run.samples[-1]
     orders = max(1, last.orders - first.orders)
     rows = [
@@ -272,7 +272,7 @@ def _latency_table(tally: Tally) -> str:
     return table(["step", "requests", "p50 ms", "p95 ms", "max ms"], rows)
 
 
-def report(run: Run, tally: Tally) -> None:
+def report(run: SoakRun, tally: Tally) -> None:
     """Prints all tables."""
     early, late = run.store_bytes_per_order()
     print(f"\n{_memory_table(run)}\n\n{_store_table(run)}")

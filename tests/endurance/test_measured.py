@@ -10,7 +10,7 @@ import pytest
 
 from tests.endurance.amplification import amplified
 from tests.endurance.measure import Footprint
-from tests.endurance.soak import Run, Sample, violations
+from tests.endurance.soak import Sample, SoakRun, violations
 
 _MIB = 2**20
 _SAMPLES = 60
@@ -30,7 +30,7 @@ def _run(
     last: Footprint = _USUAL,
     bytes_per_order: tuple[int, int] = (15_000, 15_000),
     wal_mib: int = 4,
-) -> Run:
+) -> SoakRun:
     """Two processes for an hour; one of them ends as `last`, on a straight line."""
     samples: list[Sample] = []
     stored_bytes = 0
@@ -55,7 +55,7 @@ def _run(
             )
         )
         stored_bytes += 1000 * bytes_per_order[minute > _SAMPLES / 2]
-    return Run(samples, 60.0 * _SAMPLES)
+    return SoakRun(samples, 60.0 * _SAMPLES)
 
 
 def test_a_steady_run_breaks_no_promise() -> None:
@@ -75,7 +75,7 @@ def test_a_steady_run_breaks_no_promise() -> None:
         (_run(wal_mib=17), "the write-ahead log of order has 17 MiB"),
     ],
 )
-def test_what_grows_is_named(run: Run, violation: str) -> None:
+def test_what_grows_is_named(run: SoakRun, violation: str) -> None:
     assert list(violations(run)) == [violation]
 
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass
-class Student:
+class LocalStudent:
     """Somebody at a terminal, with a shop of their own."""
 
     folder: Path
@@ -102,23 +102,23 @@ class Student:
 
 
 @pytest.fixture
-async def student(tmp_path: Path) -> AsyncGenerator[Student]:
-    student = Student(tmp_path)
+async def student(tmp_path: Path) -> AsyncGenerator[LocalStudent]:
+    student = LocalStudent(tmp_path)
     yield student
     if read_progress(student.runner.file).under_way is not None:
         await student.reset()
     assert student.shop.state() is None
 
 
-Mistake = Callable[[Student, Visitor], Awaitable[None]]
+Mistake = Callable[[LocalStudent, Visitor], Awaitable[None]]
 
 
-async def _kills_nothing(student: Student, visitor: Visitor) -> None:
+async def _kills_nothing(student: LocalStudent, visitor: Visitor) -> None:
     for _ in range(5):
         await visitor.insist()
 
 
-async def _has_one_key(student: Student, visitor: Visitor) -> None:
+async def _has_one_key(student: LocalStudent, visitor: Visitor) -> None:
     key = uuid.uuid4().hex
     await visitor.insist(key)
     await student.ends("payment", signal.SIGKILL)
@@ -126,14 +126,14 @@ async def _has_one_key(student: Student, visitor: Visitor) -> None:
         await visitor.insist(key)
 
 
-async def _asks_a_process_to_end(student: Student, visitor: Visitor) -> None:
+async def _asks_a_process_to_end(student: LocalStudent, visitor: Visitor) -> None:
     await visitor.insist()
     await student.ends("payment", signal.SIGTERM)
     for _ in range(4):
         await visitor.insist()
 
 
-async def _kills_before_anybody_buys(student: Student, visitor: Visitor) -> None:
+async def _kills_before_anybody_buys(student: LocalStudent, visitor: Visitor) -> None:
     await student.ends("payment", signal.SIGKILL)
     for _ in range(5):
         await visitor.insist()
@@ -148,7 +148,9 @@ async def _kills_before_anybody_buys(student: Student, visitor: Visitor) -> None
         (_kills_before_anybody_buys, "payment was killed, but not between the first"),
     ],
 )
-async def test_pay_once_tells_what_is_wrong(student: Student, mistake: Mistake, told: str) -> None:
+async def test_pay_once_tells_what_is_wrong(
+    student: LocalStudent, mistake: Mistake, told: str
+) -> None:
     await student.start("00")
     async with student.shop.visitor() as visitor:
         await mistake(student, visitor)
@@ -160,7 +162,7 @@ async def test_pay_once_tells_what_is_wrong(student: Student, mistake: Mistake, 
     assert re.search(told, wrong[0]), said
 
 
-async def test_pay_once_from_start_to_reset(student: Student) -> None:
+async def test_pay_once_from_start_to_reset(student: LocalStudent) -> None:
     await student.start("00")
     status, said = await student.check()
     assert status == NOT_PASSED
@@ -181,7 +183,7 @@ async def test_pay_once_from_start_to_reset(student: Student) -> None:
 
 
 async def test_a_shop_that_runs_already_is_used_and_goes_on(
-    student: Student, open_shop: OpenShop
+    student: LocalStudent, open_shop: OpenShop
 ) -> None:
     own = open_shop(data=student.data)
     await student.start("00")
@@ -195,7 +197,7 @@ async def test_a_shop_that_runs_already_is_used_and_goes_on(
 SLOW = ("--slow", "product:v2=500ms")
 
 
-async def test_see_the_mesh_from_start_to_reset(student: Student) -> None:
+async def test_see_the_mesh_from_start_to_reset(student: LocalStudent) -> None:
     await student.start("01")
     status, said = await student.check()
     assert status == NOT_PASSED

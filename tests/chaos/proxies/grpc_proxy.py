@@ -23,7 +23,7 @@ _OF_THIS_HOP = frozenset({"user-agent"})
 _ERRORS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
 
 
-class _Answer(NamedTuple):
+class _GrpcAnswer(NamedTuple):
     message: bytes
     trailing_metadata: grpc.aio.Metadata
 
@@ -80,10 +80,10 @@ class GrpcProxy(grpc.GenericRpcHandler):
             self._methods[method] = self._channels[-1].unary_unary(method)
         callee = self._methods[method]
 
-        async def forward() -> _Answer | grpc.aio.AioRpcError:
+        async def forward() -> _GrpcAnswer | grpc.aio.AioRpcError:
             call = callee(request, timeout=timeout_seconds, metadata=metadata)
             try:
-                return _Answer(await call, await call.trailing_metadata())
+                return _GrpcAnswer(await call, await call.trailing_metadata())
             except grpc.aio.AioRpcError as error:
                 return error
 

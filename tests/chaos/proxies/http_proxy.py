@@ -34,14 +34,14 @@ _ERRORS = (500, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _HttpAnswer:
     status: int
     reason: str | None
     headers: CIMultiDict[str]
     body: bytes
 
 
-_NOBODY_THERE = _Answer(503, None, CIMultiDict(), b"")
+_NOBODY_THERE = _HttpAnswer(503, None, CIMultiDict(), b"")
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -89,7 +89,7 @@ class HttpProxy:
     async def _serve(self, request: web.BaseRequest) -> web.Response:
         body = await request.content.read()
 
-        async def forward() -> _Answer | None:
+        async def forward() -> _HttpAnswer | None:
             return await self._forward(request.method, request.raw_path, request.headers, body)
 
         try:
@@ -108,7 +108,7 @@ class HttpProxy:
 
     async def _forward(
         self, method: str, target: str, headers: CIMultiDictProxy[str], body: bytes
-    ) -> _Answer | None:
+    ) -> _HttpAnswer | None:
         """The callee's answer; None when the connection broke.
 
         One that cannot be connected to is passed over for the next, as the callers do themselves.
@@ -124,7 +124,7 @@ class HttpProxy:
                     data=body or None,
                     allow_redirects=False,
                 ) as answer:
-                    return _Answer(
+                    return _HttpAnswer(
                         answer.status,
                         answer.reason,
                         _end_to_end(answer.headers),

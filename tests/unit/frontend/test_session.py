@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from services.common.errors import Kind, ShopError
-from services.common.identity.access_tokens import Caller, TokenVerifier
-from services.frontend.clients import AuthClient
+from services.common.identity.access_tokens import Caller
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.model import Tokens
 from services.frontend.session import Sessions
@@ -17,7 +14,7 @@ from services.frontend.session import Sessions
 FIRST, SECOND = "ses_ada.first", "ses_ada.second"
 
 
-class SlowAuth(AuthClient):
+class SlowAuth:
     """Renews when it is let go, and remembers who asked."""
 
     def __init__(self) -> None:
@@ -38,17 +35,11 @@ class SlowAuth(AuthClient):
         """Comes too late for a renewal that auth has begun."""
 
 
-class AnyToken(TokenVerifier):
+class AnyToken:
     """Takes every access token."""
-
-    def __init__(self) -> None:
-        super().__init__(self._no_keys)
 
     async def verify(self, token: str) -> Caller:
         return Caller("usr_ada", "ada@example.com", "Ada")
-
-    async def _no_keys(self) -> Any:
-        raise ShopError(Kind.UNAVAILABLE, "no-keys", "There are none.")
 
 
 def jar(refresh_token: str) -> CookieJar:

@@ -38,7 +38,7 @@ _VERSIONS = {
 _PROGRAMS = ("docker", "kind", "kubectl", "helm", "istioctl", "linkerd")
 
 
-class World:
+class FakePrograms:
     """Programs and a network that are recorded, and keep what they would keep.
 
     :ivar images: of docker: the architecture of each name.
@@ -139,8 +139,8 @@ def write_image(archive: Path, name: str, architecture: str, count: int = 1) -> 
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "programs")
+def programs(tmp_path: Path) -> FakePrograms:
+    return FakePrograms(tmp_path / "programs")
 
 
 def plan(
@@ -151,13 +151,13 @@ def plan(
     return Plan(SHOP, meshes, architectures, pythons)
 
 
-def made(world: World, folder: Path, wanted: Plan) -> tuple[Bundle, list[str]]:
-    left_out = Maker(world, wanted, folder).make()
+def made(programs: FakePrograms, folder: Path, wanted: Plan) -> tuple[Bundle, list[str]]:
+    left_out = Maker(programs, wanted, folder).make()
     return Bundle.read(folder), left_out
 
 
-def test_it_holds_all_for_both_architectures(world: World, tmp_path: Path) -> None:
-    bundle, left_out = made(world, tmp_path / "bundle", plan())
+def test_it_holds_all_for_both_architectures(programs: FakePrograms, tmp_path: Path) -> None:
+    bundle, left_out = made(programs, tmp_path / "bundle", plan())
     assert not left_out
     names = {
         *(SHOP, "mongo:8.0", "hub/istio/proxyv2:9.9", "hub/istio/pilot:9.9", "l/init:1"),
@@ -176,89 +176,97 @@ def test_it_holds_all_for_both_architectures(world: World, tmp_path: Path) -> No
     assert bundle.manifest.made_with == _VERSIONS["docker"]
 
 
-def test_no_file_of_it_names_a_place_of_the_builder(world: World, tmp_path: Path) -> None:
-    bundle, _ = made(world, tmp_path / "bundle", plan())
+def test_no_file_of_it_names_a_place_of_the_builder(programs: FakePrograms, tmp_path: Path) -> None:
+    bundle, _ = made(programs, tmp_path / "bundle", plan())
     text = (bundle.folder / contents.MANIFEST).read_text(encoding="utf-8")
     assert str(tmp_path) not in text
     assert "://" not in text
 
 
-def test_docker_has_its_own_images_at_the_end(world: World, tmp_path: Path) -> None:
+def test_docker_has_its_own_images_at_the_end(programs: FakePrograms, tmp_path: Path) -> None:
     """Where it keeps one image under a name, the last one that was fetched."""
-    made(world, tmp_path / "bundle", plan())
-    assert set(world.images.values()) == {"amd64"}
+    made(programs, tmp_path / "bundle", plan())
+    assert set(programs.images.values()) == {"amd64"}
 
 
 def test_the_nodes_image_is_fetched_by_its_digest_and_kept_by_its_name(
-    world: World, tmp_path: Path
+    programs: FakePrograms, tmp_path: Path
 ) -> None:
-    bundle, _ = made(world, tmp_path / "bundle", plan(architectures=("amd64",)))
+    bundle, _ = made(programs, tmp_path / "bundle", plan(architectures=("amd64",)))
     node = bundle.node("amd64")
     assert node.name == NODE
-    assert f"docker pull --quiet --platform linux/amd64 {NODE_IMAGE}" in world.calls
+    assert f"docker pull --quiet --platform linux/amd64 {NODE_IMAGE}" in programs.calls
 
 
-def test_skopeo_copies_what_is_not_built_here(world: World, tmp_path: Path) -> None:
-    world.install("skopeo")
-    bundle, _ = made(world, tmp_path / "bundle", plan(architectures=("amd64",)))
-    assert not [call for call in world.calls if call.startswith("docker pull")]
-    (saved,) = [call for call in world.calls if call.startswith("docker save")]
+def test_skopeo_copies_what_is_not_built_here(programs: FakePrograms, tmp_path: Path) -> None:
+    programs.install("skopeo")
+    bundle, _ = made(programs, tmp_path / "bundle", plan(architectures=("amd64",)))
+    assert not [call for call in programs.calls if call.startswith("docker pull")]
+    (saved,) = [call for call in programs.calls if call.startswith("docker save")]
     assert saved.endswith(SHOP)
     repository = NODE.partition(":")[0]
-    assert any(f"docker://{repository}@{_DIGEST} " in call for call in world.calls)
+    assert any(f"docker://{repository}@{_DIGEST} " in call for call in programs.calls)
     assert bundle.manifest.made_with == "skopeo version 1.18"
 
 
 def test_an_architecture_that_cannot_be_built_is_left_out_and_said(
-    world: World, tmp_path: Path
+    programs: FakePrograms, tmp_path: Path
 ) -> None:
-    world.unbuildable = {"arm64"}
-    bundle, left_out = made(world, tmp_path / "bundle", plan())
+    programs.unbuildable = {"arm64"}
+    bundle, left_out = made(programs, tmp_path / "bundle", plan())
     assert {each.architecture for each in bundle.manifest.images} == {"amd64"}
     assert any(each.startswith("arm64: ") for each in left_out)
 
 
-def test_without_its_own_architecture_there_is_no_bundle(world: World, tmp_path: Path) -> None:
-    world.unbuildable = {"amd64"}
+def test_without_its_own_architecture_there_is_no_bundle(
+    programs: FakePrograms, tmp_path: Path
+) -> None:
+    programs.unbuildable = {"amd64"}
     with pytest.raises(subprocess.CalledProcessError):
-        made(world, tmp_path / "bundle", plan())
+        made(programs, tmp_path / "bundle", plan())
     with pytest.raises(BundleError, match="amd64, has to be with it"):
-        made(world, tmp_path / "other", plan(architectures=("arm64",)))
+        made(programs, tmp_path / "other", plan(architectures=("arm64",)))
 
 
-def test_an_image_for_another_architecture_is_refused(world: World, tmp_path: Path) -> None:
-    world.registry_has = "amd64"
+def test_an_image_for_another_architecture_is_refused(
+    programs: FakePrograms, tmp_path: Path
+) -> None:
+    programs.registry_has = "amd64"
     with pytest.raises(BundleError, match="was asked for arm64, and what came is for amd64"):
-        made(world, tmp_path / "bundle", plan())
+        made(programs, tmp_path / "bundle", plan())
 
 
-def test_an_older_docker_is_not_asked_for_a_platform(world: World, tmp_path: Path) -> None:
-    world.knows_platforms = False
-    bundle, _ = made(world, tmp_path / "bundle", plan())
+def test_an_older_docker_is_not_asked_for_a_platform(
+    programs: FakePrograms, tmp_path: Path
+) -> None:
+    programs.knows_platforms = False
+    bundle, _ = made(programs, tmp_path / "bundle", plan())
     assert {each.architecture for each in bundle.manifest.images} == {"amd64", "arm64"}
 
 
-def test_without_linkerd_there_is_no_chart(world: World, tmp_path: Path) -> None:
-    bundle, _ = made(world, tmp_path / "bundle", plan(meshes=("none", "istio")))
+def test_without_linkerd_there_is_no_chart(programs: FakePrograms, tmp_path: Path) -> None:
+    bundle, _ = made(programs, tmp_path / "bundle", plan(meshes=("none", "istio")))
     assert bundle.manifest.traefik_chart == ""
     assert bundle.binary("linkerd") is None
     assert bundle.has() == "amd64, arm64; MESH=istio, none"
 
 
-def test_each_asked_python_has_wheels(world: World, tmp_path: Path) -> None:
-    bundle, _ = made(world, tmp_path / "bundle", plan(pythons=("3.99",)))
+def test_each_asked_python_has_wheels(programs: FakePrograms, tmp_path: Path) -> None:
+    bundle, _ = made(programs, tmp_path / "bundle", plan(pythons=("3.99",)))
     of_99 = {(each.lock, each.machine) for each in bundle.manifest.wheels if each.python == "3.99"}
     assert of_99 == {("requirements.lock", f"Linux-{each}") for each in ("x86_64", "aarch64")}
-    downloads = [call for call in world.calls if "pip download" in call]
+    downloads = [call for call in programs.calls if "pip download" in call]
     assert len(downloads) == len(bundle.manifest.wheels)
     assert "requirements-check.lock" in downloads[0]
     (call,) = [each for each in downloads if "3.99" in each and "manylinux_2_17_aarch64" in each]
     assert "--only-binary :all:" in call
 
 
-def test_programs_are_listed_and_those_that_can_be_are_copied(world: World, tmp_path: Path) -> None:
-    world.moving = {"helm"}  # a copy of it says something else
-    bundle, left_out = made(world, tmp_path / "bundle", plan())
+def test_programs_are_listed_and_those_that_can_be_are_copied(
+    programs: FakePrograms, tmp_path: Path
+) -> None:
+    programs.moving = {"helm"}  # a copy of it says something else
+    bundle, left_out = made(programs, tmp_path / "bundle", plan())
     by_name = {each.name: each for each in bundle.manifest.binaries}
     assert {name: each.version for name, each in by_name.items()} == {
         name: _VERSIONS[name] for name in _PROGRAMS
@@ -270,21 +278,23 @@ def test_programs_are_listed_and_those_that_can_be_are_copied(world: World, tmp_
     assert any(each.startswith("helm: ") for each in left_out)
 
 
-def test_what_is_not_committed_would_be_missing(world: World, tmp_path: Path) -> None:
-    world.is_changed = True
+def test_what_is_not_committed_would_be_missing(programs: FakePrograms, tmp_path: Path) -> None:
+    programs.is_changed = True
     with pytest.raises(BundleError, match="commit them first"):
-        made(world, tmp_path / "bundle", plan())
+        made(programs, tmp_path / "bundle", plan())
 
 
-def test_a_folder_with_something_in_it_is_left_alone(world: World, tmp_path: Path) -> None:
+def test_a_folder_with_something_in_it_is_left_alone(
+    programs: FakePrograms, tmp_path: Path
+) -> None:
     (tmp_path / "precious").write_text("", encoding="utf-8")
     with pytest.raises(BundleError, match="is not empty"):
-        made(world, tmp_path, plan())
-    assert not world.calls
+        made(programs, tmp_path, plan())
+    assert not programs.calls
 
 
-def test_the_archive_is_one_folder(world: World, tmp_path: Path) -> None:
-    bundle, _ = made(world, tmp_path / "bundle", plan())
+def test_the_archive_is_one_folder(programs: FakePrograms, tmp_path: Path) -> None:
+    bundle, _ = made(programs, tmp_path / "bundle", plan())
     archive = tmp_path / "bundle.tar"
     pack(bundle.folder, archive)
     with tarfile.open(archive) as file:

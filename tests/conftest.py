@@ -5,9 +5,10 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from typing import TypeVar
 
+import aiohttp
 import hypothesis
 import pytest
 import structlog
@@ -110,6 +111,13 @@ def _is_there(program: str, *plugin: str) -> bool:
 def checkouts(pytestconfig: pytest.Config) -> int:
     """How many checkouts a run of a long test has."""
     return pytestconfig.option.checkouts
+
+
+@pytest.fixture
+async def http() -> AsyncGenerator[aiohttp.ClientSession]:
+    """HTTP connections of the test, as many as it wants."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield session
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from email import message_from_bytes
 from sys import intern
-from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 _ORDER_ID = re.compile(rb"ord_[a-z2-7]{24}")
@@ -55,12 +54,7 @@ class MailSink:
         self._server = await loop.create_server(lambda: _Session(self._take), "127.0.0.1", 0)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._server.close()
         await self._server.wait_closed()
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 
 import aiohttp
 import pytest
@@ -30,13 +30,6 @@ def release() -> Generator[Release]:
     """The shop of all tests that leave it in order, with two pods of each service."""
     with installed(BASE_URL) as release:
         yield release
-
-
-@pytest.fixture
-async def http() -> AsyncGenerator[aiohttp.ClientSession]:
-    """HTTP connections of the test, as many as it wants."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        yield session
 
 
 @pytest.fixture

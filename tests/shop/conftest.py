@@ -94,13 +94,6 @@ def open_shop(tmp_path: Path) -> Generator[OpenShop]:
 
 
 @pytest.fixture
-async def http() -> AsyncGenerator[aiohttp.ClientSession]:
-    """HTTP connections of the test, as many as it wants."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        yield session
-
-
-@pytest.fixture
 def client(http: aiohttp.ClientSession, shop: Shop) -> Client:
     """Somebody without an account at the shared shop."""
     return Client(http, shop.url)

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 
 import aiohttp
+import pytest
 
 from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer, order_body
@@ -14,10 +15,15 @@ from tests.testkit.shop import Shop
 BOARD = "oak-serving-board"
 
 
+@pytest.fixture
+def client(http: aiohttp.ClientSession, replicated_shop: Shop) -> Client:
+    """Somebody without an account at the shop with two processes of `order`."""
+    return Client(http, replicated_shop.url)
+
+
 async def test_twenty_requests_at_once_are_one_order_and_one_charge(
-    replicated_shop: Shop, http: aiohttp.ClientSession
+    replicated_shop: Shop, customer: Customer
 ) -> None:
-    customer = await Customer.register(Client(http, replicated_shop.url))
     key = uuid.uuid4().hex
 
     answers = await asyncio.gather(*(customer.place({BOARD: 2}, key=key) for _ in range(20)))
@@ -33,10 +39,7 @@ async def test_twenty_requests_at_once_are_one_order_and_one_charge(
     assert len(snapshot.ledger.intents[first["order_id"]]) == 1
 
 
-async def test_twenty_requests_at_once_are_declined_as_one(
-    replicated_shop: Shop, http: aiohttp.ClientSession
-) -> None:
-    customer = await Customer.register(Client(http, replicated_shop.url))
+async def test_twenty_requests_at_once_are_declined_as_one(customer: Customer) -> None:
     key = uuid.uuid4().hex
     declining = "pm_card_visa_chargeDeclinedInsufficientFunds"
 
@@ -48,10 +51,7 @@ async def test_twenty_requests_at_once_are_declined_as_one(
     assert len({answer.body["fields"]["order_id"] for answer in answers}) == 1
 
 
-async def test_the_same_key_with_another_body_is_refused(
-    replicated_shop: Shop, http: aiohttp.ClientSession
-) -> None:
-    customer = await Customer.register(Client(http, replicated_shop.url))
+async def test_the_same_key_with_another_body_is_refused(customer: Customer) -> None:
     key = uuid.uuid4().hex
     first = await customer.place({BOARD: 1}, key=key)
 
@@ -62,23 +62,19 @@ async def test_the_same_key_with_another_body_is_refused(
     assert len((await customer.send("GET", "/api/orders")).body["items"]) == 1
 
 
-async def test_a_key_belongs_to_its_customer(
-    replicated_shop: Shop, http: aiohttp.ClientSession
-) -> None:
-    client = Client(http, replicated_shop.url)
-    one, other = await Customer.register(client), await Customer.register(client)
+async def test_a_key_belongs_to_its_customer(client: Client, customer: Customer) -> None:
+    other = await Customer.register(client)
     key = uuid.uuid4().hex
 
-    placed = [await customer.place({BOARD: 1}, key=key) for customer in (one, other)]
+    placed = [await each.place({BOARD: 1}, key=key) for each in (customer, other)]
 
     assert [answer.status for answer in placed] == [201, 201]
     assert placed[0].body["order_id"] != placed[1].body["order_id"]
 
 
 async def test_a_key_is_remembered_when_every_order_process_was_replaced(
-    replicated_shop: Shop, http: aiohttp.ClientSession
+    replicated_shop: Shop, customer: Customer
 ) -> None:
-    customer = await Customer.register(Client(http, replicated_shop.url))
     key = uuid.uuid4().hex
     first = await customer.place({BOARD: 1}, key=key)
 
@@ -91,9 +87,7 @@ async def test_a_key_is_remembered_when_every_order_process_was_replaced(
         await books.settled()
 
 
-async def test_the_key_is_required(replicated_shop: Shop, http: aiohttp.ClientSession) -> None:
-    customer = await Customer.register(Client(http, replicated_shop.url))
-
+async def test_the_key_is_required(customer: Customer) -> None:
     answer = await customer.send("POST", "/api/orders", json=order_body({BOARD: 1}))
 
     assert answer.status == 422

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 import grpc.aio
@@ -77,22 +77,37 @@ def product(product_id: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+Facts = dict[str, Any]
+_NAMES = ("oak-board", "tin-kettle", "red-lamp")
+
+
 @dataclass(slots=True)
 class Backends:
-    """What all services know and do, for a test to set; `reset` makes it new."""
+    """What all services know and do, for a test to set. At first everything works, the shop sells
+    three things, and nobody has done anything yet.
+    """
 
     signing_key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", auto_kid=True))
-    products: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    categories: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    products: dict[str, Facts] = field(default_factory=lambda: {n: product(n) for n in _NAMES})
+    categories: list[Facts] = field(
+        default_factory=lambda: [{"id": "kitchen", "name": "Kitchen", "blurb": "For cooks."}]
+    )
     expected_totals: list[int | None] = field(default_factory=list[int | None])
     queries: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     corrections: dict[str, str] = field(default_factory=dict[str, str])
     is_too_heavy: bool = False
-    stock: dict[str, int] = field(default_factory=dict[str, int])
-    profile: dict[str, Any] = field(default_factory=dict[str, Any])
-    addresses: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    orders: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    messages: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    stock: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_NAMES, 40))
+    profile: Facts = field(
+        default_factory=lambda: {
+            "email": ADA.email,
+            "name": ADA.name,
+            "groups": [],
+            "is_guest": False,
+        }
+    )
+    addresses: list[Facts] = field(default_factory=list[Facts])
+    orders: dict[str, Facts] = field(default_factory=dict[str, Facts])
+    messages: list[Facts] = field(default_factory=list[Facts])
     mail: str = "off"
     link_mails: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     refresh_tokens: set[str] = field(default_factory=set[str])
@@ -107,22 +122,10 @@ class Backends:
     seen: list[Seen] = field(default_factory=list[Seen])
 
     def reset(self) -> None:
-        """Everything works, the shop sells three things, and nobody has done anything yet."""
-        names = ("oak-board", "tin-kettle", "red-lamp")
-        self.products = {name: product(name) for name in names}
-        self.categories = [{"id": "kitchen", "name": "Kitchen", "blurb": "For cooks."}]
-        self.corrections, self.queries = {}, []
-        self.stock = dict.fromkeys(names, 40)
-        self.profile = {"email": ADA.email, "name": ADA.name, "groups": []}
-        self.profile["is_guest"] = False
-        self.addresses, self.orders, self.messages = [], {}, []
-        self.mail, self.link_mails = "off", []
-        self.refresh_tokens, self.replaced_tokens, self.expected_totals = set(), {}, []
-        self.is_too_heavy = False
-        self.user_refusal = None
-        self.shipment, self.order_refusal, self.order_state = None, None, "confirmed"
-        self.entrance_refusal = None
-        self.down, self.distrustful, self.seen = set(), set(), []
+        """Makes all of it new, but for the key that tokens are signed with."""
+        new = Backends(self.signing_key)
+        for each in fields(self):
+            setattr(self, each.name, getattr(new, each.name))
 
     def calls_of(self, operation: str) -> list[Seen]:
         """The requests that were made for one operation."""
@@ -208,6 +211,23 @@ def _router(backends: Backends, service: str) -> APIRouter:
     return APIRouter(dependencies=[Depends(note)])
 
 
+def _check_guest(backends: Backends, body: Mapping[str, str]) -> None:
+    if body["refresh_token"] not in backends.refresh_tokens:
+        raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
+    if not backends.profile["is_guest"]:
+        raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
+
+
+def _check_free(body: Mapping[str, str]) -> None:
+    if body["email"] == "taken@example.com":
+        raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
+
+
+def _check_new(password: str) -> None:
+    if password == WEAK_PASSWORD:
+        raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
+
+
 def _passwords(backends: Backends, routes: APIRouter) -> None:
     """What auth offers for passwords and addresses."""
 
@@ -217,7 +237,7 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
             raise ShopError(Kind.UNAUTHENTICATED, "wrong-credentials", "Not so.")
         if body["new_password"] == body["password"]:
             raise ShopError(Kind.INVALID, "same-password", "This is the password that you have.")
-        _check_new(body)
+        _check_new(body["new_password"])
         backends.refresh_tokens.clear()
         return backends.tokens()
 
@@ -228,7 +248,7 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
     @routes.post("/api/auth/password/reset", status_code=204)
     async def reset_password(body: dict[str, str]) -> None:
         _check_code(body)
-        _check_new(body)
+        _check_new(body["new_password"])
         backends.refresh_tokens.clear()
 
     @routes.post("/api/auth/address/mail", status_code=202)
@@ -237,7 +257,7 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
 
     @routes.post("/api/auth/guest/address", status_code=204)
     async def change_guest_email(body: dict[str, str]) -> None:
-        _check_session(body)
+        _check_guest(backends, body)
         if body["email"] == backends.profile["email"]:
             return
         backends.profile["email"] = body["email"]
@@ -245,14 +265,8 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
 
     @routes.post("/api/auth/guest/address/mail", status_code=202)
     async def mail_guest_link(body: dict[str, str]) -> None:
-        _check_session(body)
+        _check_guest(backends, body)
         _keep_link_mail("guest", backends.profile["email"])
-
-    def _check_session(body: dict[str, str]) -> None:
-        if body["refresh_token"] not in backends.refresh_tokens:
-            raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
-        if not backends.profile["is_guest"]:
-            raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
 
     @routes.post("/api/auth/address/confirm", status_code=204)
     async def confirm_address(body: dict[str, str]) -> None:
@@ -271,10 +285,6 @@ def _passwords(backends: Backends, routes: APIRouter) -> None:
             raise ShopError(
                 Kind.INVALID, "link-over", "This code is wrong, or it is no longer valid."
             )
-
-    def _check_new(body: dict[str, str]) -> None:
-        if body["new_password"] == WEAK_PASSWORD:
-            raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
 
 
 # The query parameters of the services that the fakes take and leave.
@@ -295,7 +305,7 @@ async def _filters(
 ) -> None: ...
 
 
-def _auth(backends: Backends) -> Wire:
+def _auth(backends: Backends) -> APIRouter:
     routes = _router(backends, "auth")
 
     @routes.get("/.well-known/jwks.json")
@@ -306,8 +316,7 @@ def _auth(backends: Backends) -> Wire:
     async def register(body: dict[str, str]) -> Any:
         if backends.entrance_refusal is not None:
             raise backends.entrance_refusal
-        if body["email"] == "taken@example.com":
-            raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
+        _check_free(body)
         if backends.user_refusal is not None:
             raise backends.user_refusal
         backends.profile |= {"email": body["email"], "name": body["name"]}
@@ -320,14 +329,9 @@ def _auth(backends: Backends) -> Wire:
 
     @routes.post("/api/auth/guest/keep")
     async def keep_guest(body: dict[str, str]) -> Any:
-        if body["refresh_token"] not in backends.refresh_tokens:
-            raise ShopError(Kind.UNAUTHENTICATED, "session-ended", "This session has ended.")
-        if not backends.profile["is_guest"]:
-            raise ShopError(Kind.CONFLICT, "not-a-guest", "It has a password.")
-        if body["email"] == "taken@example.com":
-            raise ShopError(Kind.CONFLICT, "email-taken", "There is such an account.")
-        if body["password"] == WEAK_PASSWORD:
-            raise ShopError(Kind.INVALID, "weak-password", "Everybody would try that.")
+        _check_guest(backends, body)
+        _check_free(body)
+        _check_new(body["password"])
         backends.profile |= {"email": body["email"], "is_guest": False}
         return backends.tokens()
 
@@ -363,13 +367,10 @@ def _auth(backends: Backends) -> Wire:
 
     _passwords(backends, routes)
 
-    async def wire(host: Host) -> None:
-        host.serve_http(routes)
-
-    return wire
+    return routes
 
 
-def _user(backends: Backends) -> Wire:
+def _user(backends: Backends) -> APIRouter:
     routes = _router(backends, "user")
 
     @routes.get("/api/users/me")
@@ -402,10 +403,7 @@ def _user(backends: Backends) -> Wire:
     async def remove_address(address_id: str) -> None:
         backends.addresses = [one for one in backends.addresses if one["id"] != address_id]
 
-    async def wire(host: Host) -> None:
-        host.serve_http(routes)
-
-    return wire
+    return routes
 
 
 class _ProductRpc(product_pb2_grpc.ProductServiceServicer):
@@ -435,7 +433,7 @@ class _ProductRpc(product_pb2_grpc.ProductServiceServicer):
         return answer
 
 
-def _product(backends: Backends) -> Wire:
+def _product(backends: Backends) -> APIRouter:
     routes = _router(backends, "product")
 
     @routes.get("/api/products", dependencies=[Depends(_filters)])
@@ -466,18 +464,10 @@ def _product(backends: Backends) -> Wire:
     async def categories() -> Any:
         return {"items": backends.categories}
 
-    async def wire(host: Host) -> None:
-        host.serve_http(routes)
-        host.serve_grpc(
-            product_pb2_grpc.add_ProductServiceServicer_to_server,
-            _ProductRpc(backends),
-            "meshmart.product.v1.ProductService",
-        )
-
-    return wire
+    return routes
 
 
-def _order(backends: Backends) -> Wire:
+def _order(backends: Backends) -> APIRouter:
     routes = _router(backends, "order")
 
     @routes.post("/api/orders", status_code=201)
@@ -515,23 +505,17 @@ def _order(backends: Backends) -> Wire:
         order["state"] = "cancelled"
         return order
 
-    async def wire(host: Host) -> None:
-        host.serve_http(routes)
-
-    return wire
+    return routes
 
 
-def _notification(backends: Backends) -> Wire:
+def _notification(backends: Backends) -> APIRouter:
     routes = _router(backends, "notification")
 
     @routes.get("/api/notifications", dependencies=[Depends(_paging)])
     async def inbox() -> Any:
         return {"items": backends.messages, "next_cursor": None, "mail": backends.mail}
 
-    async def wire(host: Host) -> None:
-        host.serve_http(routes)
-
-    return wire
+    return routes
 
 
 class _InventoryRpc(inventory_pb2_grpc.InventoryServiceServicer):
@@ -550,22 +534,6 @@ class _InventoryRpc(inventory_pb2_grpc.InventoryServiceServicer):
                 for one in request.product_ids
             ]
         )
-
-
-def _some_rpcs(servicer: Any, backends: Backends) -> Any:
-    """Only what the frontend calls; the generated base class asks for all of its RPCs."""
-    return servicer(backends)
-
-
-def _inventory(backends: Backends) -> Wire:
-    async def wire(host: Host) -> None:
-        host.serve_grpc(
-            inventory_pb2_grpc.add_InventoryServiceServicer_to_server,
-            _some_rpcs(_InventoryRpc, backends),
-            "meshmart.inventory.v1.InventoryService",
-        )
-
-    return wire
 
 
 class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
@@ -604,33 +572,54 @@ class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
         return self._backends.shipment
 
 
-def _shipping(backends: Backends) -> Wire:
+def _shipping(backends: Backends) -> APIRouter:
     routes = _router(backends, "shipping")
 
     @routes.get("/api/shipping/quotes", dependencies=[Depends(_parcel)])
     async def quotes() -> Any:
         return {"items": [], "request_id": context.current().request_id}
 
-    async def wire(host: Host) -> None:
-        host.serve_http(routes)
-        host.serve_grpc(
-            shipping_pb2_grpc.add_ShippingServiceServicer_to_server,
-            _some_rpcs(_ShippingRpc, backends),
-            "meshmart.shipping.v1.ShippingService",
-        )
-
-    return wire
+    return routes
 
 
-_WIRES = {
+_ROUTES: Mapping[str, Callable[[Backends], APIRouter]] = {
     "auth": _auth,
     "user": _user,
     "product": _product,
     "order": _order,
     "notification": _notification,
-    "inventory": _inventory,
     "shipping": _shipping,
 }
+# How a servicer is added, its class (of inventory and shipping with only what the frontend calls,
+# where the generated base class asks for all), and its name.
+_RPCS: Mapping[str, tuple[Any, Any, str]] = {
+    "product": (
+        product_pb2_grpc.add_ProductServiceServicer_to_server,
+        _ProductRpc,
+        "meshmart.product.v1.ProductService",
+    ),
+    "inventory": (
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server,
+        _InventoryRpc,
+        "meshmart.inventory.v1.InventoryService",
+    ),
+    "shipping": (
+        shipping_pb2_grpc.add_ShippingServiceServicer_to_server,
+        _ShippingRpc,
+        "meshmart.shipping.v1.ShippingService",
+    ),
+}
+
+
+def _wire(name: str, backends: Backends) -> Wire:
+    async def wire(host: Host) -> None:
+        if name in _ROUTES:
+            host.serve_http(_ROUTES[name](backends))
+        if name in _RPCS:
+            add, servicer, rpc_name = _RPCS[name]
+            host.serve_grpc(add, servicer(backends), rpc_name)
+
+    return wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -672,7 +661,7 @@ async def running_backends(backends: Backends, topology: Topology) -> AsyncGener
         for position, name in enumerate(topology.services):
             http[name] = (f"{LOOPBACK}:{ports.http(name)}",)
             rpc[name] = (f"{LOOPBACK}:{ports.grpc(name, position)}",)
-        for name, wire in _WIRES.items():
+        for name in _ROUTES.keys() | _RPCS.keys():
             process = ProcessSettings(
                 host=LOOPBACK,
                 http_port=int(http[name][0].rpartition(":")[2]),
@@ -682,5 +671,5 @@ async def running_backends(backends: Backends, topology: Topology) -> AsyncGener
                 instance=f"{name}-1",
                 drain_seconds=0,
             )
-            await stack.enter_async_context(serving(name, wire(backends), topology, process))
+            await stack.enter_async_context(serving(name, _wire(name, backends), topology, process))
         yield Addresses(http, rpc)

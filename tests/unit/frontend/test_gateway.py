@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -27,6 +28,26 @@ from tests.unit.frontend.conftest import StartFrontend
 from tests.unit.frontend.fakes import SVG, Addresses, Backends
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@asynccontextmanager
+async def gateway_alone(topology: Topology, tracing: TracerProvider) -> AsyncGenerator[Gateway]:
+    """A gateway without services and pages behind it."""
+
+    async def pages(*_: object) -> None:
+        raise AssertionError("this is no page")
+
+    async with aiohttp.ClientSession() as session:
+        yield Gateway(
+            pages,
+            topology=topology,
+            addresses={},
+            session=session,
+            tracer=tracing.get_tracer("gateway"),
+            proxies_in_front=0,
+            entrance=Entrance(Recent(), with_calls_below=False),
+            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+        )
 
 
 async def test_public_routes_are_answered_by_their_service(visitor: Visitor) -> None:
@@ -116,9 +137,6 @@ async def test_a_page_names_its_methods_too(visitor: Visitor) -> None:
 
 
 async def test_a_client_that_leaves_in_mid_body_is_no_wrong_request(topology: Topology) -> None:
-    async def pages(*_: object) -> None:
-        raise AssertionError("this is no page")
-
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -127,17 +145,7 @@ async def test_a_client_that_leaves_in_mid_body_is_no_wrong_request(topology: To
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async with aiohttp.ClientSession() as session:
-        gateway = Gateway(
-            pages,
-            topology=topology,
-            addresses={},
-            session=session,
-            tracer=TracerProvider().get_tracer("gateway"),
-            proxies_in_front=0,
-            entrance=Entrance(Recent(), with_calls_below=False),
-            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
-        )
+    async with gateway_alone(topology, TracerProvider()) as gateway:
         scope: Scope = {"type": "http", "method": "POST", "path": "/api/auth/login", "headers": []}
         with capture_logs() as said:
             await gateway(scope, receive, send)
@@ -319,20 +327,7 @@ async def test_spans_are_named_without_what_may_be_an_id(topology: Topology) -> 
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
 
-    async def pages(*_: object) -> None:
-        raise AssertionError("this is no page")
-
-    async with aiohttp.ClientSession() as session:
-        gateway = Gateway(
-            pages,
-            topology=topology,
-            addresses={},
-            session=session,
-            tracer=provider.get_tracer("gateway"),
-            entrance=Entrance(Recent(), with_calls_below=False),
-            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
-            proxies_in_front=0,
-        )
+    async with gateway_alone(topology, provider) as gateway:
         answer = await ask(gateway, "GET", "/api/payments/secret-id")
     assert answer.status == 404
     (span,) = spans.get_finished_spans()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.browser.conftest import NewShopper
+from tests.testkit.chance import is_chance
 from tests.testkit.customer import Customer
 from tests.testkit.shop import Shop
 from tests.testkit.shopper import Shopper
@@ -114,7 +114,7 @@ async def test_a_canary_is_seen_as_what_it_is_within_a_minute(
     assert counts.keys() == {"v1", "v2"}
     total = sum(counts.values())
     assert total >= 200
-    assert abs(counts["v2"] - 0.1 * total) <= 4 * math.sqrt(0.09 * total)
+    assert is_chance(counts["v2"], total, 0.1)
     for row in rows:
         assert float(row[1].removesuffix(" %")) == pytest.approx(
             100 * counts[row[0]] / total, abs=0.6

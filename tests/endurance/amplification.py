@@ -25,8 +25,9 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.endurance.measure import is_quiet, open_orders, served, table
+from tests.endurance.measure import is_quiet, served, table
 from tests.endurance.traffic import PLENTY, Regulars, open_loop
+from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
 from tests.testkit.waiting import eventually
@@ -101,7 +102,8 @@ class Experiment:
             return (await customer.place({"oak-serving-board": 1})).status == 201
 
         await eventually(sells, "the shop sells again", _HEAL_SECONDS)
-        async with open_orders(self._shop) as orders:
+        async with open_books(self._shop) as books:
+            orders = books.orders
             await eventually(lambda: is_quiet(orders), "all orders are finished", _HEAL_SECONDS)
 
 

@@ -23,7 +23,7 @@ import psutil
 
 from services.common.documents import Documents
 from services.order.model import Order
-from tests.endurance.measure import is_quiet, open_orders
+from tests.endurance.measure import is_quiet
 from tests.endurance.traffic import PLENTY, PRODUCTS
 from tests.testkit.books import open_books
 from tests.testkit.customer import Client, Customer
@@ -138,9 +138,9 @@ async def measure(shop: Shop, way: str, arguments: argparse.Namespace) -> float:
     """
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
-        open_orders(shop) as orders,
         open_books(shop) as books,
     ):
+        orders = books.orders
         shop.pause(arguments.away)
         await place_backlog(shop, session, arguments.orders)
         unfinished = (await _unfinished(orders)).total()

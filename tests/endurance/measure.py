@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
-from services.common.documents import Documents, SqliteStore
+from services.common.documents import Documents
 from services.local.programs import SANDBOX
-from services.order.model import ORDERS, Order
+from services.order.model import Order
+from tests.testkit.metrics import requests_served
 from tests.testkit.shop import Shop
 
 PARENT = "(parent)"
@@ -91,38 +90,17 @@ async def served(
     found: dict[str, Counter[str]] = {}
     for process in shop.processes():
         if process.service != without:
-            read = _stripe_requests if process.service == SANDBOX else _requests
+            read = _stripe_requests if process.service == SANDBOX else requests_served
             found.setdefault(process.service, Counter()).update(
                 await read(session, process.internal_url)
             )
     return found
 
 
-async def _requests(session: aiohttp.ClientSession, url: str) -> Counter[str]:
-    async with session.get(f"{url}/metrics") as response:
-        exposition = await response.text()
-    requests = Counter[str]()
-    for family in text_string_to_metric_families(exposition):
-        for sample in family.samples:
-            if sample.name == "meshmart_request_seconds_count":
-                requests[sample.labels["operation"]] += round(sample.value)
-    return requests
-
-
 async def _stripe_requests(session: aiohttp.ClientSession, url: str) -> Counter[str]:
     async with session.get(f"{url}/sandbox/ledger", params={"limit": 1}) as response:
         ledger = await response.json()
     return Counter(ledger["requests"])
-
-
-@contextlib.asynccontextmanager
-async def open_orders(shop: Shop) -> AsyncGenerator[Documents[Order]]:
-    """The orders of a shop on SQLite, read beside its processes."""
-    store = SqliteStore(shop.data / "order.db")
-    try:
-        yield Documents(store, ORDERS, Order)
-    finally:
-        await store.close()
 
 
 async def is_quiet(orders: Documents[Order]) -> bool:

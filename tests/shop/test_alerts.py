@@ -9,9 +9,9 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.testkit.customer import Client, Customer
+from tests.testkit.metrics import samples
 from tests.testkit.shop import Shop
 
 _FILE = Path(__file__).parents[2] / "observability" / "prometheus" / "rules" / "shop.yaml"
@@ -33,19 +33,16 @@ async def test_an_alert_sees_the_first_increase(
     customer = await Customer.register(client)
     wrong = {"email": customer.email, "password": "not this password"}
     assert (await client.send("POST", "/api/auth/login", json=wrong)).status == 401
-    samples = [
+    found = [
         sample
         for process in shop.processes()
         if process.service != "stripe_sandbox"
-        for family in text_string_to_metric_families(
-            await client.at(process.internal_url).text("/metrics")
-        )
-        for sample in family.samples
+        for sample in await samples(http, process.internal_url)
     ]
     selectors = _SELECTOR.findall(rule["expr"])
     assert selectors
     for metric, label, operator, wanted in selectors:
-        of_metric = [sample for sample in samples if sample.name == metric]
+        of_metric = [sample for sample in found if sample.name == metric]
         assert of_metric, metric
         if label:
             values = {sample.labels[label] for sample in of_metric}

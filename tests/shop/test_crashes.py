@@ -19,10 +19,12 @@ import pytest
 from services.order.model import Order, State, Step, order_id_for
 from tests.testkit.books import Books, open_books
 from tests.testkit.customer import Client, Customer
+from tests.testkit.metrics import requests_served
 from tests.testkit.shop import Shop
 from tests.testkit.waiting import eventually
 
 BOARD = "oak-serving-board"
+GET_PRODUCTS = "ProductService/GetProducts"
 
 # Those that an order needs while it is driven, and those that are asked only before it is stored.
 DRIVING = ("inventory", "payment", "stripe_sandbox", "shipping", "notification", "order")
@@ -100,15 +102,20 @@ async def customer(fragile_shop: Shop, http: aiohttp.ClientSession) -> Customer:
 
 @pytest.mark.parametrize("killed", BEFORE + DRIVING)
 async def test_a_crash_while_the_order_is_priced(
-    killed: str, fragile_shop: Shop, books: Books, customer: Customer
+    killed: str,
+    fragile_shop: Shop,
+    books: Books,
+    customer: Customer,
+    http: aiohttp.ClientSession,
 ) -> None:
-    priced = await _served(customer, fragile_shop, "product", "ProductService/GetProducts")
+    (product,) = fragile_shop.of_service("product")
+    before = await requests_served(http, product.internal_url)
     fragile_shop.pause("shipping")  # the quote is the last thing that a new order waits for
     placing = asyncio.create_task(customer.insist({BOARD: 1}, key=uuid.uuid4().hex))
 
     async def is_priced() -> bool:
-        now = await _served(customer, fragile_shop, "product", "ProductService/GetProducts")
-        return now > priced
+        now = await requests_served(http, product.internal_url)
+        return now[GET_PRODUCTS] > before[GET_PRODUCTS]
 
     await eventually(is_priced, "the products of the order were asked for")
     await _kill(killed, fragile_shop, holder="shipping")
@@ -187,15 +194,3 @@ async def _insist_on_cancelling(customer: Customer, order_id: str) -> None:
         return answer.status == 200 and answer.body["state"] == "cancelled"
 
     await eventually(look, f"{order_id} is cancelled", 60)
-
-
-async def _served(customer: Customer, shop: Shop, service: str, operation: str) -> float:
-    """How many requests of an operation a service has answered."""
-    client = customer.client.at(shop.of_service(service)[0].internal_url)
-    exposition = await client.text("/metrics")
-    wanted = "meshmart_request_seconds_count"
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in exposition.splitlines()
-        if line.startswith(wanted) and f'operation="{operation}"' in line
-    )

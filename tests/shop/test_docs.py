@@ -24,6 +24,7 @@ import pytest
 from tests.shop.conftest import OpenShop
 from tests.testkit.customer import PASSWORD, Client, Customer
 from tests.testkit.docs import ROOT, block
+from tests.testkit.metrics import requests_served
 from tests.testkit.ports import free_port
 from tests.testkit.shop import Shop
 from tests.testkit.waiting import eventually, wait_until
@@ -115,11 +116,10 @@ async def test_a_canary_gets_one_request_in_ten(
 ) -> None:
     shop = open_shop(*options(block("README.md", 'make run ARGS="--versions')))
     bash(here(block("README.md", "for request in"), shop))
-    answered: dict[str, float] = {}
-    for process in shop.of_service("product"):
-        metrics = await Client(http, process.internal_url).text("/metrics")
-        counts = re.findall(r"^meshmart_request_seconds_count\{.*\} (\S+)$", metrics, re.MULTILINE)
-        answered[process.instance] = sum(map(float, counts))
+    answered = {
+        process.instance: (await requests_served(http, process.internal_url)).total()
+        for process in shop.of_service("product")
+    }
     assert sum(answered.values()) >= 100
     # Smooth weighted turns: ten, give or take what each caller's first turn is.
     assert 5 <= answered["product-v2"] <= 20, answered

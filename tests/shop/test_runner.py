@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import socket
@@ -18,19 +17,21 @@ from pathlib import Path
 import aiohttp
 import psutil
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
 from services.common.call_record import HEADER, decode
 from services.common.serving.process import EXIT_CONFIGURATION
-from services.local.data import STATE_FILE, Process
+from services.local.data import STATE_FILE
 from tests.shop.conftest import OpenShop
+from tests.testkit.chance import is_chance
 from tests.testkit.customer import Client, Customer
+from tests.testkit.metrics import requests_served
 from tests.testkit.shop import Shop
 from tests.testkit.visitor import Visitor
 from tests.testkit.waiting import eventually, wait_until
 
 BOARD = "oak-serving-board"
+GET_PRODUCTS = "ProductService/GetProducts"
 # Little of a shop: quick to start, and enough to see how processes are treated.
 SOME = ("--only", "product,inventory")
 STOP_SECONDS = 5.0
@@ -425,40 +426,19 @@ async def test_a_canary_gets_its_share_by_http_and_grpc(
 
     answers = sum([await through_the_gateway() for _ in range(200)], Counter[str]())
     assert answers.total() == 200
-    assert _is_plausible(answers["v2"], 200, 0.1)
+    assert is_chance(answers["v2"], 200, 0.1)
 
     async with Visitor(shop.url) as visitor:
         await visitor.add_to_cart(BOARD)
         for _ in range(100):
             await visitor.get("/cart")
     rpcs = {
-        process.instance: await _served(http, process, "ProductService/GetProducts")
+        process.instance: (await requests_served(http, process.internal_url))[GET_PRODUCTS]
         for process in shop.of_service("product")
     }
     assert rpcs.keys() == {"product-v1", "product-v2"}
     assert sum(rpcs.values()) >= 100
-    assert _is_plausible(rpcs["product-v2"], sum(rpcs.values()), 0.1)
-
-
-async def _served(http: aiohttp.ClientSession, process: Process, operation: str) -> int:
-    """How often a process has answered an operation, as its metrics say."""
-    async with http.get(f"{process.internal_url}/metrics") as answer:
-        text = await answer.text()
-    return round(
-        sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "meshmart_request_seconds_count"
-            and sample.labels["operation"] == operation
-        )
-    )
-
-
-def _is_plausible(hits: int, trials: int, probability: float) -> bool:
-    """Whether a count is within four standard deviations of a binomial distribution's mean."""
-    deviation = math.sqrt(trials * probability * (1 - probability))
-    return abs(hits - trials * probability) <= 4 * deviation
+    assert is_chance(rpcs["product-v2"], sum(rpcs.values()), 0.1)
 
 
 async def test_one_clock_can_be_wrong(open_shop: OpenShop, http: aiohttp.ClientSession) -> None:

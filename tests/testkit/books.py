@@ -39,20 +39,21 @@ class Books:
 
     :param sandbox_url: where the Stripe sandbox is, once the shop runs.
     :param stock_file: what the shop began with.
+    :ivar orders: the orders, as they are stored.
     """
 
     def __init__(self, stores: Stores, *, sandbox_url: Callable[[], str], stock_file: Path) -> None:
         self._stores = stores
         self._sandbox_url = sandbox_url
         self._stock_file = stock_file
-        self._orders = Documents(stores["order"], ORDERS, Order)
+        self.orders = Documents(stores["order"], ORDERS, Order)
         self._reservations = Documents(stores["inventory"], RESERVATIONS, Reservation)
         self._shipments = Documents(stores["shipping"], SHIPMENTS, Shipment)
         self._messages = Documents(stores["notification"], MESSAGES, Message)
 
     async def order(self, order_id: str) -> Order | None:
         """One order as it is stored now."""
-        stored = await self._orders.get(order_id)
+        stored = await self.orders.get(order_id)
         return stored.value if stored else None
 
     async def stock(self, product_id: str) -> Shelf:
@@ -84,7 +85,7 @@ class Books:
     async def unrest(self) -> str | None:
         """Something that the shop has still to do by itself; None when it is quiet."""
         soon_ms = now_ms() + _SOON_MS
-        if (await self._orders.find("unfinished", limit=1)).items:
+        if (await self.orders.find("unfinished", limit=1)).items:
             return "an order is not settled and told"
         if (await self._shipments.find("due", below=soon_ms, limit=1)).items:
             return "a parcel moves or is not told"

@@ -32,7 +32,7 @@ from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore
 from services.shipping import model as shipping
 from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Contact, Shipment
+from services.shipping.model import SHIPMENTS, Contact, CreateShipment, Shipment
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -145,7 +145,7 @@ class Mending:
         parcel = await self._parcels.get(order_id)
         if parcel is not None:
             told_parcel = shipping.told_again(parcel.value, now_ms())
-            if told_parcel is not parcel.value:
+            if told_parcel != parcel.value:
                 await self._parcels.save(parcel, told_parcel)
         return "; ".join(filter(None, refusals)) or None
 
@@ -176,11 +176,13 @@ class Mending:
 
     async def _ship(self, order: Order) -> None:
         await self._shipments.create(
-            order_id=order.id,
-            contact=Contact(user_id=order.user_id, **order.contact.model_dump()),
-            address=order.address,
-            weight_grams=order.weight_grams,
-            service=order.shipping_service,
+            CreateShipment(
+                order_id=order.id,
+                contact=Contact(user_id=order.user_id, **order.contact.model_dump()),
+                address=order.address,
+                weight_grams=order.weight_grams,
+                service=order.shipping_service,
+            )
         )
 
 

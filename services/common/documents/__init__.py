@@ -17,6 +17,7 @@ from services.common.documents.api import (
 )
 from services.common.documents.document import Document
 from services.common.documents.opening import open_store
+from services.common.documents.outbox import Event, Outbox, OutboxChanges
 from services.common.documents.sqlite import SqliteStore
 from services.common.documents.traced import TracedStore
 from services.common.documents.typed import DocumentModel, Documents, Updated
@@ -29,9 +30,12 @@ __all__ = [
     "DocumentModel",
     "DocumentStore",
     "Documents",
+    "Event",
     "Index",
     "Json",
     "OrderValue",
+    "Outbox",
+    "OutboxChanges",
     "Page",
     "RevisionConflict",
     "Scalar",

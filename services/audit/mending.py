@@ -26,7 +26,7 @@ from services.order import model as orders
 from services.order.model import ORDERS, Order, Step
 from services.order.store import OrderStore
 from services.payment.clients import Stripe
-from services.payment.model import PAYMENTS, Payment
+from services.payment.model import PAYMENTS, AuthorizePayment, Payment
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore
@@ -163,11 +163,13 @@ class Mending:
 
     async def _authorize(self, order: Order) -> None:
         await self._payments.authorize(
-            order_id=order.id,
-            user_id=order.user_id,
-            amount_cents=order.total_cents,
-            currency=order.currency,
-            payment_method=order.payment_method,
+            AuthorizePayment(
+                order_id=order.id,
+                user_id=order.user_id,
+                amount_cents=order.total_cents,
+                currency=order.currency,
+                payment_method=order.payment_method,
+            )
         )
 
     async def _capture(self, order: Order) -> None:

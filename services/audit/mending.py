@@ -22,6 +22,7 @@ from services.common.topology import Topology
 from services.inventory.model import Reservation, Stock, merge_lines
 from services.inventory.service import InventoryService
 from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
+from services.order import checkout
 from services.order import model as orders
 from services.order.model import ORDERS, Order, Step
 from services.order.store import OrderStore
@@ -140,7 +141,7 @@ class Mending:
         order = stored.value
         refusals = [await self._again(step, order) for step in _in_safe_order(order)]
         told = orders.told_again(order, now_ms())
-        if told is not order:
+        if told != order:
             await self._orders.save(stored, told)
         parcel = await self._parcels.get(order_id)
         if parcel is not None:
@@ -189,6 +190,6 @@ class Mending:
 
 
 def _in_safe_order(order: Order) -> list[Step]:
-    behind = orders.steps_behind(order)
+    behind = checkout.steps_behind(order)
     money = [step for step in _MONEY_FIRST if step in behind][:1]
     return [*money, *(step for step in behind if step not in _MONEY_FIRST)]

@@ -23,7 +23,7 @@ class Backoff:
         """
         doublings = min(failures - 1, _MAX_DOUBLINGS)
         pause_seconds = min(self.longest_seconds, self.first_seconds * 2**doublings)
-        return pause_seconds * (1 - jitter / 2)
+        return _jittered(pause_seconds, jitter)
 
     def pause_ms(self, failures: int, jitter: float = 0.0) -> int:
         """Returns the same in milliseconds."""
@@ -35,8 +35,17 @@ class Backoff:
         return round(1000 * self.longest_seconds)
 
 
+def spread(seconds: float) -> float:
+    """Returns a pause less up to half of it, by chance."""
+    return _jittered(seconds, any_jitter())
+
+
 def any_jitter() -> float:
     """Returns a number from 0 to 1 by chance, so that those that failed together do not try again
     together.
     """
     return random.random()  # noqa: S311  not for secrets
+
+
+def _jittered(seconds: float, jitter: float) -> float:
+    return seconds * (1 - jitter / 2)

@@ -125,8 +125,6 @@ class Stock(Document):
 
 
 class ReservationChanges(TypedDict, total=False):
-    """What changes of a reservation."""
-
     state: State
     holds: Mapping[str, str]
     returns: Mapping[str, str]
@@ -151,7 +149,6 @@ class Reservation(Document):
     unfinished_since_ms: int | None = None
 
     def changed(self, **to: Unpack[ReservationChanges]) -> Self:
-        """The reservation with other values in these fields."""
         return self._changed(to)
 
     def lists(self, kind: Tickets, product_id: str, ticket_id: str) -> bool:

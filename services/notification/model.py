@@ -45,8 +45,6 @@ class Notify:
 
 
 class MessageChanges(TypedDict, total=False):
-    """What changes of a message."""
-
     email: str
     due_ms: int | None
     is_being_sent: bool
@@ -84,7 +82,6 @@ class Message(Document):
     mailed_ms: int | None = None
 
     def changed(self, **to: Unpack[MessageChanges]) -> Self:
-        """The message with other values in these fields."""
         return self._changed(to)
 
 

@@ -252,7 +252,6 @@ class Order(Outbox):
         return any(moment.what == ANSWERED for moment in self.history)
 
     def changed(self, **to: Unpack[OrderChanges]) -> Self:
-        """The order with other values in these fields."""
         return self._changed(to)
 
     def and_then(self, what: str, at_ms: int) -> Self:

@@ -65,8 +65,6 @@ class AuthorizePayment:
 
 
 class PaymentChanges(TypedDict, total=False):
-    """What changes of a payment."""
-
     user_id: str
     payment_method: str
     state: State
@@ -110,7 +108,6 @@ class Payment(Document):
         return f"{self.id}:authorize:{self.attempt}"
 
     def changed(self, **to: Unpack[PaymentChanges]) -> Self:
-        """The payment with other values in these fields."""
         return self._changed(to)
 
 

@@ -79,8 +79,6 @@ class CreateShipment:
 
 
 class ShipmentChanges(OutboxChanges, total=False):
-    """What changes of a shipment."""
-
     state: State
     history: tuple[Moment, ...]
     moves_ms: int | None
@@ -108,7 +106,6 @@ class Shipment(Outbox):
     trace: Mapping[str, str] = {}
 
     def changed(self, **to: Unpack[ShipmentChanges]) -> Self:
-        """The shipment with other values in these fields."""
         return self._changed(to)
 
     @property

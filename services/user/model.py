@@ -95,8 +95,6 @@ class SavedAddress(AddressFields):
 
 
 class UserChanges(TypedDict, total=False):
-    """What changes of an account."""
-
     email: str | None
     guest_email: str
     name: str
@@ -140,7 +138,6 @@ class User(Document):
         return self.guest_email if self.email is None else self.email
 
     def changed(self, **to: Unpack[UserChanges]) -> Self:
-        """The account with other values in these fields."""
         return self._changed(to)
 
 

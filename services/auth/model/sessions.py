@@ -47,8 +47,6 @@ class RefreshToken(NamedTuple):
 
 
 class SessionChanges(TypedDict, total=False):
-    """What changes of a session."""
-
     token_hash: str
     previous_hash: str
     salt: str
@@ -76,7 +74,6 @@ class Session(Document):
     expires_ms: int
 
     def changed(self, **to: Unpack[SessionChanges]) -> Self:
-        """The session with other values in these fields."""
         return self._changed(to)
 
 

@@ -22,17 +22,18 @@ from services.common.topology import Topology
 from services.inventory.model import Reservation, Stock, merge_lines
 from services.inventory.service import InventoryService
 from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
+from services.order import checkout
 from services.order import model as orders
 from services.order.model import ORDERS, Order, Step
 from services.order.store import OrderStore
 from services.payment.clients import Stripe
-from services.payment.model import PAYMENTS, Payment
+from services.payment.model import PAYMENTS, AuthorizePayment, Payment
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore
 from services.shipping import model as shipping
 from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Contact, Shipment
+from services.shipping.model import SHIPMENTS, Contact, CreateShipment, Shipment
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -140,12 +141,12 @@ class Mending:
         order = stored.value
         refusals = [await self._again(step, order) for step in _in_safe_order(order)]
         told = orders.told_again(order, now_ms())
-        if told is not order:
+        if told != order:
             await self._orders.save(stored, told)
         parcel = await self._parcels.get(order_id)
         if parcel is not None:
             told_parcel = shipping.told_again(parcel.value, now_ms())
-            if told_parcel is not parcel.value:
+            if told_parcel != parcel.value:
                 await self._parcels.save(parcel, told_parcel)
         return "; ".join(filter(None, refusals)) or None
 
@@ -163,11 +164,13 @@ class Mending:
 
     async def _authorize(self, order: Order) -> None:
         await self._payments.authorize(
-            order_id=order.id,
-            user_id=order.user_id,
-            amount_cents=order.total_cents,
-            currency=order.currency,
-            payment_method=order.payment_method,
+            AuthorizePayment(
+                order_id=order.id,
+                user_id=order.user_id,
+                amount_cents=order.total_cents,
+                currency=order.currency,
+                payment_method=order.payment_method,
+            )
         )
 
     async def _capture(self, order: Order) -> None:
@@ -176,15 +179,17 @@ class Mending:
 
     async def _ship(self, order: Order) -> None:
         await self._shipments.create(
-            order_id=order.id,
-            contact=Contact(user_id=order.user_id, **order.contact.model_dump()),
-            address=order.address,
-            weight_grams=order.weight_grams,
-            service=order.shipping_service,
+            CreateShipment(
+                order_id=order.id,
+                contact=Contact(user_id=order.user_id, **order.contact.model_dump()),
+                address=order.address,
+                weight_grams=order.weight_grams,
+                service=order.shipping_service,
+            )
         )
 
 
 def _in_safe_order(order: Order) -> list[Step]:
-    behind = orders.steps_behind(order)
+    behind = checkout.steps_behind(order)
     money = [step for step in _MONEY_FIRST if step in behind][:1]
     return [*money, *(step for step in behind if step not in _MONEY_FIRST)]

@@ -9,6 +9,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from services.auth.keyring import Keyring
+from services.auth.model.commands import (
+    Authenticate,
+    ChangeGuestAddress,
+    ChangePassword,
+    KeepGuestAccount,
+    MailLink,
+    OpenGuest,
+    Register,
+    ResetPassword,
+)
 from services.auth.model.links import Mail
 from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.auth.service import Auth, Tokens
@@ -190,13 +200,13 @@ router = APIRouter(tags=["auth"])
     responses=documented(Kind.CONFLICT),
 )
 async def register(body: Registration, auth: _Auth, response: Response) -> TokensView:
-    tokens = await auth.register(
+    command = Register(
         email=body.email,
         password=body.password.get_secret_value(),
         name=body.name,
         client_address=context.current().client_address,
     )
-    return _view(tokens, response)
+    return _view(await auth.register(command), response)
 
 
 @router.post(
@@ -208,10 +218,10 @@ async def register(body: Registration, auth: _Auth, response: Response) -> Token
     responses=documented(),
 )
 async def open_guest(body: Guest, auth: _Auth, response: Response) -> TokensView:
-    tokens = await auth.open_guest(
+    command = OpenGuest(
         email=body.email, name=body.name, client_address=context.current().client_address
     )
-    return _view(tokens, response)
+    return _view(await auth.open_guest(command), response)
 
 
 @router.post(
@@ -222,13 +232,13 @@ async def open_guest(body: Guest, auth: _Auth, response: Response) -> TokensView
     responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
 )
 async def keep_guest(body: KeptGuest, auth: _Auth, response: Response) -> TokensView:
-    tokens = await auth.keep_guest(
+    command = KeepGuestAccount(
         refresh_token=body.refresh_token.get_secret_value(),
         password=body.password.get_secret_value(),
         client_address=context.current().client_address,
         email=body.email or "",
     )
-    return _view(tokens, response)
+    return _view(await auth.keep_guest(command), response)
 
 
 @router.post(
@@ -240,11 +250,12 @@ async def keep_guest(body: KeptGuest, auth: _Auth, response: Response) -> Tokens
     responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
 )
 async def change_guest_email(body: GuestEmail, auth: _Auth) -> None:
-    await auth.change_guest_email(
-        body.refresh_token.get_secret_value(),
-        body.email,
+    command = ChangeGuestAddress(
+        refresh_token=body.refresh_token.get_secret_value(),
+        email=body.email,
         client_address=context.current().client_address,
     )
+    await auth.change_guest_email(command)
 
 
 @router.post(
@@ -269,13 +280,13 @@ async def mail_guest_link(body: RefreshTokenBody, auth: _Auth) -> None:
     responses=documented(Kind.UNAUTHENTICATED),
 )
 async def log_in(body: LogIn, auth: _Auth, response: Response) -> TokensView:
-    tokens = await auth.log_in(
+    command = Authenticate(
         email=body.email,
         password=body.password.get_secret_value(),
         client_address=context.current().client_address,
         device_token=body.device_token.get_secret_value(),
     )
-    return _view(tokens, response)
+    return _view(await auth.log_in(command), response)
 
 
 @router.post(
@@ -309,13 +320,13 @@ async def log_out(body: RefreshTokenBody, auth: _Auth) -> None:
     responses=documented(Kind.UNAUTHENTICATED, Kind.CONFLICT),
 )
 async def change_password(body: PasswordChange, auth: _Auth, response: Response) -> TokensView:
-    tokens = await auth.change_password(
+    command = ChangePassword(
         email=body.email,
         password=body.password.get_secret_value(),
         new_password=body.new_password.get_secret_value(),
         client_address=context.current().client_address,
     )
-    return _view(tokens, response)
+    return _view(await auth.change_password(command), response)
 
 
 @router.post(
@@ -327,9 +338,7 @@ async def change_password(body: PasswordChange, auth: _Auth, response: Response)
     responses=documented(),
 )
 async def mail_password_link(body: Addressee, auth: _Auth) -> None:
-    await auth.mail_link(
-        Mail.SET_PASSWORD, body.email, client_address=context.current().client_address
-    )
+    await _mail_link(auth, Mail.SET_PASSWORD, body)
 
 
 @router.post(
@@ -341,11 +350,12 @@ async def mail_password_link(body: Addressee, auth: _Auth) -> None:
     responses=documented(Kind.CONFLICT),
 )
 async def reset_password(body: PasswordReset, auth: _Auth) -> None:
-    await auth.reset_password(
+    command = ResetPassword(
         code=body.code.get_secret_value(),
         new_password=body.new_password.get_secret_value(),
         client_address=context.current().client_address,
     )
+    await auth.reset_password(command)
 
 
 @router.post(
@@ -357,9 +367,7 @@ async def reset_password(body: PasswordReset, auth: _Auth) -> None:
     responses=documented(),
 )
 async def mail_address_link(body: Addressee, auth: _Auth) -> None:
-    await auth.mail_link(
-        Mail.CONFIRM_ADDRESS, body.email, client_address=context.current().client_address
-    )
+    await _mail_link(auth, Mail.CONFIRM_ADDRESS, body)
 
 
 @router.post(
@@ -384,6 +392,12 @@ async def confirm_address(body: LinkCode, auth: _Auth) -> None:
 async def public_keys(keyring: _Keyring, response: Response) -> PublicKeys:
     response.headers["cache-control"] = f"public, max-age={JWKS_CACHE_SECONDS:.0f}"
     return PublicKeys(keys=[PublicKey(**key) for key in await keyring.public_keys()])
+
+
+async def _mail_link(auth: Auth, mail: Mail, body: Addressee) -> None:
+    await auth.mail_link(
+        MailLink(mail=mail, email=body.email, client_address=context.current().client_address)
+    )
 
 
 def _view(tokens: Tokens, response: Response) -> TokensView:

@@ -90,7 +90,7 @@ class Keyring:
                 log.info("key.published", kid=key.private_jwk["kid"], active_from_ms=active_from_ms)
         for old, following in zip(stored, keys[1:], strict=False):
             if now > schedule.needless_from_ms(following, self._policy):
-                await self._store.remove(old)
+                await self._store.remove(old.value.id)
                 log.info("key.dropped", kid=old.value.private_jwk["kid"])
         self._snapshot = None
 

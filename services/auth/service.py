@@ -11,6 +11,16 @@ from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Links
 from services.auth.model.accounts import Account, Credentials
+from services.auth.model.commands import (
+    Authenticate,
+    ChangeGuestAddress,
+    ChangePassword,
+    KeepGuestAccount,
+    MailLink,
+    OpenGuest,
+    Register,
+    ResetPassword,
+)
 from services.auth.model.links import Mail, link_over
 from services.auth.model.password_rules import check_difference, check_password, normalised
 from services.auth.model.sources import Source, client_network
@@ -65,56 +75,50 @@ class Auth:
             ("action", "outcome"),
         )
 
-    async def register(
-        self, *, email: str, password: str, name: str, client_address: str
-    ) -> Tokens:
+    async def register(self, command: Register) -> Tokens:
         """Opens an account and its first session. A link to confirm the address is mailed.
 
         :raises ShopError: INVALID for a password that is easily guessed; CONFLICT for an e-mail
             address that has an account; THROTTLED when many want to be let in.
         """
         with self._counted("register"):
-            check_password(normalised(password), email=email, name=name)
-            source = Source(client_network(client_address))
-            async with self._passwords.turn(source.line):
-                password_hash = await self._passwords.hash(password)
+            email, name = command.email, command.name
+            check_password(normalised(command.password), email=email, name=name)
+            async with self._passwords.turn(command.source.line):
+                password_hash = await self._passwords.hash(command.password)
             account = await self._users.create(email=email, name=name, password_hash=password_hash)
-            await self._ask_to_confirm(account, source)
+            await self._ask_to_confirm(account, command.source)
             return await self._begun(account)
 
-    async def open_guest(self, *, email: str, name: str, client_address: str) -> Tokens:
+    async def open_guest(self, command: OpenGuest) -> Tokens:
         """A session for one who orders without an account. The address may be anybody's: neither is
         an account that has it touched, nor does the answer say whether there is one. A link to
         confirm it is mailed.
         """
         with self._counted("guest"):
-            account = await self._users.create_guest(email=email, name=name)
-            await self._ask_to_confirm(account, Source(client_network(client_address)))
+            account = await self._users.create_guest(email=command.email, name=command.name)
+            await self._ask_to_confirm(account, command.source)
             return await self._begun(account)
 
-    async def keep_guest(
-        self, *, refresh_token: str, password: str, client_address: str, email: str = ""
-    ) -> Tokens:
-        """Gives a guest's account a password, and a session in the place of the guest's.
+    async def keep_guest(self, command: KeepGuestAccount) -> Tokens:
+        """Gives a guest's account a password, and a session in the place of the guest's. A link to
+        confirm another address than the guest's is mailed.
 
-        :param email: to log in with, in the place of the address that the guest has given; a link
-            to confirm it is mailed.
         :raises ShopError: UNAUTHENTICATED, when the session has ended; INVALID for a password that
             is easily guessed; CONFLICT for an account that has a password, or an address that has
             another account; THROTTLED when many want to be let in.
         """
         with self._counted("keep-guest"):
-            account = await self._account_of(refresh_token)
-            contact_email = email or account.contact_email
-            check_password(normalised(password), email=contact_email, name=account.name)
-            source = Source(client_network(client_address))
-            async with self._passwords.turn(source.line):
-                password_hash = await self._passwords.hash(password)
-            kept = await self._users.keep_guest(account.user_id, password_hash, email)
+            account = await self._account_of(command.refresh_token)
+            email = command.email or account.contact_email
+            check_password(normalised(command.password), email=email, name=account.name)
+            async with self._passwords.turn(command.source.line):
+                password_hash = await self._passwords.hash(command.password)
+            kept = await self._users.keep_guest(account.user_id, password_hash, command.email)
             if kept.email != account.contact_email:
-                await self._ask_to_confirm(kept, source)
+                await self._ask_to_confirm(kept, command.source)
             tokens = await self._begun(kept)
-            await self._sessions.end(refresh_token)
+            await self._sessions.end(command.refresh_token)
             return tokens
 
     async def mail_guest_link(self, refresh_token: str, *, client_address: str) -> None:
@@ -131,57 +135,51 @@ class Auth:
             user_id=account.user_id,
         )
 
-    async def change_guest_email(
-        self, refresh_token: str, email: str, *, client_address: str
-    ) -> None:
+    async def change_guest_email(self, command: ChangeGuestAddress) -> None:
         """Writes to a guest at another address from now on, as far as they confirm it: a link for
         that is mailed. Nothing happens for the address that they have given already.
 
         :raises ShopError: UNAUTHENTICATED, when the session has ended; CONFLICT for an account that
             has a password.
         """
-        account = await self._guest_of(refresh_token)
-        if account.contact_email != email:
-            changed = await self._users.change_guest_email(account.user_id, email)
-            await self._ask_to_confirm(changed, Source(client_network(client_address)))
+        account = await self._guest_of(command.refresh_token)
+        if account.contact_email != command.email:
+            changed = await self._users.change_guest_email(account.user_id, command.email)
+            await self._ask_to_confirm(changed, command.source)
 
-    async def log_in(
-        self, *, email: str, password: str, client_address: str, device_token: str = ""
-    ) -> Tokens:
+    async def log_in(self, command: Authenticate) -> Tokens:
         """A new session for whoever knows the password.
 
-        :param device_token: of an earlier session of this account, if the client has one.
         :raises ShopError: UNAUTHENTICATED, and in the same words and time for an unknown address;
             THROTTLED after too many attempts from there, whether or not the password is right.
         """
         with self._counted("log-in"):
-            device = await self._devices.known(device_token, email)
-            source = Source(client_network(client_address), device)
-            credentials = await self._proven(email, password, source)
-            await self._keep_hash_up_to_date(credentials, password, source)
+            device = await self._devices.known(command.device_token, command.email)
+            source = command.source._replace(device=device)
+            credentials = await self._proven(command.email, command.password, source)
+            await self._keep_hash_up_to_date(credentials, command.password, source)
             return await self._begun(credentials.account)
 
-    async def change_password(
-        self, *, email: str, password: str, new_password: str, client_address: str
-    ) -> Tokens:
+    async def change_password(self, command: ChangePassword) -> Tokens:
         """Another password, and a new session: all others have ended.
 
         :raises ShopError: as :meth:`log_in` does; INVALID for the password that it has, or one that
             is easily guessed; CONFLICT when somebody else changes it at the same time.
         """
         with self._counted("change-password"):
-            source = Source(client_network(client_address))
-            credentials = await self._proven(email, password, source)
-            check_difference(normalised(new_password), normalised(password))
-            return await self._begun(await self._with_password(credentials, new_password, source))
+            credentials = await self._proven(command.email, command.password, command.source)
+            check_difference(normalised(command.new_password), normalised(command.password))
+            return await self._begun(
+                await self._with_password(credentials, command.new_password, command.source)
+            )
 
-    async def mail_link(self, mail: Mail, email: str, *, client_address: str) -> None:
+    async def mail_link(self, command: MailLink) -> None:
         """Mails a link to the owner of an account. The answer, and when it comes, say nothing about
         whether there is one.
 
         :raises ShopError: THROTTLED after too many of them.
         """
-        await self._links.request(mail, email, client_network(client_address))
+        await self._links.request(command.mail, command.email, command.source.network)
 
     async def confirm_address(self, code: str) -> None:
         """Whoever has the code gets the address' mail.
@@ -195,7 +193,7 @@ class Auth:
         await self._notifications.confirm_address(link.user_id, link.email)
         await self._links.use_up(link)
 
-    async def reset_password(self, *, code: str, new_password: str, client_address: str) -> None:
+    async def reset_password(self, command: ResetPassword) -> None:
         """Sets a password for whoever gets the account's mail, the first one too. All sessions have
         ended, and all other links of the kind.
 
@@ -205,7 +203,7 @@ class Auth:
             easily guessed.
         """
         with self._counted("reset-password"):
-            link = await self._links.find(Mail.SET_PASSWORD, code)
+            link = await self._links.find(Mail.SET_PASSWORD, command.code)
             credentials = await self._users.credentials(link.email)
             if (
                 credentials is None
@@ -214,9 +212,8 @@ class Auth:
             ):
                 raise link_over()
             await self._notifications.confirm_address(link.user_id, link.email)
-            source = Source(client_network(client_address))
-            await self._with_password(credentials, new_password, source)
-            await self._throttle.succeeded(source, link.email)
+            await self._with_password(credentials, command.new_password, command.source)
+            await self._throttle.succeeded(command.source, link.email)
             await self._links.use_up(link)
 
     async def refresh(self, refresh_token: str) -> Tokens:

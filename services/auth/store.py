@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from services.auth.model.attempts import (
@@ -27,12 +27,10 @@ from services.auth.model.links import (
 )
 from services.auth.model.sessions import Session
 from services.auth.model.sources import Source
-from services.common.documents import AlreadyExists, Documents, RevisionConflict, Stored
-from services.common.documents.typed import DocumentModel
+from services.common.documents import DocumentModel, Documents, RevisionConflict, Stored
 
 Expiring = TypeVar("Expiring", bound=DocumentModel)
-
-_PAGE = 200
+Count = TypeVar("Count", LoginFailures, MailCount)
 
 
 class KeyStore:
@@ -43,19 +41,15 @@ class KeyStore:
 
     async def all(self) -> list[Stored[SigningKey]]:
         """All keys, by generation."""
-        return [stored async for stored in _each(self._keys, BY_GENERATION, None)]
+        return [stored async for stored in self._keys.each(BY_GENERATION)]
 
     async def add(self, key: SigningKey) -> bool:
         """Stores a key, unless another process was faster with that generation: False."""
-        try:
-            await self._keys.insert(key)
-        except AlreadyExists:
-            return False
-        return True
+        return await self._keys.add(key) is not None
 
-    async def remove(self, stored: Stored[SigningKey]) -> None:
+    async def remove(self, key_id: str) -> None:
         """Deletes a key."""
-        await _removed(self._keys, stored)
+        await self._keys.remove(key_id)
 
 
 class DeviceKeyStore:
@@ -67,12 +61,7 @@ class DeviceKeyStore:
     async def get_or_make(self) -> DeviceKey:
         """The key, the same for all processes."""
         key = new_key()
-        while True:
-            stored = await self._keys.get(key.id)
-            if stored is not None:
-                return stored.value
-            with suppress(AlreadyExists):  # another process was faster
-                await self._keys.insert(key)
+        return (await self._keys.upsert(key.id, lambda known: known or key)).stored.value
 
 
 class SessionStore:
@@ -99,7 +88,7 @@ class SessionStore:
 
     async def remove(self, session_id: str) -> None:
         """Ends a session, whatever anybody else does to it."""
-        await _removed_by_id(self._sessions, session_id)
+        await self._sessions.remove(session_id)
 
     async def sweep(self, now_ms: int) -> None:
         """Deletes the expired ones."""
@@ -125,23 +114,12 @@ class AttemptStore:
 
         :raises ShopError: THROTTLED.
         """
-        while True:
-            stored = await self._attempts.get(attempts_id(source, email))
-            value = attempted(stored.value if stored else None, source, email, now_ms)
-            try:
-                if stored is None:
-                    await self._attempts.insert(value)
-                else:
-                    await self._attempts.replace(stored, value)
-            except (AlreadyExists, RevisionConflict):
-                continue  # another attempt was faster, and after a few of those all are refused
-            return
+        one_more = partial(attempted, source=source, email=email, now_ms=now_ms)
+        await self._attempts.upsert(attempts_id(source, email), one_more)
 
     async def forget(self, source: Source, email: str) -> None:
         """Starts over with a source and an address."""
-        while (stored := await self._attempts.get(attempts_id(source, email))) is not None:
-            if await _removed(self._attempts, stored):
-                return
+        await self._attempts.remove(attempts_id(source, email))
 
     async def failures(self, network: str, now_ms: int) -> int:
         """How many wrong passwords came from a network in the current minute."""
@@ -153,12 +131,7 @@ class AttemptStore:
         minute = LoginFailures(
             id=failures_id(network, now_ms), count=1, expires_ms=now_ms + 2 * FAILURES_WINDOW_MS
         )
-        if await self._failures.increment(minute.id, {"count": 1}) is not None:
-            return
-        try:
-            await self._failures.insert(minute)
-        except AlreadyExists:
-            await self._failures.increment(minute.id, {"count": 1})
+        await _counted(self._failures, minute)
 
     async def sweep(self, now_ms: int) -> None:
         """Deletes what no longer counts."""
@@ -192,14 +165,11 @@ class LinkStore:
 
     async def remove_link(self, link_id: str) -> None:
         """Deletes a link, if it is still there."""
-        await _removed_by_id(self._links, link_id)
+        await self._links.remove(link_id)
 
     async def add_request(self, request: MailRequest) -> None:
         """Stores a request; one that is there already stays."""
-        try:
-            await self._requests.insert(request)
-        except AlreadyExists:
-            return
+        await self._requests.add(request)
 
     async def requests(self, now_ms: int, limit: int) -> list[MailRequest]:
         """Requests that have not expired, those that will first."""
@@ -208,36 +178,19 @@ class LinkStore:
 
     async def remove_request(self, request_id: str) -> None:
         """Deletes a request, if it is still there."""
-        await _removed_by_id(self._requests, request_id)
+        await self._requests.remove(request_id)
 
     async def add_time(self, email: str, now_ms: int) -> None:
         """Stores that a mail to an address is asked for.
 
         :raises ShopError: THROTTLED.
         """
-        while True:
-            stored = await self._times.get(times_id(email))
-            value = asked_again(stored.value if stored else None, email, now_ms)
-            try:
-                if stored is None:
-                    await self._times.insert(value)
-                else:
-                    await self._times.replace(stored, value)
-            except (AlreadyExists, RevisionConflict):
-                continue  # another request was faster, and after a few of those all are refused
-            return
+        await self._times.upsert(times_id(email), partial(asked_again, email=email, now_ms=now_ms))
 
     async def count(self, count_id: str, expires_ms: int) -> int:
         """Counts one more; how many that makes."""
-        while True:
-            counted = await self._counts.increment(count_id, {"count": 1})
-            if counted is not None:
-                return counted.value.count
-            try:
-                await self._counts.insert(MailCount(id=count_id, count=1, expires_ms=expires_ms))
-            except AlreadyExists:
-                continue  # another process has begun the count, which only the sweep deletes
-            return 1
+        first = MailCount(id=count_id, count=1, expires_ms=expires_ms)
+        return (await _counted(self._counts, first)).count
 
     async def sweep(self, now_ms: int) -> None:
         """Deletes what has expired."""
@@ -247,35 +200,15 @@ class LinkStore:
         await _sweep(self._counts, now_ms)
 
 
-async def _sweep(documents: Documents[Expiring], now_ms: int) -> None:
-    async for stored in _each(documents, EXPIRED.name, now_ms):
-        await _removed(documents, stored)
-
-
-async def _each(
-    documents: Documents[Expiring], index: str, below: int | None
-) -> AsyncIterator[Stored[Expiring]]:
-    cursor: str | None = None
+async def _counted(documents: Documents[Count], first: Count) -> Count:
+    """Counts one more, from `first` on; returns what that makes."""
     while True:
-        page = await documents.find(index, below=below, limit=_PAGE, cursor=cursor)
-        for stored in page.items:
-            yield stored
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+        counted = await documents.increment(first.id, {"count": 1}) or await documents.add(first)
+        if counted is not None:
+            return counted.value
 
 
-async def _removed_by_id(documents: Documents[Expiring], document_id: str) -> None:
-    """Deletes a document, whatever anybody else does to it."""
-    while (stored := await documents.get(document_id)) is not None:
-        if await _removed(documents, stored):
-            return
-
-
-async def _removed(documents: Documents[Expiring], stored: Stored[Expiring]) -> bool:
-    """Deletes that state of a document; False when it was changed or deleted meanwhile."""
-    try:
-        await documents.delete(stored)
-    except RevisionConflict:
-        return False
-    return True
+async def _sweep(documents: Documents[Expiring], now_ms: int) -> None:
+    async for stored in documents.each(EXPIRED.name, below=now_ms):
+        with suppress(RevisionConflict):  # it lives on, or another process has deleted it
+            await documents.delete(stored)

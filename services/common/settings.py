@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.common.errors import ConfigurationError
+from services.common.validation import first_wrong, lower_first
 
 MAX_FAULT_LATENCY_SECONDS = 10.0
 
@@ -161,17 +162,16 @@ def read_settings(kind: type[SettingsType]) -> SettingsType:
             f"({error.strerror})."
         ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = "_".join(str(part) for part in first["loc"][:1]).upper()
-        message = first["msg"].removeprefix("Value error, ")
-        if not name:  # about several settings together, which the message names
-            raise ConfigurationError(f"The settings are wrong: {message}.") from error
-        if first["type"] == "missing":
+        wrong = first_wrong(error)
+        name = "_".join(wrong.path[:1]).upper()
+        if not name:  # about several settings together, which the reason names
+            raise ConfigurationError(f"The settings are wrong: {wrong.reason}.") from error
+        if wrong.is_missing:
             raise ConfigurationError(
                 f"The setting {name} is missing: set that environment variable."
             ) from error
         raise ConfigurationError(
-            f"The setting {name} is wrong: {message[0].lower()}{message[1:]}."
+            f"The setting {name} is wrong: {lower_first(wrong.reason)}."
         ) from error
     except ValueError as error:  # pydantic-settings: a complex value that is not JSON
         cause = error.__cause__

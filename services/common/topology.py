@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.common.errors import ConfigurationError
+from services.common.validation import first_wrong
 
 TOPOLOGY_PATH = Path(__file__).parent.parent / "topology.yaml"
 
@@ -230,9 +231,7 @@ def load_topology(path: Path = TOPOLOGY_PATH) -> Topology:
     try:
         return Topology.model_validate(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        message = first["msg"].removeprefix("Value error, ")
+        wrong = first_wrong(error)
         raise ConfigurationError(
-            f"The topology {path.name} is wrong at {place}: {message}."
+            f"The topology {path.name} is wrong at {wrong.place('the file')}: {wrong.reason}."
         ) from error

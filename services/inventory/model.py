@@ -34,10 +34,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
+from services.common.documents import Document
 from services.common.errors import Kind, ShopError
 
 MAX_LINES = 50
@@ -73,25 +74,21 @@ PASSING = frozenset(
 RESERVED = frozenset({State.HELD, State.COMMITTING, State.SOLD})
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Line(_Value):
+class Line(Document):
     """A quantity of one product."""
 
     product_id: ProductId
     quantity: Quantity
 
 
-class Refusal(_Value):
+class Refusal(Document):
     """Why a reservation was refused: of this product only so many were available."""
 
     product_id: ProductId
     available: int
 
 
-class Ticket(_Value):
+class Ticket(Document):
     """A quantity set aside for an order, or about to come back from it."""
 
     quantity: Quantity
@@ -104,10 +101,7 @@ class Tickets(StrEnum):
     RETURNS = "returns"
 
 
-TicketsByOrder = dict[str, dict[str, Ticket]]
-
-
-class Stock(_Value):
+class Stock(Document):
     """The stock of one product; `id` is the product's.
 
     `holds` and `returns` have the open tickets: order id, then ticket id. An order has at most one
@@ -118,19 +112,27 @@ class Stock(_Value):
     available: int = Field(ge=0)
     reserved: int = Field(default=0, ge=0)
     sold: int = Field(default=0, ge=0)
-    holds: TicketsByOrder = {}
-    returns: TicketsByOrder = {}
+    holds: Mapping[str, Mapping[str, Ticket]] = {}
+    returns: Mapping[str, Mapping[str, Ticket]] = {}
 
     def ticket_of(self, kind: Tickets, order_id: str) -> str | None:
         """The id of the order's open ticket here, if there is one."""
         return next(iter(self.tickets(kind).get(order_id, {})), None)
 
-    def tickets(self, kind: Tickets) -> TicketsByOrder:
+    def tickets(self, kind: Tickets) -> Mapping[str, Mapping[str, Ticket]]:
         """All open tickets of that kind."""
         return self.holds if kind is Tickets.HOLDS else self.returns
 
 
-class Reservation(_Value):
+class ReservationChanges(TypedDict, total=False):
+    state: State
+    holds: Mapping[str, str]
+    returns: Mapping[str, str]
+    refusal: Refusal | None
+    unfinished_since_ms: int | None
+
+
+class Reservation(Document):
     """What one order holds or has bought; `id` is the order's.
 
     `holds` and `returns` list the tickets that count, by product. `unfinished_since_ms` is there
@@ -141,30 +143,13 @@ class Reservation(_Value):
     id: str
     state: State
     lines: tuple[Line, ...] = ()
-    holds: dict[str, str] = {}
-    returns: dict[str, str] = {}
+    holds: Mapping[str, str] = {}
+    returns: Mapping[str, str] = {}
     refusal: Refusal | None = None
     unfinished_since_ms: int | None = None
 
-    def moved_to(
-        self,
-        state: State,
-        at_ms: int,
-        *,
-        holds: Mapping[str, str] | None = None,
-        returns: Mapping[str, str] | None = None,
-        refusal: Refusal | None = None,
-    ) -> Reservation:
-        """This reservation in its next state."""
-        return Reservation(
-            id=self.id,
-            state=state,
-            lines=self.lines,
-            holds=self.holds if holds is None else dict(holds),
-            returns=self.returns if returns is None else dict(returns),
-            refusal=self.refusal if refusal is None else refusal,
-            unfinished_since_ms=at_ms if state in PASSING else None,
-        )
+    def changed(self, **to: Unpack[ReservationChanges]) -> Self:
+        return self._changed(to)
 
     def lists(self, kind: Tickets, product_id: str, ticket_id: str) -> bool:
         """Whether a ticket counts, until it is cashed or undone: it can never become a stray."""
@@ -182,6 +167,27 @@ class Reservation(_Value):
         else:
             has_listed = self.state in {State.RESTOCKING, State.RETURNED}
         return has_listed and not self.lists(kind, product_id, ticket_id)
+
+
+def moved(reservation: Reservation, state: State, now_ms: int) -> Reservation:
+    """The reservation in its next state."""
+    since_ms = now_ms if state in PASSING else None
+    return reservation.changed(state=state, unfinished_since_ms=since_ms)
+
+
+def held(reservation: Reservation, holds: Mapping[str, str], now_ms: int) -> Reservation:
+    """The reservation with a ticket for each line, listed by product."""
+    return moved(reservation, State.HELD, now_ms).changed(holds=holds)
+
+
+def refusing(reservation: Reservation, refusal: Refusal, now_ms: int) -> Reservation:
+    """The reservation of a product of which there is not enough."""
+    return moved(reservation, State.REFUSING, now_ms).changed(refusal=refusal)
+
+
+def restocking(reservation: Reservation, returns: Mapping[str, str], now_ms: int) -> Reservation:
+    """The reservation with a ticket for each line that comes back, listed by product."""
+    return moved(reservation, State.RESTOCKING, now_ms).changed(returns=returns)
 
 
 class OutOfStock(ShopError):

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
+from services.common.validation import first_wrong
 from services.inventory.model import ProductId
 
 _SEED = TypeAdapter(dict[ProductId, Annotated[int, Field(ge=0, le=1_000_000, strict=True)]])
@@ -31,8 +32,7 @@ def read_stock_file(path: Path) -> dict[str, int]:
     try:
         return _SEED.validate_python(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the top"
+        wrong = first_wrong(error)
         raise ConfigurationError(
-            f"The stock file {path} is wrong at {place}: {first['msg']}."
+            f"The stock file {path} is wrong at {wrong.place('the top')}: {wrong.reason}."
         ) from error

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from services.common.background.leases import LeaseWatch
 from services.common.clock import now_ms
-from services.common.documents import AlreadyExists, RevisionConflict, Stored
+from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
 from services.common.observing.logs import get_logger
+from services.inventory import model
 from services.inventory.model import (
     MAX_STOCK_IDS,
     PASSING,
@@ -173,19 +174,17 @@ class InventoryService:
         for line in lines:
             if line.product_id not in known:
                 raise UnknownProduct(line.product_id)
-        return await self._insert(Reservation(id=order_id, state=State.PENDING, lines=lines))
+        return await self._add(Reservation(id=order_id, state=State.PENDING, lines=lines))
 
     async def _fence(self, order_id: str) -> Stored[Reservation]:
         existing = await self._reservations.get(order_id)
         if existing is not None:
             return existing
-        return await self._insert(Reservation(id=order_id, state=State.RELEASED))
+        return await self._add(Reservation(id=order_id, state=State.RELEASED))
 
-    async def _insert(self, reservation: Reservation) -> Stored[Reservation]:
-        try:
-            return await self._reservations.insert(reservation)
-        except AlreadyExists:
-            return await self._reread(reservation.id)
+    async def _add(self, reservation: Reservation) -> Stored[Reservation]:
+        added = await self._reservations.add(reservation)
+        return added or await self._reread(reservation.id)
 
     async def _advance(self, stored: Stored[Reservation]) -> Stored[Reservation]:
         """Does the work of a state and moves on to the next one.
@@ -229,9 +228,9 @@ class InventoryService:
                 break
             holds[line.product_id] = outcome
         if refusal is not None:
-            moved = await self._move(stored, State.REFUSING, refusal=refusal)
+            moved = await self._write(stored, model.refusing(reservation, refusal, now_ms()))
         else:
-            moved = await self._move(stored, State.HELD, holds=holds)
+            moved = await self._write(stored, model.held(reservation, holds, now_ms()))
         for line in reservation.lines:
             # It may have moved without us, be it to the same end or because the order was released
             # meanwhile.
@@ -254,7 +253,7 @@ class InventoryService:
             line.product_id: await self._stock.place_return(line, reservation.id, ticket_id)
             for line in reservation.lines
         }
-        moved = await self._move(stored, State.RESTOCKING, returns=returns)
+        moved = await self._write(stored, model.restocking(reservation, returns, now_ms()))
         for line in reservation.lines:
             if returns[line.product_id] == ticket_id and moved.value.is_stray(
                 Tickets.RETURNS, line.product_id, ticket_id
@@ -262,28 +261,22 @@ class InventoryService:
                 await self._stock.undo_return(line.product_id, reservation.id, ticket_id)
         return moved
 
-    async def _move(
-        self,
-        stored: Stored[Reservation],
-        state: State,
-        *,
-        holds: Mapping[str, str] | None = None,
-        returns: Mapping[str, str] | None = None,
-        refusal: Refusal | None = None,
+    async def _move(self, stored: Stored[Reservation], state: State) -> Stored[Reservation]:
+        return await self._write(stored, model.moved(stored.value, state, now_ms()))
+
+    async def _write(
+        self, stored: Stored[Reservation], following: Reservation
     ) -> Stored[Reservation]:
-        """Moves a reservation to `state`, or finds out where somebody else has moved it."""
-        following = stored.value.moved_to(
-            state, now_ms(), holds=holds, returns=returns, refusal=refusal
-        )
+        """Writes a reservation's next state, or reads the one that somebody else has written."""
         try:
             moved = await self._reservations.replace(stored, following)
         except RevisionConflict:
             return await self._reread(stored.value.id)
-        if state not in PASSING:
-            self._count(state.value)
-        if state is State.REFUSED and following.refusal is not None:
+        if following.state not in PASSING:
+            self._count(following.state.value)
+        if following.state is State.REFUSED and following.refusal is not None:
             self._count_stock_out(following.refusal.product_id)
-        log.info("reservation.moved", order_id=stored.value.id, state=state)
+        log.info("reservation.moved", order_id=following.id, state=following.state)
         return moved
 
     async def _reread(self, order_id: str) -> Stored[Reservation]:

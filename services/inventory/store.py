@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from services.common.documents import AlreadyExists, Collection, Documents, Index, Json, Stored
+from services.common.documents import Collection, Documents, Index, Json, Stored
 from services.inventory.model import (
     Line,
     Refusal,
@@ -20,8 +20,6 @@ STOCK = Collection("stock", indexes=(Index("all"),))
 RESERVATIONS = Collection(
     "reservations", indexes=(Index("unfinished", order="unfinished_since_ms"),)
 )
-
-_PAGE = 100
 
 
 class StockStore:
@@ -39,18 +37,13 @@ class StockStore:
         """
         known = await self._documents.get_many(initial)
         missing = sorted(initial.keys() - known.keys())
-        return sum(
-            await asyncio.gather(
-                *(self._seed_one(product_id, initial[product_id]) for product_id in missing)
+        added = await asyncio.gather(
+            *(
+                self._documents.add(Stock(id=product_id, available=initial[product_id]))
+                for product_id in missing
             )
         )
-
-    async def _seed_one(self, product_id: str, available: int) -> bool:
-        try:
-            await self._documents.insert(Stock(id=product_id, available=available))
-        except AlreadyExists:
-            return False  # another process was faster
-        return True
+        return len(added) - added.count(None)
 
     async def get_many(self, product_ids: Sequence[str]) -> dict[str, Stock]:
         """The stock of those products that there are."""
@@ -59,14 +52,8 @@ class StockStore:
 
     async def all(self) -> AsyncIterator[Stock]:
         """The stock of every product."""
-        cursor: str | None = None
-        while True:
-            page = await self._documents.find("all", limit=_PAGE, cursor=cursor)
-            for stored in page.items:
-                yield stored.value
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        async for stored in self._documents.each("all"):
+            yield stored.value
 
     async def place_hold(self, line: Line, order_id: str, ticket_id: str) -> str | Refusal:
         """Sets a line's quantity aside, unless that is done already.
@@ -170,9 +157,9 @@ class ReservationStore:
     def __init__(self, documents: Documents[Reservation]) -> None:
         self._documents = documents
 
-    async def insert(self, reservation: Reservation) -> Stored[Reservation]:
-        """Opens a reservation; AlreadyExists when the order has one."""
-        return await self._documents.insert(reservation)
+    async def add(self, reservation: Reservation) -> Stored[Reservation] | None:
+        """Opens a reservation; None when the order has one."""
+        return await self._documents.add(reservation)
 
     async def get(self, order_id: str) -> Stored[Reservation] | None:
         """The reservation of an order, if there is one."""
@@ -189,16 +176,9 @@ class ReservationStore:
         """
         return await self._documents.replace(stored, value)
 
-    async def unfinished(self) -> AsyncIterator[Stored[Reservation]]:
+    def unfinished(self) -> AsyncIterator[Stored[Reservation]]:
         """Reservations in a passing state, oldest first."""
-        cursor: str | None = None
-        while True:
-            page = await self._documents.find("unfinished", limit=_PAGE, cursor=cursor)
-            for stored in page.items:
-                yield stored
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return self._documents.each("unfinished")
 
 
 def _ticket(line: Line) -> Json:

@@ -21,6 +21,7 @@ from services.common.listening import (
     with_port,
 )
 from services.common.topology import Topology
+from services.common.validation import first_wrong, lower_first
 from services.local.data import kept_secret
 from services.local.ports import Ports, grpc_name, internal_name, usual_grpc, usual_http
 from services.local.programs import SANDBOX
@@ -213,11 +214,10 @@ def read_environment(file: Path) -> ExtraEnvironment:
             f"The file {file} of --environment cannot be read: {error.strerror}."
         ) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "its beginning"
-        message = first["msg"][0].lower() + first["msg"][1:]
+        wrong = first_wrong(error)
         raise ConfigurationError(
-            f"The file {file} of --environment is wrong at {place}: {message}."
+            f"The file {file} of --environment is wrong at {wrong.place('its beginning')}: "
+            f"{lower_first(wrong.reason)}."
         ) from error
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from services.common.documents import Collection, Index
+from services.common.backoff import Backoff
+from services.common.documents import Collection, Document, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
 from services.common.money import money
@@ -22,15 +24,37 @@ MESSAGES = Collection(
 )
 ADDRESSES = Collection("confirmed_addresses")
 
-_FIRST_PAUSE_MS = 1_000
-LONGEST_PAUSE_MS = 60_000
+# While the mail server is away.
+BACKOFF = Backoff(first_seconds=1, longest_seconds=60)
 # RFC 5321 §4.5.4.1 gives a relay 4 to 5 days. The shop's own relay has that patience for a
 # customer's; that the shop cannot reach its relay for a day is for its operator, and what the mail
 # would say is old by then and in the inbox all the same.
 PATIENCE_MS = 24 * 3_600_000
 
 
-class Message(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """The command to tell a user something, once per event."""
+
+    event_id: str
+    user_id: str
+    name: str
+    email: str
+    kind: str
+    facts: Mapping[str, str]
+
+
+class MessageChanges(TypedDict, total=False):
+    email: str
+    due_ms: int | None
+    is_being_sent: bool
+    is_held: bool
+    mail_text: str
+    attempts: int
+    mailed_ms: int | None
+
+
+class Message(Document):
     """One message; its id is the event's, so that a repeated event finds it there.
 
     :param due_ms: when its mail is to be sent (Unix milliseconds): 0 for at once, later after a
@@ -40,8 +64,6 @@ class Message(BaseModel):
     :param mail_text: what the mail says in the place of `text`, as long as it is to be sent: a link
         that proves who gets the mail is shown nowhere else, and kept no longer.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     user_id: str
@@ -59,11 +81,12 @@ class Message(BaseModel):
     attempts: int = 0
     mailed_ms: int | None = None
 
+    def changed(self, **to: Unpack[MessageChanges]) -> Self:
+        return self._changed(to)
 
-class ConfirmedAddress(BaseModel):
+
+class ConfirmedAddress(Document):
     """The address at which mail reaches a user, who has shown that. The id is the user's."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     email: str
@@ -116,6 +139,23 @@ def compose(kind: str, name: str, facts: _Facts) -> Text:
     )
 
 
+def queued(command: Notify, text: Text, now_ms: int, *, is_mailed: bool) -> Message:
+    """A new message, in the inbox and, where messages are mailed, to be mailed at once."""
+    return Message(
+        id=command.event_id,
+        user_id=command.user_id,
+        name="" if text.mail else command.name,
+        email=command.email,
+        kind=command.kind,
+        order_id=command.facts.get("order_id", ""),
+        subject=text.subject,
+        text=text.body,
+        created_ms=now_ms,
+        due_ms=0 if is_mailed else None,
+        mail_text=text.mail,
+    )
+
+
 def may_be_mailed(message: Message, confirmed: ConfirmedAddress | None) -> bool:
     """Whether a mail may go to its address: nobody gets any who has not confirmed that they want
     them, except the one with the link for that.
@@ -125,12 +165,12 @@ def may_be_mailed(message: Message, confirmed: ConfirmedAddress | None) -> bool:
 
 def held(message: Message) -> Message:
     """Until the address is confirmed."""
-    return message.model_copy(update={"due_ms": None, "is_held": True, "is_being_sent": False})
+    return message.changed(due_ms=None, is_held=True, is_being_sent=False)
 
 
 def released(message: Message) -> Message:
     """The address is confirmed."""
-    return message.model_copy(update={"due_ms": 0, "is_held": False})
+    return message.changed(due_ms=0, is_held=False)
 
 
 def claimed(message: Message, confirmed: ConfirmedAddress | None) -> Message:
@@ -139,7 +179,7 @@ def claimed(message: Message, confirmed: ConfirmedAddress | None) -> Message:
     """
     is_link = message.kind in _LINK_KINDS
     email = message.email if is_link or confirmed is None else confirmed.email
-    return message.model_copy(update={"is_being_sent": True, "email": email})
+    return message.changed(is_being_sent=True, email=email)
 
 
 def gives_address(kind: str) -> bool:
@@ -152,29 +192,22 @@ def postponed(message: Message, now_ms: int, jitter: float) -> Message:
 
     :param jitter: 0 to 1, takes up to half of the pause away.
     """
-    is_given_up = now_ms - message.created_ms > PATIENCE_MS
-    pause_ms = min(LONGEST_PAUSE_MS, _FIRST_PAUSE_MS * 2 ** min(message.attempts, 20))
-    return message.model_copy(
-        update={
-            "attempts": message.attempts + 1,
-            "due_ms": None if is_given_up else now_ms + round(pause_ms * (1 - jitter / 2)),
-            "mail_text": "" if is_given_up else message.mail_text,
-            "is_being_sent": False,
-        }
+    attempts = message.attempts + 1
+    if now_ms - message.created_ms > PATIENCE_MS:
+        return unmailable(message).changed(attempts=attempts)
+    return message.changed(
+        attempts=attempts, due_ms=now_ms + BACKOFF.pause_ms(attempts, jitter), is_being_sent=False
     )
 
 
 def mailed(message: Message, now_ms: int) -> Message:
     """After the mail server has taken it."""
-    return message.model_copy(update={"mailed_ms": now_ms, **_NOTHING_TO_SEND})
+    return unmailable(message).changed(mailed_ms=now_ms)
 
 
 def unmailable(message: Message) -> Message:
-    """After the mail server has refused it for good."""
-    return message.model_copy(update=_NOTHING_TO_SEND)
-
-
-_NOTHING_TO_SEND = {"due_ms": None, "is_being_sent": False, "mail_text": ""}
+    """With nothing (more) to mail, such as after the mail server has refused it for good."""
+    return message.changed(due_ms=None, is_being_sent=False, mail_text="")
 
 
 def _letter(greeting: str, body: str) -> str:

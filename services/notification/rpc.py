@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.common.background.jobs import Job
+from services.notification.model import Notify
 from services.notification.service import Messages
 from services.pb import notification_pb2 as pb
 from services.pb import notification_pb2_grpc
@@ -18,7 +19,7 @@ class NotificationRpc(notification_pb2_grpc.NotificationServiceServicer):
         self._mail_job = mail_job
 
     async def Notify(self, request: pb.NotifyRequest, context: Any) -> pb.NotifyResponse:
-        await self._messages.notify(
+        command = Notify(
             event_id=request.event_id,
             user_id=request.contact.user_id,
             name=request.contact.name,
@@ -26,6 +27,7 @@ class NotificationRpc(notification_pb2_grpc.NotificationServiceServicer):
             kind=request.kind,
             facts=dict(request.facts),  # protobuf's own map has a value for every key
         )
+        await self._messages.notify(command)
         self._mail_job.wake()
         return pb.NotifyResponse()
 

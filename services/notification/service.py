@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from services.common.background.jobs import for_each
 from services.common.background.leases import LeaseWatch
+from services.common.backoff import any_jitter
 from services.common.clock import now_ms
 from services.common.documents import Page, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
@@ -16,7 +17,7 @@ from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
 from services.notification import model
 from services.notification.clients import Mailer
-from services.notification.model import ConfirmedAddress, MailState, Message
+from services.notification.model import ConfirmedAddress, MailState, Message, Notify
 from services.notification.store import MessageStore
 
 log = get_logger(__name__)
@@ -46,44 +47,24 @@ class Messages:
             "mails", "Mails to the mail server, by outcome.", ("outcome",)
         )
 
-    async def notify(
-        self,
-        *,
-        event_id: str,
-        user_id: str,
-        name: str,
-        email: str,
-        kind: str,
-        facts: Mapping[str, str],
-    ) -> None:
+    async def notify(self, command: Notify) -> None:
         """Puts a message into the user's inbox and queues its mail. A repeated event changes
         nothing, and so does one that is about a mail, where none are sent.
 
         The link that confirms another address than the confirmed one ends that confirmation: the
         user is written to there no more.
         """
-        text = model.compose(kind, name, {**facts, "shop_url": self._mailer.shop_url})
+        facts = {**command.facts, "shop_url": self._mailer.shop_url}
+        text = model.compose(command.kind, command.name, facts)
         is_mailed = self._mailer.is_configured
         if text.mail and not is_mailed:
-            log.warning("mail.not_configured", event_id=event_id, kind=kind)
+            log.warning("mail.not_configured", event_id=command.event_id, kind=command.kind)
             return
-        message = Message(
-            id=event_id,
-            user_id=user_id,
-            name="" if text.mail else name,
-            email=email,
-            kind=kind,
-            order_id=facts.get("order_id", ""),
-            subject=text.subject,
-            text=text.body,
-            created_ms=now_ms(),
-            due_ms=0 if is_mailed else None,
-            mail_text=text.mail,
-        )
-        if model.gives_address(kind):
-            await self._store.forget_other_address(user_id, email)
+        message = model.queued(command, text, now_ms(), is_mailed=is_mailed)
+        if model.gives_address(command.kind):
+            await self._store.forget_other_address(command.user_id, command.email)
         if not await self._store.add(message):
-            log.info("notification.repeated", event_id=event_id)
+            log.info("notification.repeated", event_id=command.event_id)
 
     async def inbox(self, user_id: str, limit: int, cursor: str | None) -> Page[Message]:
         """The user's messages, newest first."""
@@ -115,7 +96,7 @@ class Messages:
         """
         if not self._mailer.is_configured:
             return False
-        unsent = await self._store.unsent(now_ms(), model.LONGEST_PAUSE_MS, _SWEEP_LIMIT)
+        unsent = await self._store.unsent(now_ms(), model.BACKOFF.longest_ms, _SWEEP_LIMIT)
         taken = [stored for stored in unsent if stored.value.is_being_sent]
         abandoned = {
             stored.value.id
@@ -177,8 +158,7 @@ class Messages:
     def _failed(self, message: Message, error: ShopError) -> Message:
         if error.kind is Kind.INVALID:
             return model.unmailable(message)
-        jitter = random.random()  # noqa: S311  spreads retries; not for secrets
-        changed = model.postponed(message, now_ms(), jitter)
+        changed = model.postponed(message, now_ms(), any_jitter())
         if changed.due_ms is None:
             self._mails.labels("given-up").inc()
             log.error("mail.given_up", event_id=message.id, attempts=changed.attempts)

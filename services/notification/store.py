@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from services.common.documents import AlreadyExists, Documents, Page, RevisionConflict, Stored
+from services.common.documents import Documents, Page, Stored
 from services.notification.model import ConfirmedAddress, Message
-
-_PAGE = 100
 
 
 class MessageStore:
@@ -19,11 +17,7 @@ class MessageStore:
 
     async def add(self, message: Message) -> bool:
         """Stores a message; False when its event was there already."""
-        try:
-            await self._messages.insert(message)
-        except AlreadyExists:
-            return False
-        return True
+        return await self._messages.add(message) is not None
 
     async def of_user(self, user_id: str, limit: int, cursor: str | None) -> Page[Message]:
         """A user's messages, newest first."""
@@ -33,16 +27,8 @@ class MessageStore:
 
     async def held(self, user_id: str, since_ms: int) -> list[Stored[Message]]:
         """A user's messages from then on whose mails wait until an address is confirmed."""
-        found: list[Stored[Message]] = []
-        cursor: str | None = None
-        while True:
-            page = await self._messages.find(
-                "by_user", equal=(user_id,), at_least=since_ms, limit=_PAGE, cursor=cursor
-            )
-            found += [stored for stored in page.items if stored.value.is_held]
-            cursor = page.next_cursor
-            if cursor is None:
-                return found
+        messages = self._messages.each("by_user", equal=(user_id,), at_least=since_ms)
+        return [stored async for stored in messages if stored.value.is_held]
 
     async def confirmed_address(self, user_id: str) -> ConfirmedAddress | None:
         """The address that a user has confirmed."""
@@ -51,40 +37,19 @@ class MessageStore:
 
     async def confirm_address(self, address: ConfirmedAddress) -> None:
         """Stores a confirmed address in the place of the user's earlier one."""
-        while True:
-            stored = await self._addresses.get(address.id)
-            if stored is not None and stored.value.email == address.email:
-                return
-            try:
-                if stored is None:
-                    await self._addresses.insert(address)
-                else:
-                    await self._addresses.replace(stored, address)
-            except (AlreadyExists, RevisionConflict):
-                continue  # somebody else was faster; seldom, and the request's deadline bounds it
-            return
+
+        def confirmed(known: ConfirmedAddress | None) -> ConfirmedAddress:
+            return known if known and known.email == address.email else address
+
+        await self._addresses.upsert(address.id, confirmed)
 
     async def forget_other_address(self, user_id: str, email: str) -> None:
         """Removes the user's confirmed address, unless it is this one."""
-        while True:
-            stored = await self._addresses.get(user_id)
-            if stored is None or stored.value.email == email:
-                return
-            try:
-                await self._addresses.delete(stored)
-            except RevisionConflict:
-                continue  # somebody else was faster; seldom, and the request's deadline bounds it
-            return
+        await self._addresses.remove(user_id, lambda address: address.email != email)
 
     async def unsent(self, now_ms: int, longest_pause_ms: int, limit: int) -> list[Stored[Message]]:
-        """Messages whose mail is due, longest overdue first. One that is due after more than the
-        longest pause was written by a wrong clock, or is read by one: it is due, too.
-        """
-        due = await self._messages.find("unsent", below=now_ms + 1, limit=limit)
-        far = await self._messages.find(
-            "unsent", at_least=now_ms + longest_pause_ms + 1, limit=limit
-        )
-        return due.items + far.items
+        """Messages whose mail is due; see :meth:`Documents.due`."""
+        return await self._messages.due("unsent", now_ms, limit, longest_pause_ms=longest_pause_ms)
 
     async def save(self, stored: Stored[Message], message: Message) -> Stored[Message]:
         """Writes the message, unless somebody else has since it was read (RevisionConflict)."""

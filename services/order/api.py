@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, NewAddress
 from services.common.identity.caller_dependency import CallerDependency
 from services.common.protocols.problem import documented
-from services.order.model import BY_CUSTOMER, Order, State, fingerprint_of
+from services.order.model import BY_CUSTOMER, Order, PlaceOrder, State, fingerprint_of
 from services.order.service import Orders
 
 _IdempotencyKey = Annotated[
@@ -148,7 +149,7 @@ async def place_order(
     response: Response,
     orders: _Orders,
 ) -> OrderView:
-    order = await orders.place(
+    command = PlaceOrder(
         user_id=caller.user_id,
         idempotency_key=idempotency_key,
         fingerprint=fingerprint_of(body, without=frozenset({"expected_total_cents"})),
@@ -158,6 +159,7 @@ async def place_order(
         payment_method=body.payment_method,
         expected_total_cents=body.expected_total_cents,
     )
+    order = await orders.place(command)
     _raise_if_refused(order)
     if not order.is_settled:
         response.status_code = 202
@@ -227,11 +229,11 @@ async def cancel_order(
     return _view(order)
 
 
-def _merged(items: list[Item]) -> list[tuple[str, int]]:
-    quantities: dict[str, int] = {}
+def _merged(items: list[Item]) -> Counter[str]:
+    quantities = Counter[str]()
     for item in items:
-        quantities[item.product_id] = quantities.get(item.product_id, 0) + item.quantity
-    return list(quantities.items())
+        quantities[item.product_id] += item.quantity
+    return quantities
 
 
 def _raise_if_refused(order: Order) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.common.calls.grpc_client import GrpcEdge
-from services.order.model import Contact, Event, Order, Refund
+from services.common.documents import Event
+from services.order.model import Contact, Order, Refund
 from services.pb import (
     inventory_pb2,
     notification_pb2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.common.serving.host import Host
 from services.order import api
+from services.order.checkout import Callees
 from services.order.clients import Inventory, Notifications, Payments, Products, Shipping, Users
 from services.order.model import ORDERS, Order
 from services.order.refunds import Refunds
@@ -24,9 +25,7 @@ async def wire(host: Host) -> None:
     payments = Payments(host.grpc("payment"))
     saga = Saga(
         store,
-        inventory=Inventory(host.grpc("inventory")),
-        payments=payments,
-        shipping=shipping,
+        callees=Callees(Inventory(host.grpc("inventory")), payments, shipping),
         notifications=Notifications(host.grpc("notification")),
         settings=settings,
         owner=host.process.instance,

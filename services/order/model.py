@@ -1,9 +1,8 @@
-"""Orders: their documents, and the rules of the checkout saga as pure functions.
+"""Orders: their documents, and what becomes of one, as pure functions. Which of these a step leads
+to, :mod:`.checkout` says.
 
-An order goes forward through FORWARD and, when something refuses, back through BACKWARD.
-`Order.step` is stored before the step's effect, each effect is keyed by the order's id, and each
-step back also undoes an effect whose answer was lost. So after a crash at any point the stored step
-is simply done again.
+`Order.step` is stored before the step's effect, so after a crash at any point it is simply done
+again.
 """
 
 from __future__ import annotations
@@ -11,14 +10,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self, Unpack
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from services.common.background.rechecks import next_look_ms
-from services.common.documents import Collection, Index
-from services.common.errors import Kind, ShopError, may_succeed_later
+from services.common.documents import Collection, Document, Event, Index, Outbox, OutboxChanges
+from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
 
 ORDERS = Collection(
@@ -41,7 +42,7 @@ class State(StrEnum):
 
 
 class Step(StrEnum):
-    """One effect of the saga."""
+    """The steps of the checkout; see :mod:`.checkout`."""
 
     RESERVE = "reserve"
     AUTHORIZE = "authorize"
@@ -62,25 +63,6 @@ class Refund(StrEnum):
     PAID = "paid"  # so far: the bank may send it back later
     FAILED = "failed"  # a person pays it back another way
 
-
-FORWARD = (Step.RESERVE, Step.AUTHORIZE, Step.SHIP, Step.CAPTURE, Step.COMMIT, Step.DISPATCH)
-BACKWARD = (Step.RECALL, Step.REFUND, Step.RELEASE)
-
-# Where the way back begins: with the undo of the step that was refused, since its effect may have
-# happened.
-_UNDO_FROM: Mapping[Step, Step] = {
-    Step.RESERVE: Step.RELEASE,
-    Step.AUTHORIZE: Step.REFUND,
-    Step.SHIP: Step.RECALL,
-    Step.CAPTURE: Step.RECALL,
-}
-
-# Where a paid order begins again when a later step is refused: with what makes that step possible.
-# Every effect is keyed, so what still stands is not done a second time.
-_BEGIN_AGAIN_FROM: Mapping[Step, Step] = {Step.COMMIT: Step.RESERVE, Step.DISPATCH: Step.SHIP}
-
-# Once the capture may have happened, an outage is waited out: the customer has paid.
-_MAY_GIVE_UP = frozenset({Step.RESERVE, Step.AUTHORIZE, Step.SHIP})
 
 BY_CUSTOMER = "cancelled-by-customer"
 NOT_COMPLETED = "order-not-completed"
@@ -108,11 +90,7 @@ _MOMENTS_OF: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Line(_Document):
+class Line(Document):
     """A quantity of one product at the price it was sold for."""
 
     product_id: str
@@ -126,15 +104,20 @@ class Line(_Document):
         """The price of the line."""
         return self.quantity * self.unit_price_cents
 
+    @property
+    def total_grams(self) -> int:
+        """The weight of the line."""
+        return self.quantity * self.weight_grams
 
-class Contact(_Document):
+
+class Contact(Document):
     """Whom to tell about the order."""
 
     name: str
     email: str
 
 
-class Reason(_Document):
+class Reason(Document):
     """Why an order was cancelled: the error that refused it."""
 
     kind: Kind
@@ -143,23 +126,54 @@ class Reason(_Document):
     fields: Mapping[str, str] = {}
 
 
-class Event(_Document):
-    """Something `notification` is to be told; its id lets the receiver drop repetitions."""
-
-    id: str
-    kind: str
-    facts: Mapping[str, str]
-
-
-class Moment(_Document):
+class Moment(Document):
     """An entry of the order's history."""
 
     at_ms: int
     what: str
 
 
-class Order(_Document):
-    """One order, with the state of its saga. All times are Unix milliseconds.
+@dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    """The command to place an order, or to find the one that its key already stands for.
+
+    :ivar fingerprint: tells two requests under one key apart.
+    :ivar quantities: by product id.
+    :ivar expected_total_cents: what the customer was shown, if anything.
+    """
+
+    user_id: str
+    idempotency_key: str
+    fingerprint: str
+    quantities: Mapping[str, int]
+    address: AddressFields
+    shipping_service: str
+    payment_method: str
+    expected_total_cents: int | None = None
+
+    @property
+    def order_id(self) -> str:
+        """The id of the order that it stands for."""
+        return order_id_for(self.user_id, self.idempotency_key)
+
+
+class OrderChanges(OutboxChanges, total=False):
+    """What changes of an order: never what was bought, by whom, or for how much."""
+
+    state: State
+    step: Step | None
+    reason: Reason | None
+    owner: str
+    begun_again: bool
+    open_since_ms: int | None
+    refund_look_ms: int | None
+    refund_failed: bool
+    refund_disputed: bool
+    history: tuple[Moment, ...]
+
+
+class Order(Outbox):
+    """One order, with the state of its checkout. All times are Unix milliseconds.
 
     `owner` names the process that drives the order; nobody does while it is empty. Every change of
     the document renews the owner's lease (see :mod:`services.common.background.leases`).
@@ -169,7 +183,7 @@ class Order(_Document):
     back, with everything to undo, the charge included.
 
     `open_since_ms` is absent once the order is settled and its customer told, so that the index on
-    it holds just the unfinished ones. `undelivered` has the events that `notification` refused.
+    it holds just the unfinished ones.
 
     `refund_look_ms` is when `payment` is asked again what has become of a refund; absent when it is
     not any more. `refund_failed` says that the money has not reached the customer,
@@ -193,8 +207,6 @@ class Order(_Document):
     owner: str = ""
     begun_again: bool = False
     open_since_ms: int | None = None
-    events: tuple[Event, ...] = ()
-    undelivered: tuple[Event, ...] = ()
     refund_look_ms: int | None = None
     refund_failed: bool = False
     refund_disputed: bool = False
@@ -215,7 +227,7 @@ class Order(_Document):
     @property
     def weight_grams(self) -> int:
         """The weight of the parcel's contents."""
-        return sum(line.quantity * line.weight_grams for line in self.lines)
+        return sum(line.total_grams for line in self.lines)
 
     @property
     def is_settled(self) -> bool:
@@ -238,6 +250,13 @@ class Order(_Document):
     def was_answered(self) -> bool:
         """Whether the customer has the refusal of this attempt as an answer: no message is due."""
         return any(moment.what == ANSWERED for moment in self.history)
+
+    def changed(self, **to: Unpack[OrderChanges]) -> Self:
+        return self._changed(to)
+
+    def and_then(self, what: str, at_ms: int) -> Self:
+        """The order with one more entry in its history."""
+        return self.changed(history=(*self.history, Moment(at_ms=at_ms, what=what)))
 
 
 def order_id_for(user_id: str, idempotency_key: str) -> str:
@@ -276,58 +295,89 @@ def check_total(order: Order, expected_total_cents: int | None) -> None:
     )
 
 
+def placed(
+    command: PlaceOrder,
+    *,
+    contact: Contact,
+    lines: tuple[Line, ...],
+    shipping_cents: int,
+    currency: str,
+    now_ms: int,
+    request_id: str,
+    trace: Mapping[str, str],
+) -> Order:
+    """A new order at the shop's prices."""
+    return Order(
+        id=command.order_id,
+        user_id=command.user_id,
+        fingerprint=command.fingerprint,
+        contact=contact,
+        address=command.address,
+        lines=lines,
+        shipping_service=command.shipping_service,
+        shipping_cents=shipping_cents,
+        currency=currency,
+        payment_method=command.payment_method,
+        created_ms=now_ms,
+        open_since_ms=now_ms,
+        history=(Moment(at_ms=now_ms, what="placed"),),
+        request_id=request_id,
+        trace=trace,
+    )
+
+
 def owned(order: Order, owner: str) -> Order:
     """The order in the hands of one process; in nobody's for an empty name."""
-    return order.model_copy(update={"owner": owner})
+    return order.changed(owner=owner)
 
 
-def succeeded(order: Order, now_ms: int, refund: Refund = Refund.NONE) -> Order:
-    """After the effect of the order's step: on to the next one, or to the end.
+def step_done(order: Order, now_ms: int, refund: Refund) -> Order:
+    """After the effect of the order's step.
 
     :param refund: what the step has found out about the customer's money.
     """
     assert order.step is not None
-    done = order.model_copy(
-        update={
-            "history": (*order.history, Moment(at_ms=now_ms, what=order.step.value)),
-            "refund_look_ms": now_ms if refund is Refund.PAID else order.refund_look_ms,
-            "refund_failed": order.refund_failed or refund is Refund.FAILED,
-            "refund_disputed": order.refund_disputed or refund is Refund.DISPUTED,
-        }
+    return order.and_then(order.step.value, now_ms).changed(
+        refund_look_ms=now_ms if refund is Refund.PAID else order.refund_look_ms,
+        refund_failed=order.refund_failed or refund is Refund.FAILED,
+        refund_disputed=order.refund_disputed or refund is Refund.DISPUTED,
     )
-    path = FORWARD if order.step in FORWARD else BACKWARD
-    following = path[path.index(order.step) + 1 :]
-    if following:
-        return done.model_copy(update={"step": following[0]})
-    if path is FORWARD:
-        return _settled(done, State.CONFIRMED, now_ms)
-    return _settled(done, State.CANCELLED, now_ms)
 
 
-def failed(order: Order, error: ShopError, now_ms: int, *, may_wait: bool) -> Order:
-    """After the order's step has failed: on the way back, or the very same order when the step is
-    to be done again.
+def at_step(order: Order, step: Step) -> Order:
+    """The order before that step."""
+    return order.changed(step=step)
 
-    :param may_wait: whether an order that is not paid may still wait for an outage to end.
+
+def settled(order: Order, state: State, now_ms: int) -> Order:
+    """The order in an end state, with the message that says so."""
+    ended = order.and_then(state.value, now_ms).changed(state=state, step=None)
+    outcomes = [_NOT_PLACED if ended.is_attempt else state.value]
+    outcomes += [_REFUND_FAILED] if ended.refund_failed else []
+    events = [_event(ended, outcome) for outcome in outcomes]
+    return ended.changed(events=(*order.events, *events))
+
+
+def begun_again(order: Order, step: Step, error: ShopError, now_ms: int) -> Order:
+    """A paid order whose step was refused, once more from an earlier one on."""
+    again = order.and_then(f"{_refusal(order, error)}; begun again", now_ms)
+    return again.changed(step=step, begun_again=True)
+
+
+def turned_back(order: Order, step: Step, error: ShopError, reason: Reason, now_ms: int) -> Order:
+    """The order on its way back, from that step on, since its own was refused."""
+    back = order.and_then(_refusal(order, error), now_ms)
+    return back.changed(state=State.CANCELLING, step=step, reason=reason)
+
+
+def kept(order: Order, error: ShopError, now_ms: int) -> Order:
+    """The order stands, since its parcel cannot be recalled. One that was never confirmed is now,
+    with the message that says so.
     """
-    assert order.step is not None
-    if order.step in BACKWARD:
-        if order.step is Step.RECALL and error.kind is Kind.CONFLICT:
-            return _recall_refused(order, error, now_ms)
-        return order
-    if may_succeed_later(error):
-        if may_wait or order.begun_again or order.step not in _MAY_GIVE_UP:
-            return order
-        gave_up = ShopError(
-            Kind.UNAVAILABLE,
-            "checkout-unavailable",
-            "We could not complete your order because a part of the shop was unavailable. "
-            "You were not charged.",
-        )
-        return _turned_back(order, gave_up, now_ms)
-    if order.step in _BEGIN_AGAIN_FROM and not order.begun_again:
-        return _begun_again(order, error, now_ms)
-    return _turned_back(order, error, now_ms)
+    stands = order.and_then(_refusal(order, error), now_ms).changed(reason=None)
+    if not is_customers_wish(order):
+        return settled(stands, State.CONFIRMED, now_ms)
+    return _closed_if_done(stands.changed(state=State.CONFIRMED, step=None))
 
 
 def refund_looked_at(order: Order, refund: Refund, now_ms: int) -> Order:
@@ -335,34 +385,14 @@ def refund_looked_at(order: Order, refund: Refund, now_ms: int) -> Order:
     customer once the refund has failed.
     """
     if refund is Refund.FAILED:
-        failed_now = order.model_copy(
-            update={
-                "refund_failed": True,
-                "refund_look_ms": None,
-                "open_since_ms": now_ms,
-                "owner": "",
-                "history": (*order.history, Moment(at_ms=now_ms, what=_MONEY_STAYED_AWAY)),
-            }
+        failed = order.and_then(_MONEY_STAYED_AWAY, now_ms).changed(
+            refund_failed=True, refund_look_ms=None, open_since_ms=now_ms, owner=""
         )
-        event = _event(failed_now, _REFUND_FAILED)
-        return failed_now.model_copy(update={"events": (*order.events, event)})
+        return failed.changed(events=(*order.events, _event(failed, _REFUND_FAILED)))
     since_ms = max(
         (moment.at_ms for moment in order.history if moment.what == Step.REFUND), default=now_ms
     )
-    return order.model_copy(update={"refund_look_ms": next_look_ms(since_ms, now_ms)})
-
-
-def is_alarming(order: Order, error: ShopError) -> bool:
-    """Whether a step was refused for good that should not be: one of a paid order, or an undo. Then
-    a store has lost what another one rests on, and a person must look.
-    """
-    if may_succeed_later(error) or order.step is None:
-        return False
-    if order.step is Step.RECALL and error.kind is Kind.CONFLICT:
-        return not _is_customers_wish(order)  # else the parcel is on its way, as it may be
-    if order.step is Step.CAPTURE and error.kind is not Kind.DECLINED:
-        return True  # it was authorized
-    return order.begun_again or order.step in _BEGIN_AGAIN_FROM or order.step in BACKWARD
+    return order.changed(refund_look_ms=next_look_ms(since_ms, now_ms))
 
 
 def cancelled_by_customer(order: Order, now_ms: int) -> Order:
@@ -374,17 +404,15 @@ def cancelled_by_customer(order: Order, now_ms: int) -> Order:
         raise in_progress()
     if order.state is not State.CONFIRMED:
         raise ShopError(Kind.CONFLICT, "order-cancelled", "This order is cancelled already.")
-    return order.model_copy(
-        update={
-            "state": State.CANCELLING,
-            "step": Step.RECALL,
-            "open_since_ms": now_ms,
-            "reason": Reason(
-                kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You asked us to cancel it."
-            ),
-            "history": (*order.history, Moment(at_ms=now_ms, what="cancel requested")),
-        }
+    wish = Reason(kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You asked us to cancel it.")
+    return order.and_then("cancel requested", now_ms).changed(
+        state=State.CANCELLING, step=Step.RECALL, open_since_ms=now_ms, reason=wish
     )
+
+
+def is_customers_wish(order: Order) -> bool:
+    """Whether the customer has asked for its cancellation."""
+    return order.reason is not None and order.reason.code == BY_CUSTOMER
 
 
 def is_about(order: Order, query: str) -> bool:
@@ -415,31 +443,17 @@ def repeats_refusal(order: Order) -> bool:
 
 def answered(order: Order, now_ms: int) -> Order:
     """An attempt whose customer has the refusal as an answer: no message needs to repeat it."""
-    return _closed_if_done(
-        order.model_copy(
-            update={
-                "events": order.events[1:],
-                "history": (*order.history, Moment(at_ms=now_ms, what=ANSWERED)),
-            }
-        )
-    )
+    return _closed_if_done(order.with_first_event_taken().and_then(ANSWERED, now_ms))
 
 
 def delivered(order: Order) -> Order:
     """After `notification` has taken the first event."""
-    return _closed_if_done(order.model_copy(update={"events": order.events[1:]}))
+    return _closed_if_done(order.with_first_event_taken())
 
 
 def undeliverable(order: Order) -> Order:
-    """After `notification` has refused the first event for good: others must not wait for it."""
-    return _closed_if_done(
-        order.model_copy(
-            update={
-                "events": order.events[1:],
-                "undelivered": (*order.undelivered, order.events[0]),
-            }
-        )
-    )
+    """After `notification` has refused the first event for good."""
+    return _closed_if_done(order.with_first_event_refused())
 
 
 def message_waits_since_ms(order: Order) -> int | None:
@@ -454,16 +468,9 @@ def message_waits_since_ms(order: Order) -> int | None:
     return max(*written_ms, order.open_since_ms or 0, 0)
 
 
-def steps_behind(order: Order) -> tuple[Step, ...]:
-    """Returns the steps whose effects the order rests on, first to last."""
-    is_forward = order.state in {State.WORKING, State.CONFIRMED}
-    path = FORWARD if is_forward else BACKWARD
-    return path if order.step is None else path[: path.index(order.step)]
-
-
 def told_again(order: Order, now_ms: int) -> Order:
-    """Returns the order with the events of its past waiting once more, for a `notification` that
-    has lost some: those that it knows it drops. The very same order where all of them wait anyway.
+    """The order with the events of its past waiting once more; the same where all of them wait
+    anyway.
     """
     past = [State.CONFIRMED.value] if order.was_confirmed else []
     if order.is_attempt:
@@ -471,106 +478,19 @@ def told_again(order: Order, now_ms: int) -> Order:
     elif order.state is State.CANCELLED:
         past.append(State.CANCELLED.value)
     past += [_REFUND_FAILED] if order.refund_failed and order.is_settled else []
-    waiting = {event.id for event in order.events}
-    again = [event for outcome in past if (event := _event(order, outcome)).id not in waiting]
-    if not again:
-        return order
-    return order.model_copy(
-        update={
-            "events": (*again, *order.events),
-            "open_since_ms": order.open_since_ms or now_ms,
-        }
-    )
-
-
-def retry_delay_seconds(failures: int) -> float:
-    """The pause before the next attempt of a step: doubling from 0.1 to 2 seconds."""
-    return min(2.0, 0.05 * 2 ** min(failures, 10))
-
-
-def rest_seconds(rounds: int) -> float:
-    """How long an order rests whose step is refused for good: doubling from 4 seconds to 5 minutes.
-
-    :param rounds: how often it was put down for that in a row, at least once.
-    """
-    return min(300.0, 2.0 * 2 ** min(rounds, 10))
+    again = order.with_events_again(_event(order, outcome) for outcome in past)
+    return order if again == order else again.changed(open_since_ms=order.open_since_ms or now_ms)
 
 
 def _closed_if_done(order: Order) -> Order:
     if order.is_settled and not order.events:
-        return order.model_copy(update={"open_since_ms": None})
+        return order.changed(open_since_ms=None)
     return order
 
 
-def _begun_again(order: Order, error: ShopError, now_ms: int) -> Order:
+def _refusal(order: Order, error: ShopError) -> str:
     assert order.step is not None
-    what = f"{order.step.value} refused: {error.code}; begun again"
-    return order.model_copy(
-        update={
-            "step": _BEGIN_AGAIN_FROM[order.step],
-            "begun_again": True,
-            "history": (*order.history, Moment(at_ms=now_ms, what=what)),
-        }
-    )
-
-
-def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
-    assert order.step is not None
-    return order.model_copy(
-        update={
-            "state": State.CANCELLING,
-            "step": Step.RECALL if order.begun_again else _UNDO_FROM[order.step],
-            "reason": _reason(order, error),
-            "history": (
-                *order.history,
-                Moment(at_ms=now_ms, what=f"{order.step.value} refused: {error.code}"),
-            ),
-        }
-    )
-
-
-def _reason(order: Order, error: ShopError) -> Reason:
-    """What to tell the customer. Why a paid order cannot be completed is the shop's own matter; its
-    history says it.
-    """
-    if not is_alarming(order, error):
-        return Reason(
-            kind=error.kind, code=error.code, detail=error.detail, fields=dict(error.fields)
-        )
-    return Reason(
-        kind=Kind.CONFLICT,
-        code=NOT_COMPLETED,
-        detail="We could not complete your order. Whatever was charged for it is paid back.",
-    )
-
-
-def _is_customers_wish(order: Order) -> bool:
-    return order.reason is not None and order.reason.code == BY_CUSTOMER
-
-
-def _recall_refused(order: Order, error: ShopError, now_ms: int) -> Order:
-    """The order stands, since its parcel is on its way. One that was never confirmed is now, with
-    the message that says so.
-    """
-    moment = Moment(at_ms=now_ms, what=f"recall refused: {error.code}")
-    stands = order.model_copy(update={"reason": None, "history": (*order.history, moment)})
-    if not _is_customers_wish(order):
-        return _settled(stands, State.CONFIRMED, now_ms)
-    return _closed_if_done(stands.model_copy(update={"state": State.CONFIRMED, "step": None}))
-
-
-def _settled(order: Order, state: State, now_ms: int) -> Order:
-    settled = order.model_copy(
-        update={
-            "state": state,
-            "step": None,
-            "history": (*order.history, Moment(at_ms=now_ms, what=state.value)),
-        }
-    )
-    outcomes = [_NOT_PLACED if settled.is_attempt else state.value]
-    outcomes += [_REFUND_FAILED] if settled.refund_failed else []
-    events = [_event(settled, outcome) for outcome in outcomes]
-    return settled.model_copy(update={"events": (*order.events, *events)})
+    return f"{order.step.value} refused: {error.code}"
 
 
 def _event(order: Order, outcome: str) -> Event:

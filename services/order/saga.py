@@ -1,17 +1,18 @@
-"""Drives orders through their saga: one task per order, in the process that holds its lease."""
+"""Drives orders through the checkout: one task per order, in the process that holds its lease."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from opentelemetry.trace import Tracer
 
 from services.common import context
 from services.common.background.leases import LeaseWatch
+from services.common.backoff import Backoff, spread
 from services.common.call_record import CallLog
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
@@ -20,9 +21,10 @@ from services.common.observing.label_values import LabelValues
 from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace
-from services.order import model
-from services.order.clients import Inventory, Notifications, Payments, Shipping
-from services.order.model import Order, Refund, State, Step
+from services.order import checkout, model
+from services.order.checkout import Callees, Verdict
+from services.order.clients import Notifications
+from services.order.model import Order, State, Step
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
 
@@ -34,6 +36,12 @@ _ATTEMPT_SECONDS = 10.0
 # attempt that failed. Then it is put down, so that it does not keep others from being taken up.
 # With one more pause and attempt this is less than a lease.
 _PATIENCE_SECONDS = 4.0
+# The pauses between the attempts until then.
+RETRIES = Backoff(first_seconds=0.1, longest_seconds=2.0)
+# How long an order rests whose step is refused for good, by how often it was put down for that.
+RESTS = Backoff(first_seconds=4.0, longest_seconds=300.0)
+# The pauses between looks at an order that another process drives.
+_LOOKS = Backoff(first_seconds=0.02, longest_seconds=0.25)
 # How many orders that it has taken up a process drives at once, beside those just placed.
 _MAX_TAKEN_UP = 64
 # How long a sweep works on what it saw before it looks again.
@@ -43,7 +51,16 @@ _LOOK_AGAIN_SECONDS = 2.0
 _MAX_REASONS = 40
 _TELL = "tell"  # a message to the customer, which is no Step
 
-Effect = Callable[[Order], Awaitable[Refund | None]]
+
+class _Again(NamedTuple):
+    """The outcome of an attempt that is to be made once more.
+
+    :ivar pause_seconds: how long whoever refused it wants us to wait.
+    :ivar is_final: whether it was refused for good, so that it waits for a person.
+    """
+
+    pause_seconds: float
+    is_final: bool
 
 
 @dataclass(slots=True)
@@ -96,9 +113,7 @@ class Saga:
         self,
         store: OrderStore,
         *,
-        inventory: Inventory,
-        payments: Payments,
-        shipping: Shipping,
+        callees: Callees,
         notifications: Notifications,
         settings: OrderSettings,
         owner: str,
@@ -106,6 +121,7 @@ class Saga:
         metrics: Metrics,
     ) -> None:
         self._store = store
+        self._callees = callees
         self._notifications = notifications
         self._settings = settings
         self._owner = owner
@@ -172,17 +188,6 @@ class Saga:
         # Orders of this process that it does not drive: it let go of them when the store was away,
         # or drove them in a former life.
         self._interrupted: set[str] = set()
-        self._effects: Mapping[Step, Effect] = {
-            Step.RESERVE: inventory.reserve,
-            Step.AUTHORIZE: payments.authorize,
-            Step.SHIP: shipping.prepare,
-            Step.CAPTURE: payments.capture,
-            Step.COMMIT: inventory.commit,
-            Step.DISPATCH: shipping.dispatch,
-            Step.RECALL: shipping.recall,
-            Step.REFUND: payments.cancel,
-            Step.RELEASE: inventory.release,
-        }
 
     def owned(self, order: Order) -> Order:
         """The order in the hands of this process."""
@@ -208,7 +213,7 @@ class Saga:
         such order.
         """
         until = time.monotonic() + seconds
-        pause_seconds = 0.02
+        looks = 0
         while True:
             drive = self._driven.get(order_id)
             if drive is not None:
@@ -222,8 +227,8 @@ class Saga:
             if stored is None or stored.value.is_settled or left_seconds <= 0:
                 return stored.value if stored else None
             # Another process drives it, and the store is all that we share with that.
-            await asyncio.sleep(min(pause_seconds, left_seconds))
-            pause_seconds = min(0.25, pause_seconds * 2)
+            looks += 1
+            await asyncio.sleep(min(_LOOKS.pause_seconds(looks), left_seconds))
 
     async def sweep(self) -> None:
         """Takes up unfinished orders that nobody drives: those that were put down, those whose
@@ -331,40 +336,23 @@ class Saga:
 
     async def _advance(self, drive: _Drive) -> None:
         """Does the one next thing for an order and stores its outcome."""
-        order = drive.stored.value
-        pause_seconds = 0.0
-        is_final = False
         began = time.monotonic()
-        step = order.step.value if order.step else _TELL
+        doing = _doing(drive.stored.value)
         if drive.failures:
-            self._step_retries.labels(step).inc()
+            self._step_retries.labels(doing).inc()
         outcome = "done"
         try:
-            changed = await self._done(drive)
+            following = await self._done(drive)
         except ShopError as error:
-            changed = self._refused(order, error, time.monotonic() - drive.known.since)
-            pause_seconds = error.retry_after_seconds or 0.0
-            is_final = not may_succeed_later(error)
-            outcome = "refused" if is_final else "again"
-        self._step_seconds.labels(step, outcome).observe(time.monotonic() - began)
-        if changed is order:
+            outcome = "again" if may_succeed_later(error) else "refused"
+            following = self._failed(drive, error)
+        self._step_seconds.labels(doing, outcome).observe(time.monotonic() - began)
+        if isinstance(following, _Again):
             if drive.outage_since is None:
                 drive.outage_since = began
-            await self._wait_out(drive, drive.outage_since, pause_seconds, is_final=is_final)
-            return
-        drive.known.refused_rounds = 0
-        drive.stored = await self._store.save(drive.stored, changed)
-        drive.failures, drive.outage_since = 0, None
-        reason = changed.reason.code if changed.reason else ""
-        if order.state is State.WORKING and changed.state is not State.WORKING:
-            self._checkouts.labels(self._reasons.bounded(reason)).inc()
-        if changed.is_settled and not order.is_settled:
-            self._ended.labels(changed.state.value, self._reasons.bounded(reason)).inc()
-            if changed.was_confirmed and not order.was_confirmed:
-                self._confirmed_cents.labels(changed.currency).inc(changed.total_cents)
-            log.info("order.settled", order_id=order.id, state=changed.state.value, reason=reason)
-            drive.is_answered = drive.waiting > 0
-            drive.settled.set()
+            await self._wait_out(drive, drive.outage_since, following)
+        else:
+            await self._save(drive, following)
 
     async def _done(self, drive: _Drive) -> Order:
         order = drive.stored.value
@@ -373,38 +361,58 @@ class Saga:
                 return model.answered(order, now_ms())
             await self._notifications.deliver(order, order.events[0])
             return model.delivered(order)
-        refund = await self._effects[order.step](order)
-        return model.succeeded(order, now_ms(), refund or Refund.NONE)
+        refund = await checkout.do(order.step, self._callees, order)
+        return checkout.succeeded(order, now_ms(), refund)
 
-    def _refused(self, order: Order, error: ShopError, known_seconds: float) -> Order:
-        """After a failure: what to do instead, or the same order when it is to be done again."""
-        doing = order.step.value if order.step else _TELL
+    def _failed(self, drive: _Drive, error: ShopError) -> Order | _Again:
+        """What follows a failure of the next thing to do."""
+        order = drive.stored.value
+        doing = _doing(order)
+        again = _Again(error.retry_after_seconds or 0.0, is_final=not may_succeed_later(error))
         log.info(
             "order.step_failed", order_id=order.id, step=doing, kind=error.kind, code=error.code
         )
         if order.step is None:
-            if may_succeed_later(error):
-                return order
+            if not again.is_final:
+                return again
             event = order.events[0]
             self._undelivered.labels(event.kind).inc()
             log.error("order.event_undeliverable", event_id=event.id, reason=error.detail)
             return model.undeliverable(order)
+        known_seconds = time.monotonic() - drive.known.since
         may_wait = known_seconds <= self._settings.order_give_up_seconds
-        changed = model.failed(order, error, now_ms(), may_wait=may_wait)
-        if model.is_alarming(order, error):
+        verdict = checkout.verdict(order, error, may_wait=may_wait)
+        following = checkout.failed(order, error, verdict, now_ms())
+        if checkout.is_alarming(order, error):
             self._final_refusals.labels(doing).inc()
             log.error(
                 "order.refused_for_good",
                 order_id=order.id,
                 step=doing,
                 code=error.code,
-                goes_on_with=changed.step,
+                goes_on_with=following.step,
             )
-        return changed
+        return again if verdict is Verdict.AGAIN else following
 
-    async def _wait_out(
-        self, drive: _Drive, since: float, pause_seconds: float, *, is_final: bool
-    ) -> None:
+    async def _save(self, drive: _Drive, following: Order) -> None:
+        """Stores what has become of an order, and says so."""
+        order = drive.stored.value
+        drive.known.refused_rounds = 0
+        drive.stored = await self._store.save(drive.stored, following)
+        drive.failures, drive.outage_since = 0, None
+        reason = following.reason.code if following.reason else ""
+        if order.state is State.WORKING and following.state is not State.WORKING:
+            self._checkouts.labels(self._reasons.bounded(reason)).inc()
+        if following.is_settled and not order.is_settled:
+            state = following.state.value
+            self._ended.labels(state, self._reasons.bounded(reason)).inc()
+            if following.was_confirmed and not order.was_confirmed:
+                self._confirmed_cents.labels(following.currency).inc(following.total_cents)
+            log.info("order.settled", order_id=order.id, state=state, reason=reason)
+            drive.is_answered = drive.waiting > 0
+            drive.settled.set()
+
+    async def _wait_out(self, drive: _Drive, since: float, again: _Again) -> None:
         """Pauses before the next attempt, or puts the order down when the outage lasts. One that
         waits for a person, since its step is refused for good, rests longer each time.
         """
@@ -412,15 +420,18 @@ class Saga:
         if now - since > _PATIENCE_SECONDS:
             order = drive.stored.value
             drive.known.put_down_at = now
-            if is_final:
+            if again.is_final:
                 drive.known.refused_rounds += 1
-                drive.known.not_before = now + model.rest_seconds(drive.known.refused_rounds)
+                drive.known.not_before = now + RESTS.pause_seconds(drive.known.refused_rounds)
             drive.stored = await self._store.save(drive.stored, model.owned(order, ""))
             return
         drive.failures += 1
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311  spreads retries; not for secrets
-        delay_seconds = model.retry_delay_seconds(drive.failures)
-        await asyncio.sleep(max(delay_seconds, min(pause_seconds, _PATIENCE_SECONDS / 2)) * jitter)
+        asked_seconds = min(again.pause_seconds, _PATIENCE_SECONDS / 2)
+        await asyncio.sleep(spread(max(RETRIES.pause_seconds(drive.failures), asked_seconds)))
+
+
+def _doing(order: Order) -> str:
+    return order.step.value if order.step else _TELL
 
 
 def _oldest_seconds(since_ms: Iterable[int], now: int) -> float:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from services.common import context
 from services.common.clock import now_ms
-from services.common.documents import Page, RevisionConflict
+from services.common.documents import Page
 from services.common.errors import Kind, ShopError
-from services.common.fields import AddressFields
 from services.common.observing.telemetry import inject_trace
 from services.order import model
 from services.order.clients import PricedProduct, Products, Shipping, Users
-from services.order.model import Line, Moment, Order
+from services.order.model import Line, Order, PlaceOrder
 from services.order.saga import Saga
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
@@ -42,43 +41,23 @@ class Orders:
         self._shipping = shipping
         self._settings = settings
 
-    async def place(
-        self,
-        *,
-        user_id: str,
-        idempotency_key: str,
-        fingerprint: str,
-        quantities: Sequence[tuple[str, int]],
-        address: AddressFields,
-        shipping_service: str,
-        payment_method: str,
-        expected_total_cents: int | None = None,
-    ) -> Order:
+    async def place(self, command: PlaceOrder) -> Order:
         """Places an order, or finds the one that this key already stands for, and waits a while for
         it to settle.
 
         :raises ShopError: INVALID when the key was used with another body, or for an unknown
-            product or shipping service; CONFLICT when it costs more than `expected_total_cents`.
+            product or shipping service; CONFLICT when it costs more than the customer was shown.
         """
-        order_id = model.order_id_for(user_id, idempotency_key)
-        stored = await self._store.get(order_id)
+        stored = await self._store.get(command.order_id)
         if stored is None:
-            order = await self._priced(
-                order_id,
-                user_id,
-                fingerprint,
-                quantities,
-                address,
-                shipping_service,
-                payment_method,
-            )
-            model.check_total(order, expected_total_cents)
+            order = await self._priced(command)
+            model.check_total(order, command.expected_total_cents)
             stored = await self._store.add(order)
             if stored is not None:
                 self._saga.start(stored, context.current().log)
             else:
-                stored = await self._store.get(order_id)
-        if stored is None or stored.value.fingerprint != fingerprint:
+                stored = await self._store.get(command.order_id)
+        if stored is None or stored.value.fingerprint != command.fingerprint:
             raise ShopError(
                 Kind.INVALID,
                 "idempotency-key-reused",
@@ -136,36 +115,24 @@ class Orders:
 
     async def _turn_back(self, order_id: str) -> None:
         """Begins the cancellation of a confirmed order, unless another request has."""
-        while True:
-            stored = await self._store.get(order_id)
-            assert stored is not None, "orders are never deleted"
-            if stored.value.state is not model.State.CONFIRMED:
-                return
-            changed = self._saga.owned(model.cancelled_by_customer(stored.value, now_ms()))
-            try:
-                stored = await self._store.save(stored, changed)
-            except RevisionConflict:
-                continue  # its events were just delivered, or another request cancels it
-            self._saga.start(stored, context.current().log)
-            return
+        now = now_ms()
+
+        def turned_back(order: Order) -> Order:
+            if order.state is not model.State.CONFIRMED:
+                return order
+            return self._saga.owned(model.cancelled_by_customer(order, now))
+
+        turned = await self._store.update(order_id, turned_back)
+        if turned is not None and turned.is_written:
+            self._saga.start(turned.stored, context.current().log)
 
     async def _settled(self, order: Order) -> Order:
         """The order once it is settled, or as it stands when there is no more time to wait."""
         return await self._saga.settled(order.id, self._patience_seconds()) or order
 
-    async def _priced(
-        self,
-        order_id: str,
-        user_id: str,
-        fingerprint: str,
-        quantities: Sequence[tuple[str, int]],
-        address: AddressFields,
-        shipping_service: str,
-        payment_method: str,
-    ) -> Order:
-        product_ids = [product_id for product_id, _ in quantities]
+    async def _priced(self, command: PlaceOrder) -> Order:
         contact, products = await asyncio.gather(
-            self._users.contact(user_id), self._known_products(product_ids)
+            self._users.contact(command.user_id), self._known_products(list(command.quantities))
         )
         lines = tuple(
             Line(
@@ -175,38 +142,34 @@ class Orders:
                 unit_price_cents=products[product_id].price_cents,
                 weight_grams=products[product_id].weight_grams,
             )
-            for product_id, quantity in quantities
+            for product_id, quantity in command.quantities.items()
         )
+        placed_ms = now_ms()
         trace: dict[str, str] = {}
         inject_trace(trace)
-        placed_ms = now_ms()
-        order = Order(
-            id=order_id,
-            user_id=user_id,
-            fingerprint=fingerprint,
+        order = model.placed(
+            command,
             contact=contact,
-            address=address,
             lines=lines,
-            shipping_service=shipping_service,
-            shipping_cents=0,
-            currency=products[product_ids[0]].currency,
-            payment_method=payment_method,
-            created_ms=placed_ms,
-            open_since_ms=placed_ms,
-            history=(Moment(at_ms=placed_ms, what="placed"),),
+            shipping_cents=await self._shipping_cents(command, lines),
+            currency=products[lines[0].product_id].currency,
+            now_ms=placed_ms,
             request_id=context.current().request_id,
             trace=trace,
         )
-        quotes_cents = await self._shipping.quotes_cents(address.country, order.weight_grams)
-        if shipping_service not in quotes_cents:
+        return self._saga.owned(order)
+
+    async def _shipping_cents(self, command: PlaceOrder, lines: tuple[Line, ...]) -> int:
+        country, wanted = command.address.country, command.shipping_service
+        weight_grams = sum(line.total_grams for line in lines)
+        quotes_cents = await self._shipping.quotes_cents(country, weight_grams)
+        if wanted not in quotes_cents:
             raise ShopError(
                 Kind.INVALID,
                 "no-such-shipping",
-                f"We cannot ship this order to {address.country} by {shipping_service} service.",
+                f"We cannot ship this order to {country} by {wanted} service.",
             )
-        return self._saga.owned(
-            order.model_copy(update={"shipping_cents": quotes_cents[shipping_service]})
-        )
+        return quotes_cents[wanted]
 
     async def _known_products(self, product_ids: Sequence[str]) -> dict[str, PricedProduct]:
         try:

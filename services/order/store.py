@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.common.documents import AlreadyExists, Documents, Page, Stored
+from services.common.documents import Documents, Page, Stored, Updated
 from services.order.model import Order
 
 _PAGE = 200
@@ -18,10 +18,7 @@ class OrderStore:
 
     async def add(self, order: Order) -> Stored[Order] | None:
         """Stores a new order; None when its id is there already."""
-        try:
-            return await self._orders.insert(order)
-        except AlreadyExists:
-            return None
+        return await self._orders.add(order)
 
     async def get(self, order_id: str) -> Stored[Order] | None:
         """One order."""
@@ -50,18 +47,17 @@ class OrderStore:
 
     async def unfinished(self) -> list[Stored[Order]]:
         """All orders that are not settled or whose customers are not told yet, oldest first."""
-        found: list[Stored[Order]] = []
-        cursor: str | None = None
-        while True:
-            page = await self._orders.find("unfinished", limit=_PAGE, cursor=cursor)
-            found += page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return found
+        return [stored async for stored in self._orders.each("unfinished")]
 
     async def refunds_to_look_at(self, now_ms: int, limit: int) -> list[Stored[Order]]:
         """Orders of whose refund `payment` is to be asked again by then, longest overdue first."""
-        return (await self._orders.find("refunds", below=now_ms + 1, limit=limit)).items
+        return await self._orders.due("refunds", now_ms, limit)
+
+    async def update(
+        self, order_id: str, change: Callable[[Order], Order]
+    ) -> Updated[Order] | None:
+        """Changes an order as it is now; see :meth:`Documents.update`."""
+        return await self._orders.update(order_id, change)
 
     async def save(self, stored: Stored[Order], order: Order) -> Stored[Order]:
         """Writes the order, unless somebody else has written it since it was read

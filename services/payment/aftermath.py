@@ -98,25 +98,19 @@ class Aftermath:
 
     async def _note(self, dispute: Disputed) -> None:
         order_id = await self._order_of(dispute)
-        while True:
-            stored = None if order_id is None else await self._store.get(order_id)
-            if stored is None:
-                log.info("dispute.foreign", dispute_id=dispute.id, intent_id=dispute.intent_id)
-                return
-            if stored.value.is_disputed:
-                return
-            try:
-                await self._store.save(stored, model.disputed(stored.value))
-            except RevisionConflict:
-                continue  # a request, or another process
-            break
+        noted = None if order_id is None else await self._store.update(order_id, model.disputed)
+        if noted is None:
+            log.info("dispute.foreign", dispute_id=dispute.id, intent_id=dispute.intent_id)
+            return
+        if not noted.is_written:
+            return  # another process has, or an earlier round
         self._reversals.labels(State.DISPUTED).inc()
         log.error(
             "payment.disputed",
             order_id=order_id,
             dispute_id=dispute.id,
             intent_id=dispute.intent_id,
-            state=stored.value.state,
+            state=noted.stored.value.state,
         )
 
     async def _order_of(self, dispute: Disputed) -> str | None:

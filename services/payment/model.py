@@ -7,13 +7,12 @@ there may be something to undo.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
-
-from pydantic import BaseModel, ConfigDict
+from typing import ClassVar, Self, TypedDict, Unpack
 
 from services.common.background.rechecks import next_look_ms
-from services.common.documents import Collection, Index
+from services.common.documents import Collection, Document, Index
 from services.common.errors import Kind, ShopError
 
 PAYMENTS = Collection("payments", indexes=(Index("refunds", order="refund_look_ms"),))
@@ -46,17 +45,38 @@ CLOSED = CANCELLED | {State.CANCELLING}
 INTENT_OPEN = frozenset({State.AUTHORIZING, State.CANCELLING})
 
 
-class Refusal(BaseModel):
+class Refusal(Document):
     """Why Stripe refused, for the customer."""
-
-    model_config = ConfigDict(frozen=True)
 
     kind: Kind
     code: str
     detail: str
 
 
-class Payment(BaseModel):
+@dataclass(frozen=True, slots=True)
+class AuthorizePayment:
+    """The command to set an order's total aside on the customer's card."""
+
+    order_id: str
+    user_id: str
+    amount_cents: int
+    currency: str
+    payment_method: str
+
+
+class PaymentChanges(TypedDict, total=False):
+    user_id: str
+    payment_method: str
+    state: State
+    attempt: int
+    intent_id: str | None
+    refusal: Refusal | None
+    refunded_ms: int | None
+    refund_look_ms: int | None
+    is_disputed: bool
+
+
+class Payment(Document):
     """The payment of one order.
 
     :param attempt: part of the idempotency key of the authorization. It moves on only after Stripe
@@ -67,8 +87,6 @@ class Payment(BaseModel):
         any more.
     :param is_disputed: whether the card's owner wants the charge back from the bank.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     user_id: str
@@ -89,11 +107,12 @@ class Payment(BaseModel):
         """The idempotency key of the authorization."""
         return f"{self.id}:authorize:{self.attempt}"
 
+    def changed(self, **to: Unpack[PaymentChanges]) -> Self:
+        return self._changed(to)
 
-class Reconciled(BaseModel):
+
+class Reconciled(Document):
     """Up to when everything in a list of Stripe's is settled: Unix seconds, by Stripe's clock."""
-
-    model_config = ConfigDict(frozen=True)
 
     INTENTS: ClassVar[str] = "stripe"
     DISPUTES: ClassVar[str] = "disputes"
@@ -137,20 +156,85 @@ def fence(order_id: str, created_ms: int) -> Payment:
     )
 
 
+def requested(command: AuthorizePayment, now_ms: int) -> Payment:
+    """A new payment whose authorization is about to be asked for."""
+    return Payment(
+        id=command.order_id,
+        user_id=command.user_id,
+        amount_cents=command.amount_cents,
+        currency=command.currency,
+        payment_method=command.payment_method,
+        state=State.AUTHORIZING,
+        created_ms=now_ms,
+    )
+
+
+def under_next_key(payment: Payment) -> Payment:
+    """Whose authorization is asked for under another key from now on."""
+    return payment.changed(attempt=payment.attempt + 1)
+
+
+def authorized(payment: Payment, intent_id: str) -> Payment:
+    """Stripe has set the amount aside."""
+    return payment.changed(state=State.AUTHORIZED, intent_id=intent_id)
+
+
+def declined(payment: Payment, refusal: Refusal) -> Payment:
+    """Stripe has refused it for good."""
+    return payment.changed(state=State.DECLINED, refusal=refusal)
+
+
+def known_again(payment: Payment, wanted: Payment) -> Payment:
+    """A recovered payment, now that its order says whose it is."""
+    return payment.changed(user_id=wanted.user_id, payment_method=wanted.payment_method)
+
+
+def capturing(payment: Payment) -> Payment:
+    """Whose capture is about to be asked for."""
+    return payment.changed(state=State.CAPTURING)
+
+
+def captured(payment: Payment) -> Payment:
+    """Stripe has charged it."""
+    return payment.changed(state=State.CAPTURED)
+
+
+def cancelling(payment: Payment) -> Payment:
+    """Whose void or refund is about to be asked for."""
+    return payment.changed(state=State.CANCELLING)
+
+
+def voided(payment: Payment) -> Payment:
+    """Stripe never set anything aside."""
+    return payment.changed(state=State.VOIDED)
+
+
+def given_back(payment: Payment, end: State, intent_id: str, now_ms: int) -> Payment:
+    """After Stripe was asked for a void or a refund. A refund is only made so far, so it is looked
+    at again.
+
+    :param end: one of CANCELLED.
+    """
+    ended = payment.changed(state=end, intent_id=intent_id)
+    if end is not State.REFUNDED:
+        return ended
+    return ended.changed(refunded_ms=now_ms, refund_look_ms=now_ms)
+
+
 def refund_looked_at(payment: Payment, now_ms: int, *, is_back: bool) -> Payment:
     """After Stripe was asked what has become of a refund.
 
     :param is_back: whether all of the money is back, or still on its way.
     """
     if not is_back:
-        return payment.model_copy(update={"state": State.REFUND_FAILED, "refund_look_ms": None})
+        return payment.changed(state=State.REFUND_FAILED, refund_look_ms=None)
     since_ms = now_ms if payment.refunded_ms is None else payment.refunded_ms
-    return payment.model_copy(update={"refund_look_ms": next_look_ms(since_ms, now_ms)})
+    return payment.changed(refund_look_ms=next_look_ms(since_ms, now_ms))
 
 
 def disputed(payment: Payment) -> Payment:
     """Whose charge is disputed. Its state stays: the charge does, too, until the bank decides."""
-    return payment.model_copy(update={"is_disputed": True})
+    return payment.changed(is_disputed=True)
 
 
 def recovered(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.common.fields import checked_order_id
-from services.payment.model import Payment, State
+from services.payment.model import AuthorizePayment, Payment, State
 from services.payment.service import Payments
 from services.pb import payment_pb2 as pb
 from services.pb import payment_pb2_grpc, shared_pb2
@@ -28,14 +28,14 @@ class PaymentRpc(payment_pb2_grpc.PaymentServiceServicer):
         self._payments = payments
 
     async def Authorize(self, request: pb.AuthorizeRequest, context: Any) -> pb.Payment:
-        payment = await self._payments.authorize(
+        command = AuthorizePayment(
             order_id=checked_order_id(request.order_id),
             user_id=request.user_id,
             amount_cents=request.amount.cents,
             currency=request.amount.currency,
             payment_method=request.payment_method,
         )
-        return _message(payment)
+        return _message(await self._payments.authorize(command))
 
     async def Capture(self, request: pb.CaptureRequest, context: Any) -> pb.Payment:
         return _message(await self._payments.capture(checked_order_id(request.order_id)))

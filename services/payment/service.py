@@ -29,7 +29,7 @@ from services.payment.clients import (
     Stripe,
     StripeError,
 )
-from services.payment.model import Declined, Payment, Refusal, State
+from services.payment.model import AuthorizePayment, Declined, Payment, Refusal, State
 from services.payment.store import PaymentStore
 
 log = get_logger(__name__)
@@ -75,24 +75,14 @@ class Payments:
             rare=("capture", "cancel"),
         )
 
-    async def authorize(
-        self, *, order_id: str, user_id: str, amount_cents: int, currency: str, payment_method: str
-    ) -> Payment:
+    async def authorize(self, command: AuthorizePayment) -> Payment:
         """Sets the order's total aside on the customer's card.
 
         :raises ShopError: DECLINED or INVALID when Stripe refuses, each time with the first answer;
             CONFLICT when the payment was cancelled; UNAVAILABLE when Stripe is away: then try
             again.
         """
-        wanted = Payment(
-            id=order_id,
-            user_id=user_id,
-            amount_cents=amount_cents,
-            currency=currency,
-            payment_method=payment_method,
-            state=State.AUTHORIZING,
-            created_ms=now_ms(),
-        )
+        wanted = model.requested(command, now_ms())
         return await _insisted(lambda: self._authorize(wanted))
 
     async def capture(self, order_id: str) -> Payment:
@@ -116,7 +106,7 @@ class Payments:
 
         :raises RevisionConflict: somebody else was at it after all.
         """
-        await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent_id})
+        await self._finish(stored, model.authorized(stored.value, intent_id))
 
     async def get(self, user_id: str, order_id: str) -> Payment:
         """The payment of one of the user's orders."""
@@ -137,22 +127,16 @@ class Payments:
         if payment.refusal is not None:
             raise Declined(payment.refusal)
         if payment.state is not State.AUTHORIZING:
-            return payment if payment.user_id else await self._known_again(stored, wanted)
+            if payment.user_id:
+                return payment
+            return (await self._store.save(stored, model.known_again(payment, wanted))).value
         try:
             intent = await self._intent_of(stored)
         except Declined as declined:
-            await self._finish(stored, {"state": State.DECLINED, "refusal": declined.refusal})
+            await self._finish(stored, model.declined(payment, declined.refusal))
             self._declines.labels(self._decline_codes.bounded(declined.refusal.code)).inc()
             raise
-        return await self._finish(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
-
-    async def _known_again(self, stored: Stored[Payment], wanted: Payment) -> Payment:
-        """A recovered payment, now that its order says whose it is."""
-        whose: dict[str, object] = {
-            "user_id": wanted.user_id,
-            "payment_method": wanted.payment_method,
-        }
-        return (await self._save(stored, whose)).value
+        return await self._finish(stored, model.authorized(payment, intent.id))
 
     async def _capture(self, order_id: str) -> Payment:
         stored = await self._store.get(order_id) or await self._recover(order_id, "capture")
@@ -170,13 +154,13 @@ class Payments:
                 Kind.CONFLICT, "not-authorized", "There is no authorization to capture."
             )
         if payment.state is State.AUTHORIZED:
-            stored = await self._save(stored, {"state": State.CAPTURING})
+            stored = await self._store.save(stored, model.capturing(payment))
         try:
             intent = await self._stripe.capture(payment.intent_id)
         except (Declined, StripeError):
             intent = await self._stripe.retrieve(payment.intent_id)
         if intent.status is IntentStatus.CAPTURED:
-            return await self._finish(stored, {"state": State.CAPTURED})
+            return await self._finish(stored, model.captured(stored.value))
         if intent.status is IntentStatus.AUTHORIZED:
             raise StripeError
         if (await self._existing(order_id)).value.state in model.CLOSED:
@@ -199,22 +183,20 @@ class Payments:
         if payment.state in model.CANCELLED:
             return payment
         if payment.state is not State.CANCELLING:
-            stored = await self._save(stored, {"state": State.CANCELLING})
+            stored = await self._store.save(stored, model.cancelling(payment))
         if payment.refusal is not None:
-            return await self._finish(stored, {"state": State.VOIDED})
+            return await self._finish(stored, model.voided(stored.value))
         try:
             intent = await self._intent_of(stored)
         except Declined:
             if payment.intent_id is not None:
                 raise  # Stripe does not know what it told us before: nothing to conclude from
-            return await self._finish(stored, {"state": State.VOIDED})
+            return await self._finish(stored, model.voided(stored.value))
         end = await self._stripe.give_back(intent)
         if end in NOT_GIVEN_BACK:
             log.error("payment.not_given_back", order_id=order_id, intent_id=intent.id, end=end)
-        changes: dict[str, object] = {"state": _ENDS[end], "intent_id": intent.id}
-        if end is GivenBack.REFUNDED:  # so far; see :mod:`.aftermath`
-            changes |= {"refunded_ms": now_ms(), "refund_look_ms": now_ms()}
-        return await self._finish(stored, changes)
+        ended = model.given_back(stored.value, _ENDS[end], intent.id, now_ms())
+        return await self._finish(stored, ended)
 
     async def _intent_of(self, stored: Stored[Payment]) -> Intent:
         """The payment's intent as it stands. Where its id was never stored, asking for it again
@@ -230,7 +212,7 @@ class Payments:
             # new key is due.
             found = await self._stripe.find(payment.id)
             if found is None:
-                await self._save(stored, {"attempt": payment.attempt + 1})
+                await self._store.save(stored, model.under_next_key(payment))
                 raise
             return found
         if payment.state is State.AUTHORIZING:
@@ -268,7 +250,7 @@ class Payments:
         intent = await self._stripe.find(order_id)
         if intent is None or intent.status not in HOLDS_MONEY:
             return stored
-        found = await self._save(stored, {"state": State.AUTHORIZED, "intent_id": intent.id})
+        found = await self._store.save(stored, model.authorized(stored.value, intent.id))
         self._recovered.labels("capture").inc()
         log.error("payment.was_older", order_id=order_id, intent_id=intent.id)
         return found
@@ -279,11 +261,8 @@ class Payments:
             raise ShopError(Kind.CONFLICT, "not-authorized", "This order has no payment.")
         return stored
 
-    async def _save(self, stored: Stored[Payment], changes: dict[str, object]) -> Stored[Payment]:
-        return await self._store.save(stored, stored.value.model_copy(update=changes))
-
-    async def _finish(self, stored: Stored[Payment], changes: dict[str, object]) -> Payment:
-        finished = (await self._save(stored, changes)).value
+    async def _finish(self, stored: Stored[Payment], payment: Payment) -> Payment:
+        finished = (await self._store.save(stored, payment)).value
         self._outcomes.labels(finished.state.value).inc()
         log.info("payment.changed", order_id=finished.id, state=finished.state.value)
         return finished

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from services.common.documents import AlreadyExists, Documents, RevisionConflict, Stored
+from services.common.documents import Documents, Stored, Updated
 from services.payment.model import Payment, Reconciled
 
 
@@ -16,10 +16,7 @@ class PaymentStore:
 
     async def add(self, payment: Payment) -> Stored[Payment] | None:
         """Stores a new payment; None when the order has one already."""
-        try:
-            return await self._payments.insert(payment)
-        except AlreadyExists:
-            return None
+        return await self._payments.add(payment)
 
     async def get(self, order_id: str) -> Stored[Payment] | None:
         """The payment of an order."""
@@ -31,8 +28,13 @@ class PaymentStore:
 
     async def refunds_to_look_at(self, now_ms: int, limit: int) -> list[Stored[Payment]]:
         """Payments of whose refund Stripe is to be asked again by then, longest overdue first."""
-        page = await self._payments.find("refunds", below=now_ms + 1, limit=limit)
-        return page.items
+        return await self._payments.due("refunds", now_ms, limit)
+
+    async def update(
+        self, order_id: str, change: Callable[[Payment], Payment]
+    ) -> Updated[Payment] | None:
+        """Changes a payment as it is now; see :meth:`Documents.update`."""
+        return await self._payments.update(order_id, change)
 
     async def save(self, stored: Stored[Payment], payment: Payment) -> Stored[Payment]:
         """Writes the payment, unless somebody else has since it was read (RevisionConflict)."""
@@ -56,12 +58,10 @@ class ReconciledStore:
 
     async def advance(self, until_seconds: int) -> None:
         """Everything before then is settled. Never goes back, whoever is later."""
-        mark = Reconciled(id=self._list_id, until_seconds=until_seconds)
-        try:
-            stored = await self._marks.get(self._list_id)
-            if stored is None:
-                await self._marks.insert(mark)
-            elif stored.value.until_seconds < until_seconds:
-                await self._marks.replace(stored, mark)
-        except (AlreadyExists, RevisionConflict):
-            return  # another process has come about as far; the next round goes on from there
+
+        def later(mark: Reconciled | None) -> Reconciled:
+            if mark is not None and mark.until_seconds >= until_seconds:
+                return mark
+            return Reconciled(id=self._list_id, until_seconds=until_seconds)
+
+        await self._marks.upsert(self._list_id, later)

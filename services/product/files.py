@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
+from services.common.validation import first_wrong
 from services.product.model import CatalogueEntry, Category, Product
 
 CATALOGUE_PATH = Path(__file__).parent / "catalogue"
@@ -71,9 +72,10 @@ def _read(path: Path, shape: TypeAdapter[T]) -> T:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{path} is not valid YAML: {reason}.") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the top"
-        raise ConfigurationError(f"{path} is wrong at {place}: {first['msg']}.") from error
+        wrong = first_wrong(error)
+        raise ConfigurationError(
+            f"{path} is wrong at {wrong.place('the top')}: {wrong.reason}."
+        ) from error
 
 
 def _read_picture(path: Path) -> Picture:

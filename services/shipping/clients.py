@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from services.common.calls.grpc_client import GrpcEdge
+from services.common.documents import Event
 from services.pb import notification_pb2, shared_pb2
-from services.shipping.model import Event, Shipment
+from services.shipping.model import Shipment
 
 
 class Notifications:

@@ -6,20 +6,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self, Unpack
 
-from pydantic import BaseModel, ConfigDict
-
+from services.common.backoff import Backoff
 from services.common.delivery import MAX_PARCEL_GRAMS
-from services.common.documents import Collection, Index
+from services.common.documents import Collection, Document, Event, Index, Outbox, OutboxChanges
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
 
 CURRENCY = "EUR"
 
-_FIRST_PAUSE_MS = 1_000
-LONGEST_PAUSE_MS = 30_000
+# While `notification` is away.
+BACKOFF = Backoff(first_seconds=1, longest_seconds=30)
+_WAREHOUSE = "Utrecht warehouse"
 
 SHIPMENTS = Collection("shipments", indexes=(Index("due", order="due_ms"),))
 
@@ -50,11 +51,7 @@ _TOLD: Mapping[State, str] = {
 EVENT_KINDS = tuple(_TOLD.values())
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Moment(_Document):
+class Moment(Document):
     """An entry of the tracking history."""
 
     state: State
@@ -62,15 +59,7 @@ class Moment(_Document):
     place: str
 
 
-class Event(_Document):
-    """Something `notification` is to be told; its id lets the receiver drop repetitions."""
-
-    id: str
-    kind: str
-    facts: Mapping[str, str]
-
-
-class Contact(_Document):
+class Contact(Document):
     """Whom to tell."""
 
     user_id: str
@@ -78,12 +67,30 @@ class Contact(_Document):
     email: str
 
 
-class Shipment(_Document):
+@dataclass(frozen=True, slots=True)
+class CreateShipment:
+    """The command to prepare the parcel of an order, which waits for its dispatch."""
+
+    order_id: str
+    contact: Contact
+    address: AddressFields
+    weight_grams: int
+    service: str
+
+
+class ShipmentChanges(OutboxChanges, total=False):
+    state: State
+    history: tuple[Moment, ...]
+    moves_ms: int | None
+    due_ms: int | None
+    failures: int
+
+
+class Shipment(Outbox):
     """One parcel. Times are Unix milliseconds.
 
     `due_ms` is when it moves on or its events are to be delivered; it is absent when neither is
-    left to do. `failures` counts how often `notification` was away in a row; `undelivered` has the
-    events that it refused.
+    left to do. `failures` counts how often `notification` was away in a row.
     """
 
     id: str
@@ -95,10 +102,11 @@ class Shipment(_Document):
     history: tuple[Moment, ...]
     moves_ms: int | None = None
     due_ms: int | None = None
-    events: tuple[Event, ...] = ()
     failures: int = 0
-    undelivered: tuple[Event, ...] = ()
     trace: Mapping[str, str] = {}
+
+    def changed(self, **to: Unpack[ShipmentChanges]) -> Self:
+        return self._changed(to)
 
     @property
     def tracking_number(self) -> str:
@@ -185,6 +193,26 @@ def quotes(country: str, weight_grams: int) -> tuple[Quote, ...]:
     )
 
 
+def prepared(command: CreateShipment, now_ms: int, trace: Mapping[str, str]) -> Shipment:
+    """A new parcel.
+
+    :raises ShopError: INVALID for a service or weight that there is no tariff for.
+    """
+    offered = quotes(command.address.country, command.weight_grams)
+    if command.service not in {quote.service for quote in offered}:
+        raise ShopError(Kind.INVALID, "no-such-shipping", f"There is no {command.service} service.")
+    return Shipment(
+        id=command.order_id,
+        contact=command.contact,
+        address=command.address,
+        weight_grams=command.weight_grams,
+        service=command.service,
+        state=State.PREPARED,
+        history=(Moment(state=State.PREPARED, at_ms=now_ms, place=_WAREHOUSE),),
+        trace=trace,
+    )
+
+
 def dispatched(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
     """Handed to the carrier. Once it has been, nothing changes.
 
@@ -194,16 +222,21 @@ def dispatched(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
         raise closed()
     if shipment.state is not State.PREPARED:
         return shipment
-    return _moved(shipment, State.DISPATCHED, "Utrecht warehouse", now_ms, step_ms)
+    return _moved(shipment, State.DISPATCHED, _WAREHOUSE, now_ms, step_ms)
+
+
+def moves_now(shipment: Shipment, now_ms: int, step_ms: int) -> bool:
+    """Whether it is time for the next stage. A time that is more than a step ahead is no time to
+    wait for: it was written by a wrong clock, or is read by one.
+    """
+    if shipment.moves_ms is None or shipment.state not in _NEXT:
+        return False
+    return not now_ms < shipment.moves_ms <= now_ms + step_ms
 
 
 def advanced(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
-    """The shipment one stage further, if it is time. A time that is more than a step ahead is no
-    time to wait for: it was written by a wrong clock, or is read by one.
-    """
-    if shipment.moves_ms is None or shipment.state not in _NEXT:
-        return shipment
-    if now_ms < shipment.moves_ms <= now_ms + step_ms:
+    """The shipment one stage further, if it is time."""
+    if not moves_now(shipment, now_ms, step_ms):
         return shipment
     state, place = _NEXT[shipment.state]
     return _moved(shipment, state, place, now_ms, step_ms)
@@ -222,29 +255,21 @@ def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
             "shipment-under-way",
             "The parcel is on its way already and cannot be stopped.",
         )
-    moment = Moment(state=State.CANCELLED, at_ms=now_ms, place="Utrecht warehouse")
-    return _scheduled(
-        shipment.model_copy(
-            update={
-                "state": State.CANCELLED,
-                "history": (*shipment.history, moment),
-                "moves_ms": None,
-            }
-        ),
-        now_ms,
+    moment = Moment(state=State.CANCELLED, at_ms=now_ms, place=_WAREHOUSE)
+    stopped = shipment.changed(
+        state=State.CANCELLED, history=(*shipment.history, moment), moves_ms=None
     )
+    return _scheduled(stopped, now_ms)
 
 
 def delivered(shipment: Shipment, now_ms: int) -> Shipment:
     """After `notification` has taken the first event."""
-    changes = {"events": shipment.events[1:], "failures": 0}
-    return _scheduled(shipment.model_copy(update=changes), now_ms)
+    return _scheduled(shipment.with_first_event_taken().changed(failures=0), now_ms)
 
 
 def undeliverable(shipment: Shipment, now_ms: int) -> Shipment:
-    """After `notification` has refused the first event for good: others must not wait for it."""
-    parked = (*shipment.undelivered, shipment.events[0])
-    return delivered(shipment.model_copy(update={"undelivered": parked}), now_ms)
+    """After `notification` has refused the first event for good."""
+    return _scheduled(shipment.with_first_event_refused().changed(failures=0), now_ms)
 
 
 def postponed(shipment: Shipment, now_ms: int, jitter: float) -> Shipment:
@@ -252,13 +277,8 @@ def postponed(shipment: Shipment, now_ms: int, jitter: float) -> Shipment:
 
     :param jitter: 0 to 1, takes up to half of the pause away.
     """
-    pause_ms = min(LONGEST_PAUSE_MS, _FIRST_PAUSE_MS * 2 ** min(shipment.failures, 20))
-    return shipment.model_copy(
-        update={
-            "failures": shipment.failures + 1,
-            "due_ms": now_ms + round(pause_ms * (1 - jitter / 2)),
-        }
-    )
+    failures = shipment.failures + 1
+    return shipment.changed(failures=failures, due_ms=now_ms + BACKOFF.pause_ms(failures, jitter))
 
 
 def message_waits_since_ms(shipment: Shipment) -> int | None:
@@ -270,15 +290,12 @@ def message_waits_since_ms(shipment: Shipment) -> int | None:
 
 
 def told_again(shipment: Shipment, now_ms: int) -> Shipment:
-    """Returns the shipment with the events of its past waiting once more, for a `notification` that
-    has lost some: those that it knows it drops. The very same shipment where all of them wait.
+    """The shipment with the events of its past waiting once more; the same where all of them wait
+    anyway.
     """
     past = [moment.state for moment in shipment.history if moment.state in _TOLD]
-    waiting = {event.id for event in shipment.events}
-    again = [event for state in past if (event := _event(shipment, state)).id not in waiting]
-    if not again:
-        return shipment
-    return _scheduled(shipment.model_copy(update={"events": (*again, *shipment.events)}), now_ms)
+    again = shipment.with_events_again(_event(shipment, state) for state in past)
+    return shipment if again == shipment else _scheduled(again, now_ms)
 
 
 def fence(order_id: str, now_ms: int) -> Shipment:
@@ -292,7 +309,7 @@ def fence(order_id: str, now_ms: int) -> Shipment:
         weight_grams=0,
         service="standard",
         state=State.CANCELLED,
-        history=(Moment(state=State.CANCELLED, at_ms=now_ms, place="Utrecht warehouse"),),
+        history=(Moment(state=State.CANCELLED, at_ms=now_ms, place=_WAREHOUSE),),
     )
 
 
@@ -313,19 +330,17 @@ def _moved(shipment: Shipment, state: State, place: str, now_ms: int, step_ms: i
     events = shipment.events
     if state in _TOLD:
         events = (*events, _event(shipment, state))
-    changed = shipment.model_copy(
-        update={
-            "state": state,
-            "history": (*shipment.history, Moment(state=state, at_ms=now_ms, place=place)),
-            "moves_ms": now_ms + step_ms if state in _NEXT else None,
-            "events": events,
-        }
+    moved = shipment.changed(
+        state=state,
+        history=(*shipment.history, Moment(state=state, at_ms=now_ms, place=place)),
+        moves_ms=now_ms + step_ms if state in _NEXT else None,
+        events=events,
     )
-    return _scheduled(changed, now_ms)
+    return _scheduled(moved, now_ms)
 
 
 def _scheduled(shipment: Shipment, now_ms: int) -> Shipment:
-    return shipment.model_copy(update={"due_ms": now_ms if shipment.events else shipment.moves_ms})
+    return shipment.changed(due_ms=now_ms if shipment.events else shipment.moves_ms)
 
 
 def _event(shipment: Shipment, reached: State) -> Event:

@@ -12,7 +12,7 @@ from services.common.identity.caller_dependency import require_caller
 from services.pb import shared_pb2, shipping_pb2_grpc
 from services.pb import shipping_pb2 as pb
 from services.shipping import model
-from services.shipping.model import Contact, Shipment, State
+from services.shipping.model import Contact, CreateShipment, Shipment, State
 from services.shipping.service import Shipments
 
 _STATES: Mapping[State, pb.ShipmentState.ValueType] = {
@@ -46,7 +46,7 @@ class ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
         )
 
     async def CreateShipment(self, request: pb.CreateShipmentRequest, context: Any) -> pb.Shipment:
-        shipment = await self._shipments.create(
+        command = CreateShipment(
             order_id=checked_order_id(request.order_id),
             contact=Contact(
                 user_id=request.contact.user_id,
@@ -57,7 +57,7 @@ class ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
             weight_grams=request.weight_grams,
             service=request.service,
         )
-        return _message(shipment)
+        return _message(await self._shipments.create(command))
 
     async def DispatchShipment(
         self, request: pb.DispatchShipmentRequest, context: Any

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
+from functools import partial
 
 from opentelemetry.trace import Tracer
 
+from services.common.backoff import any_jitter
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError, may_succeed_later
-from services.common.fields import AddressFields
 from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace, inject_trace
 from services.shipping import model
 from services.shipping.clients import Notifications
-from services.shipping.model import Contact, Moment, Shipment, State
+from services.shipping.model import CreateShipment, Shipment, State
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 
@@ -41,7 +40,7 @@ class Shipments:
         self._store = store
         self._notifications = notifications
         self._step_ms = round(settings.shipping_step_seconds * 1000)
-        self._longest_pause_ms = max(self._step_ms, model.LONGEST_PAUSE_MS)
+        self._longest_pause_ms = max(self._step_ms, model.BACKOFF.longest_ms)
         self._tracer = tracer
         self._undelivered = metrics.counter(
             "shipment_events_undelivered",
@@ -58,59 +57,49 @@ class Shipments:
         # they are left alone. A sweep does not see them meanwhile.
         self._put_off: dict[str, tuple[int, int]] = {}
 
-    async def create(
-        self,
-        *,
-        order_id: str,
-        contact: Contact,
-        address: AddressFields,
-        weight_grams: int,
-        service: str,
-    ) -> Shipment:
+    async def create(self, command: CreateShipment) -> Shipment:
         """Prepares the parcel of an order, which waits for its dispatch.
 
         :raises ShopError: INVALID for a service or weight that there is no tariff for; CONFLICT
             when it was cancelled.
         """
-        offered = [quote.service for quote in model.quotes(address.country, weight_grams)]
-        if service not in offered:
-            raise ShopError(Kind.INVALID, "no-such-shipping", f"There is no {service} service.")
         trace: dict[str, str] = {}
         inject_trace(trace)
-        wanted = Shipment(
-            id=order_id,
-            contact=contact,
-            address=address,
-            weight_grams=weight_grams,
-            service=service,
-            state=State.PREPARED,
-            history=(Moment(state=State.PREPARED, at_ms=now_ms(), place="Utrecht warehouse"),),
-            trace=trace,
-        )
-        stored = await self._store.add(wanted) or await self._existing(order_id)
+        wanted = model.prepared(command, now_ms(), trace)
+        stored = await self._store.add(wanted) or await self._store.get(wanted.id)
+        assert stored is not None, "shipments are never deleted"
         if stored.value.state is State.CANCELLED:
             raise model.closed()
         return stored.value
 
     async def dispatch(self, order_id: str) -> Shipment:
-        """Hands the parcel to the carrier."""
-        return await self._change(
-            order_id, lambda shipment: model.dispatched(shipment, now_ms(), self._step_ms)
-        )
+        """Hands the parcel to the carrier.
+
+        :raises ShopError: NOT_FOUND where there is none; CONFLICT when it was cancelled.
+        """
+        dispatched = partial(model.dispatched, now_ms=now_ms(), step_ms=self._step_ms)
+        shipment = await self._store.update(order_id, dispatched)
+        if shipment is None:
+            raise _unknown()
+        return shipment
 
     async def cancel(self, order_id: str) -> None:
-        """Stops the parcel, or makes sure that there will be none."""
-        if await self._store.get(order_id) is None and await self._store.add(
-            model.fence(order_id, now_ms())
-        ):
-            return
-        await self._change(order_id, lambda shipment: model.cancelled(shipment, now_ms()))
+        """Stops the parcel, or makes sure that there will be none.
+
+        :raises ShopError: CONFLICT, when it is on its way.
+        """
+        now = now_ms()
+
+        def stopped(shipment: Shipment | None) -> Shipment:
+            return model.cancelled(shipment, now) if shipment else model.fence(order_id, now)
+
+        await self._store.upsert(order_id, stopped)
 
     async def get(self, user_id: str, order_id: str) -> Shipment:
         """The parcel of one of the user's orders. NOT_FOUND also for somebody else's."""
         stored = await self._store.get(order_id)
         if stored is None or stored.value.contact.user_id != user_id:
-            raise ShopError(Kind.NOT_FOUND, "unknown-shipment", "There is no such shipment.")
+            raise _unknown()
         return stored.value
 
     async def move_on(self) -> None:
@@ -126,9 +115,11 @@ class Shipments:
         self._show_lag(began_ms)
 
     async def _move_one(self, stored: Stored[Shipment]) -> None:
-        moved = model.advanced(stored.value, now_ms(), self._step_ms)
-        if moved is not stored.value:
-            stored = await self._store.save(stored, moved)
+        now = now_ms()
+        if model.moves_now(stored.value, now, self._step_ms):
+            stored = await self._store.save(
+                stored, model.advanced(stored.value, now, self._step_ms)
+            )
         with self._tracer.start_as_current_span(
             "tracking", context=extract_trace(stored.value.trace)
         ):
@@ -149,8 +140,7 @@ class Shipments:
 
     async def _postpone(self, stored: Stored[Shipment], error: ShopError) -> None:
         log.info("shipment.event_waits", order_id=stored.value.id, reason=error.detail)
-        jitter = random.random()  # noqa: S311  spreads retries; not for secrets
-        postponed = model.postponed(stored.value, now_ms(), jitter)
+        postponed = model.postponed(stored.value, now_ms(), any_jitter())
         await self._store.save(stored, postponed)
         waits_since_ms = model.message_waits_since_ms(postponed)
         assert waits_since_ms is not None, "it has a message that was not taken"
@@ -168,19 +158,6 @@ class Shipments:
         oldest_ms = min((since_ms for since_ms, _ in self._put_off.values()), default=now)
         self._outbox_lag_seconds.set(max(0, now - oldest_ms) / 1000)
 
-    async def _change(self, order_id: str, change: Callable[[Shipment], Shipment]) -> Shipment:
-        while True:
-            stored = await self._existing(order_id)
-            changed = change(stored.value)
-            if changed is stored.value:
-                return changed
-            try:
-                return (await self._store.save(stored, changed)).value
-            except RevisionConflict:
-                continue  # somebody else changed it; their change may decide ours
 
-    async def _existing(self, order_id: str) -> Stored[Shipment]:
-        stored = await self._store.get(order_id)
-        if stored is None:
-            raise ShopError(Kind.NOT_FOUND, "unknown-shipment", "There is no such shipment.")
-        return stored
+def _unknown() -> ShopError:
+    return ShopError(Kind.NOT_FOUND, "unknown-shipment", "There is no such shipment.")

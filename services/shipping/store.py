@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from services.common.documents import AlreadyExists, Documents, Stored
+from collections.abc import Callable
+
+from services.common.documents import Documents, Stored
 from services.shipping.model import Shipment
 
 
@@ -14,23 +16,26 @@ class ShipmentStore:
 
     async def add(self, shipment: Shipment) -> Stored[Shipment] | None:
         """Stores a new shipment; None when the order has one already."""
-        try:
-            return await self._shipments.insert(shipment)
-        except AlreadyExists:
-            return None
+        return await self._shipments.add(shipment)
 
     async def get(self, order_id: str) -> Stored[Shipment] | None:
         """The shipment of an order."""
         return await self._shipments.get(order_id)
 
     async def due(self, now_ms: int, longest_pause_ms: int, limit: int) -> list[Stored[Shipment]]:
-        """Shipments that move on or have something to tell, longest overdue first. One that is due
-        after more than the longest pause was written by a wrong clock, or is read by one: it is
-        due, too.
-        """
-        due = await self._shipments.find("due", below=now_ms + 1, limit=limit)
-        far = await self._shipments.find("due", at_least=now_ms + longest_pause_ms + 1, limit=limit)
-        return due.items + far.items
+        """Shipments that move on or have something to tell; see :meth:`Documents.due`."""
+        return await self._shipments.due("due", now_ms, limit, longest_pause_ms=longest_pause_ms)
+
+    async def update(
+        self, order_id: str, change: Callable[[Shipment], Shipment]
+    ) -> Shipment | None:
+        """Changes a shipment as it is now; see :meth:`Documents.update`."""
+        updated = await self._shipments.update(order_id, change)
+        return updated.stored.value if updated else None
+
+    async def upsert(self, order_id: str, make: Callable[[Shipment | None], Shipment]) -> None:
+        """The same for one that may not be there yet; see :meth:`Documents.upsert`."""
+        await self._shipments.upsert(order_id, make)
 
     async def save(self, stored: Stored[Shipment], shipment: Shipment) -> Stored[Shipment]:
         """Writes the shipment, unless somebody else has since it was read (RevisionConflict)."""

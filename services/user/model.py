@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import base64
 import secrets
-from typing import Annotated
+from typing import Annotated, Any, Self, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
-from services.common.documents import Collection, Index
+from services.common.documents import Collection, Document, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, Email, OneLine
+from services.common.validation import first_wrong
 
 BY_EMAIL = "by_email"
 USERS = Collection("users", indexes=(Index(BY_EMAIL, equal=("email",), unique=True),))
@@ -23,24 +30,62 @@ PersonName = Annotated[str, OneLine(100)]
 _ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
 
 
-class GuestEmail(BaseModel):
-    """Where to write to a guest, checked."""
+class _Command(Document):
+    """A command that is checked.
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    :raises ShopError: INVALID, by the name of the first field that is wrong.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names_what_is_wrong(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return check(values)
+        except ValidationError as error:
+            wrong = first_wrong(error)
+            detail = f"{wrong.place('The account')}: {wrong.reason}."
+            raise ShopError(Kind.INVALID, "invalid-account", detail) from error
+
+
+class CreateGuest(_Command):
+    """Opens an account for one who orders without, whoever else has that address."""
 
     email: Email
-
-
-class NewGuest(GuestEmail):
-    """What a guest's account begins with, checked."""
-
     name: PersonName
 
 
-class NewUser(NewGuest):
-    """What an account begins with, checked."""
+class CreateUser(CreateGuest):
+    """Opens an account."""
 
     password_hash: str = Field(pattern=r"^\$argon2id\$", max_length=256, repr=False)
+
+
+class ChangeGuestEmail(_Command):
+    """Changes where to write to a guest, whoever else has that address."""
+
+    user_id: str
+    email: Email
+
+
+class KeepGuest(_Command):
+    """Makes a guest's account one that its owner can log in to.
+
+    :param email: in the place of the address that the guest has given.
+    """
+
+    user_id: str
+    password_hash: str = Field(repr=False)
+    email: Email | None = None
+
+
+class ReplaceHash(_Command):
+    """Puts a password hash in the place of an old one."""
+
+    user_id: str
+    old_hash: str = Field(repr=False)
+    new_hash: str = Field(repr=False)
 
 
 class SavedAddress(AddressFields):
@@ -49,7 +94,17 @@ class SavedAddress(AddressFields):
     id: str = Field(examples=["adr_mfrggzdfmztwq2lkmfrggzdf"])
 
 
-class User(BaseModel):
+class UserChanges(TypedDict, total=False):
+    email: str | None
+    guest_email: str
+    name: str
+    password_hash: str
+    password_version: int
+    groups: tuple[str, ...]
+    addresses: tuple[SavedAddress, ...]
+
+
+class User(Document):
     """An account.
 
     A guest's account has no password and no `email`, by which it could be found: whoever orders
@@ -61,8 +116,6 @@ class User(BaseModel):
     :param password_version: how often the password was changed. A session of an earlier version has
         ended.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     email: str | None
@@ -84,6 +137,9 @@ class User(BaseModel):
         """Where to write to its owner."""
         return self.guest_email if self.email is None else self.email
 
+    def changed(self, **to: Unpack[UserChanges]) -> Self:
+        return self._changed(to)
+
 
 class EmailTaken(ShopError):
     """Another account has that e-mail address."""
@@ -101,43 +157,43 @@ class UnknownUser(ShopError):
         super().__init__(Kind.NOT_FOUND, "unknown-user", "There is no such account.")
 
 
-def opened(new: NewUser, now_ms: int) -> User:
+def opened(command: CreateUser, now_ms: int) -> User:
     """The account that a registration opens."""
-    return User(id=_random_id("usr"), created_ms=now_ms, **new.model_dump())
+    return User(id=_random_id("usr"), created_ms=now_ms, **command.model_dump())
 
 
-def opened_for_guest(new: NewGuest, now_ms: int) -> User:
+def opened_for_guest(command: CreateGuest, now_ms: int) -> User:
     """The account of one who orders without."""
     return User(
         id=_random_id("usr"),
         email=None,
-        guest_email=new.email,
-        name=new.name,
+        guest_email=command.email,
+        name=command.name,
         password_hash="",
         created_ms=now_ms,
     )
 
 
-def kept(user: User, password_hash: str, other: GuestEmail | None = None) -> User:
+def kept(user: User, command: KeepGuest) -> User:
     """A guest's account with a password, found by its address from now on.
 
-    :param other: the address, if not the one that the guest has given.
     :raises ShopError: CONFLICT, when it is no guest's.
     """
     _check_is_guest(user)
-    email = user.guest_email if other is None else other.email
-    return user.model_copy(
-        update={"email": email, "guest_email": "", "password_hash": password_hash}
+    return user.changed(
+        email=command.email or user.guest_email,
+        guest_email="",
+        password_hash=command.password_hash,
     )
 
 
-def with_guest_email(user: User, new: GuestEmail) -> User:
+def with_guest_email(user: User, command: ChangeGuestEmail) -> User:
     """A guest's account with another address to write to.
 
     :raises ShopError: CONFLICT, when it is no guest's: what it is found by stays.
     """
     _check_is_guest(user)
-    return user.model_copy(update={"guest_email": new.email})
+    return user.changed(guest_email=command.email)
 
 
 def with_profile(user: User, name: str | None, beta: bool | None) -> User:
@@ -147,7 +203,7 @@ def with_profile(user: User, name: str | None, beta: bool | None) -> User:
         groups = tuple(group for group in groups if group != BETA)
         if beta:
             groups = (*groups, BETA)
-    return user.model_copy(update={"name": user.name if name is None else name, "groups": groups})
+    return user.changed(name=user.name if name is None else name, groups=groups)
 
 
 def with_address(user: User, address: AddressFields) -> User:
@@ -159,7 +215,7 @@ def with_address(user: User, address: AddressFields) -> User:
     others = tuple(known for known in user.addresses if _fields(known) != address)
     if len(others) < len(user.addresses):
         known = next(known for known in user.addresses if _fields(known) == address)
-        return user.model_copy(update={"addresses": (*others, known)})
+        return user.changed(addresses=(*others, known))
     if len(user.addresses) >= MAX_ADDRESSES:
         raise ShopError(
             Kind.CONFLICT,
@@ -167,7 +223,7 @@ def with_address(user: User, address: AddressFields) -> User:
             f"An address book holds {MAX_ADDRESSES} addresses: remove one first.",
         )
     saved = SavedAddress(id=_random_id("adr"), **address.model_dump())
-    return user.model_copy(update={"addresses": (*user.addresses, saved)})
+    return user.changed(addresses=(*user.addresses, saved))
 
 
 def without_address(user: User, address_id: str) -> User:
@@ -178,28 +234,28 @@ def without_address(user: User, address_id: str) -> User:
     left = tuple(address for address in user.addresses if address.id != address_id)
     if len(left) == len(user.addresses):
         raise ShopError(Kind.NOT_FOUND, "unknown-address", "You have no such address.")
-    return user.model_copy(update={"addresses": left})
+    return user.changed(addresses=left)
 
 
-def with_password_hash(user: User, old: str, new: str) -> User:
+def with_password_hash(user: User, command: ReplaceHash) -> User:
     """The user with a new hash of the same password, if the old one still stands; unchanged
     otherwise.
     """
-    return user.model_copy(update={"password_hash": new}) if user.password_hash == old else user
+    if user.password_hash != command.old_hash:
+        return user
+    return user.changed(password_hash=command.new_hash)
 
 
-def with_password(user: User, old_hash: str, new_hash: str) -> User:
+def with_password(user: User, command: ReplaceHash) -> User:
     """The user with another password.
 
     :raises ShopError: CONFLICT, when the old hash no longer stands.
     """
-    if user.password_hash != old_hash:
+    if user.password_hash != command.old_hash:
         raise ShopError(
             Kind.CONFLICT, "password-replaced", "The password was changed in the meantime."
         )
-    return user.model_copy(
-        update={"password_hash": new_hash, "password_version": user.password_version + 1}
-    )
+    return user.changed(password_hash=command.new_hash, password_version=user.password_version + 1)
 
 
 def _check_is_guest(user: User) -> None:

@@ -8,7 +8,14 @@ import grpc.aio
 
 from services.pb import user_pb2 as pb
 from services.pb import user_pb2_grpc
-from services.user.model import User
+from services.user.model import (
+    ChangeGuestEmail,
+    CreateGuest,
+    CreateUser,
+    KeepGuest,
+    ReplaceHash,
+    User,
+)
 from services.user.service import Users
 
 Call = grpc.aio.ServicerContext[Any, Any]
@@ -21,21 +28,26 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
         self._users = users
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Call) -> pb.User:
-        user = await self._users.create(
+        command = CreateUser(
             email=request.email, name=request.name, password_hash=request.password_hash
         )
-        return _message(user)
+        return _message(await self._users.create(command))
 
     async def CreateGuest(self, request: pb.CreateGuestRequest, context: Call) -> pb.User:
-        return _message(await self._users.create_guest(email=request.email, name=request.name))
+        command = CreateGuest(email=request.email, name=request.name)
+        return _message(await self._users.create_guest(command))
 
     async def KeepGuest(self, request: pb.KeepGuestRequest, context: Call) -> pb.User:
-        return _message(
-            await self._users.keep_guest(request.user_id, request.password_hash, request.email)
+        command = KeepGuest(
+            user_id=request.user_id,
+            password_hash=request.password_hash,
+            email=request.email or None,
         )
+        return _message(await self._users.keep_guest(command))
 
     async def ChangeGuestEmail(self, request: pb.ChangeGuestEmailRequest, context: Call) -> pb.User:
-        return _message(await self._users.change_guest_email(request.user_id, request.email))
+        command = ChangeGuestEmail(user_id=request.user_id, email=request.email)
+        return _message(await self._users.change_guest_email(command))
 
     async def GetCredentials(
         self, request: pb.GetCredentialsRequest, context: Call
@@ -46,19 +58,24 @@ class UserRpc(user_pb2_grpc.UserServiceServicer):
     async def ReplacePasswordHash(
         self, request: pb.ReplacePasswordHashRequest, context: Call
     ) -> pb.ReplacePasswordHashResponse:
-        await self._users.replace_password_hash(
-            request.user_id, request.old_password_hash, request.new_password_hash
-        )
+        await self._users.replace_password_hash(_replace_hash(request))
         return pb.ReplacePasswordHashResponse()
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Call) -> pb.User:
-        user = await self._users.change_password(
-            request.user_id, request.old_password_hash, request.new_password_hash
-        )
-        return _message(user)
+        return _message(await self._users.change_password(_replace_hash(request)))
 
     async def GetUser(self, request: pb.GetUserRequest, context: Call) -> pb.User:
         return _message(await self._users.get(request.user_id))
+
+
+def _replace_hash(
+    request: pb.ReplacePasswordHashRequest | pb.ChangePasswordRequest,
+) -> ReplaceHash:
+    return ReplaceHash(
+        user_id=request.user_id,
+        old_hash=request.old_password_hash,
+        new_hash=request.new_password_hash,
+    )
 
 
 def _message(user: User) -> pb.User:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
-
-from pydantic import ValidationError
 
 from services.common.clock import now_ms
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, normalised_email
 from services.user import model
-from services.user.model import GuestEmail, NewGuest, NewUser, SavedAddress, UnknownUser, User
+from services.user.model import (
+    ChangeGuestEmail,
+    CreateGuest,
+    CreateUser,
+    KeepGuest,
+    ReplaceHash,
+    SavedAddress,
+    UnknownUser,
+    User,
+)
 from services.user.store import UserStore
 
 
@@ -22,51 +28,38 @@ class Users:
     def __init__(self, store: UserStore) -> None:
         self._store = store
 
-    async def create(self, *, email: str, name: str, password_hash: str) -> User:
+    async def create(self, command: CreateUser) -> User:
         """Opens an account.
 
         :raises EmailTaken: the e-mail address has one already, in whatever spelling.
-        :raises ShopError: INVALID, naming the first field that is wrong.
         """
-        with _named_fields():
-            new = NewUser(email=email, name=name, password_hash=password_hash)
-        user = model.opened(new, now_ms())
+        user = model.opened(command, now_ms())
         await self._store.add(user)
         return user
 
-    async def create_guest(self, *, email: str, name: str) -> User:
-        """Opens an account for one who orders without, whoever else has that address.
-
-        :raises ShopError: INVALID, naming the first field that is wrong.
-        """
-        with _named_fields():
-            new = NewGuest(email=email, name=name)
-        user = model.opened_for_guest(new, now_ms())
+    async def create_guest(self, command: CreateGuest) -> User:
+        """Opens an account for one who orders without."""
+        user = model.opened_for_guest(command, now_ms())
         await self._store.add(user)
         return user
 
-    async def keep_guest(self, user_id: str, password_hash: str, email: str = "") -> User:
+    async def keep_guest(self, command: KeepGuest) -> User:
         """Makes a guest's account one that its owner can log in to.
 
-        :param email: in the place of the address that the guest has given; empty for that one.
         :raises UnknownUser: there is no such account.
         :raises EmailTaken: its address has another account.
-        :raises ShopError: CONFLICT, when it is no guest's; INVALID for an address that is none.
+        :raises ShopError: CONFLICT, when it is no guest's.
         """
-        with _named_fields():
-            other = GuestEmail(email=email) if email else None
-        change = partial(model.kept, password_hash=password_hash, other=other)
-        return await self._store.update(user_id, change)
+        return await self._store.update(command.user_id, partial(model.kept, command=command))
 
-    async def change_guest_email(self, user_id: str, email: str) -> User:
-        """Changes where to write to a guest, whoever else has that address.
+    async def change_guest_email(self, command: ChangeGuestEmail) -> User:
+        """Changes where to write to a guest.
 
         :raises UnknownUser: there is no such account.
-        :raises ShopError: CONFLICT, when it is no guest's; INVALID for an address that is none.
+        :raises ShopError: CONFLICT, when it is no guest's.
         """
-        with _named_fields():
-            new = GuestEmail(email=email)
-        return await self._store.update(user_id, partial(model.with_guest_email, new=new))
+        change = partial(model.with_guest_email, command=command)
+        return await self._store.update(command.user_id, change)
 
     async def get(self, user_id: str) -> User:
         """One account.
@@ -86,21 +79,22 @@ class Users:
             raise UnknownUser from error
         return await self._store.by_email(spelled)
 
-    async def replace_password_hash(self, user_id: str, old: str, new: str) -> None:
-        """Stores a new password hash, unless somebody else has replaced the old one already.
+    async def replace_password_hash(self, command: ReplaceHash) -> None:
+        """Stores a new hash of the same password, unless the old one was replaced already.
 
         :raises UnknownUser: there is no such account.
         """
-        await self._store.update(user_id, partial(model.with_password_hash, old=old, new=new))
+        change = partial(model.with_password_hash, command=command)
+        await self._store.update(command.user_id, change)
 
-    async def change_password(self, user_id: str, old_hash: str, new_hash: str) -> User:
+    async def change_password(self, command: ReplaceHash) -> User:
         """Stores the hash of another password. Sessions of the old one have ended with that.
 
         :raises UnknownUser: there is no such account.
         :raises ShopError: CONFLICT, when somebody else has changed it already.
         """
-        change = partial(model.with_password, old_hash=old_hash, new_hash=new_hash)
-        return await self._store.update(user_id, change)
+        change = partial(model.with_password, command=command)
+        return await self._store.update(command.user_id, change)
 
 
 class OwnAccount:
@@ -148,18 +142,6 @@ class OwnAccount:
             return await self._store.update(user_id, change)
         except UnknownUser as error:
             raise _gone() from error
-
-
-@contextmanager
-def _named_fields() -> Generator[None]:
-    """Refuses what is not valid, by the name of the first field that is not."""
-    try:
-        yield
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ShopError(
-            Kind.INVALID, "invalid-account", f"{first['loc'][0]}: {first['msg']}."
-        ) from error
 
 
 def _gone() -> ShopError:

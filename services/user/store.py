@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from services.common.documents import AlreadyExists, Documents, RevisionConflict
+from services.common.documents import AlreadyExists, Documents
 from services.user.model import BY_EMAIL, EmailTaken, UnknownUser, User
 
 
@@ -19,10 +19,8 @@ class UserStore:
 
         :raises EmailTaken: another one has its e-mail address.
         """
-        try:
-            await self._users.insert(user)
-        except AlreadyExists as error:
-            raise EmailTaken from error
+        if await self._users.add(user) is None:
+            raise EmailTaken
 
     async def get(self, user_id: str) -> User:
         """One account.
@@ -45,22 +43,15 @@ class UserStore:
         return page.items[0].value
 
     async def update(self, user_id: str, change: Callable[[User], User]) -> User:
-        """Changes an account as it is now; when somebody else was faster, what they made of it.
+        """Changes an account as it is now; see :meth:`Documents.update`.
 
-        :param change: pure, since it may be called more than once; what it raises ends the update.
         :raises UnknownUser: there is no such account.
         :raises EmailTaken: another one has the e-mail address that it would be found by.
         """
-        while True:
-            stored = await self._users.get(user_id)
-            if stored is None:
-                raise UnknownUser
-            changed = change(stored.value)
-            if changed == stored.value:
-                return changed
-            try:
-                return (await self._users.replace(stored, changed)).value
-            except AlreadyExists as error:
-                raise EmailTaken from error
-            except RevisionConflict:
-                continue  # whoever was faster is done now; the request's deadline bounds the rest
+        try:
+            updated = await self._users.update(user_id, change)
+        except AlreadyExists as error:
+            raise EmailTaken from error
+        if updated is None:
+            raise UnknownUser
+        return updated.stored.value

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.common.errors import ConfigurationError
+from services.common.validation import first_wrong, lower_first
 from stand_ins.stripe.faults import Faults
 
 PREFIX = "SANDBOX_"
@@ -60,10 +61,11 @@ def read_settings() -> SandboxSettings:
     try:
         return SandboxSettings()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = PREFIX + NESTED.join(str(part) for part in first["loc"]).upper()
-        reason = first["msg"][0].lower() + first["msg"][1:]
-        raise ConfigurationError(f"The setting {name} is wrong: {reason}.") from error
+        wrong = first_wrong(error)
+        name = PREFIX + NESTED.join(wrong.path).upper()
+        raise ConfigurationError(
+            f"The setting {name} is wrong: {lower_first(wrong.reason)}."
+        ) from error
     except SettingsError as error:
         raise ConfigurationError(
             f"A setting is not the JSON that it should be: {error}."

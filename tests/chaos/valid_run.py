@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from services.audit.snapshot import Intent, Ledger, Refund, Snapshot
+from services.common.documents import Event
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
 from services.inventory.model import Reservation, Stock
 from services.inventory.model import State as ReservationState
 from services.notification.model import Message
+from services.order import checkout
 from services.order import model as orders
 from services.order.model import Order, Step
 from services.payment.model import Payment
@@ -167,7 +169,7 @@ class ValidRun:
         )
         return intent
 
-    def _tell(self, events: Iterable[orders.Event | shipping.Event], order: Order) -> None:
+    def _tell(self, events: Iterable[Event], order: Order) -> None:
         for event in events:
             self.messages[event.id] = Message(
                 id=event.id,
@@ -224,15 +226,16 @@ def _parcel(order: Order) -> Shipment:
 
 def _refused(order: Order, step: Step, kind: Kind, code: str) -> Order:
     while order.step is not step:
-        order = orders.succeeded(order, _NOW_MS)
+        order = checkout.succeeded(order, _NOW_MS)
     error = ShopError(kind, code, f"{code}.")
-    settled = _until_settled(orders.failed(order, error, _NOW_MS, may_wait=True))
+    verdict = checkout.verdict(order, error, may_wait=True)
+    settled = _until_settled(checkout.failed(order, error, verdict, _NOW_MS))
     return orders.answered(settled, _NOW_MS)
 
 
 def _until_settled(order: Order) -> Order:
     while not order.is_settled:
-        order = orders.succeeded(order, _NOW_MS)
+        order = checkout.succeeded(order, _NOW_MS)
     return order
 
 

@@ -24,6 +24,7 @@ from services.common.documents import (
     RevisionConflict,
     Stored,
     StoreUnavailable,
+    Updated,
 )
 from services.common.documents.values import Json
 from services.common.errors import ConfigurationError, Kind, ShopError
@@ -75,6 +76,67 @@ async def test_unique_index_refuses_a_second_document(items: Documents[Item]) ->
     await items.delete(await stored_item(items, "a"))
     await items.insert(Item(id="e", email="a@example.org"))
     assert await found(items, "by_email", equal=["a@example.org"]) == ["e"]
+
+
+async def test_adding_says_whether_there_was_one(items: Documents[Item]) -> None:
+    item = Item(id="a", email="a@example.org")
+    assert await items.add(item) == Stored(item, 1)
+    assert await items.add(Item(id="a", stock=2)) is None
+    assert await items.add(Item(id="b", email="a@example.org")) is None
+    assert await items.get("a") == Stored(item, 1)
+
+
+async def test_update_writes_only_what_differs(items: Documents[Item]) -> None:
+    def of_bob(item: Item) -> Item:
+        return Item(id=item.id, owner="bob")
+
+    await items.insert(Item(id="a"))
+    written = Updated(Stored(Item(id="a", owner="bob"), 2), is_written=True)
+    assert await items.update("a", of_bob) == written
+    assert await items.update("a", of_bob) == Updated(written.stored, is_written=False)
+    assert await items.update("b", of_bob) is None
+
+
+async def test_upsert_makes_what_is_missing(items: Documents[Item]) -> None:
+    def kept_or_made(item: Item | None) -> Item:
+        return item or Item(id="a", email="a@example.org")
+
+    made = Stored(Item(id="a", email="a@example.org"), 1)
+    assert await items.upsert("a", kept_or_made) == Updated(made, is_written=True)
+    assert await items.upsert("a", kept_or_made) == Updated(made, is_written=False)
+    with pytest.raises(AlreadyExists):
+        await items.upsert("b", lambda _: Item(id="b", email="a@example.org"))
+
+
+async def test_what_is_unwanted_is_removed(items: Documents[Item]) -> None:
+    await items.insert(Item(id="a", owner="bob"))
+    await items.remove("a", lambda item: item.owner == "ada")
+    assert await items.get("a") is not None
+    await items.remove("a", lambda item: item.owner == "bob")
+    await items.remove("a")
+    assert await items.get("a") is None
+
+
+async def test_each_goes_on_to_the_last_page(items: Documents[Item]) -> None:
+    await insert_all(items, [Item(id=f"{n:03}", rank=n % 300) for n in range(420)])
+    ids = [stored.value.id async for stored in items.each("all")]
+    assert ids == [f"{n:03}" for n in range(420)]
+    some = items.each("by_owner", equal=["ada"], at_least=118, below=120)
+    assert [stored.value.id async for stored in some] == ["118", "418", "119", "419"]
+
+
+async def test_due_is_what_has_come_and_what_no_right_clock_has_written(
+    items: Documents[Item],
+) -> None:
+    await insert_all(items, [Item(id=f"{n}", lease=Lease(until=n)) for n in (8, 9, 10, 11, 20, 21)])
+
+    async def due(limit: int, longest_pause_ms: int | None = None) -> list[str]:
+        found = await items.due("due", 10, limit, longest_pause_ms=longest_pause_ms)
+        return [stored.value.id for stored in found]
+
+    assert await due(9) == ["8", "9", "10"]
+    assert await due(2) == ["8", "9"]
+    assert await due(9, longest_pause_ms=10) == ["8", "9", "10", "21"]
 
 
 async def test_replace_needs_the_latest_revision(items: Documents[Item]) -> None:

@@ -93,21 +93,16 @@ async def test_one_of_many_deletes_a_state(both: list[Documents[Item]]) -> None:
     assert await both[0].get("a") is None
 
 
-async def test_replaces_that_read_again_lose_nothing(both: list[Documents[Item]]) -> None:
-    await both[0].insert(Item(id="a"))
+async def test_updates_lose_nothing(both: list[Documents[Item]]) -> None:
+    def one_more(item: Item | None) -> Item:
+        return Item(id="a", stock=item.stock + 1 if item else 1)
 
     async def add_one(items: Documents[Item], n: int) -> Stored[Item]:
-        while True:
-            stored = await stored_item(items, "a")
-            more = stored.value.model_copy(update={"stock": stored.value.stock + 1})
-            try:
-                return await items.replace(stored, more)
-            except RevisionConflict:
-                continue
+        return (await items.upsert("a", one_more)).stored
 
     outcomes = await race(both, add_one)
     assert [outcome for outcome in outcomes if not isinstance(outcome, Stored)] == []
-    assert await both[1].get("a") == Stored(Item(id="a", stock=RACERS), RACERS + 1)
+    assert await both[1].get("a") == Stored(Item(id="a", stock=RACERS), RACERS)
 
 
 async def test_increments_never_pass_the_floor(both: list[Documents[Item]]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from pydantic import BaseModel
-
 from services.auth.model.expiry import EXPIRED
 from services.auth.model.sources import Source
-from services.common.documents import Collection
+from services.common.backoff import Backoff
+from services.common.documents import Collection, Document
 from services.common.errors import Kind, ShopError
 
 ATTEMPTS = Collection("login_attempts", indexes=(EXPIRED,))
@@ -16,12 +15,11 @@ FAILURES = Collection("login_failures", indexes=(EXPIRED,))
 
 FREE_ATTEMPTS = 5
 ATTEMPTS_WINDOW_MS = 5 * 60_000
-FIRST_PAUSE_MS = 30_000
-LONGEST_PAUSE_MS = 15 * 60_000
+_BACKOFF = Backoff(first_seconds=30, longest_seconds=15 * 60)
 FAILURES_WINDOW_MS = 60_000
 
 
-class LoginAttempts(BaseModel, frozen=True):
+class LoginAttempts(Document):
     """One source's attempts to log in with one e-mail address, since the last that succeeded."""
 
     id: str
@@ -30,7 +28,7 @@ class LoginAttempts(BaseModel, frozen=True):
     expires_ms: int
 
 
-class LoginFailures(BaseModel, frozen=True):
+class LoginFailures(Document):
     """All wrong passwords that came from one network within one minute."""
 
     id: str
@@ -64,8 +62,7 @@ def attempted(
         count = attempts.count + 1
     pause_ms = 0
     if count >= FREE_ATTEMPTS:
-        doublings = min(count - FREE_ATTEMPTS, 16)
-        pause_ms = min(FIRST_PAUSE_MS << doublings, LONGEST_PAUSE_MS)
+        pause_ms = _BACKOFF.pause_ms(count - FREE_ATTEMPTS + 1)
     return LoginAttempts(
         id=attempts_id(source, email),
         count=count,

@@ -12,9 +12,7 @@ import hmac
 import re
 import secrets
 
-from pydantic import BaseModel
-
-from services.common.documents import Collection
+from services.common.documents import Collection, Document
 
 DEVICE_KEYS = Collection("device_keys")
 DEVICE_LIFETIME_MS = 365 * 86_400_000
@@ -23,7 +21,7 @@ _KEY_ID = "device_key"
 _TOKEN = re.compile(r"dev_([0-9a-f]{32})\.([0-9]{1,15})\.([0-9a-f]{64})")
 
 
-class DeviceKey(BaseModel, frozen=True):
+class DeviceKey(Document):
     """What signs the tokens, for all processes. Without it, all browsers are unknown again."""
 
     id: str = _KEY_ID

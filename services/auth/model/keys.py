@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from services.common.documents import Collection, Index
+from services.common.documents import Collection, Document, Index
 
 BY_GENERATION = "by_generation"
 KEYS = Collection("signing_keys", indexes=(Index(BY_GENERATION, order="generation"),))
@@ -16,7 +16,7 @@ KEYS = Collection("signing_keys", indexes=(Index(BY_GENERATION, order="generatio
 KEYS_MAX_AGE_MS = 30_000
 
 
-class SigningKey(BaseModel, frozen=True):
+class SigningKey(Document):
     """A key pair (JWK, RFC 7517). It signs from `active_from_ms` until the next generation does.
 
     So all processes agree on its state, which nobody stores: next, active, retired. The id is made

@@ -7,11 +7,9 @@ import secrets
 from collections.abc import Mapping
 from enum import StrEnum
 
-from pydantic import BaseModel
-
 from services.auth.model.accounts import Account
 from services.auth.model.expiry import EXPIRED
-from services.common.documents import Collection
+from services.common.documents import Collection, Document
 from services.common.errors import Kind, ShopError
 
 LINKS = Collection("links", indexes=(EXPIRED,))
@@ -43,7 +41,7 @@ LIFETIME_MS: Mapping[Mail, int] = {
 }
 
 
-class MailRequest(BaseModel, frozen=True):
+class MailRequest(Document):
     """A mail that somebody has asked for. Whether the address has an account is not looked at yet:
     so asking takes the same time either way.
 
@@ -57,7 +55,7 @@ class MailRequest(BaseModel, frozen=True):
     expires_ms: int
 
 
-class Link(BaseModel, frozen=True):
+class Link(Document):
     """What the code in a mailed link stands for. The id is made of the code, which is not stored.
 
     :param password_version: that of the account when the link was made. A link to set a password
@@ -72,7 +70,7 @@ class Link(BaseModel, frozen=True):
     expires_ms: int
 
 
-class MailTimes(BaseModel, frozen=True):
+class MailTimes(Document):
     """When the mails of the last hour to one address were asked for."""
 
     id: str
@@ -80,7 +78,7 @@ class MailTimes(BaseModel, frozen=True):
     expires_ms: int
 
 
-class MailCount(BaseModel, frozen=True):
+class MailCount(Document):
     """How many mails were asked for within a window of time."""
 
     id: str

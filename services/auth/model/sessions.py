@@ -8,12 +8,10 @@ import hmac
 import re
 import secrets
 from enum import StrEnum
-from typing import NamedTuple
-
-from pydantic import BaseModel
+from typing import NamedTuple, Self, TypedDict, Unpack
 
 from services.auth.model.expiry import EXPIRED
-from services.common.documents import Collection
+from services.common.documents import Collection, Document
 
 SESSIONS = Collection("sessions", indexes=(EXPIRED,))
 
@@ -48,7 +46,15 @@ class RefreshToken(NamedTuple):
         return cls(found[1], found[2]) if found else None
 
 
-class Session(BaseModel, frozen=True):
+class SessionChanges(TypedDict, total=False):
+    token_hash: str
+    previous_hash: str
+    salt: str
+    renewed_ms: int
+    expires_ms: int
+
+
+class Session(Document):
     """One log-in and its chain of refresh tokens. Only the last is good (RFC 9700 §4.14.2).
 
     The next token is the HMAC of the present one with a salt that stays here: so it can be given
@@ -66,6 +72,9 @@ class Session(BaseModel, frozen=True):
     salt: str = ""
     renewed_ms: int
     expires_ms: int
+
+    def changed(self, **to: Unpack[SessionChanges]) -> Self:
+        return self._changed(to)
 
 
 class TokenUse(StrEnum):
@@ -112,14 +121,12 @@ def use_of(session: Session, token: RefreshToken, now_ms: int) -> TokenUse:
 
 def renewed(session: Session, token: RefreshToken, now_ms: int, lifetime_ms: int) -> Session:
     """The session after the use of its current token."""
-    salted = session.model_copy(update={"salt": secrets.token_hex(_SECRET_BYTES)})
-    return salted.model_copy(
-        update={
-            "token_hash": successor(salted, token).digest,
-            "previous_hash": token.digest,
-            "renewed_ms": now_ms,
-            "expires_ms": now_ms + lifetime_ms,
-        }
+    salted = session.changed(salt=secrets.token_hex(_SECRET_BYTES))
+    return salted.changed(
+        token_hash=successor(salted, token).digest,
+        previous_hash=token.digest,
+        renewed_ms=now_ms,
+        expires_ms=now_ms + lifetime_ms,
     )
 
 

@@ -15,21 +15,27 @@ from services.common.documents.api import (
     StoreUnavailable,
     UserRefused,
 )
+from services.common.documents.document import Document
 from services.common.documents.opening import open_store
+from services.common.documents.outbox import Event, Outbox, OutboxChanges
 from services.common.documents.sqlite import SqliteStore
 from services.common.documents.traced import TracedStore
-from services.common.documents.typed import DocumentModel, Documents
+from services.common.documents.typed import DocumentModel, Documents, Updated
 from services.common.documents.values import Json, OrderValue, Scalar
 
 __all__ = [
     "AlreadyExists",
     "Collection",
+    "Document",
     "DocumentModel",
     "DocumentStore",
     "Documents",
+    "Event",
     "Index",
     "Json",
     "OrderValue",
+    "Outbox",
+    "OutboxChanges",
     "Page",
     "RevisionConflict",
     "Scalar",
@@ -37,6 +43,7 @@ __all__ = [
     "StoreUnavailable",
     "Stored",
     "TracedStore",
+    "Updated",
     "UserRefused",
     "open_store",
 ]

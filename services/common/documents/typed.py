@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from services.common.documents import cursor as cursors
 from services.common.documents.api import (
+    AlreadyExists,
     Collection,
     DocumentStore,
     Page,
     Query,
     Record,
+    RevisionConflict,
     Stored,
     position,
 )
@@ -42,6 +46,19 @@ class DocumentModel(Protocol):
 M = TypeVar("M", bound=DocumentModel)
 Opened = TypeVar("Opened", bound=DocumentModel)
 
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Updated(Generic[M]):
+    """What an update found or made.
+
+    :ivar is_written: whether it changed the document; else that was as it should be already.
+    """
+
+    stored: Stored[M]
+    is_written: bool
+
 
 class Documents(Generic[M]):
     """One collection of a store, as values of one model.
@@ -71,6 +88,13 @@ class Documents(Generic[M]):
         """
         await self._store.insert(self._collection, value.id, self._body(value))
         return Stored(value, 1)
+
+    async def add(self, value: M) -> Stored[M] | None:
+        """Stores a new document; None when its id or its values in a unique index are taken."""
+        try:
+            return await self.insert(value)
+        except AlreadyExists:
+            return None
 
     async def get(self, document_id: str) -> Stored[M] | None:
         """The document with that id."""
@@ -127,6 +151,42 @@ class Documents(Generic[M]):
             )
         return Page([self._stored(record) for record in records], next_cursor)
 
+    async def each(
+        self,
+        index: str,
+        *,
+        equal: Sequence[Scalar] = (),
+        at_least: OrderValue | None = None,
+        below: OrderValue | None = None,
+    ) -> AsyncGenerator[Stored[M]]:
+        """All documents that match, page by page; see :meth:`find`."""
+        cursor: str | None = None
+        while True:
+            page = await self.find(
+                index, equal=equal, at_least=at_least, below=below, limit=_PAGE, cursor=cursor
+            )
+            for stored in page.items:
+                yield stored
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def due(
+        self, index: str, now_ms: int, limit: int, *, longest_pause_ms: int | None = None
+    ) -> list[Stored[M]]:
+        """The documents whose time has come, longest overdue first.
+
+        :param index: ordered by the time in Unix milliseconds.
+        :param limit: how many of them, and of those whose time is too far ahead.
+        :param longest_pause_ms: a time further ahead than this was written by a wrong clock, or is
+            read by one: it has come, too.
+        """
+        due = (await self.find(index, below=now_ms + 1, limit=limit)).items
+        if longest_pause_ms is None:
+            return due
+        too_far_ms = now_ms + longest_pause_ms + 1
+        return due + (await self.find(index, at_least=too_far_ms, limit=limit)).items
+
     def cursor_behind(self, index: str, stored: Stored[M], *, descending: bool = False) -> str:
         """The cursor that continues a search behind one of its results, for whoever has taken only
         some of them.
@@ -145,6 +205,40 @@ class Documents(Generic[M]):
             raise ValueError("the id of a document never changes")
         await self._store.replace(self._collection, value.id, stored.revision, self._body(value))
         return Stored(value, stored.revision + 1)
+
+    async def update(self, document_id: str, change: Callable[[M], M]) -> Updated[M] | None:
+        """Changes a document as it is now: a compare-and-set, made again after each conflict. The
+        deadline of the request bounds how often.
+
+        :param change: pure, since it may be called more than once. What it raises ends the update,
+            and what equals its argument is not written.
+        :returns: None when there is no such document.
+        :raises AlreadyExists: its new values in a unique index are taken.
+        """
+        while (stored := await self.get(document_id)) is not None:
+            changed = change(stored.value)
+            if changed == stored.value:
+                return Updated(stored, is_written=False)
+            try:
+                return Updated(await self.replace(stored, changed), is_written=True)
+            except RevisionConflict:
+                continue
+        return None
+
+    async def upsert(self, document_id: str, make: Callable[[M | None], M]) -> Updated[M]:
+        """As :meth:`update`, for a document that may not be there yet.
+
+        :param make: gets None then, and makes the first state.
+        """
+        while True:
+            updated = await self.update(document_id, make)
+            if updated is not None:
+                return updated
+            try:
+                return Updated(await self.insert(make(None)), is_written=True)
+            except AlreadyExists as error:
+                if error.index != "id":
+                    raise
 
     async def increment(
         self,
@@ -178,6 +272,15 @@ class Documents(Generic[M]):
         :raises RevisionConflict: the document was changed or deleted meanwhile.
         """
         await self._store.delete(self._collection, stored.value.id, stored.revision)
+
+    async def remove(
+        self, document_id: str, is_unwanted: Callable[[M], bool] = lambda _: True
+    ) -> None:
+        """Deletes a document, whatever anybody else does to it, if it is there and unwanted."""
+        while (stored := await self.get(document_id)) is not None and is_unwanted(stored.value):
+            with suppress(RevisionConflict):
+                await self.delete(stored)
+                return
 
     def _body(self, value: M) -> Body:
         # round_trip: computed fields are left out, because validating them back would refuse them.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.auth.model.commands import Register
 from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, Process, World
 
 
@@ -29,6 +30,6 @@ async def another(world: World) -> AsyncGenerator[Process]:
 async def ada(process: Process) -> str:
     """Ada's refresh token, right after her registration."""
     tokens = await process.auth.register(
-        email=EMAIL, password=PASSWORD, name="Ada Lovelace", client_address=HOME
+        Register(email=EMAIL, password=PASSWORD, name="Ada Lovelace", client_address=HOME)
     )
     return tokens.refresh_token

@@ -6,6 +6,13 @@ from collections.abc import Awaitable
 
 import pytest
 
+from services.auth.model.commands import (
+    Authenticate,
+    ChangeGuestAddress,
+    KeepGuestAccount,
+    MailLink,
+    OpenGuest,
+)
 from services.auth.model.links import MAILS_PER_ADDRESS, Mail
 from services.auth.service import Tokens
 from services.common.errors import Kind, ShopError
@@ -21,16 +28,18 @@ async def failure(attempt: Awaitable[object]) -> ShopError:
 
 
 async def guest_of(process: Process, name: str = "Ada") -> Tokens:
-    return await process.auth.open_guest(email=EMAIL, name=name, client_address=HOME)
+    return await process.auth.open_guest(OpenGuest(email=EMAIL, name=name, client_address=HOME))
 
 
 async def log_in(process: Process, password: str = PASSWORD) -> Tokens:
-    return await process.auth.log_in(email=EMAIL, password=password, client_address=HOME)
+    return await process.auth.log_in(
+        Authenticate(email=EMAIL, password=password, client_address=HOME)
+    )
 
 
 async def keep(process: Process, refresh_token: str, password: str = PASSWORD) -> Tokens:
     return await process.auth.keep_guest(
-        refresh_token=refresh_token, password=password, client_address=HOME
+        KeepGuestAccount(refresh_token=refresh_token, password=password, client_address=HOME)
     )
 
 
@@ -85,7 +94,7 @@ async def test_a_guest_confirms_the_address_that_they_gave(
 
 async def test_a_password_by_mail_is_none_for_guests(world: World, process: Process) -> None:
     await guest_of(process)
-    await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+    await process.auth.mail_link(MailLink(mail=Mail.SET_PASSWORD, email=EMAIL, client_address=HOME))
     await process.links.send()
     assert world.notifications.mails(Mail.SET_PASSWORD) == []
 
@@ -111,7 +120,9 @@ async def mail_again(process: Process, refresh_token: str) -> None:
 
 
 async def correct(process: Process, refresh_token: str, email: str = CORRECTED) -> None:
-    await process.auth.change_guest_email(refresh_token, email, client_address=HOME)
+    await process.auth.change_guest_email(
+        ChangeGuestAddress(refresh_token=refresh_token, email=email, client_address=HOME)
+    )
     await process.links.send()
 
 
@@ -176,7 +187,12 @@ async def test_a_guest_keeps_the_account_with_another_address(
     before = await process.verifier().verify(guest.access_token)
     await process.links.send()
     kept = await process.auth.keep_guest(
-        refresh_token=guest.refresh_token, password=PASSWORD, client_address=HOME, email=CORRECTED
+        KeepGuestAccount(
+            refresh_token=guest.refresh_token,
+            password=PASSWORD,
+            client_address=HOME,
+            email=CORRECTED,
+        )
     )
     caller = await process.verifier().verify(kept.access_token)
     assert (caller.user_id, caller.email) == (before.user_id, CORRECTED)

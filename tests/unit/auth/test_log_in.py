@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 from argon2 import PasswordHasher
 
+from services.auth.model.commands import Authenticate, Register
 from services.auth.model.sources import Source
 from services.auth.service import Tokens
 from services.common.errors import Kind, ShopError
@@ -36,10 +37,12 @@ async def guess(
     """What comes of an attempt: the error's code, or "ok"."""
     try:
         await process.auth.log_in(
-            email=email,
-            password=password,
-            client_address=client_address,
-            device_token=device_token,
+            Authenticate(
+                email=email,
+                password=password,
+                client_address=client_address,
+                device_token=device_token,
+            )
         )
     except ShopError as error:
         return error.code
@@ -48,14 +51,16 @@ async def guess(
 
 async def register(process: Process, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
     return await process.auth.register(
-        email=email, password=password, name="Ada", client_address=HOME
+        Register(email=email, password=password, name="Ada", client_address=HOME)
     )
 
 
 async def right(process: Process, client_address: str = HOME, device_token: str = "") -> Tokens:
     """Logs in with the right password."""
     return await process.auth.log_in(
-        email=EMAIL, password=PASSWORD, client_address=client_address, device_token=device_token
+        Authenticate(
+            email=EMAIL, password=PASSWORD, client_address=client_address, device_token=device_token
+        )
     )
 
 
@@ -76,7 +81,7 @@ async def test_unknown_addresses_and_wrong_passwords_look_the_same(
     process: Process, ada: str
 ) -> None:
     attempts = (
-        process.auth.log_in(email=email, password=WRONG, client_address=HOME)
+        process.auth.log_in(Authenticate(email=email, password=WRONG, client_address=HOME))
         for email in (EMAIL, "nobody@example.com")
     )
     wrong, unknown = [await failure(attempt) for attempt in attempts]

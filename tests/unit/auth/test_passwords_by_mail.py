@@ -10,6 +10,13 @@ from contextlib import closing
 import pytest
 
 from services.auth.model.accounts import Account, Credentials
+from services.auth.model.commands import (
+    Authenticate,
+    ChangePassword,
+    MailLink,
+    Register,
+    ResetPassword,
+)
 from services.auth.model.links import (
     LINKS,
     MAIL_COUNTS,
@@ -31,9 +38,27 @@ async def failure(attempt: Awaitable[object]) -> ShopError:
     return failed.value
 
 
+def a_link(mail: Mail, email: str = EMAIL) -> MailLink:
+    return MailLink(mail=mail, email=email, client_address=HOME)
+
+
+def a_reset(code: str, new_password: str = NEW_PASSWORD) -> ResetPassword:
+    return ResetPassword(code=code, new_password=new_password, client_address=HOME)
+
+
+def a_change(password: str = PASSWORD, new_password: str = NEW_PASSWORD) -> ChangePassword:
+    return ChangePassword(
+        email=EMAIL, password=password, new_password=new_password, client_address=HOME
+    )
+
+
+def adas(password: str) -> Authenticate:
+    return Authenticate(email=EMAIL, password=password, client_address=HOME)
+
+
 async def mailed_code(world: World, process: Process, mail: Mail, email: str = EMAIL) -> str:
     """Asks for a link, and reads its code in the mail."""
-    await process.auth.mail_link(mail, email, client_address=HOME)
+    await process.auth.mail_link(a_link(mail, email))
     await process.links.send()
     return world.notifications.mails(mail)[-1].code
 
@@ -72,16 +97,16 @@ class TestAddress:
 
     async def test_link_sets_no_password(self, world: World, process: Process, ada: str) -> None:
         code = await mailed_code(world, process, Mail.CONFIRM_ADDRESS)
-        reset = process.auth.reset_password(
-            code=code, new_password=NEW_PASSWORD, client_address=HOME
-        )
+        reset = process.auth.reset_password(a_reset(code))
         assert (await failure(reset)).code == "link-over"
 
     async def test_registration_does_not_wait_for_notification(
         self, world: World, process: Process
     ) -> None:
         world.notifications.error = AWAY
-        await process.auth.register(email=EMAIL, password=PASSWORD, name="Ada", client_address=HOME)
+        await process.auth.register(
+            Register(email=EMAIL, password=PASSWORD, name="Ada", client_address=HOME)
+        )
         assert await failure(process.links.send()) is AWAY
         world.notifications.error = None
         await process.links.send()
@@ -92,10 +117,12 @@ class TestAddress:
         async with world.process(settings) as process:
             for number in range(2):
                 await process.auth.register(
-                    email=f"ada{number}@example.com",
-                    password=PASSWORD,
-                    name="Ada",
-                    client_address=HOME,
+                    Register(
+                        email=f"ada{number}@example.com",
+                        password=PASSWORD,
+                        name="Ada",
+                        client_address=HOME,
+                    )
                 )
             await process.links.send()
         assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
@@ -106,20 +133,18 @@ class TestReset:
         self, world: World, process: Process, another: Process, ada: str
     ) -> None:
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
-        await another.auth.reset_password(code=code, new_password=NEW_PASSWORD, client_address=HOME)
+        await another.auth.reset_password(a_reset(code))
         error = await failure(process.auth.refresh(ada))
         assert (error.kind, error.code) == (Kind.UNAUTHENTICATED, "session-ended")
-        wrong = await failure(
-            process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
-        )
+        wrong = await failure(process.auth.log_in(adas(PASSWORD)))
         assert wrong.code == "wrong-credentials"
-        assert await process.auth.log_in(email=EMAIL, password=NEW_PASSWORD, client_address=HOME)
+        assert await process.auth.log_in(adas(NEW_PASSWORD))
 
     async def test_confirms_the_address_and_says_so_by_mail(
         self, world: World, process: Process, ada: str
     ) -> None:
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
-        await process.auth.reset_password(code=code, new_password=NEW_PASSWORD, client_address=HOME)
+        await process.auth.reset_password(a_reset(code))
         assert world.notifications.confirmed == {"usr_0": EMAIL}
         await process.links.send()
         (told,) = world.notifications.mails(Mail.PASSWORD_CHANGED)
@@ -132,24 +157,22 @@ class TestReset:
         guest = Account("usr_guest", email, "A Guest", (), contact_email=email)
         world.users.accounts[email] = Credentials(guest, "")
         refused = await failure(
-            process.auth.log_in(email=guest.email, password=PASSWORD, client_address=HOME)
+            process.auth.log_in(
+                Authenticate(email=guest.email, password=PASSWORD, client_address=HOME)
+            )
         )
         assert refused.code == "wrong-credentials"
         code = await mailed_code(world, process, Mail.SET_PASSWORD, guest.email)
-        await process.auth.reset_password(code=code, new_password=NEW_PASSWORD, client_address=HOME)
+        await process.auth.reset_password(a_reset(code))
         assert await process.auth.log_in(
-            email=guest.email, password=NEW_PASSWORD, client_address=HOME
+            Authenticate(email=guest.email, password=NEW_PASSWORD, client_address=HOME)
         )
 
     async def test_ends_every_other_link(self, world: World, process: Process, ada: str) -> None:
         codes = [await mailed_code(world, process, Mail.SET_PASSWORD) for _ in range(2)]
-        await process.auth.reset_password(
-            code=codes[1], new_password=NEW_PASSWORD, client_address=HOME
-        )
+        await process.auth.reset_password(a_reset(codes[1], NEW_PASSWORD))
         for code in codes:
-            again = process.auth.reset_password(
-                code=code, new_password="yet another password", client_address=HOME
-            )
+            again = process.auth.reset_password(a_reset(code, "yet another password"))
             assert (await failure(again)).code == "link-over"
 
     async def test_of_many_at_once_one_succeeds(
@@ -158,9 +181,7 @@ class TestReset:
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
         outcomes = await asyncio.gather(
             *(
-                each.auth.reset_password(
-                    code=code, new_password=f"{NEW_PASSWORD} {number}", client_address=HOME
-                )
+                each.auth.reset_password(a_reset(code, f"{NEW_PASSWORD} {number}"))
                 for number, each in enumerate((process, another) * 3)
             ),
             return_exceptions=True,
@@ -173,31 +194,25 @@ class TestReset:
     ) -> None:
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
         world.clock.pass_seconds(1800)
-        reset = process.auth.reset_password(
-            code=code, new_password=NEW_PASSWORD, client_address=HOME
-        )
+        reset = process.auth.reset_password(a_reset(code))
         assert (await failure(reset)).code == "link-over"
 
     async def test_refuses_a_weak_password_and_takes_another(
         self, world: World, process: Process, ada: str
     ) -> None:
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
-        weak = process.auth.reset_password(
-            code=code, new_password="password123", client_address=HOME
-        )
+        weak = process.auth.reset_password(a_reset(code, "password123"))
         assert (await failure(weak)).code == "weak-password"
-        await process.auth.reset_password(code=code, new_password=NEW_PASSWORD, client_address=HOME)
+        await process.auth.reset_password(a_reset(code))
 
     async def test_lets_in_whoever_had_forgotten_the_password_too_often(
         self, world: World, process: Process, ada: str
     ) -> None:
         for _ in range(5):
-            await failure(
-                process.auth.log_in(email=EMAIL, password="is it this one?", client_address=HOME)
-            )
+            await failure(process.auth.log_in(adas("is it this one?")))
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
-        await process.auth.reset_password(code=code, new_password=NEW_PASSWORD, client_address=HOME)
-        assert await process.auth.log_in(email=EMAIL, password=NEW_PASSWORD, client_address=HOME)
+        await process.auth.reset_password(a_reset(code))
+        assert await process.auth.log_in(adas(NEW_PASSWORD))
 
     async def test_code_is_kept_nowhere(self, world: World, process: Process, ada: str) -> None:
         code = await mailed_code(world, process, Mail.SET_PASSWORD)
@@ -214,7 +229,7 @@ class TestAsking:
         world.users.is_down = True
         world.notifications.error = AWAY
         for email in (EMAIL, "nobody@example.com"):
-            await process.auth.mail_link(Mail.SET_PASSWORD, email, client_address=HOME)
+            await process.auth.mail_link(a_link(Mail.SET_PASSWORD, email))
         world.users.is_down = False
         world.notifications.error = None
         await process.links.send()
@@ -226,64 +241,52 @@ class TestAsking:
         self, world: World, process: Process, another: Process, email: str
     ) -> None:
         for number in range(MAILS_PER_ADDRESS):
-            await (process, another)[number % 2].auth.mail_link(
-                Mail.SET_PASSWORD, email, client_address=HOME
-            )
-        error = await failure(
-            process.auth.mail_link(Mail.CONFIRM_ADDRESS, email, client_address=HOME)
-        )
+            await (process, another)[number % 2].auth.mail_link(a_link(Mail.SET_PASSWORD, email))
+        error = await failure(process.auth.mail_link(a_link(Mail.CONFIRM_ADDRESS, email)))
         assert (error.kind, error.code) == (Kind.THROTTLED, "too-many-mails")
         assert error.retry_after_seconds is not None
-        await process.auth.mail_link(Mail.SET_PASSWORD, "another@example.com", client_address=HOME)
+        await process.auth.mail_link(a_link(Mail.SET_PASSWORD, "another@example.com"))
         world.clock.pass_seconds(error.retry_after_seconds)
-        await process.auth.mail_link(Mail.SET_PASSWORD, email, client_address=HOME)
+        await process.auth.mail_link(a_link(Mail.SET_PASSWORD, email))
 
     async def test_is_limited_within_any_hour(self, world: World, process: Process) -> None:
         """Whatever the clock shows: the next full hour lets nobody begin again."""
         for _ in range(MAILS_PER_ADDRESS):
-            await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+            await process.auth.mail_link(a_link(Mail.SET_PASSWORD))
             world.clock.pass_seconds(600)
         for _ in range(MAILS_PER_ADDRESS):
-            error = await failure(
-                process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
-            )
+            error = await failure(process.auth.mail_link(a_link(Mail.SET_PASSWORD)))
             assert error.retry_after_seconds == pytest.approx(600)
             world.clock.pass_seconds(600)
-            await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+            await process.auth.mail_link(a_link(Mail.SET_PASSWORD))
 
     async def test_is_limited_for_a_network(self, world: World) -> None:
         """Registering counts, too: each sends a mail to whatever address was typed in."""
         settings = SETTINGS.model_copy(update={"network_link_mails_per_hour": 2})
         async with world.process(settings) as process:
             await process.auth.register(
-                email=EMAIL, password=PASSWORD, name="Ada", client_address=HOME
+                Register(email=EMAIL, password=PASSWORD, name="Ada", client_address=HOME)
             )
-            await process.auth.mail_link(Mail.SET_PASSWORD, "bob@example.com", client_address=HOME)
-            refused = process.auth.mail_link(
-                Mail.SET_PASSWORD, "eve@example.com", client_address=HOME
-            )
+            await process.auth.mail_link(a_link(Mail.SET_PASSWORD, "bob@example.com"))
+            refused = process.auth.mail_link(a_link(Mail.SET_PASSWORD, "eve@example.com"))
             error = await failure(refused)
             assert (error.kind, error.code) == (Kind.THROTTLED, "too-many-mails")
             await process.auth.mail_link(
-                Mail.SET_PASSWORD, "eve@example.com", client_address=ELSEWHERE
+                MailLink(mail=Mail.SET_PASSWORD, email="eve@example.com", client_address=ELSEWHERE)
             )
             assert error.retry_after_seconds is not None
             world.clock.pass_seconds(error.retry_after_seconds)
-            await process.auth.mail_link(Mail.SET_PASSWORD, "eve@example.com", client_address=HOME)
+            await process.auth.mail_link(a_link(Mail.SET_PASSWORD, "eve@example.com"))
 
     async def test_is_limited_in_all(self, world: World) -> None:
         settings = SETTINGS.model_copy(update={"link_mails_per_minute": 3})
         async with world.process(settings) as process:
             for number in range(3):
-                await process.auth.mail_link(
-                    Mail.SET_PASSWORD, f"ada{number}@example.com", client_address=HOME
-                )
-            refused = process.auth.mail_link(
-                Mail.SET_PASSWORD, "eve@example.com", client_address=HOME
-            )
+                await process.auth.mail_link(a_link(Mail.SET_PASSWORD, f"ada{number}@example.com"))
+            refused = process.auth.mail_link(a_link(Mail.SET_PASSWORD, "eve@example.com"))
             assert (await failure(refused)).code == "too-many-mails"
             world.clock.pass_seconds(60)
-            await process.auth.mail_link(Mail.SET_PASSWORD, "eve@example.com", client_address=HOME)
+            await process.auth.mail_link(a_link(Mail.SET_PASSWORD, "eve@example.com"))
 
     async def test_is_mailed_once_by_several_processes(
         self, world: World, process: Process, another: Process, ada: str
@@ -298,14 +301,14 @@ class TestAsking:
         world.notifications.error = ShopError(Kind.INVALID, "unknown-kind", "No such mail.")
         await process.links.send()
         world.notifications.error = None
-        await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+        await process.auth.mail_link(a_link(Mail.SET_PASSWORD))
         await process.links.send()
         (sent,) = world.notifications.by_event.values()
         assert sent.mail is Mail.SET_PASSWORD
 
     async def test_leaves_nothing_behind(self, world: World, process: Process, ada: str) -> None:
         await mailed_code(world, process, Mail.CONFIRM_ADDRESS)
-        await process.auth.mail_link(Mail.SET_PASSWORD, EMAIL, client_address=HOME)
+        await process.auth.mail_link(a_link(Mail.SET_PASSWORD))
         world.clock.pass_seconds(3 * 86_400 + 1)
         await process.links.sweep()
         with closing(sqlite3.connect(world.data / "auth.db")) as database:
@@ -318,12 +321,8 @@ class TestChange:
     async def test_ends_all_other_sessions(
         self, world: World, process: Process, another: Process, ada: str
     ) -> None:
-        elsewhere = (
-            await another.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
-        ).refresh_token
-        tokens = await process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password=NEW_PASSWORD, client_address=HOME
-        )
+        elsewhere = (await another.auth.log_in(adas(PASSWORD))).refresh_token
+        tokens = await process.auth.change_password(a_change())
         for old in (ada, elsewhere):
             assert (await failure(another.auth.refresh(old))).code == "session-ended"
         assert await another.auth.refresh(tokens.refresh_token)
@@ -332,34 +331,23 @@ class TestChange:
 
     async def test_needs_the_present_password(self, process: Process, ada: str) -> None:
         for _ in range(5):
-            change = process.auth.change_password(
-                email=EMAIL,
-                password="wrong horse battery",
-                new_password=NEW_PASSWORD,
-                client_address=HOME,
-            )
+            change = process.auth.change_password(a_change("wrong horse battery"))
             assert (await failure(change)).code == "wrong-credentials"
         # Guesses here count as those at the log-in do.
-        change = process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password=NEW_PASSWORD, client_address=HOME
-        )
+        change = process.auth.change_password(a_change())
         assert (await failure(change)).kind is Kind.THROTTLED
         assert await process.auth.refresh(ada)
 
     @pytest.mark.parametrize("weak", ["password123", EMAIL, "Ada Lovelace"])
     async def test_refuses_a_weak_password(self, process: Process, ada: str, weak: str) -> None:
-        change = process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password=weak, client_address=HOME
-        )
+        change = process.auth.change_password(a_change(new_password=weak))
         assert (await failure(change)).code == "weak-password"
-        assert await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
+        assert await process.auth.log_in(adas(PASSWORD))
 
     async def test_refuses_the_password_that_it_has(
         self, world: World, process: Process, ada: str
     ) -> None:
-        change = process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password=PASSWORD, client_address=HOME
-        )
+        change = process.auth.change_password(a_change(new_password=PASSWORD))
         error = await failure(change)
         assert (error.kind, error.code) == (Kind.INVALID, "same-password")
         await process.links.send()
@@ -370,9 +358,7 @@ class TestChange:
         self, world: World, process: Process, ada: str
     ) -> None:
         before = world.users.accounts[EMAIL].account
-        await process.auth.change_password(
-            email=EMAIL, password=PASSWORD, new_password=NEW_PASSWORD, client_address=HOME
-        )
+        await process.auth.change_password(a_change())
         late = await process.sessions.begin(before)
         assert (await failure(process.auth.refresh(late.text))).code == "session-ended"
 
@@ -381,6 +367,6 @@ class TestChange:
     ) -> None:
         stronger = SETTINGS.model_copy(update={"password_hash_iterations": 2})
         async with world.process(stronger) as stronger_process:
-            await stronger_process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
+            await stronger_process.auth.log_in(adas(PASSWORD))
         assert ",t=2," in world.users.accounts[EMAIL].password_hash
         assert await process.auth.refresh(ada)

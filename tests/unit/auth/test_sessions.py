@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 
 import pytest
 
+from services.auth.model.commands import Authenticate
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import Caller
 from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, SETTINGS, Process, World
@@ -66,7 +67,7 @@ async def test_one_users_reuse_ends_no_other_session(
     world: World, process: Process, ada: str
 ) -> None:
     elsewhere = (
-        await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
+        await process.auth.log_in(Authenticate(email=EMAIL, password=PASSWORD, client_address=HOME))
     ).refresh_token
     await refreshed(process, ada)
     world.clock.pass_seconds(11)
@@ -165,7 +166,7 @@ async def test_expired_sessions_are_swept_and_only_those(
 ) -> None:
     world.clock.pass_seconds(LIFETIME_SECONDS - 10)
     later = (
-        await process.auth.log_in(email=EMAIL, password=PASSWORD, client_address=HOME)
+        await process.auth.log_in(Authenticate(email=EMAIL, password=PASSWORD, client_address=HOME))
     ).refresh_token
     world.clock.pass_seconds(11)
     store = process.sessions._store  # pyright: ignore[reportPrivateUsage]  # what is gone shows nowhere else

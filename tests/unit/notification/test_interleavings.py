@@ -14,7 +14,7 @@ import pytest
 from services.common.documents import Documents
 from services.common.observing.metrics import Metrics
 from services.notification.clients import Mailer
-from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
+from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message, Notify
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -78,12 +78,14 @@ class World:
 async def tell(world: World) -> None:
     """Tells of the event."""
     await world.messages.notify(
-        event_id="ord_1:confirmed",
-        user_id="usr_ada",
-        name="Ada",
-        email="ada@example.com",
-        kind="order-confirmed",
-        facts=FACTS,
+        Notify(
+            event_id="ord_1:confirmed",
+            user_id="usr_ada",
+            name="Ada",
+            email="ada@example.com",
+            kind="order-confirmed",
+            facts=FACTS,
+        )
     )
 
 

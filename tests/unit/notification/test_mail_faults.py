@@ -20,10 +20,11 @@ from services.common.settings import read_settings
 from services.notification.clients import Mailer
 from services.notification.model import (
     ADDRESSES,
-    LONGEST_PAUSE_MS,
+    BACKOFF,
     MESSAGES,
     ConfirmedAddress,
     Message,
+    Notify,
 )
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
@@ -139,13 +140,13 @@ class World:
     async def make_due(self) -> None:
         """Lets the pauses of all waiting mails be over."""
         store = await self.store()
-        for stored in await store.unsent(now_ms() + LONGEST_PAUSE_MS, LONGEST_PAUSE_MS, 100):
+        for stored in await store.unsent(now_ms() + BACKOFF.longest_ms, BACKOFF.longest_ms, 100):
             await store.save(stored, stored.value.model_copy(update={"due_ms": now_ms()}))
 
     async def skew(self, seconds: int) -> None:
         """Lets the pauses of all waiting mails be those of a process with such a clock."""
         store = await self.store()
-        for stored in await store.unsent(now_ms() + LONGEST_PAUSE_MS, LONGEST_PAUSE_MS, 100):
+        for stored in await store.unsent(now_ms() + BACKOFF.longest_ms, BACKOFF.longest_ms, 100):
             assert stored.value.due_ms is not None
             due_ms = stored.value.due_ms + seconds * 1000
             await store.save(stored, stored.value.model_copy(update={"due_ms": due_ms}))
@@ -165,12 +166,14 @@ async def server() -> AsyncGenerator[MailServer]:
 
 async def notify(messages: Messages, event_id: str = "ord_1:confirmed", name: str = "Ada") -> None:
     await messages.notify(
-        event_id=event_id,
-        user_id="usr_ada",
-        name=name,
-        email="ada@example.com",
-        kind="order-confirmed",
-        facts=FACTS,
+        Notify(
+            event_id=event_id,
+            user_id="usr_ada",
+            name=name,
+            email="ada@example.com",
+            kind="order-confirmed",
+            facts=FACTS,
+        )
     )
 
 

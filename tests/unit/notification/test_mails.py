@@ -26,6 +26,7 @@ from services.notification.model import (
     ConfirmedAddress,
     MailState,
     Message,
+    Notify,
 )
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
@@ -88,7 +89,7 @@ async def notify(messages: Messages, event_id: str = EVENT, **changes: Any) -> N
         "kind": "order-confirmed",
         "facts": FACTS,
     }
-    await messages.notify(event_id=event_id, **{**event, **changes})
+    await messages.notify(Notify(event_id, **{**event, **changes}))
 
 
 async def inbox(messages: Messages, user_id: str = "usr_ada") -> list[Message]:

@@ -121,7 +121,7 @@ def test_pauses_double_up_to_a_minute() -> None:
         assert message.due_ms is not None
         pauses_ms.append(message.due_ms - NOW_MS)
     assert pauses_ms[:4] == [1000, 2000, 4000, 8000]
-    assert pauses_ms[-1] == model.LONGEST_PAUSE_MS == 60_000
+    assert pauses_ms[-1] == model.BACKOFF.longest_ms == 60_000
     assert message.attempts == 30
     spread = model.postponed(message, NOW_MS, jitter=1.0)
     assert spread.due_ms == NOW_MS + 30_000

@@ -9,8 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from services.common.errors import Kind, ShopError
-from services.order import model
-from services.order.model import BACKWARD, FORWARD, Order, Refund, State, Step
+from services.order import checkout, model
+from services.order.checkout import BACKWARD, FORWARD
+from services.order.model import Order, Refund, State, Step
 from tests.unit.order.examples import OUTAGES, PLACED_MS, REFUSALS, an_order, error
 
 SOON_MS = PLACED_MS + 60_000
@@ -31,7 +32,9 @@ def at(step: Step, **changes: object) -> Order:
 
 
 def failed(order: Order, kind: Kind, *, may_wait: bool = True, code: str = "told-so") -> Order:
-    return model.failed(order, error(kind, code), SOON_MS, may_wait=may_wait)
+    refused = error(kind, code)
+    verdict = checkout.verdict(order, refused, may_wait=may_wait)
+    return checkout.failed(order, refused, verdict, SOON_MS)
 
 
 def test_every_step_is_on_one_of_the_two_ways() -> None:
@@ -42,7 +45,7 @@ def test_every_step_is_on_one_of_the_two_ways() -> None:
 
 @pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(FORWARD)))
 def test_success_leads_forward(step: Step, following: Step) -> None:
-    order = model.succeeded(at(step), SOON_MS)
+    order = checkout.succeeded(at(step), SOON_MS)
     assert (order.step, order.state) == (following, State.WORKING)
     assert [(moment.what, moment.at_ms) for moment in order.history] == [(step.value, SOON_MS)]
     assert not order.events
@@ -50,7 +53,7 @@ def test_success_leads_forward(step: Step, following: Step) -> None:
 
 @pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(BACKWARD)))
 def test_success_leads_further_back(step: Step, following: Step) -> None:
-    order = model.succeeded(at(step), SOON_MS)
+    order = checkout.succeeded(at(step), SOON_MS)
     assert (order.step, order.state) == (following, State.CANCELLING)
 
 
@@ -64,7 +67,7 @@ def test_success_leads_further_back(step: Step, following: Step) -> None:
 def test_the_last_step_settles_the_order_and_tells_the_customer(
     step: Step, state: State, told: str
 ) -> None:
-    order = model.succeeded(at(step), SOON_MS)
+    order = checkout.succeeded(at(step), SOON_MS)
     assert order.is_settled
     assert order.state is state
     (event,) = order.events
@@ -155,16 +158,16 @@ class TestARefusalOfAPaidOrder:
     @pytest.mark.parametrize("step", FORWARD)
     def test_is_alarming_where_it_should_not_be(self, step: Step) -> None:
         refusal, outage = error(Kind.CONFLICT), error(Kind.UNAVAILABLE)
-        assert model.is_alarming(at(step), refusal) is (step in (Step.CAPTURE, *PAID))
-        assert model.is_alarming(at(step), error(Kind.DECLINED)) is (step in PAID)
-        assert model.is_alarming(at(step, begun_again=True), refusal)
-        assert not model.is_alarming(at(step, begun_again=True), outage)
+        assert checkout.is_alarming(at(step), refusal) is (step in (Step.CAPTURE, *PAID))
+        assert checkout.is_alarming(at(step), error(Kind.DECLINED)) is (step in PAID)
+        assert checkout.is_alarming(at(step, begun_again=True), refusal)
+        assert not checkout.is_alarming(at(step, begun_again=True), outage)
 
     def test_is_alarming_on_the_way_back_unless_the_parcel_is_under_way(self) -> None:
         asked = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
-        assert not model.is_alarming(asked, error(Kind.CONFLICT))
-        assert model.is_alarming(asked, error(Kind.INVALID))
-        assert all(model.is_alarming(at(step), error(Kind.CONFLICT)) for step in BACKWARD)
+        assert not checkout.is_alarming(asked, error(Kind.CONFLICT))
+        assert checkout.is_alarming(asked, error(Kind.INVALID))
+        assert all(checkout.is_alarming(at(step), error(Kind.CONFLICT)) for step in BACKWARD)
 
     def test_whose_parcel_is_under_way_all_the_same_is_confirmed_and_told(self) -> None:
         back = failed(at(Step.RESERVE, begun_again=True), Kind.CONFLICT, code="out-of-stock")
@@ -206,7 +209,7 @@ def test_every_order_ends_whatever_happens() -> None:
         steps: list[Step] = []
         while order.step is not None:
             steps.append(order.step)
-            order = model.succeeded(order, SOON_MS)
+            order = checkout.succeeded(order, SOON_MS)
         assert order.state in {State.CONFIRMED, State.CANCELLED}
         assert len(steps) == len(set(steps)) <= len(FORWARD)
         if order.state is State.CANCELLED:
@@ -262,19 +265,19 @@ class TestAnAttempt:
         order = failed(at(Step.DISPATCH, begun_again=True), Kind.CONFLICT)
         assert not order.is_attempt, "its parcel may turn out to be on its way"
         while not order.is_settled:
-            order = model.succeeded(order, SOON_MS)
+            order = checkout.succeeded(order, SOON_MS)
         assert order.is_attempt
         assert [event.kind for event in order.events] == ["order-not-placed"]
 
     def test_is_no_order_that_its_customer_has_cancelled(self) -> None:
-        order = model.cancelled_by_customer(model.succeeded(at(Step.DISPATCH), SOON_MS), SOON_MS)
+        order = model.cancelled_by_customer(checkout.succeeded(at(Step.DISPATCH), SOON_MS), SOON_MS)
         while not order.is_settled:
-            order = model.succeeded(order, SOON_MS)
+            order = checkout.succeeded(order, SOON_MS)
         assert (order.state, order.is_attempt) == (State.CANCELLED, False)
         assert [event.kind for event in order.events] == ["order-confirmed", "order-cancelled"]
 
     def test_is_told_again_as_what_it_is(self) -> None:
-        attempt = model.succeeded(at(Step.RELEASE), PLACED_MS)
+        attempt = checkout.succeeded(at(Step.RELEASE), PLACED_MS)
         told = model.told_again(model.delivered(attempt), SOON_MS)
         assert told.events == attempt.events
         assert told.open_since_ms == SOON_MS
@@ -282,7 +285,7 @@ class TestAnAttempt:
         assert model.told_again(answered, SOON_MS) is answered
 
     def test_that_was_answered_needs_no_message(self) -> None:
-        order = model.answered(model.succeeded(at(Step.RELEASE), PLACED_MS), SOON_MS)
+        order = model.answered(checkout.succeeded(at(Step.RELEASE), PLACED_MS), SOON_MS)
         assert (order.events, order.open_since_ms) == ((), None)
         assert order.history[-1] == model.Moment(at_ms=SOON_MS, what=model.ANSWERED)
 
@@ -291,7 +294,7 @@ class TestARefund:
     """The money of an order that is cancelled."""
 
     def test_that_was_made_is_looked_at_again(self) -> None:
-        order = model.succeeded(at(Step.REFUND), PLACED_MS, Refund.PAID)
+        order = checkout.succeeded(at(Step.REFUND), PLACED_MS, Refund.PAID)
         assert (order.refund_look_ms, order.refund_failed) == (PLACED_MS, False)
         later = model.refund_looked_at(order, Refund.PAID, SOON_MS)
         assert later.refund_look_ms == SOON_MS + (SOON_MS - PLACED_MS)
@@ -299,20 +302,20 @@ class TestARefund:
         assert model.refund_looked_at(later, Refund.PAID, over_ms).refund_look_ms is None
 
     def test_that_was_not_needed_is_not(self) -> None:
-        order = model.succeeded(at(Step.REFUND), PLACED_MS, Refund.NONE)
+        order = checkout.succeeded(at(Step.REFUND), PLACED_MS, Refund.NONE)
         assert (order.refund_look_ms, order.refund_failed) == (None, False)
 
     def test_that_fails_at_once_is_told_with_the_end_of_the_order(self) -> None:
         order = at(Step.REFUND)
         while not order.is_settled:
-            order = model.succeeded(order, SOON_MS, Refund.FAILED)
+            order = checkout.succeeded(order, SOON_MS, Refund.FAILED)
         assert [event.kind for event in order.events] == ["order-not-placed", "order-refund-failed"]
         assert [event.facts["refund"] for event in order.events] == ["failed", "failed"]
 
     def test_that_fails_later_is_told_then(self) -> None:
         order = at(Step.REFUND, owner="order-1")
         while not order.is_settled:
-            order = model.succeeded(order, PLACED_MS, Refund.PAID)
+            order = checkout.succeeded(order, PLACED_MS, Refund.PAID)
         order = model.delivered(order)
         failed_later = model.refund_looked_at(order, Refund.FAILED, SOON_MS)
         assert failed_later.refund_failed
@@ -328,7 +331,7 @@ class TestARefund:
     def test_that_has_failed_is_told_though_the_refusal_was_answered(self) -> None:
         order = at(Step.REFUND)
         while not order.is_settled:
-            order = model.succeeded(order, SOON_MS, Refund.FAILED)
+            order = checkout.succeeded(order, SOON_MS, Refund.FAILED)
         assert model.repeats_refusal(order)
         assert not model.repeats_refusal(model.answered(order, SOON_MS))
 
@@ -349,8 +352,8 @@ def test_sums() -> None:
 def test_an_order_stays_open_until_its_last_event_is_taken_off(
     taken_off: Callable[[Order], Order], undelivered: int
 ) -> None:
-    confirmed = model.succeeded(at(Step.DISPATCH), SOON_MS)
-    both = model.succeeded(at(Step.RELEASE, events=confirmed.events), SOON_MS)
+    confirmed = checkout.succeeded(at(Step.DISPATCH), SOON_MS)
+    both = checkout.succeeded(at(Step.RELEASE, events=confirmed.events), SOON_MS)
     left = taken_off(both)
     assert left.events == both.events[1:]
     assert left.undelivered == both.events[:undelivered]
@@ -359,18 +362,9 @@ def test_an_order_stays_open_until_its_last_event_is_taken_off(
 
 
 def test_a_confirmed_order_is_open_again_when_it_is_cancelled() -> None:
-    done = model.delivered(model.succeeded(at(Step.DISPATCH), PLACED_MS))
+    done = model.delivered(checkout.succeeded(at(Step.DISPATCH), PLACED_MS))
     assert done.open_since_ms is None
     assert model.cancelled_by_customer(done, SOON_MS).open_since_ms == SOON_MS
-
-
-def test_an_order_that_waits_for_a_person_rests_longer_each_time() -> None:
-    assert [model.rest_seconds(rounds) for rounds in (1, 2, 3, 100)] == [4.0, 8.0, 16.0, 300.0]
-
-
-def test_pauses_double_up_to_two_seconds() -> None:
-    pauses = [model.retry_delay_seconds(failures) for failures in (1, 2, 3, 6, 1000)]
-    assert pauses == [0.1, 0.2, 0.4, 2.0, 2.0]
 
 
 def test_a_key_stands_for_one_order_of_one_user() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from services.common.clock import now_ms
 from services.common.errors import Kind
-from services.order import model, saga
+from services.order import saga
 from services.order.model import Step
 from services.order.settings import OrderSettings
 from tests.unit.order.examples import an_order, error
@@ -51,6 +51,6 @@ def test_patience_with_one_more_pause_and_attempt_is_less_than_a_lease() -> None
     # These constants are nobody else's business, but their sum is what the saga's comment promises.
     patience_seconds = saga._PATIENCE_SECONDS  # pyright: ignore[reportPrivateUsage]  for the sum
     attempt_seconds = saga._ATTEMPT_SECONDS  # pyright: ignore[reportPrivateUsage]  for the sum
-    longest_seconds = patience_seconds + model.retry_delay_seconds(100) + attempt_seconds
+    longest_seconds = patience_seconds + saga.RETRIES.longest_seconds + attempt_seconds
     lease_seconds: float = OrderSettings.model_fields["order_lease_seconds"].default
     assert longest_seconds < lease_seconds

@@ -12,10 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.common import context
 from services.common.call_record import CallLog
 from services.common.clock import now_ms
-from services.common.documents import Documents, Stored, StoreUnavailable
+from services.common.documents import Documents, Event, Stored, StoreUnavailable
 from services.common.errors import Kind
 from services.order import model, saga
-from services.order.model import BACKWARD, FORWARD, Event, Moment, Order, State, Step
+from services.order.checkout import BACKWARD, FORWARD
+from services.order.model import Moment, Order, State, Step
 from services.order.store import OrderStore
 from tests.unit.common.kit import until
 from tests.unit.order.examples import an_order, error

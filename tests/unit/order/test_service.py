@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from services.common import context
 from services.common.errors import Kind, ShopError
 from services.order import model
-from services.order.model import Order, State, Step
+from services.order.model import Order, PlaceOrder, State, Step
 from tests.unit.order.examples import ADDRESS, error
 from tests.unit.order.world import NOTIFY, Process, World
 
@@ -28,16 +29,16 @@ def process(world: World) -> Process:
 
 
 async def place(process: Process, **changes: Any) -> Order:
-    asked: dict[str, Any] = {
-        "user_id": "usr_ada",
-        "idempotency_key": "key-1",
-        "fingerprint": "body-1",
-        "quantities": [("oak-board", 2), ("bowl", 1)],
-        "address": ADDRESS,
-        "shipping_service": "standard",
-        "payment_method": "pm_card_visa",
-    }
-    return await process.orders.place(**{**asked, **changes})
+    command = PlaceOrder(
+        user_id="usr_ada",
+        idempotency_key="key-1",
+        fingerprint="body-1",
+        quantities={"oak-board": 2, "bowl": 1},
+        address=ADDRESS,
+        shipping_service="standard",
+        payment_method="pm_card_visa",
+    )
+    return await process.orders.place(replace(command, **changes))
 
 
 async def refusal(call: Any) -> ShopError:
@@ -117,7 +118,7 @@ class TestPlacing:
         assert order.state is State.CONFIRMED
 
     async def test_names_an_unknown_product(self, world: World, process: Process) -> None:
-        error = await refusal(place(process, quantities=[("bowl", 1), ("sword", 1)]))
+        error = await refusal(place(process, quantities={"bowl": 1, "sword": 1}))
         assert (error.kind, error.code) == (Kind.INVALID, "unknown-product")
         assert error.fields == {"product_id": "sword"}
         assert world.around.asked == []
@@ -229,11 +230,11 @@ class TestShowing:
 
     async def test_finds_what_is_looked_for_among_many(self, process: Process) -> None:
         bowls = [
-            (await place(process, idempotency_key=f"bowl-{n}", quantities=[("bowl", 1)])).id
+            (await place(process, idempotency_key=f"bowl-{n}", quantities={"bowl": 1})).id
             for n in range(2)
         ]
         for number in range(8):
-            quantities = [("oak-board", 1)]
+            quantities = {"oak-board": 1}
             await place(process, idempotency_key=f"key-{number}", quantities=quantities)
         first = await process.orders.history("usr_ada", 1, None, query="bowl")
         assert [stored.value.id for stored in first.items] == bowls[1:]

@@ -13,9 +13,10 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from services.common import context
 from services.common.call_record import CallLog
-from services.common.documents import Documents, SqliteStore, Stored
+from services.common.documents import Documents, Event, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
+from services.order.checkout import Callees
 from services.order.clients import (
     Inventory,
     Notifications,
@@ -25,7 +26,7 @@ from services.order.clients import (
     Shipping,
     Users,
 )
-from services.order.model import ORDERS, Contact, Event, Order, Refund, Step
+from services.order.model import ORDERS, Contact, Order, Refund, Step
 from services.order.refunds import Refunds
 from services.order.saga import Saga
 from services.order.service import Orders
@@ -181,9 +182,7 @@ class Process:
         shipping = FakeShipping(around)
         self.saga = Saga(
             store,
-            inventory=FakeInventory(around),
-            payments=FakePayments(around),
-            shipping=shipping,
+            callees=Callees(FakeInventory(around), FakePayments(around), shipping),
             notifications=FakeNotifications(around),
             settings=chosen,
             owner=owner,

@@ -15,9 +15,9 @@ from services.payment.aftermath import Aftermath
 from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled, State
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
+from tests.unit.payment.examples import ORDER, a_command
 from tests.unit.payment.fake_stripe import FakeStripe, away, refused
 
-ORDER = "ord_1"
 MINUTE_MS = 60_000
 DAY_MS = 24 * 60 * MINUTE_MS
 
@@ -41,13 +41,7 @@ class Shop:
 
     async def captured(self, order_id: str = ORDER) -> Payment:
         """A payment of an order that stands."""
-        await self.payments.authorize(
-            order_id=order_id,
-            user_id="usr_ada",
-            amount_cents=2500,
-            currency="EUR",
-            payment_method="pm_card_visa",
-        )
+        await self.payments.authorize(a_command(order_id))
         return await self.payments.capture(order_id)
 
     async def refunded(self, order_id: str = ORDER) -> Payment:
@@ -152,13 +146,7 @@ class TestARefund:
         self, shop: Shop, looking: Aftermath, cancelled: str
     ) -> None:
         if cancelled == "voided":
-            await shop.payments.authorize(
-                order_id=ORDER,
-                user_id="usr_ada",
-                amount_cents=2500,
-                currency="EUR",
-                payment_method="pm_card_visa",
-            )
+            await shop.payments.authorize(a_command())
         await shop.payments.cancel(ORDER)
         await looking.run()
         assert "refunded" not in shop.stripe.asked

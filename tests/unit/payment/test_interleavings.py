@@ -25,9 +25,8 @@ from tests.unit.interleaving import (
     run,
     undo_in_every_order,
 )
+from tests.unit.payment.examples import ORDER, a_command
 from tests.unit.payment.fake_stripe import FakeStripe
-
-ORDER = "ord_1"
 
 Job = Callable[["World"], Coroutine[Any, Any, object]]
 
@@ -74,13 +73,7 @@ class World:
 
 async def authorize(world: World) -> None:
     """Asks for the payment."""
-    await world.payments.authorize(
-        order_id=ORDER,
-        user_id="usr_ada",
-        amount_cents=2500,
-        currency="EUR",
-        payment_method="pm_card_visa",
-    )
+    await world.payments.authorize(a_command())
 
 
 async def capture(world: World) -> None:

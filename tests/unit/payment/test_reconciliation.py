@@ -16,9 +16,9 @@ from services.payment.reconciliation import Reconciliation
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
 from tests.unit.common.kit import until
+from tests.unit.payment.examples import ORDER, a_command
 from tests.unit.payment.fake_stripe import FakeStripe, away, refused
 
-ORDER = "ord_1"
 MINUTE = 60
 HOUR = 3600
 
@@ -59,13 +59,7 @@ class Shop:
 
     async def authorize(self, order_id: str = ORDER) -> Payment:
         """What order asks for."""
-        return await self.payments.authorize(
-            order_id=order_id,
-            user_id="usr_ada",
-            amount_cents=2500,
-            currency="EUR",
-            payment_method="pm_card_visa",
-        )
+        return await self.payments.authorize(a_command(order_id))
 
     async def payment(self) -> Payment:
         """The payment as it is stored."""

@@ -30,8 +30,7 @@ from stand_ins.stripe.settings import SandboxSettings
 from stand_ins.stripe.store import Books
 from tests.testkit.ports import free_port
 from tests.unit.common.kit import ManualClock, call_tools
-
-ORDER = "ord_1"
+from tests.unit.payment.examples import ORDER, a_command
 
 
 class Bank:
@@ -113,13 +112,7 @@ def payments(store: PaymentStore, stripe: Stripe) -> Payments:
 async def authorize(
     payments: Payments, payment_method: str = "pm_card_visa", order_id: str = ORDER
 ) -> Payment:
-    return await payments.authorize(
-        order_id=order_id,
-        user_id="usr_ada",
-        amount_cents=2500,
-        currency="EUR",
-        payment_method=payment_method,
-    )
+    return await payments.authorize(a_command(order_id, payment_method=payment_method))
 
 
 async def failure(call: Awaitable[object]) -> ShopError:

@@ -16,9 +16,8 @@ from services.payment.model import Payment, State
 from services.payment.service import Payments
 from services.payment.store import PaymentStore
 from tests.unit.common.kit import until
+from tests.unit.payment.examples import ORDER, a_command
 from tests.unit.payment.fake_stripe import FakeStripe, away, refused
-
-ORDER = "ord_1"
 
 
 @pytest.fixture
@@ -32,13 +31,7 @@ def payments(store: PaymentStore, stripe: FakeStripe) -> Payments:
 
 
 async def authorize(payments: Payments, order_id: str = ORDER, **changes: Any) -> Payment:
-    asked: dict[str, Any] = {
-        "user_id": "usr_ada",
-        "amount_cents": 2500,
-        "currency": "EUR",
-        "payment_method": "pm_card_visa",
-    }
-    return await payments.authorize(order_id=order_id, **{**asked, **changes})
+    return await payments.authorize(a_command(order_id, **changes))
 
 
 async def captured(payments: Payments) -> Payment:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from services.common.fields import AddressFields
-from services.shipping.model import Contact, Moment, Shipment, State
+from services.shipping.model import Contact, CreateShipment, Moment, Shipment, State
 
 ORDER = "ord_1"
 NOW_MS = 1_700_000_000_000
@@ -18,6 +19,11 @@ ADDRESS = AddressFields(
     city="Amsterdam",
     country="NL",
 )
+
+
+def a_command(order_id: str = ORDER, **changes: Any) -> CreateShipment:
+    """Wants the parcel of :func:`a_shipment`."""
+    return replace(CreateShipment(order_id, CONTACT, ADDRESS, 1200, "standard"), **changes)
 
 
 def a_shipment(**changes: Any) -> Shipment:

@@ -33,7 +33,7 @@ from services.shipping.store import ShipmentStore
 from tests.testkit.ports import free_port
 from tests.unit.asgi import Answer, ask
 from tests.unit.common.kit import call_tools, process_settings
-from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER
+from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER, a_command
 from tests.unit.tokens import headers_of, token_of, verifier
 
 TOPOLOGY = load_topology()
@@ -310,9 +310,7 @@ async def test_the_customer_finds_both_messages_in_the_inbox(
     carrier: Carrier, notification_port: int, tmp_path: Path
 ) -> None:
     """Nobody can be told at first: what happened then is told as soon as that is mended."""
-    await carrier.shipments.create(
-        order_id=ORDER, contact=CONTACT, address=ADDRESS, weight_grams=1200, service="standard"
-    )
+    await carrier.shipments.create(a_command())
     await carrier.shipments.dispatch(ORDER)
     with context.background(30.0):
         away = await carrier.sweep()

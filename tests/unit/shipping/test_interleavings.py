@@ -23,7 +23,7 @@ from tests.unit.interleaving import (
     interleave_jobs,
     undo_in_every_order,
 )
-from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER
+from tests.unit.shipping.examples import ORDER, a_command
 from tests.unit.shipping.test_service import FakeNotifications
 
 Job = Callable[["World"], Coroutine[Any, Any, object]]
@@ -51,9 +51,7 @@ class World:
 
 async def create(world: World) -> None:
     """Prepares the parcel."""
-    await world.shipments.create(
-        order_id=ORDER, contact=CONTACT, address=ADDRESS, weight_grams=1200, service="standard"
-    )
+    await world.shipments.create(a_command())
 
 
 async def dispatch(world: World) -> None:

@@ -149,7 +149,7 @@ class TestEvents:
             assert shipment.due_ms is not None
             pauses_ms.append(shipment.due_ms - NOW_MS)
         assert pauses_ms[:4] == [1000, 2000, 4000, 8000]
-        assert pauses_ms[-1] == model.LONGEST_PAUSE_MS
+        assert pauses_ms[-1] == model.BACKOFF.longest_ms
         assert model.postponed(shipment, NOW_MS, jitter=1.0).due_ms == NOW_MS + 15_000
         assert model.delivered(shipment, NOW_MS).failures == 0
 

@@ -13,16 +13,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.clock import now_ms
-from services.common.documents import Documents, SqliteStore, Stored, StoreUnavailable
+from services.common.documents import Documents, Event, SqliteStore, Stored, StoreUnavailable
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Event, Shipment, State
+from services.shipping.model import SHIPMENTS, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 from tests.testkit.waiting import eventually
-from tests.unit.shipping.examples import ADDRESS, CONTACT
+from tests.unit.shipping.examples import a_command
 
 HOUR_MS = 3_600_000
 TOLD = (State.IN_TRANSIT, State.DELIVERED)
@@ -76,13 +76,7 @@ class Process:
     async def dispatched(self, *order_ids: str) -> None:
         """Prepares parcels and hands them to the carrier."""
         for order_id in order_ids:
-            await self.shipments.create(
-                order_id=order_id,
-                contact=CONTACT,
-                address=ADDRESS,
-                weight_grams=1200,
-                service="standard",
-            )
+            await self.shipments.create(a_command(order_id))
             await self.shipments.dispatch(order_id)
 
     async def make_due(self) -> None:

@@ -11,16 +11,16 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from services.common.clock import now_ms
-from services.common.documents import Documents, RevisionConflict, SqliteStore, Stored
+from services.common.documents import Documents, Event, RevisionConflict, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Event, Shipment, State
+from services.shipping.model import SHIPMENTS, Shipment, State
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 from tests.unit.common.kit import until
-from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER
+from tests.unit.shipping.examples import ORDER, a_command
 
 
 class FakeNotifications(Notifications):
@@ -36,25 +36,31 @@ class FakeNotifications(Notifications):
             raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")
 
 
-class ShyStore(ShipmentStore):
+class ShyDocuments(Documents[Shipment]):
     """Lets somebody else be quicker, as often as it is told."""
 
     conflicts = 0
 
-    async def save(self, stored: Stored[Shipment], shipment: Shipment) -> Stored[Shipment]:
+    async def replace(self, stored: Stored[Shipment], value: Shipment) -> Stored[Shipment]:
         if self.conflicts:
             self.conflicts -= 1
             raise RevisionConflict(SHIPMENTS.name)
-        return await super().save(stored, shipment)
+        return await super().replace(stored, value)
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncGenerator[ShyStore]:
+async def documents(tmp_path: Path) -> AsyncGenerator[ShyDocuments]:
     database = SqliteStore(tmp_path / "shipping.db")
     try:
-        yield ShyStore(await Documents.open(database, SHIPMENTS, Shipment))
+        await database.prepare(SHIPMENTS)
+        yield ShyDocuments(database, SHIPMENTS, Shipment)
     finally:
         await database.close()
+
+
+@pytest.fixture
+def store(documents: ShyDocuments) -> ShipmentStore:
+    return ShipmentStore(documents)
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def notifications() -> FakeNotifications:
 
 
 @pytest.fixture
-def shipments(store: ShyStore, notifications: FakeNotifications) -> Shipments:
+def shipments(store: ShipmentStore, notifications: FakeNotifications) -> Shipments:
     return service(store, notifications, step_seconds=0.02)
 
 
@@ -74,13 +80,7 @@ def service(store: ShipmentStore, notifications: Notifications, step_seconds: fl
 
 
 async def create(shipments: Shipments, order_id: str = ORDER, **changes: Any) -> Shipment:
-    asked: dict[str, Any] = {
-        "contact": CONTACT,
-        "address": ADDRESS,
-        "weight_grams": 1200,
-        "service": "standard",
-    }
-    return await shipments.create(order_id=order_id, **{**asked, **changes})
+    return await shipments.create(a_command(order_id, **changes))
 
 
 async def delivered(shipments: Shipments, order_id: str = ORDER) -> Shipment:
@@ -139,10 +139,10 @@ class TestDispatching:
         assert await shipments.dispatch(ORDER) == first
 
     async def test_wins_against_others_by_trying_again(
-        self, shipments: Shipments, store: ShyStore
+        self, shipments: Shipments, documents: ShyDocuments
     ) -> None:
         await create(shipments)
-        store.conflicts = 2
+        documents.conflicts = 2
         assert (await shipments.dispatch(ORDER)).state is State.DISPATCHED
 
     async def test_does_not_bring_back_what_was_cancelled(self, shipments: Shipments) -> None:
@@ -190,7 +190,7 @@ class TestMovingOn:
         assert notifications.told == [f"{ORDER}:in-transit", f"{ORDER}:delivered"]
 
     async def test_leaves_alone_what_is_not_dispatched_or_not_due(
-        self, store: ShyStore, notifications: FakeNotifications
+        self, store: ShipmentStore, notifications: FakeNotifications
     ) -> None:
         shipments = service(store, notifications, step_seconds=60.0)
         await create(shipments, "ord_prepared")
@@ -201,7 +201,7 @@ class TestMovingOn:
         assert await shipments.get("usr_ada", "ord_dispatched") == dispatched
 
     async def test_goes_on_although_nobody_can_be_told_and_tells_later(
-        self, store: ShyStore, notifications: FakeNotifications
+        self, store: ShipmentStore, notifications: FakeNotifications
     ) -> None:
         shipments = service(store, notifications, step_seconds=0.02)
         notifications.away = True
@@ -225,7 +225,7 @@ class TestMovingOn:
         ]
 
     async def test_in_several_processes_at_once_moves_each_parcel_once(
-        self, store: ShyStore, notifications: FakeNotifications
+        self, store: ShipmentStore, notifications: FakeNotifications
     ) -> None:
         processes = [service(store, notifications, step_seconds=0.02) for _ in range(3)]
         for number in range(10):
@@ -247,13 +247,13 @@ class TestMovingOn:
             sweeping = False
 
     async def test_is_not_held_up_by_a_parcel_that_another_process_moves(
-        self, shipments: Shipments, store: ShyStore
+        self, shipments: Shipments, documents: ShyDocuments
     ) -> None:
         for order_id in ("ord_a", "ord_b"):
             await create(shipments, order_id)
             await shipments.dispatch(order_id)
             await due(shipments, order_id)
-        store.conflicts = 1
+        documents.conflicts = 1
         await shipments.move_on()
         states = {(await shipments.get("usr_ada", o)).state for o in ("ord_a", "ord_b")}
         assert states == {State.DISPATCHED, State.IN_TRANSIT}

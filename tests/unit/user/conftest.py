@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from services.user.model import CreateUser
 from services.user.service import Users
 from tests.unit.user.kit import PASSWORD_HASH, Instance, accounts, instance
 
@@ -24,12 +25,14 @@ async def service(tmp_path: Path) -> AsyncGenerator[Instance]:
 @pytest.fixture
 async def ada(users: Users) -> str:
     user = await users.create(
-        email="ada@example.com", name="Ada Lovelace", password_hash=PASSWORD_HASH
+        CreateUser(email="ada@example.com", name="Ada Lovelace", password_hash=PASSWORD_HASH)
     )
     return user.id
 
 
 @pytest.fixture
 async def eve(users: Users) -> str:
-    user = await users.create(email="eve@example.com", name="Eve", password_hash=PASSWORD_HASH)
+    user = await users.create(
+        CreateUser(email="eve@example.com", name="Eve", password_hash=PASSWORD_HASH)
+    )
     return user.id

@@ -8,9 +8,22 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import Kind, ShopError
-from services.user.model import EmailTaken, UnknownUser, User
+from services.user.model import (
+    ChangeGuestEmail,
+    CreateGuest,
+    CreateUser,
+    EmailTaken,
+    KeepGuest,
+    ReplaceHash,
+    UnknownUser,
+    User,
+)
 from services.user.service import Users
 from tests.unit.user.kit import PASSWORD_HASH, accounts
+
+
+def new_hash(user_id: str, password_hash: str) -> ReplaceHash:
+    return ReplaceHash(user_id=user_id, old_hash=PASSWORD_HASH, new_hash=password_hash)
 
 
 async def test_an_account_is_found_by_its_address_in_any_spelling(users: Users, ada: str) -> None:
@@ -21,14 +34,18 @@ async def test_an_account_is_found_by_its_address_in_any_spelling(users: Users, 
 
 async def test_an_address_in_another_spelling_is_taken_too(users: Users, ada: str) -> None:
     with pytest.raises(EmailTaken):
-        await users.create(email="ADA@example.com", name="Impostor", password_hash=PASSWORD_HASH)
+        await users.create(
+            CreateUser(email="ADA@example.com", name="Impostor", password_hash=PASSWORD_HASH)
+        )
 
 
 async def test_of_many_who_want_one_address_exactly_one_gets_it(tmp_path: Path) -> None:
     async with accounts(tmp_path) as one, accounts(tmp_path) as another:
         outcomes = await asyncio.gather(
             *(
-                process.create(email="ada@example.com", name=name, password_hash=PASSWORD_HASH)
+                process.create(
+                    CreateUser(email="ada@example.com", name=name, password_hash=PASSWORD_HASH)
+                )
                 for process in (one, another)
                 for name in "ABCDEFGHIJ"
             ),
@@ -66,7 +83,7 @@ async def test_an_account_with_a_wrong_field_is_refused(
 ) -> None:
     good = {"email": "ada@example.com", "name": "Ada", "password_hash": PASSWORD_HASH}
     with pytest.raises(ShopError, match=f"^{field}: ") as refused:
-        await users.create(**{**good, field: value})
+        await users.create(CreateUser(**{**good, field: value}))
     assert refused.value.kind is Kind.INVALID
     assert "in clear" not in refused.value.detail
 
@@ -74,22 +91,22 @@ async def test_an_account_with_a_wrong_field_is_refused(
 async def test_a_password_hash_is_replaced_only_where_the_old_one_stands(
     users: Users, ada: str
 ) -> None:
-    await users.replace_password_hash(ada, old=PASSWORD_HASH, new="$argon2id$new")
-    await users.replace_password_hash(ada, old=PASSWORD_HASH, new="$argon2id$late")
+    await users.replace_password_hash(new_hash(ada, "$argon2id$new"))
+    await users.replace_password_hash(new_hash(ada, "$argon2id$late"))
     assert (await users.get(ada)).password_hash == "$argon2id$new"
 
 
 async def test_of_two_who_change_a_password_one_does(users: Users, ada: str) -> None:
-    changed = await users.change_password(ada, PASSWORD_HASH, "$argon2id$new")
+    changed = await users.change_password(new_hash(ada, "$argon2id$new"))
     assert (changed.password_hash, changed.password_version) == ("$argon2id$new", 1)
     with pytest.raises(ShopError) as refused:
-        await users.change_password(ada, PASSWORD_HASH, "$argon2id$late")
+        await users.change_password(new_hash(ada, "$argon2id$late"))
     assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "password-replaced")
     assert await users.get(ada) == changed
 
 
 async def test_a_hash_of_the_same_password_does_not_count(users: Users, ada: str) -> None:
-    await users.replace_password_hash(ada, old=PASSWORD_HASH, new="$argon2id$new")
+    await users.replace_password_hash(new_hash(ada, "$argon2id$new"))
     assert (await users.get(ada)).password_version == 0
 
 
@@ -97,7 +114,7 @@ async def test_guests_have_what_address_they_like_and_nobody_finds_them_by_it(
     users: Users, ada: str
 ) -> None:
     guests = [
-        await users.create_guest(email=email, name="Guest")
+        await users.create_guest(CreateGuest(email=email, name="Guest"))
         for email in ("ADA@example.com", "ada@example.com", "new@example.com", "new@example.com")
     ]
     assert len({ada, *(guest.id for guest in guests)}) == 5
@@ -109,26 +126,28 @@ async def test_guests_have_what_address_they_like_and_nobody_finds_them_by_it(
 
 
 async def test_a_guest_who_sets_a_password_is_found(users: Users) -> None:
-    guest = await users.create_guest(email="new@example.com", name="Guest")
-    kept = await users.keep_guest(guest.id, PASSWORD_HASH)
+    guest = await users.create_guest(CreateGuest(email="new@example.com", name="Guest"))
+    kept = await users.keep_guest(KeepGuest(user_id=guest.id, password_hash=PASSWORD_HASH))
     assert (kept.id, kept.email, kept.is_guest) == (guest.id, "new@example.com", False)
     assert (await users.by_email("NEW@example.com")) == kept
     with pytest.raises(ShopError) as refused:
-        await users.keep_guest(guest.id, "$argon2id$other")
+        await users.keep_guest(KeepGuest(user_id=guest.id, password_hash="$argon2id$other"))
     assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "not-a-guest")
     assert (await users.get(guest.id)).password_hash == PASSWORD_HASH
 
 
 async def test_a_guest_is_written_to_where_they_say_now(users: Users, ada: str) -> None:
-    guest = await users.create_guest(email="typo@example.com", name="Guest")
-    changed = await users.change_guest_email(guest.id, "ADA@example.com")
+    guest = await users.create_guest(CreateGuest(email="typo@example.com", name="Guest"))
+    changed = await users.change_guest_email(
+        ChangeGuestEmail(user_id=guest.id, email="ADA@example.com")
+    )
     assert (changed.contact_email, changed.is_guest) == ("ada@example.com", True)
     assert (await users.by_email("ada@example.com")).id == ada
     with pytest.raises(ShopError) as refused:
-        await users.change_guest_email(guest.id, "no address")
+        await users.change_guest_email(ChangeGuestEmail(user_id=guest.id, email="no address"))
     assert refused.value.kind is Kind.INVALID
     with pytest.raises(ShopError) as refused:
-        await users.change_guest_email(ada, "eve@example.com")
+        await users.change_guest_email(ChangeGuestEmail(user_id=ada, email="eve@example.com"))
     assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "not-a-guest")
     assert (await users.get(ada)).email == "ada@example.com"
 
@@ -136,12 +155,16 @@ async def test_a_guest_is_written_to_where_they_say_now(users: Users, ada: str) 
 async def test_a_guest_keeps_the_account_with_an_address_that_is_free(
     users: Users, ada: str
 ) -> None:
-    guest = await users.create_guest(email="ada@example.com", name="Guest")
+    guest = await users.create_guest(CreateGuest(email="ada@example.com", name="Guest"))
     with pytest.raises(ShopError):
-        await users.keep_guest(guest.id, PASSWORD_HASH, "no address")
+        await users.keep_guest(
+            KeepGuest(user_id=guest.id, password_hash=PASSWORD_HASH, email="no address")
+        )
     with pytest.raises(EmailTaken):
-        await users.keep_guest(guest.id, PASSWORD_HASH)
-    kept = await users.keep_guest(guest.id, PASSWORD_HASH, "New@example.com")
+        await users.keep_guest(KeepGuest(user_id=guest.id, password_hash=PASSWORD_HASH))
+    kept = await users.keep_guest(
+        KeepGuest(user_id=guest.id, password_hash=PASSWORD_HASH, email="New@example.com")
+    )
     assert (kept.id, kept.email, kept.contact_email) == (
         guest.id,
         "new@example.com",
@@ -152,20 +175,23 @@ async def test_a_guest_keeps_the_account_with_an_address_that_is_free(
 
 
 async def test_a_guest_takes_nobodys_account_over(users: Users, ada: str) -> None:
-    guest = await users.create_guest(email="ada@example.com", name="Eve")
+    guest = await users.create_guest(CreateGuest(email="ada@example.com", name="Eve"))
     before = await users.get(ada)
     with pytest.raises(EmailTaken):
-        await users.keep_guest(guest.id, "$argon2id$eves")
+        await users.keep_guest(KeepGuest(user_id=guest.id, password_hash="$argon2id$eves"))
     assert await users.get(ada) == before
     assert (await users.get(guest.id)).is_guest
 
 
 async def test_of_guests_with_one_address_one_keeps_the_account(tmp_path: Path) -> None:
     async with accounts(tmp_path) as one, accounts(tmp_path) as another:
-        guests = [await one.create_guest(email="new@example.com", name="G") for _ in range(6)]
+        someone = CreateGuest(email="new@example.com", name="G")
+        guests = [await one.create_guest(someone) for _ in range(6)]
         outcomes = await asyncio.gather(
             *(
-                (one, another)[number % 2].keep_guest(guest.id, PASSWORD_HASH)
+                (one, another)[number % 2].keep_guest(
+                    KeepGuest(user_id=guest.id, password_hash=PASSWORD_HASH)
+                )
                 for number, guest in enumerate(guests)
             ),
             return_exceptions=True,
@@ -191,7 +217,9 @@ async def test_an_account_of_an_earlier_version_is_no_guest() -> None:
 @pytest.mark.parametrize(("field", "value"), [("email", "no address"), ("name", "two\nlines")])
 async def test_a_guest_with_a_wrong_field_is_refused(users: Users, field: str, value: str) -> None:
     with pytest.raises(ShopError, match=f"^{field}: ") as refused:
-        await users.create_guest(**{"email": "ada@example.com", "name": "Ada", field: value})
+        await users.create_guest(
+            CreateGuest(**{"email": "ada@example.com", "name": "Ada", field: value})
+        )
     assert refused.value.kind is Kind.INVALID
 
 

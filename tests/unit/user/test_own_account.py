@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.user.model import MAX_ADDRESSES
+from services.user.model import MAX_ADDRESSES, CreateGuest
 from services.user.service import Users
 from tests.testkit.customer import ADDRESS
 from tests.unit.user.kit import Instance, instance
@@ -39,7 +39,7 @@ async def test_an_account_shows_what_is_the_users_business(service: Instance, ad
 
 
 async def test_a_guest_sees_the_address_that_they_gave(service: Instance, users: Users) -> None:
-    guest = await users.create_guest(email="ada@example.com", name="Guest")
+    guest = await users.create_guest(CreateGuest(email="ada@example.com", name="Guest"))
     shown = (await service.ask("GET", ME, user_id=guest.id)).json()
     assert (shown["email"], shown["is_guest"]) == ("ada@example.com", True)
 

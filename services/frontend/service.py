@@ -120,7 +120,6 @@ class Showing:
 class Payment:
     """The last step of a checkout.
 
-    :param basket: None while the catalogue is away; the order can then not be placed.
     :param quotes: None while shipping is away; the order still can.
     """
 

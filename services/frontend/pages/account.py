@@ -24,6 +24,8 @@ from services.frontend.service import is_away
 from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
 
+# What a visitor is told to wait when the service does not say.
+_WAIT_SECONDS = 60
 # Whoever fills these in is somebody else afterwards, or nobody.
 _SESSION_ENDS = frozenset({"login.html", "register.html", "password.html"})
 
@@ -242,5 +244,6 @@ def _link_refusal(error: ShopError) -> str:
 
 
 def _wait(error: ShopError) -> str:
-    seconds = round(error.retry_after_seconds or 60)
+    said = error.retry_after_seconds
+    seconds = _WAIT_SECONDS if said is None else round(said)
     return f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes"

@@ -111,7 +111,8 @@ class ErrorPages:
         )
         headers: dict[str, str] = {}
         if error.retry_after_seconds is not None or error.kind is Kind.UNAVAILABLE:
-            seconds = error.retry_after_seconds or _RETRY_SECONDS
+            said = error.retry_after_seconds
+            seconds = _RETRY_SECONDS if said is None else said
             headers["retry-after"] = str(max(1, math.ceil(seconds)))
         return self._site.renderer.page(
             visit,

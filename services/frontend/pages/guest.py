@@ -81,7 +81,7 @@ async def _keeping(
         visit,
         "keep.html",
         status=status,
-        email=form.values.get("email") or await site.customers.contact_email(caller),
+        email=form.raw("email") if form.values else await site.customers.contact_email(caller),
         taken=taken,
         errors=form.errors,
         min_password_length=MIN_PASSWORD_LENGTH,

@@ -13,6 +13,7 @@ from services.common import context
 from services.common.calls.grpc_client import GrpcEdge
 from services.common.calls.http_client import HttpEdge, HttpReply
 from services.common.errors import Kind, ShopError
+from services.common.money import Money
 from services.common.serving.client_address import FORWARDED_FOR
 from services.frontend.model import (
     NO_FILTERS,
@@ -235,8 +236,7 @@ class ProductClient:
                 product.product_id: Article(
                     product_id=product.product_id,
                     name=product.name,
-                    price_cents=product.price.cents,
-                    currency=product.price.currency,
+                    price=Money.of_message(product.price),
                     weight_grams=product.weight_grams,
                 )
                 for product in answer.products
@@ -331,8 +331,7 @@ class ShippingClient:
         return [
             Quote(
                 service=quote.service,
-                price_cents=quote.price.cents,
-                currency=quote.price.currency,
+                price=Money.of_message(quote.price),
                 days_min=quote.days_min,
                 days_max=quote.days_max,
             )

@@ -6,13 +6,14 @@ Answers hold only what a page uses; whatever else a service says is ignored, so 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.delivery import MAX_PARCEL_GRAMS
+from services.common.money import Money
 
 MAX_LINES = 50
 MAX_QUANTITY = 20
@@ -113,6 +114,11 @@ class Product(_Answer):
     badges: tuple[str, ...] = ()
     sustainability: str | None = None
 
+    @property
+    def price(self) -> Money:
+        """What one costs."""
+        return Money(self.price_cents, self.currency)
+
 
 class ProductPage(_Answer):
     """Some of the catalogue."""
@@ -211,6 +217,10 @@ class Order(_Answer):
     created_at: datetime
     history: tuple[Moment, ...] = ()
 
+    def amount(self, cents: int) -> Money:
+        """An amount of this order, in its currency."""
+        return Money(cents, self.currency)
+
     @property
     def is_settled(self) -> bool:
         """Whether nothing moves any more without the customer or the carrier."""
@@ -254,8 +264,7 @@ class Article:
 
     product_id: str
     name: str
-    price_cents: int
-    currency: str
+    price: Money
     weight_grams: int
 
 
@@ -264,8 +273,7 @@ class Quote:
     """What a parcel costs; `service` is "standard" or "express"."""
 
     service: str
-    price_cents: int
-    currency: str
+    price: Money
     days_min: int
     days_max: int
 
@@ -311,9 +319,9 @@ class BasketLine:
     available: int | None
 
     @property
-    def total_cents(self) -> int:
+    def total(self) -> Money:
         """The price of the line."""
-        return self.quantity * self.article.price_cents if self.article else 0
+        return self.article.price * self.quantity if self.article else Money(0)
 
     @property
     def is_orderable(self) -> bool:
@@ -330,14 +338,9 @@ class Basket:
     lines: tuple[BasketLine, ...]
 
     @property
-    def total_cents(self) -> int:
+    def total(self) -> Money:
         """The price of all lines, without delivery."""
-        return sum(line.total_cents for line in self.lines)
-
-    @property
-    def currency(self) -> str:
-        """The currency of the prices."""
-        return next((line.article.currency for line in self.lines if line.article), "EUR")
+        return sum((line.total for line in self.lines), start=Money(0))
 
     @property
     def weight_grams(self) -> int:
@@ -379,14 +382,14 @@ class Draft(BaseModel):
     address: Address
     shown_totals: dict[str, int] = {}
 
-    def showing(self, totals: dict[str, int]) -> Draft:
-        """This draft on a page that shows these totals, in cents by shipping service."""
+    def showing(self, totals: Mapping[str, Money]) -> Draft:
+        """This draft on a page that shows these totals, by shipping service."""
         return Draft(
             idempotency_key=self.idempotency_key,
             user_id=self.user_id,
             lines=self.lines,
             address=self.address,
-            shown_totals=totals,
+            shown_totals={service: total.cents for service, total in totals.items()},
         )
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.common.errors import HTTP_STATUS, Kind, ShopError
-from services.common.money import money
+from services.common.money import Money
 from services.frontend.service import is_away
 
 # By how their codes end, since those who pass them on put different words before them.
@@ -58,7 +58,7 @@ def explained(error: ShopError) -> Refusal:
         )
     if error.code == "total-changed":
         was, now = (
-            money(int(error.fields[name]), error.fields["currency"])
+            Money(int(error.fields[name]), error.fields["currency"])
             for name in ("expected_total_cents", "total_cents")
         )
         return Refusal(

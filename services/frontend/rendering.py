@@ -130,8 +130,8 @@ def linked_data(product: Product, origin: str) -> dict[str, Any]:
     offer: dict[str, Any] = {
         "@type": "Offer",
         "url": f"{origin}/products/{product.id}",
-        "price": f"{product.price_cents // 100}.{product.price_cents % 100:02}",
-        "priceCurrency": product.currency,
+        "price": product.price.decimal,
+        "priceCurrency": product.price.currency,
     }
     if product.available is not None:
         state = "InStock" if product.available else "OutOfStock"

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import Caller
+from services.common.money import Money
 from services.frontend.clients import (
     InventoryClient,
     NotificationClient,
@@ -128,12 +129,9 @@ class Payment:
     quotes: Sequence[Quote] | None
 
     @property
-    def totals(self) -> dict[str, int]:
-        """What the order costs, in cents by shipping service; empty while shipping is away."""
-        return {
-            quote.service: self.basket.total_cents + quote.price_cents
-            for quote in self.quotes or ()
-        }
+    def totals(self) -> dict[str, Money]:
+        """What the order costs, by shipping service; empty while shipping is away."""
+        return {quote.service: self.basket.total + quote.price for quote in self.quotes or ()}
 
 
 @dataclass(frozen=True, slots=True)

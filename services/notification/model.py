@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
-from services.common.money import money
+from services.common.money import Money
 
 MESSAGES = Collection(
     "messages",
@@ -308,4 +308,4 @@ def _about_money(facts: _Facts, money_back: str) -> str:
 
 
 def _money(facts: _Facts) -> str:
-    return money(int(facts["total_cents"]), facts["currency"])
+    return str(Money(int(facts["total_cents"]), facts["currency"]))

@@ -12,7 +12,7 @@ from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.protocols.problem import documented
 from services.common.settings import ProcessSettings
-from services.product.model import CURRENCY, SLUG, Sort
+from services.product.model import SLUG, Sort
 from services.product.service import Offer, ProductService, Search
 
 MAX_PAGE = 60
@@ -219,8 +219,8 @@ def _item(offer: Offer, version: str) -> dict[str, Any]:
         "category": product.category,
         "brand": product.brand,
         "blurb": offer.blurb,
-        "price_cents": product.price_cents,
-        "currency": CURRENCY,
+        "price_cents": product.price.cents,
+        "currency": product.price.currency,
         "rating": product.rating,
         "reviews": product.reviews,
         "available": offer.available,

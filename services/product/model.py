@@ -14,8 +14,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.common.errors import Kind, ShopError
+from services.common.money import Money
 
-CURRENCY = "EUR"
 MAX_IDS = 200
 MAX_QUERY_WORDS = 8
 MAX_WORD_LENGTH = (
@@ -78,6 +78,11 @@ class Product(_Value):
     details: dict[str, str]
     name_key: str
     popularity: int
+
+    @property
+    def price(self) -> Money:
+        """What one costs."""
+        return Money(self.price_cents)
 
     @classmethod
     def of(cls, entry: CatalogueEntry) -> Product:

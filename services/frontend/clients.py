@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from services.common import context
+from services.common import context, error_codes
 from services.common.calls.grpc_client import GrpcEdge
 from services.common.calls.http_client import HttpEdge, HttpReply
 from services.common.errors import Kind, ShopError
@@ -389,6 +389,6 @@ def _read(model: type[Answer], reply: HttpReply) -> Answer:
     except ValidationError as error:
         raise ShopError(
             Kind.UNAVAILABLE,
-            "bad-answer",
+            error_codes.BAD_ANSWER,
             "A part of the shop gave an answer that we do not understand.",
         ) from error

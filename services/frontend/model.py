@@ -13,13 +13,11 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.delivery import MAX_PARCEL_GRAMS
+from services.common.limits import MAX_LINES
 from services.common.money import Money
 
-MAX_LINES = 50
 MAX_QUANTITY = 20
 MAX_SEEN = 6
-
-PRODUCT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class CartRefused(Exception):

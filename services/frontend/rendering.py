@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from services.common import context
+from services.common import context, limits
 from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.observing.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
@@ -83,6 +83,7 @@ class Renderer:
             countries=COUNTRIES,
             max_parcel_grams=MAX_PARCEL_GRAMS,
             max_quantity=MAX_QUANTITY,
+            limits=limits,
         )
 
     def page(

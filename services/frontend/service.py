@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import Caller
+from services.common.limits import MAX_PRODUCTS_PAGE
 from services.common.money import Money
 from services.frontend.clients import (
     InventoryClient,
@@ -47,8 +48,6 @@ from services.frontend.model import (
 
 _AWAY = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
 _RELATED = 5
-# The longest page that the catalogue gives.
-_MAX_PRODUCTS = 60
 _DEPARTMENTS_SECONDS = 60.0
 _DEPARTMENTS_RETRY_SECONDS = 5.0
 
@@ -234,10 +233,10 @@ class Storefront:
 
     async def product_ids(self) -> Sequence[str]:
         """All products of the catalogue."""
-        page = await self._products.page(limit=_MAX_PRODUCTS)
+        page = await self._products.page(limit=MAX_PRODUCTS_PAGE)
         ids = [product.id for product in page.items]
         while page.next_cursor is not None:
-            page = await self._products.page(limit=_MAX_PRODUCTS, cursor=page.next_cursor)
+            page = await self._products.page(limit=MAX_PRODUCTS_PAGE, cursor=page.next_cursor)
             ids += [product.id for product in page.items]
         return ids
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from services.common import error_codes
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import Caller, TokenVerifier
 from services.frontend.clients import AuthClient
@@ -112,7 +113,7 @@ class Sessions:
         tokens = await asyncio.shield(renewal.task)
         if renewal.is_revoked:
             raise ShopError(
-                Kind.UNAUTHENTICATED, "session-ended", "This session has just been ended."
+                Kind.UNAUTHENTICATED, error_codes.SESSION_ENDED, "This session has just been ended."
             )
         return tokens
 

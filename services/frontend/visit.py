@@ -12,11 +12,12 @@ from fastapi import Depends, Request
 
 from services.common import context
 from services.common.dependency_injection import provided
+from services.common.fields import is_slug
 from services.common.identity.access_tokens import Caller
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall_from_cookie
-from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category, Draft
+from services.frontend.model import MAX_SEEN, Cart, Category, Draft
 from services.frontend.origin import Origin
 from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
@@ -235,7 +236,7 @@ def _product_ids(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
     ids = (item for item in cast("list[object]", value) if isinstance(item, str))
-    return tuple(item for item in ids if PRODUCT_ID.fullmatch(item))[:MAX_SEEN]
+    return tuple(item for item in ids if is_slug(item))[:MAX_SEEN]
 
 
 def _routed_group(groups: tuple[str, ...]) -> str | None:

@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from services.common import call_record, context
+from services.common import call_record, context, error_codes
 from services.common.calls.outgoing import CallTools, Outcome, observed, with_retries
 from services.common.calls.round_robin import Instances
 from services.common.errors import Kind, ShopError
@@ -41,7 +41,7 @@ class HttpReply:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise ShopError(
-                Kind.UNAVAILABLE, "bad-answer", "An answer could not be read."
+                Kind.UNAVAILABLE, error_codes.BAD_ANSWER, "An answer could not be read."
             ) from error
 
 
@@ -174,7 +174,9 @@ class HttpRoute:
     async def _read(self, response: aiohttp.ClientResponse, outcome: Outcome) -> HttpReply:
         callee = self._edge.edge.callee
         if (response.content_length or 0) > _MAX_ANSWER_BYTES:
-            raise ShopError(Kind.UNAVAILABLE, "bad-answer", f"The answer of {callee} is too large.")
+            raise ShopError(
+                Kind.UNAVAILABLE, error_codes.BAD_ANSWER, f"The answer of {callee} is too large."
+            )
         body = await response.read()
         outcome.served = call_record.decode(response.headers.get(call_record.HEADER))
         outcome.status = str(response.status)

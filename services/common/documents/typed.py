@@ -104,8 +104,7 @@ class Documents(Generic[M]):
         :param at_least: lower bound of the order value, inclusive.
         :param below: upper bound of the order value, exclusive.
         :param cursor: the ``next_cursor`` of the page before, of a search with the same arguments.
-        :raises ShopError: ``INVALID``, ``invalid-cursor``: the cursor is malformed or of another
-            search.
+        :raises InvalidCursor: the cursor is malformed or of another search.
         """
         declared = self._collection.index(index)
         if limit < 1:

@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
-from services.common import call_record, context
+from services.common import call_record, context, error_codes
 from services.common.errors import GRPC_STATUS, ConfigurationError, Kind, ShopError
 from services.common.observing.logs import get_logger, log_cause
 from services.common.observing.metrics import Metrics
@@ -165,7 +165,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     failure = error
                 except TimeoutError:
                     failure = ShopError(
-                        Kind.TIMEOUT, "deadline-passed", "The answer took too long."
+                        Kind.TIMEOUT, error_codes.DEADLINE_PASSED, "The answer took too long."
                     )
                 except asyncio.CancelledError:  # the caller has given up, yet it was a request
                     seconds = time.perf_counter() - started
@@ -174,7 +174,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                 except Exception:
                     log.exception("grpc.failed", operation=operation)
                     failure = ShopError(
-                        Kind.INTERNAL, "internal", "Something went wrong on our side."
+                        Kind.INTERNAL, error_codes.INTERNAL, "Something went wrong on our side."
                     )
                 if failure is not None and failure.kind in {Kind.INTERNAL, Kind.UNAVAILABLE}:
                     span.set_status(Status(StatusCode.ERROR, failure.detail))

@@ -7,14 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from services.common import error_codes
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.fields import isolated
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
 from services.frontend.forms import (
-    MAX_PASSWORD_LENGTH,
-    MIN_PASSWORD_LENGTH,
     Form,
     FormDependency,
 )
@@ -24,6 +23,9 @@ from services.frontend.service import is_away
 from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
 
+_ABOUT_PASSWORDS = frozenset(
+    {error_codes.WEAK_PASSWORD, error_codes.SAME_PASSWORD, error_codes.PASSWORD_REPLACED}
+)
 # What a visitor is told to wait when the service does not say.
 _WAIT_SECONDS = 60
 # Whoever fills these in is somebody else afterwards, or nobody.
@@ -89,7 +91,7 @@ async def register(
         tokens = await auth.register(email, password, name)
     except ShopError as error:
         if error.kind is Kind.INVALID:
-            form.refused(error, "password" if "password" in error.code else "email")
+            form.refused(error, "password" if error.code in _ABOUT_PASSWORDS else "email")
         else:
             form.errors["email"] = _registration_refusal(error)
         return await _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
@@ -154,7 +156,7 @@ async def reset_password(
     try:
         await auth.reset_password(code, new_password)
     except ShopError as error:
-        field = "new_password" if "password" in error.code else "code"
+        field = "new_password" if error.code in _ABOUT_PASSWORDS else "code"
         form.errors[field] = _link_refusal(error)
         return await _entrance(site, visit, "password.html", form, HTTP_STATUS[error.kind])
     await _leave(visit, sessions)
@@ -199,8 +201,6 @@ async def _entrance(
         values=form.kept(("email", "name", "code")),
         errors=form.errors,
         onward=local_path(form.raw("next")),
-        min_password_length=MIN_PASSWORD_LENGTH,
-        max_password_length=MAX_PASSWORD_LENGTH,
         leaves_orders=template in _SESSION_ENDS and await leaves_orders(site, visit),
     )
 
@@ -220,7 +220,7 @@ async def _leave(visit: Visit, sessions: Sessions) -> bool:
 def _login_refusal(error: ShopError) -> str:
     if error.kind is Kind.UNAUTHENTICATED:
         return "This e-mail address and password do not match."
-    if error.code == "too-many-attempts":
+    if error.code == error_codes.TOO_MANY_ATTEMPTS:
         return f"Too many attempts. Please wait {_wait(error)} and try again."
     if is_away(error):
         return "Logging in is taking a short break. Please try again in a moment."

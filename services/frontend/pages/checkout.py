@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from services.common import error_codes
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.frontend.clients import AuthClient
@@ -30,8 +31,6 @@ from services.frontend.service import is_away
 from services.frontend.session import Sessions
 from services.frontend.visit import Visit, VisitDependency
 
-# What shipping answers where no carrier takes the parcel.
-_TOO_HEAVY = "weight-out-of-range"
 _DRAFT = "draft"
 _DRAFT_SECONDS = 2 * 3600
 _SHIPPING = ("standard", "express")
@@ -185,7 +184,7 @@ async def _payment_page(
     try:
         view = await site.storefront.payment(draft)
     except ShopError as error:
-        if error.code != _TOO_HEAVY:
+        if error.code != error_codes.WEIGHT_OUT_OF_RANGE:
             raise
         visit.tell_next(f"{error.detail} Your cart is too heavy: please take something out.", "bad")
         return site.renderer.redirect(visit, "/cart")

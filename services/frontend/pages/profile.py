@@ -10,12 +10,11 @@ from starlette.responses import Response
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.fields import isolated
+from services.common.limits import MAX_CURSOR_LENGTH
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
 from services.frontend.forms import (
     ADDRESS_FIELDS,
-    MAX_PASSWORD_LENGTH,
-    MIN_PASSWORD_LENGTH,
     Form,
     FormDependency,
 )
@@ -182,7 +181,7 @@ async def mail_address_link(
 async def inbox(
     visit: VisitDependency,
     site: SiteDependency,
-    cursor: Annotated[str, Query(max_length=512)] = "",
+    cursor: Annotated[str, Query(max_length=MAX_CURSOR_LENGTH)] = "",
 ) -> Response:
     caller = require_session(visit).caller
     page = await site.customers.inbox(cursor=cursor, limit=_INBOX_LIMIT)
@@ -204,6 +203,4 @@ async def _shown(site: Site, visit: Visit, form: Form, status: int = 200) -> Res
         new_name=form.values.get("full_name", view.profile.name),
         errors=form.errors,
         leaves_orders=await leaves_orders(site, visit),
-        min_password_length=MIN_PASSWORD_LENGTH,
-        max_password_length=MAX_PASSWORD_LENGTH,
     )

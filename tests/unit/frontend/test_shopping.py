@@ -344,7 +344,7 @@ async def test_pressing_twice_is_one_order(browser: Browser, backends: Backends)
     ("code", "told"),
     [
         ("card-declined", "The bank declined this card."),
-        ("insufficient_funds", "insufficient funds"),
+        ("insufficient-funds", "insufficient funds"),
         ("expired-card", "has expired"),
     ],
 )

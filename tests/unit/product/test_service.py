@@ -9,9 +9,9 @@ import pytest
 
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
+from services.common.limits import MAX_PRODUCT_IDS
 from services.product.files import read_catalogue
 from services.product.model import (
-    MAX_IDS,
     CatalogueEntry,
     Edition,
     Product,
@@ -64,7 +64,7 @@ async def test_the_first_unknown_product_is_named(shop: Shop) -> None:
 
 async def test_too_many_products_at_once_are_invalid(shop: Shop) -> None:
     with pytest.raises(ShopError) as raised:
-        await shop.service.products(["mugs"] * (MAX_IDS + 1))
+        await shop.service.products(["mugs"] * (MAX_PRODUCT_IDS + 1))
     assert raised.value.kind is Kind.INVALID
 
 

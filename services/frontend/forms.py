@@ -14,7 +14,7 @@ from services.common import limits
 from services.common.delivery import COUNTRIES, expected_postal_code
 from services.common.errors import ShopError
 from services.common.fields import NewAddress, NewName, is_slug, normalised_email
-from services.frontend.model import MAX_QUANTITY, Address, CartRefused
+from services.frontend.model import MAX_QUANTITY, CartRefused, PostalAddress
 from services.frontend.security import check_form
 from services.frontend.visit import VisitDependency
 
@@ -106,7 +106,7 @@ class Form:
         value = self.raw("product_id")
         return value if is_slug(value) else ""
 
-    def address(self) -> Address:
+    def address(self) -> PostalAddress:
         """The fields of an address, checked as the services check them."""
         address = self._typed_address()
         if not self.errors.keys() & set(ADDRESS_FIELDS):
@@ -117,7 +117,7 @@ class Form:
                     self.errors[str(wrong["loc"][0])] = f"{wrong['msg']}."
         return address
 
-    def _typed_address(self) -> Address:
+    def _typed_address(self) -> PostalAddress:
         # In the order of the form's fields: what is wrong is listed so.
         name = self.person("name", "the recipient's name")
         street = self.text("street", "the street and house number", limits.MAX_STREET_LENGTH)
@@ -129,7 +129,7 @@ class Form:
         city = self.text("city", "the city", limits.MAX_CITY_LENGTH)
         if country not in COUNTRIES:
             self.errors["country"] = "Choose a country from the list."
-        return Address(
+        return PostalAddress(
             name=name, street=street, postal_code=postal_code, city=city, country=country
         )
 

@@ -93,7 +93,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Product(_Answer):
+class CatalogueProduct(_Answer):
     """A product of the catalogue. `badges` and `sustainability` come from version 2 on."""
 
     id: str
@@ -118,15 +118,15 @@ class Product(_Answer):
         return Money(self.price_cents, self.currency)
 
 
-class ProductPage(_Answer):
+class CataloguePage(_Answer):
     """Some of the catalogue."""
 
-    items: tuple[Product, ...]
+    items: tuple[CatalogueProduct, ...]
     next_cursor: str | None = None
     suggestion: str | None = None
 
 
-class Category(_Answer):
+class Department(_Answer):
     """A department of the shop."""
 
     id: str
@@ -134,7 +134,7 @@ class Category(_Answer):
     blurb: str = ""
 
 
-class Address(_Answer):
+class PostalAddress(_Answer):
     """Where a parcel goes; `country` is ISO 3166-1 alpha-2."""
 
     name: str
@@ -144,7 +144,7 @@ class Address(_Answer):
     country: str
 
 
-class SavedAddress(Address):
+class AddressBookEntry(PostalAddress):
     """An address of the customer's address book."""
 
     id: str
@@ -159,7 +159,7 @@ class Profile(_Answer):
     groups: tuple[str, ...] = ()
 
 
-class Tokens(_Answer):
+class SessionTokens(_Answer):
     """A session, as auth issues it."""
 
     access_token: str = Field(repr=False)
@@ -178,21 +178,21 @@ class OrderLine(_Answer):
     total_cents: int
 
 
-class Reason(_Answer):
+class CancellationReason(_Answer):
     """Why an order was cancelled."""
 
     code: str
     detail: str
 
 
-class Moment(_Answer):
+class HistoryEntry(_Answer):
     """An entry of an order's history."""
 
     at: datetime
     what: str
 
 
-class Order(_Answer):
+class CustomerOrder(_Answer):
     """An order as its customer sees it. An attempt is one that was cancelled without ever having
     been confirmed: to its customer it was never placed. `refund_failed`: its money has not arrived.
     `refund_disputed`: the bank decides who gets it.
@@ -201,7 +201,7 @@ class Order(_Answer):
     order_id: str
     state: str
     is_attempt: bool = False
-    reason: Reason | None = None
+    reason: CancellationReason | None = None
     refund_failed: bool = False
     refund_disputed: bool = False
     lines: tuple[OrderLine, ...]
@@ -209,11 +209,11 @@ class Order(_Answer):
     shipping_cents: int
     total_cents: int
     currency: str
-    address: Address
+    address: PostalAddress
     shipping: str
     payment_method: str
     created_at: datetime
-    history: tuple[Moment, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
 
     def amount(self, cents: int) -> Money:
         """An amount of this order, in its currency."""
@@ -230,14 +230,14 @@ class Order(_Answer):
         return sum(line.quantity for line in self.lines)
 
 
-class OrderPage(_Answer):
+class OrderHistoryPage(_Answer):
     """Some of the customer's orders, newest first."""
 
-    items: tuple[Order, ...]
+    items: tuple[CustomerOrder, ...]
     next_cursor: str | None = None
 
 
-class Message(_Answer):
+class InboxMessage(_Answer):
     """A message in the customer's inbox."""
 
     id: str
@@ -248,10 +248,10 @@ class Message(_Answer):
     is_held: bool = False
 
 
-class MessagePage(_Answer):
+class InboxPage(_Answer):
     """Some of the inbox, newest first."""
 
-    items: tuple[Message, ...]
+    items: tuple[InboxMessage, ...]
     next_cursor: str | None = None
     mail: str = "off"
 
@@ -267,7 +267,7 @@ class Article:
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class DeliveryQuote:
     """What a parcel costs; `service` is "standard" or "express"."""
 
     service: str
@@ -286,7 +286,7 @@ class TrackingEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class Parcel:
     """A parcel on its way; `state` is in lower case: "prepared" or "in-transit"."""
 
     state: str
@@ -377,7 +377,7 @@ class Draft(BaseModel):
     idempotency_key: str
     user_id: str
     lines: tuple[DraftLine, ...]
-    address: Address
+    address: PostalAddress
     shown_totals: dict[str, int] = {}
 
     def showing(self, totals: Mapping[str, Money]) -> Draft:

@@ -22,7 +22,7 @@ _NOT_CHARGED = "You were not charged. Please choose another way to pay; your car
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class OrderRefusal:
     """What to tell the customer, and the HTTP status to tell it with.
 
     :param is_final: there is no order and there will be none; False when nobody knows.
@@ -33,20 +33,20 @@ class Refusal:
     is_final: bool = True
 
 
-def explained(error: ShopError) -> Refusal:
+def explained(error: ShopError) -> OrderRefusal:
     """The refusal of an order for its customer."""
     status = HTTP_STATUS[error.kind]
     if is_away(error) and "order_id" not in error.fields:
-        return Refusal(
+        return OrderRefusal(
             503,
             "We could not reach every part of the shop, so we do not know yet whether your order "
             "went through. Press the button again: it cannot be ordered or charged twice.",
             is_final=False,
         )
     if error.kind is Kind.DECLINED:
-        return Refusal(status, f"{_DECLINES.get(error.code, _DECLINED)} {_NOT_CHARGED}")
+        return OrderRefusal(status, f"{_DECLINES.get(error.code, _DECLINED)} {_NOT_CHARGED}")
     if error.code == error_codes.IDEMPOTENCY_KEY_REUSED:
-        return Refusal(
+        return OrderRefusal(
             status,
             "You have sent this order before, with different details. Check your orders first: if "
             "it is not there, send this one as a new order.",
@@ -56,14 +56,14 @@ def explained(error: ShopError) -> Refusal:
             Money(int(error.fields[name]), error.fields["currency"])
             for name in ("expected_total_cents", "total_cents")
         )
-        return Refusal(
+        return OrderRefusal(
             status,
             f"A price has changed: the total was {was}, now it is {now}. Nothing was ordered yet. "
             "Press the button again to order at the new price.",
         )
     if error.code == error_codes.OUT_OF_STOCK:
-        return Refusal(
+        return OrderRefusal(
             status,
             "Somebody was faster: not everything is available any more. You were not charged.",
         )
-    return Refusal(status, error.detail)
+    return OrderRefusal(status, error.detail)

@@ -18,7 +18,7 @@ from services.common.observing.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
 from services.frontend.mesh_page.traces import TraceLinks
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall
-from services.frontend.model import MAX_QUANTITY, Product
+from services.frontend.model import MAX_QUANTITY, CatalogueProduct
 from services.frontend.templating import environment
 from services.frontend.visit import Visit
 
@@ -126,7 +126,7 @@ def picture_url(product_id: str, version: str = "v1") -> str:
     return f"/pictures/{product_id}.svg?v={version}"
 
 
-def linked_data(product: Product, origin: str) -> dict[str, Any]:
+def linked_data(product: CatalogueProduct, origin: str) -> dict[str, Any]:
     """A product for search engines: https://schema.org/Product, as JSON-LD."""
     offer: dict[str, Any] = {
         "@type": "Offer",

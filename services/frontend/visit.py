@@ -17,12 +17,12 @@ from services.common.identity.access_tokens import Caller
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall_from_cookie
-from services.frontend.model import MAX_SEEN, Cart, Category, Draft
+from services.frontend.model import MAX_SEEN, Cart, Department, Draft
 from services.frontend.origin import Origin
 from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
-from services.frontend.service import Departments
-from services.frontend.session import Session, Sessions
+from services.frontend.service import DepartmentCache
+from services.frontend.session import CustomerSession, CustomerSessions
 
 _NOTICE = "notice"
 _SEEN = "seen"
@@ -57,7 +57,7 @@ class Visit:
 
     seal: Seal
     jar: CookieJar
-    session: Session | None
+    session: CustomerSession | None
     canary: bool
     origin: str
     path: str
@@ -65,7 +65,7 @@ class Visit:
     id_sent: str | None
     cart: Cart
     seen: tuple[str, ...]
-    departments: Sequence[Category] = ()
+    departments: Sequence[Department] = ()
     made_before: Waterfall | None = None
     notices: list[Notice] = field(default_factory=list[Notice])
     started: float = field(default_factory=time.perf_counter)
@@ -85,7 +85,7 @@ class Visit:
         """Whether the browser keeps a session, be it one that cannot be checked at the moment."""
         return self.session is not None or self.jar.get(Cookie.REFRESH) is not None
 
-    def department(self, category_id: str) -> Category | None:
+    def department(self, category_id: str) -> Department | None:
         """The department of that id, as far as it is known."""
         return next((one for one in self.departments if one.id == category_id), None)
 
@@ -127,7 +127,7 @@ class Visit:
         self.id = secrets.token_urlsafe(18)
         self.jar.put(Cookie.VISIT, self.id)
 
-    def enter(self, session: Session | None) -> None:
+    def enter(self, session: CustomerSession | None) -> None:
         """Makes calls from now on in the name of this customer, on the routes of their groups."""
         self.session = session
         request = context.current()
@@ -149,8 +149,8 @@ class Visits:
         *,
         origin: Origin,
         seal: Seal,
-        sessions: Sessions,
-        departments: Departments,
+        sessions: CustomerSessions,
+        departments: DepartmentCache,
         secure_cookies: bool,
     ) -> None:
         self._origin = origin

@@ -37,7 +37,7 @@ from services.local import data
 from services.local.console import ERRORS, Console
 from services.local.plan import (
     Options,
-    Planned,
+    PlannedProcess,
     check_host,
     faults_on,
     inherited_by,
@@ -91,7 +91,7 @@ def run_shop(options: Options, start_method: StartMethod, *, fresh: bool) -> int
 
 @dataclass(slots=True)
 class _Child:
-    planned: Planned
+    planned: PlannedProcess
     pid: int = 0
     started: float = 0.0
     is_ready: bool = False
@@ -102,7 +102,7 @@ class _Child:
 class _Runner:
     def __init__(
         self,
-        planned: Sequence[Planned],
+        planned: Sequence[PlannedProcess],
         start_method: StartMethod,
         folder: Path,
         began: float,
@@ -292,7 +292,7 @@ class _Runner:
 
     def _write_state(self) -> None:
         """Writes where everything is. Where there is no room for it now, it is tried again."""
-        state = data.State(
+        state = data.OpenShop(
             parent_pid=os.getpid(),
             processes=tuple(
                 data.Process(

@@ -28,11 +28,11 @@ MAX_PRICE_CENTS = 10_000_000
 _Line = Annotated[str, OneLine(200)]
 
 
-class _Value(BaseModel):
+class _CatalogueValue(BaseModel):
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
 
-class Category(_Value):
+class Category(_CatalogueValue):
     """A department of the shop."""
 
     id: Slug
@@ -40,7 +40,7 @@ class Category(_Value):
     blurb: _Line
 
 
-class CatalogueEntry(_Value):
+class CatalogueEntry(_CatalogueValue):
     """A product as the catalogue's files describe it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -60,7 +60,7 @@ class CatalogueEntry(_Value):
     details: dict[str, str]
 
 
-class Product(_Value):
+class Product(_CatalogueValue):
     """A product as it is stored: an entry of the catalogue, with what it is found and sorted by."""
 
     id: str

@@ -15,7 +15,7 @@ from yarl import URL
 
 from services.common import call_record, context, error_codes
 from services.common.calls.outgoing import CallTools, Outcome, observed, with_retries
-from services.common.calls.round_robin import Instances
+from services.common.calls.round_robin import RoundRobin
 from services.common.errors import Kind, ShopError
 from services.common.observing.telemetry import inject_trace
 from services.common.protocols.problem import problem_to_error
@@ -48,16 +48,16 @@ class HttpReply:
 class HttpEdge:
     """All HTTP calls from this process to one callee.
 
-    :param addresses: ``host:port`` of every instance; they take turns (see :class:`Instances`), and
-        one that refuses the connection is passed over for the next, since a request that was never
-        sent can be sent again.
+    :param addresses: ``host:port`` of every instance; they take turns (see :class:`RoundRobin`),
+        and one that refuses the connection is passed over for the next, since a request that was
+        never sent can be sent again.
     """
 
     def __init__(
         self, edge: Edge, addresses: Sequence[str], session: aiohttp.ClientSession, tools: CallTools
     ) -> None:
         self.edge = edge
-        self.instances = Instances(addresses)
+        self.instances = RoundRobin(addresses)
         self.session = session
         self.tools = tools
 

@@ -22,7 +22,7 @@ from services.common.observing.logs import get_logger, log_cause
 from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace, kept_trace_id
 from services.common.protocols.grpc_errors import Metadatum, error_metadata
-from services.common.serving.fault_injection import Faults
+from services.common.serving.fault_injection import InjectedFaults
 from services.common.settings import ProcessSettings
 
 log = get_logger(__name__)
@@ -49,7 +49,7 @@ class GrpcServer:
         settings: ProcessSettings,
         tracer: Tracer,
         metrics: Metrics,
-        faults: Faults | None = None,
+        faults: InjectedFaults | None = None,
     ) -> None:
         interceptor = _RequestInterceptor(service, settings, tracer, metrics, faults)
         self.server = grpc.aio.server(interceptors=(interceptor,), options=_OPTIONS)
@@ -106,7 +106,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
         settings: ProcessSettings,
         tracer: Tracer,
         metrics: Metrics,
-        faults: Faults | None,
+        faults: InjectedFaults | None,
     ) -> None:
         self._faults = faults
         self._service = service
@@ -217,7 +217,7 @@ def _operation(method: str) -> str:
     return f"{service.rpartition('.')[2]}/{name}"
 
 
-def _struck(behaviour: Handler, faults: Faults, operation: str) -> Handler:
+def _struck(behaviour: Handler, faults: InjectedFaults, operation: str) -> Handler:
     async def serve(message: Any, call: Any) -> Any:
         await faults.strike(operation)
         return await behaviour(message, call)

@@ -39,7 +39,7 @@ from services.common.protocols.problem import (
 )
 from services.common.serving import api_docs
 from services.common.serving.client_address import client_address
-from services.common.serving.fault_injection import Faults
+from services.common.serving.fault_injection import InjectedFaults
 from services.common.serving.query_parameters import KnownParametersOnly
 from services.common.settings import ProcessSettings
 
@@ -89,7 +89,7 @@ def make_app(
     title: str,
     description: str,
     settings: ProcessSettings,
-    faults: Faults | None = None,
+    faults: InjectedFaults | None = None,
 ) -> FastAPI:
     """A FastAPI app with everything that all services share, but for what is internal (see
     `internal_app`), the tracing and the context (see `serve_app`).

@@ -20,7 +20,7 @@ from services.frontend.forms import (
 from services.frontend.pages.site import Site, SiteDependency, begin_session, leaves_orders
 from services.frontend.security import local_path
 from services.frontend.service import is_away
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
 _ABOUT_PASSWORDS = frozenset(
@@ -33,7 +33,7 @@ _SESSION_ENDS = frozenset({"login.html", "register.html", "password.html"})
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
 _Onward = Annotated[str, Query(alias="next")]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 routes = APIRouter(include_in_schema=False)
 
@@ -205,7 +205,7 @@ async def _entrance(
     )
 
 
-async def _leave(visit: Visit, sessions: Sessions) -> bool:
+async def _leave(visit: Visit, sessions: CustomerSessions) -> bool:
     """Logs out; whether auth could be told."""
     is_told = True
     try:

@@ -14,7 +14,7 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import is_slug
 from services.common.limits import MAX_CURSOR_LENGTH, MAX_QUERY_LENGTH
 from services.frontend.clients import ProductClient
-from services.frontend.model import SORTS, Article, Filters, ProductPage, cents_of
+from services.frontend.model import SORTS, Article, CataloguePage, Filters, cents_of
 from services.frontend.pages.site import Site, SiteDependency
 from services.frontend.rendering import BETA
 from services.frontend.security import PICTURE_POLICY
@@ -115,7 +115,7 @@ async def picture(request: Request, products: ProductsDependency, picture: str) 
 
 
 def _more(
-    chosen: Mapping[str, str], page: ProductPage, cursor: str, pages: int
+    chosen: Mapping[str, str], page: CataloguePage, cursor: str, pages: int
 ) -> Mapping[str, str] | None:
     """The query of a page that shows more: these products and the next ones, so that whoever comes
     back to it finds both; once these are many, the next ones alone. None when these are the last.

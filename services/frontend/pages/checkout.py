@@ -20,15 +20,15 @@ from services.frontend.model import (
     ACCEPTED_METHODS,
     DECLINED_METHODS,
     PAYMENT_METHODS,
-    Address,
+    AddressBookEntry,
     Cart,
     Draft,
-    SavedAddress,
+    PostalAddress,
 )
 from services.frontend.pages.site import Site, SiteDependency, begin_session, require_session
 from services.frontend.refusals import explained
 from services.frontend.service import is_away
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
 _DRAFT = "draft"
@@ -36,7 +36,7 @@ _DRAFT_SECONDS = 2 * 3600
 _SHIPPING = ("standard", "express")
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 routes = APIRouter(include_in_schema=False)
 
@@ -150,7 +150,7 @@ async def _refused(
 async def _delivery_page(
     site: Site,
     visit: Visit,
-    saved: Sequence[SavedAddress] | None,
+    saved: Sequence[AddressBookEntry] | None,
     form: Form,
     *,
     status: int = 200,
@@ -206,7 +206,7 @@ async def _payment_page(
     )
 
 
-def _new_draft(site: Site, visit: Visit, cart: Cart, address: Address) -> Draft:
+def _new_draft(site: Site, visit: Visit, cart: Cart, address: PostalAddress) -> Draft:
     caller = require_session(visit).caller
     return site.storefront.draft(user_id=caller.user_id, cart=cart, address=address)
 
@@ -219,7 +219,7 @@ def _opened(visit: Visit, sealed: str) -> Draft | None:
         return None
 
 
-async def _kept(site: Site, form: Form, address: Address) -> SavedAddress | None:
+async def _kept(site: Site, form: Form, address: PostalAddress) -> AddressBookEntry | None:
     """The address as it is saved; None when it is not, because it is refused, which goes to the
     form's errors, or because it need not be.
     """

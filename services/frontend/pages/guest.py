@@ -18,11 +18,11 @@ from services.frontend.forms import (
 )
 from services.frontend.pages.site import Site, SiteDependency, begin_session, require_session
 from services.frontend.service import is_away
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 _BREAK = "Setting passwords is taking a short break. Please try again in a moment."
 

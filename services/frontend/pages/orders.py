@@ -12,7 +12,7 @@ from services.common.fields import is_order_id
 from services.common.limits import MAX_CURSOR_LENGTH, MAX_QUERY_LENGTH
 from services.frontend.forms import FormDependency
 from services.frontend.pages.site import Site, SiteDependency, require_session
-from services.frontend.service import Following
+from services.frontend.service import OrderTracking
 from services.frontend.visit import Visit, VisitDependency
 
 _PAGE_LIMIT = 10
@@ -81,7 +81,7 @@ async def cancel(
     return site.renderer.redirect(visit, f"/orders/{order_id}")
 
 
-async def _followed(site: Site, visit: Visit, order_id: str) -> Following:
+async def _followed(site: Site, visit: Visit, order_id: str) -> OrderTracking:
     require_session(visit)
     return await site.customers.follow(_checked(order_id))
 

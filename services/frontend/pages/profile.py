@@ -20,13 +20,13 @@ from services.frontend.forms import (
 )
 from services.frontend.pages.site import Site, SiteDependency, leaves_orders, require_session
 from services.frontend.security import local_path
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
 _INBOX_LIMIT = 20
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 routes = APIRouter(include_in_schema=False)
 

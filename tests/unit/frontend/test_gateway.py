@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 
 from services.common import call_record
 from services.common.listening import LOOPBACK
-from services.common.observing.recent_traffic import Recent
+from services.common.observing.recent_traffic import RecentTraffic
 from services.common.topology import Topology
 from services.frontend.mesh_page.figures import Entrance
-from services.local.gateway import Gateway, Limits
+from services.local.gateway import Gateway, GatewayLimits
 from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend
@@ -135,8 +135,8 @@ async def test_a_client_that_leaves_in_mid_body_is_no_wrong_request(topology: To
             session=session,
             tracer=TracerProvider().get_tracer("gateway"),
             proxies_in_front=0,
-            entrance=Entrance(Recent(), with_calls_below=False),
-            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+            entrance=Entrance(RecentTraffic(), with_calls_below=False),
+            limits=GatewayLimits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
         )
         scope: Scope = {"type": "http", "method": "POST", "path": "/api/auth/login", "headers": []}
         with capture_logs() as said:
@@ -329,8 +329,8 @@ async def test_spans_are_named_without_what_may_be_an_id(topology: Topology) -> 
             addresses={},
             session=session,
             tracer=provider.get_tracer("gateway"),
-            entrance=Entrance(Recent(), with_calls_below=False),
-            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+            entrance=Entrance(RecentTraffic(), with_calls_below=False),
+            limits=GatewayLimits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
             proxies_in_front=0,
         )
         answer = await ask(gateway, "GET", "/api/payments/secret-id")

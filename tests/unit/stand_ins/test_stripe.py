@@ -27,7 +27,7 @@ from stripe.params import PaymentIntentCreateParams
 from services.common.errors import ConfigurationError
 from stand_ins.stripe import model
 from stand_ins.stripe.api import MAX_BODY_BYTES
-from stand_ins.stripe.faults import Dice, Faults
+from stand_ins.stripe.faults import SandboxFaultInjector, SandboxFaults
 from stand_ins.stripe.faults_page import SLIDERS, TAKE_BACK, read, render
 from stand_ins.stripe.model import PaymentIntent, Status
 from stand_ins.stripe.server import running
@@ -820,15 +820,15 @@ class TestFaults:
             assert (await shop.ledger())["totals"]["payment_intents"] == 1
 
     def test_repeat_under_the_same_seed(self) -> None:
-        faults = Faults(
+        faults = SandboxFaults(
             delay_ms=10, delay_jitter_ms=10, failure_rate=0.5, lost_reply_rate=0.5, seed=42
         )
-        one, other = Dice(faults), Dice(faults)
-        sequence = [one.roll() for _ in range(50)]
-        assert sequence == [other.roll() for _ in range(50)]
+        one, other = SandboxFaultInjector(faults), SandboxFaultInjector(faults)
+        sequence = [one.draw() for _ in range(50)]
+        assert sequence == [other.draw() for _ in range(50)]
         assert len(set(sequence)) > 1
-        elsewhere = Dice(faults.model_copy(update={"seed": 43}))
-        assert sequence != [elsewhere.roll() for _ in range(50)]
+        elsewhere = SandboxFaultInjector(faults.model_copy(update={"seed": 43}))
+        assert sequence != [elsewhere.draw() for _ in range(50)]
 
     async def test_repeat_under_the_same_seed_over_http(self, shop: Shop) -> None:
         async def outcomes() -> list[int]:
@@ -849,7 +849,7 @@ class TestFaults:
         async with shop.http.post(url, data=faults, headers=as_json) as reply:
             assert reply.status == 400
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
-            assert await reply.json() == Faults().model_dump()
+            assert await reply.json() == SandboxFaults().model_dump()
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
     async def test_what_any_website_can_send_is_refused(self, shop: Shop, kind: str) -> None:
@@ -858,7 +858,7 @@ class TestFaults:
         async with shop.http.post(url, data='{"failure_rate": 1}', headers=headers) as reply:
             assert reply.status == 415
         async with shop.http.get(url) as reply:
-            assert await reply.json() == Faults().model_dump()
+            assert await reply.json() == SandboxFaults().model_dump()
 
 
 class TestFaultsPage:
@@ -869,7 +869,7 @@ class TestFaultsPage:
         "timeout_rate": "7",
         "seed": "42",
     }
-    SET = Faults(delay_ms=1500, decline_rate=0.2, timeout_rate=0.07, seed=42)
+    SET = SandboxFaults(delay_ms=1500, decline_rate=0.2, timeout_rate=0.07, seed=42)
 
     async def send(self, shop: Shop, form: Mapping[str, str], **headers: str) -> int:
         """Sends the form as a browser does that has the page open; the status."""
@@ -878,16 +878,16 @@ class TestFaultsPage:
         async with shop.http.post(url, data=form, headers=sent, allow_redirects=False) as reply:
             return reply.status
 
-    async def faults(self, shop: Shop) -> Faults:
+    async def faults(self, shop: Shop) -> SandboxFaults:
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
-            return Faults.model_validate(await reply.json())
+            return SandboxFaults.model_validate(await reply.json())
 
     async def test_sets_all_and_takes_all_back(self, shop: Shop) -> None:
         assert await self.send(shop, self.SENT) == 303
         assert await self.faults(shop) == self.SET
 
         assert await self.send(shop, {**self.SENT, TAKE_BACK: "all"}) == 303
-        assert await self.faults(shop) == Faults()
+        assert await self.faults(shop) == SandboxFaults()
 
     async def test_shows_what_is_set_however_it_was(self, shop: Shop) -> None:
         await shop.misbehave(delay_ms=30_000, failure_rate=0.333)
@@ -899,10 +899,10 @@ class TestFaultsPage:
             assert "on purpose: 30000 ms slower, 33.3 % errors." in await reply.text()
 
     def test_has_a_field_for_each_fault(self) -> None:
-        assert {*SLIDERS, "seed"} == set(Faults.model_fields)
+        assert {*SLIDERS, "seed"} == set(SandboxFaults.model_fields)
 
     def test_what_it_shows_can_be_sent_as_it_is(self) -> None:
-        faults = Faults(
+        faults = SandboxFaults(
             **{name: 0.07 for name, slider in SLIDERS.items() if slider.unit == "%"},
             **{name: 40 for name, slider in SLIDERS.items() if slider.unit == "ms"},
         )
@@ -910,9 +910,13 @@ class TestFaultsPage:
         assert read(sent.encode()) == faults
 
     @pytest.mark.parametrize(
-        "faults", [Faults(delay_ms=25, decline_rate=0.333), Faults(delay_ms=100, decline_rate=0.2)]
+        "faults",
+        [
+            SandboxFaults(delay_ms=25, decline_rate=0.333),
+            SandboxFaults(delay_ms=100, decline_rate=0.2),
+        ],
     )
-    def test_each_value_is_a_step_of_its_slider(self, faults: Faults) -> None:
+    def test_each_value_is_a_step_of_its_slider(self, faults: SandboxFaults) -> None:
         """Browsers move it to the nearest one, and send that."""
         sliders = re.findall(r'step="(\w+)"\s+value="([\d.]+)"', render(faults))
         assert len(sliders) == len(SLIDERS)
@@ -955,12 +959,12 @@ class TestFaultsPage:
         self, shop: Shop, headers: dict[str, str]
     ) -> None:
         assert await self.send(shop, {"decline_rate": "100"}, **headers) == 403
-        assert await self.faults(shop) == Faults()
+        assert await self.faults(shop) == SandboxFaults()
 
     async def test_a_form_that_does_not_say_where_it_is_from_is_refused(self, shop: Shop) -> None:
         async with shop.http.post(f"{shop.url}/faults", data={"decline_rate": "100"}) as reply:
             assert reply.status == 403
-        assert await self.faults(shop) == Faults()
+        assert await self.faults(shop) == SandboxFaults()
 
     @pytest.mark.parametrize("host", ["127.0.0.1:8090", "localhost:8090", "[::1]:8090"])
     async def test_works_under_whatever_a_port_is_forwarded_to(self, shop: Shop, host: str) -> None:
@@ -1023,7 +1027,7 @@ class TestOwnRoutes:
             assert reply.status == 403
         assert (await shop.ledger())["totals"]["payment_intents"] == 1
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
-            assert await reply.json() == Faults().model_dump()
+            assert await reply.json() == SandboxFaults().model_dump()
 
     @pytest.mark.parametrize("host", ["", "a, b"])
     async def test_a_host_that_is_none_is_refused(self, shop: Shop, host: str) -> None:
@@ -1105,7 +1109,7 @@ class TestSettings:
     def test_faults_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SANDBOX_FAULTS", '{"delay_ms": 5, "seed": 3}')
         monkeypatch.setenv("SANDBOX_FAULTS__LOST_REPLY_RATE", "0.5")
-        assert read_settings().faults == Faults(delay_ms=5, seed=3, lost_reply_rate=0.5)
+        assert read_settings().faults == SandboxFaults(delay_ms=5, seed=3, lost_reply_rate=0.5)
         monkeypatch.setenv("SANDBOX_FAULTS", "{")
         with pytest.raises(ConfigurationError, match="JSON"):
             read_settings()

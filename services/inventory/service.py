@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from services.common.background.leases import LeaseWatch
+from services.common.background.stall_detector import StallDetector
 from services.common.clock import now_ms
 from services.common.documents import AlreadyExists, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
@@ -68,8 +68,8 @@ class InventoryService:
         self._reservations = reservations
         self._count = count
         self._count_stock_out = count_stock_out
-        self._stuck = LeaseWatch(STRAY_SECONDS, clock)
-        self._old_tickets = LeaseWatch(STRAY_SECONDS, clock)
+        self._stuck = StallDetector(STRAY_SECONDS, clock)
+        self._old_tickets = StallDetector(STRAY_SECONDS, clock)
         self._listed_tickets: set[str] = set()
 
     async def available(self, product_ids: Sequence[str]) -> dict[str, int]:
@@ -150,7 +150,7 @@ class InventoryService:
         passing: set[str] = set()
         async for stored in self._reservations.unfinished():
             passing.add(stored.value.id)
-            if self._stuck.has_lapsed(stored.value.id, stored.revision):
+            if self._stuck.has_stalled(stored.value.id, stored.revision):
                 await self._resume(stored)
         self._stuck.forget_others(passing)
         open_tickets: set[str] = set()
@@ -302,7 +302,7 @@ class InventoryService:
         old = {
             key: found
             for key, found in tickets.items()
-            if key not in self._listed_tickets and self._old_tickets.has_lapsed(key, None)
+            if key not in self._listed_tickets and self._old_tickets.has_stalled(key, None)
         }
         reservations = await self._reservations.get_many(
             [order_id for order_id, _, _ in old.values()]

@@ -162,7 +162,7 @@ class Order(_Document):
     """One order, with the state of its saga. All times are Unix milliseconds.
 
     `owner` names the process that drives the order; nobody does while it is empty. Every change of
-    the document renews the owner's lease (see :mod:`services.common.background.leases`).
+    the document renews the owner's lease (see :mod:`services.common.background.stall_detector`).
 
     `begun_again` says that the order was captured and then met a final refusal, since a store was
     restored from an older copy: it goes through earlier steps once more. A second refusal turns it

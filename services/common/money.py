@@ -35,9 +35,7 @@ class Money:
     @property
     def decimal(self) -> str:
         """The amount for programs, without its currency: ``1234.95``."""
-        sign = "-" if self.cents < 0 else ""
-        whole, rest = divmod(abs(self.cents), 100)
-        return f"{sign}{whole}.{rest:02}"
+        return f"{self.cents / 100:.2f}"
 
     def __add__(self, other: Money) -> Money:
         """The sum.
@@ -55,5 +53,5 @@ class Money:
     def __str__(self) -> str:
         """The amount as pages and mails write it: ``€ 1,234.95``."""
         sign = "-" if self.cents < 0 else ""
-        whole, rest = divmod(abs(self.cents), 100)
-        return f"{sign}{_SYMBOLS.get(self.currency, self.currency)} {whole:,}.{rest:02}"
+        symbol = _SYMBOLS.get(self.currency, self.currency)
+        return f"{sign}{symbol} {abs(self.cents) / 100:,.2f}"

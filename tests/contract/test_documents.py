@@ -141,11 +141,11 @@ async def test_increment_of_what_is_not_there_gives_none(items: Documents[Item])
 async def test_at_least_guards_the_value_after_the_increment(
     database: Database, by: dict[str, int], at_least: dict[str, int], holds: bool
 ) -> None:
-    class Counted(Item):
+    class CountedItem(Item):
         note_count: int = 0
 
-    items = await Documents.open(database.store(), ITEMS, Counted)
-    before = await items.insert(Counted(id="a", stock=5, holds={"old": 1}))
+    items = await Documents.open(database.store(), ITEMS, CountedItem)
+    before = await items.insert(CountedItem(id="a", stock=5, holds={"old": 1}))
     after = await items.increment("a", by, at_least=at_least)
     assert (after is not None) is holds
     assert await items.get("a") == (after or before)

@@ -34,15 +34,15 @@ THINGS = Collection("things", indexes=(Index("all"), Index("by_stock", order="st
 TIMEOUT_SECONDS = 2.0
 
 
-class Thing(BaseModel):
+class MongoThing(BaseModel):
     id: str
     stock: int = 0
 
 
 async def check_unavailable(store: DocumentStore, *, within_seconds: float = 10.0) -> None:
     """Asserts that each operation says so in time, all of them at once."""
-    things = Documents(store, THINGS, Thing)
-    stored = Stored(Thing(id="a"), 1)
+    things = Documents(store, THINGS, MongoThing)
+    stored = Stored(MongoThing(id="a"), 1)
     operations: list[Callable[[], Awaitable[object]]] = [
         store.ping,
         lambda: store.prepare(THINGS),
@@ -50,8 +50,8 @@ async def check_unavailable(store: DocumentStore, *, within_seconds: float = 10.
         lambda: things.get_many(["a", "b"]),
         lambda: things.find("all"),
         lambda: things.find("by_stock", at_least=1),
-        lambda: things.insert(Thing(id="a")),
-        lambda: things.replace(stored, Thing(id="a", stock=1)),
+        lambda: things.insert(MongoThing(id="a")),
+        lambda: things.replace(stored, MongoThing(id="a", stock=1)),
         lambda: things.increment("a", {"stock": 1}),
         lambda: things.delete(stored),
     ]
@@ -105,10 +105,10 @@ async def test_store_recovers_with_its_server(
     database: Database, mongodb: MongoServer, how: str
 ) -> None:
     """Also connections that were open before, and without a new store."""
-    before = await Documents.open(database.store(), THINGS, Thing)
-    await before.insert(Thing(id="before"))
+    before = await Documents.open(database.store(), THINGS, MongoThing)
+    await before.insert(MongoThing(id="before"))
     async with impatient_store(database.url, database.name) as store:
-        things = Documents(store, THINGS, Thing)
+        things = Documents(store, THINGS, MongoThing)
         assert await eventually(lambda: whether_available(store), "the store is connected")
         if how == "hangs":
             mongodb.pause()
@@ -120,9 +120,9 @@ async def test_store_recovers_with_its_server(
             async with database.outage(0):
                 await check_unavailable(store)
         await eventually(lambda: whether_available(store), "the store is available again")
-        again = await things.insert(Thing(id="again"))
+        again = await things.insert(MongoThing(id="again"))
         assert await before.get_many(["before", "again"]) == {
-            "before": Stored(Thing(id="before"), 1),
+            "before": Stored(MongoThing(id="before"), 1),
             "again": again,
         }
 
@@ -213,27 +213,27 @@ def replica_set(tmp_path_factory: pytest.TempPathFactory) -> Generator[MongoServ
         yield server
 
 
-async def insert(things: Documents[Thing], _: Stored[Thing]) -> None:
-    await things.insert(Thing(id="b"))
+async def insert(things: Documents[MongoThing], _: Stored[MongoThing]) -> None:
+    await things.insert(MongoThing(id="b"))
 
 
-async def replace(things: Documents[Thing], stored: Stored[Thing]) -> None:
-    await things.replace(stored, Thing(id="a", stock=1))
+async def replace(things: Documents[MongoThing], stored: Stored[MongoThing]) -> None:
+    await things.replace(stored, MongoThing(id="a", stock=1))
 
 
-async def increment(things: Documents[Thing], _: Stored[Thing]) -> None:
+async def increment(things: Documents[MongoThing], _: Stored[MongoThing]) -> None:
     assert await things.increment("a", {"stock": 1}) is not None
 
 
-async def delete(things: Documents[Thing], stored: Stored[Thing]) -> None:
+async def delete(things: Documents[MongoThing], stored: Stored[MongoThing]) -> None:
     await things.delete(stored)
 
 
-Write = Callable[[Documents[Thing], Stored[Thing]], Awaitable[None]]
-WRITES: dict[str, tuple[Write, dict[str, Stored[Thing]]]] = {
-    "insert": (insert, {"a": Stored(Thing(id="a"), 1), "b": Stored(Thing(id="b"), 1)}),
-    "update": (replace, {"a": Stored(Thing(id="a", stock=1), 2)}),
-    "findAndModify": (increment, {"a": Stored(Thing(id="a", stock=1), 2)}),
+Write = Callable[[Documents[MongoThing], Stored[MongoThing]], Awaitable[None]]
+WRITES: dict[str, tuple[Write, dict[str, Stored[MongoThing]]]] = {
+    "insert": (insert, {"a": Stored(MongoThing(id="a"), 1), "b": Stored(MongoThing(id="b"), 1)}),
+    "update": (replace, {"a": Stored(MongoThing(id="a", stock=1), 2)}),
+    "findAndModify": (increment, {"a": Stored(MongoThing(id="a", stock=1), 2)}),
     "delete": (delete, {}),
 }
 
@@ -244,15 +244,15 @@ reply_or_command_is_lost = pytest.mark.parametrize("delivers", [True, False])
 @asynccontextmanager
 async def broken_write(
     server: MongoServer, command: str, *, delivers: bool
-) -> AsyncGenerator[tuple[Documents[Thing], Stored[Thing]]]:
+) -> AsyncGenerator[tuple[Documents[MongoThing], Stored[MongoThing]]]:
     """Things whose next such command will break, and the one thing among them."""
     async with Breaker(server.port).listening() as breaker:
         # Directly: a replica set would tell its member's own address, and be reached there.
         url = URL(server.url).with_port(breaker.port) / "" % {"directConnection": "true"}
         store = open_store(str(url), f"broken_{command.lower()}_{delivers}".lower())
         try:
-            things = await Documents.open(store, THINGS, Thing)
-            stored = await things.insert(Thing(id="a"))
+            things = await Documents.open(store, THINGS, MongoThing)
+            stored = await things.insert(MongoThing(id="a"))
             breaker.break_next(command, delivers=delivers)
             yield things, stored
             assert breaker.broken == 1

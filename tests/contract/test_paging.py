@@ -16,7 +16,7 @@ from tests.contract.items import ITEMS, Item, Lease, insert_all
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class IndexSearch:
     """A search, and how to say the same of a document in Python.
 
     :param order: the value that it is sorted by; documents without one are not found.
@@ -33,13 +33,13 @@ class Search:
 
 
 SEARCHES = {
-    "all": Search({}),
-    "of_owner": Search({"equal": ["ada"]}, matches=lambda item: item.owner == "ada"),
-    "by_owner": Search(
+    "all": IndexSearch({}),
+    "of_owner": IndexSearch({"equal": ["ada"]}, matches=lambda item: item.owner == "ada"),
+    "by_owner": IndexSearch(
         {"equal": ["ada"]}, lambda item: item.rank, lambda item: item.owner == "ada"
     ),
-    "due": Search({}, lambda item: item.lease.until if item.lease else None),
-    "of_owner_with_text": Search(
+    "due": IndexSearch({}, lambda item: item.lease.until if item.lease else None),
+    "of_owner_with_text": IndexSearch(
         {"equal": ["ada", "t"]}, matches=lambda item: item.owner == "ada" and item.text == "t"
     ),
 }

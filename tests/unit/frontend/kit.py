@@ -53,7 +53,7 @@ class _Reader(HTMLParser):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ShownPage:
     """An answer to a browser."""
 
     status: int
@@ -91,7 +91,7 @@ class Browser:
         self.base_url = base_url
         self.session = session
 
-    async def get(self, path: str, *, follow: bool = True, **headers: str) -> Page:
+    async def get(self, path: str, *, follow: bool = True, **headers: str) -> ShownPage:
         """Opens a page."""
         return await self._ask("GET", path, follow, None, _headers(headers))
 
@@ -100,24 +100,24 @@ class Browser:
         path: str,
         data: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Page:
+    ) -> ShownPage:
         """Sends fields that no page has given."""
         return await self._ask("POST", path, True, data or {}, headers or {})
 
-    async def send(self, form: SentForm, /, **fields: str) -> Page:
+    async def send(self, form: SentForm, /, **fields: str) -> ShownPage:
         """Sends a form of a page, filled in, and goes where that leads."""
         return await self._ask("POST", form.action, True, {**form.fields, **fields}, {})
 
-    async def send_only(self, form: SentForm, /, **fields: str) -> Page:
+    async def send_only(self, form: SentForm, /, **fields: str) -> ShownPage:
         """Sends a form of a page and stays with its answer."""
         return await self._ask("POST", form.action, False, {**form.fields, **fields}, {})
 
-    async def add_to_cart(self, product_id: str, quantity: int = 1) -> Page:
+    async def add_to_cart(self, product_id: str, quantity: int = 1) -> ShownPage:
         """From the product's page into the cart."""
         page = await self.get(f"/products/{product_id}")
         return await self.send(page.form("/cart", action="add"), quantity=str(quantity))
 
-    async def log_in(self, onward: str = "/") -> Page:
+    async def log_in(self, onward: str = "/") -> ShownPage:
         """Logs in as Ada."""
         page = await self.get(f"/login?next={onward}")
         return await self.send(page.form("/login"), email="ada@example.com", password=PASSWORD)
@@ -140,12 +140,12 @@ class Browser:
         follow: bool,
         data: Mapping[str, str] | None,
         headers: Mapping[str, str],
-    ) -> Page:
+    ) -> ShownPage:
         async with self.session.request(
             method, self.base_url + path, data=data, headers=headers, allow_redirects=follow
         ) as answer:
             text = (await answer.read()).decode("utf-8", "replace")
-            return Page(answer.status, text, answer.headers, answer.url.path_qs)
+            return ShownPage(answer.status, text, answer.headers, answer.url.path_qs)
 
 
 def _headers(given: Mapping[str, str]) -> dict[str, str]:
@@ -164,7 +164,7 @@ def address_fields(**changes: Any) -> dict[str, str]:
     }
 
 
-def attributes(page: Page, tag: str, **given: str) -> list[dict[str, Any]]:
+def attributes(page: ShownPage, tag: str, **given: str) -> list[dict[str, Any]]:
     return [
         dict(found) for name, found in page.tags if name == tag and given.items() <= found.items()
     ]

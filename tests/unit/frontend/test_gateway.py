@@ -23,7 +23,7 @@ from services.local.gateway import Gateway, GatewayLimits
 from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import SVG, Addresses, Backends
+from tests.unit.frontend.fakes import SVG, BackendAddresses, Backends
 from tests.unit.frontend.kit import Browser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -271,7 +271,9 @@ async def test_a_service_that_is_away_is_a_problem(browser: Browser, backends: B
 
 
 async def test_an_instance_that_is_gone_is_passed_over(
-    start_frontend: StartFrontend, new_browser: Callable[[str], Browser], addresses: Addresses
+    start_frontend: StartFrontend,
+    new_browser: Callable[[str], Browser],
+    addresses: BackendAddresses,
 ) -> None:
     gone = f"{LOOPBACK}:{free_port()}"
     instances = {"product": (gone, *addresses.http["product"]), "order": (gone,)}

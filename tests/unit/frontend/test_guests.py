@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.frontend.fakes import CODE, MAX_LINK_MAILS, PASSWORD, WEAK_PASSWORD, Backends
-from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
+from tests.unit.frontend.kit import Browser, ShownPage, address_fields, attributes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -17,14 +17,14 @@ GRACE = "grace@example.com"
 CORRECTED = "grace@example.org"
 
 
-async def as_guest(browser: Browser, **changes: Any) -> Page:
+async def as_guest(browser: Browser, **changes: Any) -> ShownPage:
     """What the delivery form of somebody without an account leads to."""
     await browser.add_to_cart("oak-board")
     form = (await browser.get("/checkout")).form("/checkout/address")
     return await browser.send(form, **address_fields(email="grace@example.com", **changes))
 
 
-async def ordered(browser: Browser) -> Page:
+async def ordered(browser: Browser) -> ShownPage:
     """The order of a guest."""
     page = await as_guest(browser)
     return await browser.send(page.form("/checkout"), payment_method="pm_card_visa")

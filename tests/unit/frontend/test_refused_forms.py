@@ -9,7 +9,7 @@ import pytest
 from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.errors import Kind, ShopError
 from tests.unit.frontend.fakes import Backends, product
-from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
+from tests.unit.frontend.kit import Browser, ShownPage, address_fields, attributes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,7 +22,7 @@ ON_THE_NAME = ShopError(
 ON_NOTHING = ShopError(Kind.INVALID, "odd", "That cannot be.")
 
 
-def said(page: Page, field: str) -> str:
+def said(page: ShownPage, field: str) -> str:
     """What stands at a field, and in the summary of the same page."""
     [box] = attributes(page, "input", name=field)
     assert box["aria-invalid"] == "true"
@@ -31,12 +31,12 @@ def said(page: Page, field: str) -> str:
     return page.html[start : page.html.index("</p>", start)].rpartition("</svg>")[2].strip()
 
 
-def typed(page: Page, field: str) -> Any:
+def typed(page: ShownPage, field: str) -> Any:
     [box] = attributes(page, "input", name=field)
     return box["value"]
 
 
-async def at_the_address_step(browser: Browser) -> Page:
+async def at_the_address_step(browser: Browser) -> ShownPage:
     await browser.log_in()
     await browser.add_to_cart("oak-board")
     return await browser.get("/checkout")

@@ -12,12 +12,12 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
 from services.pb import shipping_pb2 as pb
 from tests.unit.frontend.fakes import Backends, product
-from tests.unit.frontend.kit import Browser, Page, address_fields, attributes
+from tests.unit.frontend.kit import Browser, ShownPage, address_fields, attributes
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def at_payment(browser: Browser, quantity: int = 2) -> Page:
+async def at_payment(browser: Browser, quantity: int = 2) -> ShownPage:
     """A logged-in customer with a cart, an address, and the payment page before them."""
     await browser.log_in()
     await browser.add_to_cart("oak-board", quantity)
@@ -25,7 +25,9 @@ async def at_payment(browser: Browser, quantity: int = 2) -> Page:
     return await browser.send(page.form("/checkout/address"), **address_fields())
 
 
-async def pay(browser: Browser, page: Page, method: str = "pm_card_visa", **fields: str) -> Page:
+async def pay(
+    browser: Browser, page: ShownPage, method: str = "pm_card_visa", **fields: str
+) -> ShownPage:
     return await browser.send(page.form("/checkout"), payment_method=method, **fields)
 
 

@@ -18,7 +18,7 @@ OUTAGES = 5
 
 
 @dataclass(slots=True)
-class World:
+class ObservedBreaker:
     """A circuit with its own time, and all that it told."""
 
     clock: ManualClock = field(default_factory=ManualClock)
@@ -54,11 +54,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> ObservedBreaker:
+    return ObservedBreaker()
 
 
-def test_outages_in_a_row_open_it(world: World) -> None:
+def test_outages_in_a_row_open_it(world: ObservedBreaker) -> None:
     world.fail(OUTAGES - 1)
     assert world.circuit.is_closed
     assert world.told == []
@@ -68,14 +68,14 @@ def test_outages_in_a_row_open_it(world: World) -> None:
     assert FIRST_SECONDS * SHORTEST <= world.pause_seconds() <= FIRST_SECONDS * LONGEST
 
 
-def test_any_answer_in_between_starts_the_count_again(world: World) -> None:
+def test_any_answer_in_between_starts_the_count_again(world: ObservedBreaker) -> None:
     world.fail(OUTAGES - 1)
     world.attempt(AttemptVerdict.WORKS)
     world.fail(OUTAGES - 1)
     assert world.circuit.is_closed
 
 
-def test_what_says_nothing_neither_counts_nor_resets(world: World) -> None:
+def test_what_says_nothing_neither_counts_nor_resets(world: ObservedBreaker) -> None:
     world.fail(OUTAGES - 1)
     for _ in range(2 * OUTAGES):
         world.attempt(AttemptVerdict.NOTHING)
@@ -84,7 +84,7 @@ def test_what_says_nothing_neither_counts_nor_resets(world: World) -> None:
     assert not world.circuit.is_closed
 
 
-def test_it_stays_open_for_the_whole_pause(world: World) -> None:
+def test_it_stays_open_for_the_whole_pause(world: ObservedBreaker) -> None:
     world.fail()
     pause_seconds = world.pause_seconds()
     world.clock.advance(pause_seconds / 2)
@@ -95,7 +95,7 @@ def test_it_stays_open_for_the_whole_pause(world: World) -> None:
     assert world.told == [True, False]
 
 
-def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: World) -> None:
+def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: ObservedBreaker) -> None:
     world.fail()
     world.clock.advance(FIRST_SECONDS * LONGEST)
     probe = world.circuit.admit()
@@ -107,7 +107,7 @@ def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: World) ->
     assert len({world.circuit.admit() for _ in range(3)}) == 1, "all are admitted freely again"
 
 
-def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: World) -> None:
+def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: ObservedBreaker) -> None:
     world.fail()
     for expected_seconds in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0):
         pause_seconds = world.pause_seconds()
@@ -117,7 +117,7 @@ def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: World) -> 
     assert world.told == [True], "it is one outage"
 
 
-def test_the_next_outage_begins_with_a_short_pause(world: World) -> None:
+def test_the_next_outage_begins_with_a_short_pause(world: ObservedBreaker) -> None:
     world.fail()
     for verdict in (AttemptVerdict.OUTAGE, AttemptVerdict.OUTAGE, AttemptVerdict.WORKS):
         world.clock.advance(world.pause_seconds())
@@ -128,7 +128,7 @@ def test_the_next_outage_begins_with_a_short_pause(world: World) -> None:
     assert world.pause_seconds() <= FIRST_SECONDS * LONGEST
 
 
-def test_a_probe_that_says_nothing_makes_room_at_once(world: World) -> None:
+def test_a_probe_that_says_nothing_makes_room_at_once(world: ObservedBreaker) -> None:
     world.fail()
     world.clock.advance(FIRST_SECONDS * LONGEST)
     world.attempt(AttemptVerdict.NOTHING)
@@ -137,7 +137,9 @@ def test_a_probe_that_says_nothing_makes_room_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("verdict", AttemptVerdict)
-def test_the_rest_of_a_burst_changes_nothing(world: World, verdict: AttemptVerdict) -> None:
+def test_the_rest_of_a_burst_changes_nothing(
+    world: ObservedBreaker, verdict: AttemptVerdict
+) -> None:
     burst = [world.circuit.admit() for _ in range(20)]
     for admission in burst[:OUTAGES]:
         world.circuit.settle(admission, AttemptVerdict.OUTAGE)
@@ -157,7 +159,7 @@ def test_the_rest_of_a_burst_changes_nothing(world: World, verdict: AttemptVerdi
 def test_pauses_vary() -> None:
     pauses: set[float] = set()
     for _ in range(50):
-        world = World()
+        world = ObservedBreaker()
         world.fail()
         pauses.add(round(world.pause_seconds(), 3))
     assert len(pauses) > 10
@@ -175,7 +177,7 @@ def test_while_it_is_open_one_attempt_at_most_is_under_way(
     steps: list[str | float | tuple[int, AttemptVerdict]],
 ) -> None:
     """Whatever begins and ends in whatever order, time only ever going forward."""
-    world = World()
+    world = ObservedBreaker()
     under_way: list[int] = []
     since_opening: list[int] = []  # admitted since, and not yet settled
     for step in steps:

@@ -39,7 +39,7 @@ FULL_NAME = pb.DESCRIPTOR.services_by_name["InventoryService"].full_name
 THINGS, OTHERS = "GET /things/{thing}", "GET /others"
 
 
-class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
+class QuickInventory(inventory_pb2_grpc.InventoryServiceServicer):
     async def Reserve(self, request: pb.ReserveRequest, context: Any) -> pb.ReserveResponse:
         return pb.ReserveResponse()
 
@@ -66,7 +66,7 @@ async def wire(host: Host) -> None:
 
     host.serve_http(router)
     host.serve_grpc(
-        inventory_pb2_grpc.add_InventoryServiceServicer_to_server, Inventory(), FULL_NAME
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server, QuickInventory(), FULL_NAME
     )
 
 

@@ -203,14 +203,14 @@ class TestProcesses:
     async def test_they_are_asked_once_however_many_look(self) -> None:
         clock, asked = ManualClock(), 0
 
-        class Source:
+        class QuickSource:
             async def traffic(self, window_seconds: int) -> Traffic:
                 nonlocal asked
                 asked += 1
                 await asyncio.sleep(0)
                 return Traffic(seconds=window_seconds, ways=[], notes=[])
 
-        watch = TrafficWatch(Source(), clock)
+        watch = TrafficWatch(QuickSource(), clock)
         await asyncio.gather(*(watch.figures(60) for _ in range(30)))
         assert asked == 1
         await watch.figures(300)
@@ -222,14 +222,14 @@ class TestProcesses:
     async def test_one_that_takes_long_is_not_asked_again_meanwhile(self) -> None:
         clock, asked, may_answer = ManualClock(), 0, asyncio.Event()
 
-        class Source:
+        class SlowSource:
             async def traffic(self, window_seconds: int) -> Traffic:
                 nonlocal asked
                 asked += 1
                 await may_answer.wait()
                 return Traffic(seconds=window_seconds, ways=[], notes=[])
 
-        watch = TrafficWatch(Source(), clock)
+        watch = TrafficWatch(SlowSource(), clock)
         first = asyncio.create_task(watch.figures(60))
         await asyncio.sleep(0)
         clock.advance(2)

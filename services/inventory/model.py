@@ -36,15 +36,15 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
+from services.common import error_codes
 from services.common.errors import Kind, ShopError
+from services.common.fields import Slug
+from services.common.limits import MAX_LINES
 
-MAX_LINES = 50
 MAX_QUANTITY = 999
-MAX_STOCK_IDS = 200
 
-ProductId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=64)]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 
 
@@ -80,14 +80,14 @@ class _Value(BaseModel):
 class Line(_Value):
     """A quantity of one product."""
 
-    product_id: ProductId
+    product_id: Slug
     quantity: Quantity
 
 
 class Refusal(_Value):
     """Why a reservation was refused: of this product only so many were available."""
 
-    product_id: ProductId
+    product_id: Slug
     available: int
 
 
@@ -114,7 +114,7 @@ class Stock(_Value):
     of each kind here.
     """
 
-    id: ProductId
+    id: Slug
     available: int = Field(ge=0)
     reserved: int = Field(default=0, ge=0)
     sold: int = Field(default=0, ge=0)
@@ -191,7 +191,7 @@ class OutOfStock(ShopError):
         product_id, available = refusal.product_id, refusal.available
         super().__init__(
             Kind.CONFLICT,
-            "out-of-stock",
+            error_codes.OUT_OF_STOCK,
             f"Not enough of {product_id} is left: {available}."
             if available
             else f"{product_id} is sold out.",

@@ -9,9 +9,9 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
-from services.inventory.model import ProductId
+from services.common.fields import Slug
 
-_SEED = TypeAdapter(dict[ProductId, Annotated[int, Field(ge=0, le=1_000_000, strict=True)]])
+_SEED = TypeAdapter(dict[Slug, Annotated[int, Field(ge=0, le=1_000_000, strict=True)]])
 
 
 def read_stock_file(path: Path) -> dict[str, int]:

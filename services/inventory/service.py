@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from services.common import error_codes
 from services.common.background.stall_detector import StallDetector
 from services.common.clock import now_ms
 from services.common.documents import AlreadyExists, RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
+from services.common.limits import MAX_PRODUCT_IDS
 from services.common.observing.logs import get_logger
 from services.inventory.model import (
-    MAX_STOCK_IDS,
     PASSING,
     RESERVED,
     Line,
@@ -75,13 +76,13 @@ class InventoryService:
     async def available(self, product_ids: Sequence[str]) -> dict[str, int]:
         """How many of each product can be had now; products that do not exist are left out.
 
-        :raises ShopError: INVALID, for more than MAX_STOCK_IDS.
+        :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """
-        if len(product_ids) > MAX_STOCK_IDS:
+        if len(product_ids) > MAX_PRODUCT_IDS:
             raise ShopError(
                 Kind.INVALID,
-                "too-many-products",
-                f"Ask for at most {MAX_STOCK_IDS} products at once.",
+                error_codes.TOO_MANY_PRODUCTS,
+                f"Ask for at most {MAX_PRODUCT_IDS} products at once.",
             )
         found = await self._stock.get_many(sorted(set(product_ids)))
         return {product_id: stock.available for product_id, stock in found.items()}

@@ -16,6 +16,7 @@ from enum import StrEnum
 import orjson
 from pydantic import BaseModel, ConfigDict
 
+from services.common import error_codes
 from services.common.background.rechecks import next_look_ms
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError, may_succeed_later
@@ -266,7 +267,7 @@ def check_total(order: Order, expected_total_cents: int | None) -> None:
         return
     raise ShopError(
         Kind.CONFLICT,
-        "total-changed",
+        error_codes.TOTAL_CHANGED,
         "The order costs more than you were shown. Nothing was ordered.",
         fields={
             "expected_total_cents": str(expected_total_cents),

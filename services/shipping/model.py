@@ -11,12 +11,11 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from services.common import error_codes
 from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
-
-CURRENCY = "EUR"
 
 _FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 30_000
@@ -174,7 +173,7 @@ def quotes(country: str, weight_grams: int) -> tuple[Quote, ...]:
     if not 0 < weight_grams <= MAX_PARCEL_GRAMS:
         raise ShopError(
             Kind.INVALID,
-            "weight-out-of-range",
+            error_codes.WEIGHT_OUT_OF_RANGE,
             f"We ship parcels of up to {MAX_PARCEL_GRAMS // 1000} kg.",
         )
     zone = _zone(country)
@@ -219,7 +218,7 @@ def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
     if shipment.state not in {State.PREPARED, State.DISPATCHED}:
         raise ShopError(
             Kind.CONFLICT,
-            "shipment-under-way",
+            error_codes.SHIPMENT_UNDER_WAY,
             "The parcel is on its way already and cannot be stopped.",
         )
     moment = Moment(state=State.CANCELLED, at_ms=now_ms, place="Utrecht warehouse")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from opentelemetry.trace import Tracer
 
+from services.common import error_codes
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError, may_succeed_later
@@ -74,7 +75,9 @@ class Shipments:
         """
         offered = [quote.service for quote in model.quotes(address.country, weight_grams)]
         if service not in offered:
-            raise ShopError(Kind.INVALID, "no-such-shipping", f"There is no {service} service.")
+            raise ShopError(
+                Kind.INVALID, error_codes.NO_SUCH_SHIPPING, f"There is no {service} service."
+            )
         trace: dict[str, str] = {}
         inject_trace(trace)
         wanted = Shipment(

@@ -8,9 +8,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.common import error_codes
 from services.common.documents import Collection, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, Email, OneLine
+from services.common.limits import MAX_NAME_LENGTH
 
 BY_EMAIL = "by_email"
 USERS = Collection("users", indexes=(Index(BY_EMAIL, equal=("email",), unique=True),))
@@ -18,7 +20,7 @@ USERS = Collection("users", indexes=(Index(BY_EMAIL, equal=("email",), unique=Tr
 BETA = "beta"
 MAX_ADDRESSES = 20
 
-PersonName = Annotated[str, OneLine(100)]
+PersonName = Annotated[str, OneLine(MAX_NAME_LENGTH)]
 
 _ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
 
@@ -90,7 +92,9 @@ class EmailTaken(ShopError):
 
     def __init__(self) -> None:
         super().__init__(
-            Kind.CONFLICT, "email-taken", "There is already an account with this e-mail address."
+            Kind.CONFLICT,
+            error_codes.EMAIL_TAKEN,
+            "There is already an account with this e-mail address.",
         )
 
 
@@ -195,7 +199,9 @@ def with_password(user: User, old_hash: str, new_hash: str) -> User:
     """
     if user.password_hash != old_hash:
         raise ShopError(
-            Kind.CONFLICT, "password-replaced", "The password was changed in the meantime."
+            Kind.CONFLICT,
+            error_codes.PASSWORD_REPLACED,
+            "The password was changed in the meantime.",
         )
     return user.model_copy(
         update={"password_hash": new_hash, "password_version": user.password_version + 1}
@@ -204,7 +210,9 @@ def with_password(user: User, old_hash: str, new_hash: str) -> User:
 
 def _check_is_guest(user: User) -> None:
     if not user.is_guest:
-        raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
+        raise ShopError(
+            Kind.CONFLICT, error_codes.NOT_A_GUEST, "This account has a password already."
+        )
 
 
 def _fields(saved: SavedAddress) -> AddressFields:

@@ -8,6 +8,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
+from services.common import error_codes
 from services.common.clock import now_ms
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, normalised_email
@@ -165,6 +166,6 @@ def _named_fields() -> Generator[None]:
 def _gone() -> ShopError:
     return ShopError(
         Kind.UNAUTHENTICATED,
-        "account-gone",
+        error_codes.ACCOUNT_GONE,
         "Please log in again: this account does not exist.",
     )

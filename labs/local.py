@@ -20,7 +20,7 @@ from services.audit.invariants import Violation
 from services.audit.snapshot import Snapshot
 from services.common.errors import ConfigurationError, ShopError
 from services.local import data
-from services.local.data import State
+from services.local.data import OpenShop
 
 _OPEN_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -59,7 +59,7 @@ class LocalShop:
         where = f"open: {self.url}" if self.state() else "closed"
         return f"The shop is {where}; its data, logs and pids are in {self.folder}."
 
-    def state(self) -> State | None:
+    def state(self) -> OpenShop | None:
         """Where everything is; None while no shop is open there."""
         state = data.read_state(self.folder)
         if state is None:
@@ -67,7 +67,7 @@ class LocalShop:
         with data.held(self.folder) as is_free:  # a shop that was killed leaves its state behind
             return None if is_free else state
 
-    def running(self) -> State:
+    def running(self) -> OpenShop:
         """The same of a shop that has to run.
 
         :raises LabError: it does not.

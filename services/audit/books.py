@@ -73,7 +73,7 @@ async def read_all(
     collected = Collected(model)
     after: Position | None = None
     while True:
-        query = Query(every, (), (), None, None, False, _PAGE, after)
+        query = Query(every, (), None, None, False, _PAGE, after)
         records = await stores[service].find(view, query)
         for record in records:
             collected.add(record.id, record.body)

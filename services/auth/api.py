@@ -20,13 +20,13 @@ from services.auth.model.commands import (
     ResetPassword,
 )
 from services.auth.model.links import Mail
-from services.auth.model.password_rules import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.auth.service import Auth, Tokens
 from services.common import context
 from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.fields import Email, NewName
 from services.common.identity.access_tokens import JWKS_CACHE_SECONDS, JWKS_PATH
+from services.common.limits import MAX_CODE_LENGTH, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
 from services.common.protocols.problem import documented
 
 
@@ -53,7 +53,7 @@ _Code = Annotated[
     _Secret,
     Field(
         min_length=1,
-        max_length=100,
+        max_length=MAX_CODE_LENGTH,
         description="What the mailed link bears behind its #.",
         examples=["Nn3zPr0eG1oJ6QmIYQ2Yc5vYkq2r8i1mD5b0Hc3xS7E"],
     ),

@@ -27,6 +27,7 @@ from services.auth.model.sources import Source, client_network
 from services.auth.passwords import Passwords
 from services.auth.sessions import Sessions, not_good
 from services.auth.throttle import LoginThrottle
+from services.common import error_codes
 from services.common.errors import Kind, ShopError
 from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
@@ -259,7 +260,9 @@ class Auth:
         """
         account = await self._account_of(refresh_token)
         if account.email:
-            raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
+            raise ShopError(
+                Kind.CONFLICT, error_codes.NOT_A_GUEST, "This account has a password already."
+            )
         return account
 
     async def _begun(self, account: Account) -> Tokens:
@@ -349,4 +352,6 @@ class Auth:
 
 
 def _account_gone() -> ShopError:
-    return ShopError(Kind.UNAUTHENTICATED, "account-gone", "This account does not exist any more.")
+    return ShopError(
+        Kind.UNAUTHENTICATED, error_codes.ACCOUNT_GONE, "This account does not exist any more."
+    )

@@ -8,6 +8,7 @@ from services.auth.model import sessions as model
 from services.auth.model.accounts import Account
 from services.auth.model.sessions import RefreshToken, Session, TokenUse
 from services.auth.store import SessionStore
+from services.common import error_codes
 from services.common.clock import now_ms
 from services.common.documents import Stored
 from services.common.errors import Kind, ShopError
@@ -103,5 +104,7 @@ def _parse(text: str) -> RefreshToken:
 def not_good() -> ShopError:
     """The answer to a token that is not good (any more)."""
     return ShopError(
-        Kind.UNAUTHENTICATED, "session-ended", "Your session has ended. Please log in again."
+        Kind.UNAUTHENTICATED,
+        error_codes.SESSION_ENDED,
+        "Your session has ended. Please log in again.",
     )

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from services.common import error_codes
 from services.common.call_record import CallLog
 from services.common.errors import Kind, ShopError
 
@@ -60,7 +61,7 @@ class RequestContext:
         left = self.seconds_left
         if left <= 0:
             raise ShopError(
-                Kind.TIMEOUT, "deadline-passed", "The time for this request is used up."
+                Kind.TIMEOUT, error_codes.DEADLINE_PASSED, "The time for this request is used up."
             )
         return min(wanted_seconds, left)
 

@@ -125,6 +125,15 @@ class ShopError(Exception):
         self.fields: Mapping[str, str] = fields or {}
 
 
+class InvalidCursor(ShopError):
+    """A cursor is malformed, or it belongs to another search."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Kind.INVALID, "invalid-cursor", "The cursor is not one that this search has given."
+        )
+
+
 def may_succeed_later(error: ShopError) -> bool:
     """Whether a service that repeats a failed request of its own may get another answer.
 

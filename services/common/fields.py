@@ -1,5 +1,5 @@
-"""Types of the text that people type in: bounded, on one line, else kept as it is. And the form of
-order ids.
+"""Types of the text that people type in: bounded, on one line, else kept as it is. And the forms of
+the ids of products and orders.
 
 Nothing is escaped here: that is for whoever shows the text. The types work in request models and in
 documents alike, since each accepts its own results unchanged. Their messages are for people: forms
@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    StringConstraints,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -29,8 +30,13 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from services.common.delivery import COUNTRIES, expected_postal_code
 from services.common.errors import Kind, ShopError
-
-MAX_EMAIL_LENGTH = 254  # RFC 5321 §4.5.3.1.3: a path has 256 octets, two of them its angle brackets
+from services.common.limits import (
+    MAX_CITY_LENGTH,
+    MAX_EMAIL_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_POSTAL_CODE_LENGTH,
+    MAX_STREET_LENGTH,
+)
 
 # The C0 and C1 control characters, and the two separators that also break a line.
 _BREAKING = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
@@ -51,6 +57,12 @@ _LINK = re.compile(r"://|\bmailto:|\bwww\.|[^\W_]\.[^\W\d_]{2,}", re.IGNORECASE)
 
 # Order ids become ids of documents and names of fields in them: no dots, no dollar signs.
 _ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# The ids of products and departments: words with hyphens between them.
+MAX_SLUG_LENGTH = 64
+SLUG = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"
+Slug = Annotated[str, StringConstraints(pattern=SLUG, max_length=MAX_SLUG_LENGTH)]
+_SLUG = re.compile(SLUG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +122,22 @@ def isolated(text: str) -> str:
     return seen
 
 
+def is_slug(text: str) -> bool:
+    """Whether a text can be the id of a product or a department."""
+    return len(text) <= MAX_SLUG_LENGTH and _SLUG.fullmatch(text) is not None
+
+
+def is_order_id(text: str) -> bool:
+    """Whether a text can be the id of an order."""
+    return _ORDER_ID.fullmatch(text) is not None
+
+
 def checked_order_id(order_id: str) -> str:
     """The order id itself, when another service sends it.
 
     :raises ShopError: INVALID, when it has another form.
     """
-    if _ORDER_ID.fullmatch(order_id) is None:
+    if not is_order_id(order_id):
         raise ShopError(
             Kind.INVALID, "invalid-order-id", "An order id is 1 to 64 letters, digits, _ or -."
         )
@@ -156,7 +178,7 @@ def _country_code(text: str) -> str:
 
 _SEEN = AfterValidator(_with_something_seen)
 
-NewName = Annotated[str, OneLine(100), _SEEN, AfterValidator(_without_links)]
+NewName = Annotated[str, OneLine(MAX_NAME_LENGTH), _SEEN, AfterValidator(_without_links)]
 """A person's name as it is given now. One that is stored already may be older than the rule."""
 
 
@@ -203,10 +225,10 @@ class AddressFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, OneLine(100)] = Field(examples=["Ada Lovelace"])
-    street: Annotated[str, OneLine(200)] = Field(examples=["Keizersgracht 123"])
-    postal_code: Annotated[str, OneLine(20)] = Field(examples=["1015 CJ"])
-    city: Annotated[str, OneLine(100)] = Field(examples=["Amsterdam"])
+    name: Annotated[str, OneLine(MAX_NAME_LENGTH)] = Field(examples=["Ada Lovelace"])
+    street: Annotated[str, OneLine(MAX_STREET_LENGTH)] = Field(examples=["Keizersgracht 123"])
+    postal_code: Annotated[str, OneLine(MAX_POSTAL_CODE_LENGTH)] = Field(examples=["1015 CJ"])
+    city: Annotated[str, OneLine(MAX_CITY_LENGTH)] = Field(examples=["Amsterdam"])
     country: CountryCode
 
 
@@ -219,9 +241,13 @@ class NewAddress(AddressFields):
     """
 
     name: NewName = Field(examples=["Ada Lovelace"])
-    street: Annotated[str, OneLine(200), _SEEN] = Field(examples=["Keizersgracht 123"])
-    postal_code: Annotated[str, OneLine(20), _SEEN] = Field(examples=["1015 CJ"])
-    city: Annotated[str, OneLine(100), _SEEN] = Field(examples=["Amsterdam"])
+    street: Annotated[str, OneLine(MAX_STREET_LENGTH), _SEEN] = Field(
+        examples=["Keizersgracht 123"]
+    )
+    postal_code: Annotated[str, OneLine(MAX_POSTAL_CODE_LENGTH), _SEEN] = Field(
+        examples=["1015 CJ"]
+    )
+    city: Annotated[str, OneLine(MAX_CITY_LENGTH), _SEEN] = Field(examples=["Amsterdam"])
     country: ServedCountry
 
     @model_validator(mode="after")

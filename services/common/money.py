@@ -1,12 +1,57 @@
-"""Amounts of money for people."""
+"""Amounts of money: how the shop holds them, adds them up and writes them.
+
+The shop sells in one currency. Documents and JSON hold an amount as whole cents beside the code of
+its currency, gRPC as a message.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.pb import shared_pb2
+
+CURRENCY = "EUR"
+"""What the shop sells in, by its ISO 4217 code."""
 
 _SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
 
 
-def money(cents: int, currency: str) -> str:
-    """An amount as the shop writes it, on pages and in mails: ``€ 24.95``."""
-    sign = "-" if cents < 0 else ""
-    whole, rest = divmod(abs(cents), 100)
-    return f"{sign}{_SYMBOLS.get(currency, currency)} {whole:,}.{rest:02}"
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An amount in hundredths of a currency."""
+
+    cents: int
+    currency: str = CURRENCY
+
+    @classmethod
+    def of_message(cls, message: shared_pb2.Money) -> Money:
+        """The amount in a gRPC message."""
+        return cls(message.cents, message.currency)
+
+    def to_message(self) -> shared_pb2.Money:
+        """The amount as a gRPC message."""
+        return shared_pb2.Money(cents=self.cents, currency=self.currency)
+
+    @property
+    def decimal(self) -> str:
+        """The amount for programs, without its currency: ``1234.95``."""
+        return f"{self.cents / 100:.2f}"
+
+    def __add__(self, other: Money) -> Money:
+        """The sum.
+
+        :raises ValueError: the amounts are of two currencies.
+        """
+        if other.currency != self.currency:
+            raise ValueError(f"{self.currency} and {other.currency} do not add up")
+        return Money(self.cents + other.cents, self.currency)
+
+    def __mul__(self, quantity: int) -> Money:
+        """The price of that many."""
+        return Money(self.cents * quantity, self.currency)
+
+    def __str__(self) -> str:
+        """The amount as pages and mails write it: ``€ 1,234.95``."""
+        sign = "-" if self.cents < 0 else ""
+        symbol = _SYMBOLS.get(self.currency, self.currency)
+        return f"{sign}{symbol} {abs(self.cents) / 100:,.2f}"

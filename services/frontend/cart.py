@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from services.frontend.model import (
-    MAX_LINES,
-    MAX_QUANTITY,
-    PRODUCT_ID,
-    Cart,
-    CartLine,
-)
+from services.common.fields import is_slug
+from services.common.limits import MAX_LINES
+from services.frontend.model import MAX_QUANTITY, Cart, CartLine
 from services.frontend.sealing import Seal
 
 _PURPOSE = "cart"
@@ -30,7 +26,7 @@ def cart_from_cookie(seal: Seal, text: str) -> Cart | None:
     for entry in cast("list[object]", value)[:MAX_LINES]:
         match entry:
             case [str(product_id), int(quantity)] if (
-                PRODUCT_ID.fullmatch(product_id) and 0 < quantity <= MAX_QUANTITY
+                is_slug(product_id) and 0 < quantity <= MAX_QUANTITY
             ):
                 lines[product_id] = CartLine(product_id, quantity)
             case _:  # an older release's idea of a cart

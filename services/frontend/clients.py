@@ -9,28 +9,29 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from services.common import context
+from services.common import context, error_codes
 from services.common.calls.grpc_client import GrpcEdge
 from services.common.calls.http_client import HttpEdge, HttpReply
 from services.common.errors import Kind, ShopError
+from services.common.money import Money
 from services.common.serving.client_address import FORWARDED_FOR
 from services.frontend.model import (
     NO_FILTERS,
-    Address,
+    AddressBookEntry,
     Article,
-    Category,
+    CataloguePage,
+    CatalogueProduct,
+    CustomerOrder,
+    DeliveryQuote,
+    Department,
     Draft,
     Filters,
-    MessagePage,
-    Order,
-    OrderPage,
-    Product,
-    ProductPage,
+    InboxPage,
+    OrderHistoryPage,
+    Parcel,
+    PostalAddress,
     Profile,
-    Quote,
-    SavedAddress,
-    Shipment,
-    Tokens,
+    SessionTokens,
     TrackingEvent,
     from_milliseconds,
 )
@@ -40,11 +41,11 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class _Categories(BaseModel):
-    items: tuple[Category, ...]
+    items: tuple[Department, ...]
 
 
 class _Addresses(BaseModel):
-    items: tuple[SavedAddress, ...]
+    items: tuple[AddressBookEntry, ...]
 
 
 class AuthClient:
@@ -70,22 +71,22 @@ class AuthClient:
         self._mail_address_link = edge.route("POST", "/api/auth/address/mail")
         self._confirm_address = edge.route("POST", "/api/auth/address/confirm")
 
-    async def register(self, email: str, password: str, name: str) -> Tokens:
+    async def register(self, email: str, password: str, name: str) -> SessionTokens:
         """Opens an account and logs in. CONFLICT for an address that has one."""
         body = {"email": email, "password": password, "name": name}
-        return _read(Tokens, await self._register(json=body, headers=_visitors_address()))
+        return _read(SessionTokens, await self._register(json=body, headers=_visitors_address()))
 
-    async def open_guest(self, email: str, name: str) -> Tokens:
+    async def open_guest(self, email: str, name: str) -> SessionTokens:
         """A session for somebody without an account, whoever else has that address."""
         body = {"email": email, "name": name}
-        return _read(Tokens, await self._open_guest(json=body, headers=_visitors_address()))
+        return _read(SessionTokens, await self._open_guest(json=body, headers=_visitors_address()))
 
-    async def keep_guest(self, refresh_token: str, email: str, password: str) -> Tokens:
+    async def keep_guest(self, refresh_token: str, email: str, password: str) -> SessionTokens:
         """Gives a guest's account a password. CONFLICT when it has one ("not-a-guest"), or when the
         address has another account ("email-taken").
         """
         body = {"refresh_token": refresh_token, "email": email, "password": password}
-        return _read(Tokens, await self._keep_guest(json=body, headers=_visitors_address()))
+        return _read(SessionTokens, await self._keep_guest(json=body, headers=_visitors_address()))
 
     async def change_guest_email(self, refresh_token: str, email: str) -> None:
         """Writes to a guest at another address. CONFLICT ("not-a-guest")."""
@@ -97,7 +98,7 @@ class AuthClient:
         body = {"refresh_token": refresh_token}
         await self._mail_guest_link(json=body, headers=_visitors_address())
 
-    async def log_in(self, email: str, password: str, device_token: str | None) -> Tokens:
+    async def log_in(self, email: str, password: str, device_token: str | None) -> SessionTokens:
         """A new session.
 
         :param device_token: what an earlier session left in this browser.
@@ -105,20 +106,20 @@ class AuthClient:
         body = {"email": email, "password": password}
         if device_token is not None:
             body["device_token"] = device_token
-        return _read(Tokens, await self._login(json=body, headers=_visitors_address()))
+        return _read(SessionTokens, await self._login(json=body, headers=_visitors_address()))
 
-    async def refresh(self, refresh_token: str) -> Tokens:
+    async def refresh(self, refresh_token: str) -> SessionTokens:
         """New tokens for a session. UNAUTHENTICATED when it has ended."""
-        return _read(Tokens, await self._refresh(json={"refresh_token": refresh_token}))
+        return _read(SessionTokens, await self._refresh(json={"refresh_token": refresh_token}))
 
     async def log_out(self, refresh_token: str) -> None:
         """Ends a session."""
         await self._logout(json={"refresh_token": refresh_token})
 
-    async def change_password(self, email: str, password: str, new_password: str) -> Tokens:
+    async def change_password(self, email: str, password: str, new_password: str) -> SessionTokens:
         """Changes the password; the new session is the only one. INVALID for a weak one."""
         body = {"email": email, "password": password, "new_password": new_password}
-        return _read(Tokens, await self._password(json=body, headers=_visitors_address()))
+        return _read(SessionTokens, await self._password(json=body, headers=_visitors_address()))
 
     async def mail_password_link(self, email: str) -> None:
         """Mails a link to set a password, if there is an account. THROTTLED after too many."""
@@ -160,13 +161,13 @@ class UserClient:
         """Joins the beta programme, or leaves it."""
         await self._change(json={"beta": joins})
 
-    async def addresses(self) -> Sequence[SavedAddress]:
+    async def addresses(self) -> Sequence[AddressBookEntry]:
         """The address book."""
         return _read(_Addresses, await self._addresses()).items
 
-    async def add_address(self, address: Address) -> SavedAddress:
+    async def add_address(self, address: PostalAddress) -> AddressBookEntry:
         """Adds to the address book."""
-        return _read(SavedAddress, await self._add_address(json=address.model_dump()))
+        return _read(AddressBookEntry, await self._add_address(json=address.model_dump()))
 
     async def remove_address(self, address_id: str) -> None:
         """Removes from the address book."""
@@ -196,7 +197,7 @@ class ProductClient:
         filters: Filters = NO_FILTERS,
         limit: int,
         cursor: str = "",
-    ) -> ProductPage:
+    ) -> CataloguePage:
         """Some products. INVALID for a cursor or a sort order that the catalogue does not know."""
         wanted = {"q": query, "category": category, "sort": sort, "cursor": cursor}
         chosen: dict[str, str | int] = {name: value for name, value in wanted.items() if value}
@@ -206,13 +207,13 @@ class ProductClient:
             chosen["max_price_cents"] = filters.max_price_cents
         if filters.in_stock:
             chosen["in_stock"] = "true"
-        return _read(ProductPage, await self._page(query={**chosen, "limit": limit}))
+        return _read(CataloguePage, await self._page(query={**chosen, "limit": limit}))
 
-    async def product(self, product_id: str) -> Product:
+    async def product(self, product_id: str) -> CatalogueProduct:
         """One product. NOT_FOUND when there is none."""
-        return _read(Product, await self._product(path={"product_id": product_id}))
+        return _read(CatalogueProduct, await self._product(path={"product_id": product_id}))
 
-    async def categories(self) -> Sequence[Category]:
+    async def categories(self) -> Sequence[Department]:
         """The departments, in the shop's order."""
         return _read(_Categories, await self._categories()).items
 
@@ -235,8 +236,7 @@ class ProductClient:
                 product.product_id: Article(
                     product_id=product.product_id,
                     name=product.name,
-                    price_cents=product.price.cents,
-                    currency=product.price.currency,
+                    price=Money.of_message(product.price),
                     weight_grams=product.weight_grams,
                 )
                 for product in answer.products
@@ -269,7 +269,7 @@ class OrderClient:
         self._order = edge.route("GET", "/api/orders/{order_id}")
         self._cancel = edge.route("POST", "/api/orders/{order_id}/cancel")
 
-    async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> Order:
+    async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> CustomerOrder:
         """Places the order of a draft, once. DECLINED when the payment was, CONFLICT when something
         is sold out, or dearer than the draft's page has shown.
         """
@@ -283,11 +283,11 @@ class OrderClient:
             },
             headers={"idempotency-key": draft.idempotency_key},
         )
-        return _read(Order, reply)
+        return _read(CustomerOrder, reply)
 
     async def history(
         self, *, query: str, attempts: bool | None, limit: int, cursor: str
-    ) -> OrderPage:
+    ) -> OrderHistoryPage:
         """Some of the orders that are about `query`, newest first.
 
         :param attempts: True for only the attempts, False for all but those.
@@ -297,15 +297,15 @@ class OrderClient:
             asked["attempts"] = str(attempts).lower()
         wanted = {"q": query, "cursor": cursor}
         asked |= {name: value for name, value in wanted.items() if value}
-        return _read(OrderPage, await self._history(query=asked))
+        return _read(OrderHistoryPage, await self._history(query=asked))
 
-    async def order(self, order_id: str) -> Order:
+    async def order(self, order_id: str) -> CustomerOrder:
         """One order. NOT_FOUND when it is not the customer's own."""
-        return _read(Order, await self._order(path={"order_id": order_id}))
+        return _read(CustomerOrder, await self._order(path={"order_id": order_id}))
 
-    async def cancel(self, order_id: str) -> Order:
+    async def cancel(self, order_id: str) -> CustomerOrder:
         """Cancels an order. CONFLICT when it is too late."""
-        return _read(Order, await self._cancel(path={"order_id": order_id}))
+        return _read(CustomerOrder, await self._cancel(path={"order_id": order_id}))
 
 
 class ShippingClient:
@@ -323,23 +323,22 @@ class ShippingClient:
             shipping_pb2.Shipment,
         )
 
-    async def quotes(self, *, country: str, weight_grams: int) -> Sequence[Quote]:
+    async def quotes(self, *, country: str, weight_grams: int) -> Sequence[DeliveryQuote]:
         """What a parcel costs, cheapest first."""
         answer = await self._quotes(
             shipping_pb2.GetQuotesRequest(country=country, weight_grams=weight_grams)
         )
         return [
-            Quote(
+            DeliveryQuote(
                 service=quote.service,
-                price_cents=quote.price.cents,
-                currency=quote.price.currency,
+                price=Money.of_message(quote.price),
                 days_min=quote.days_min,
                 days_max=quote.days_max,
             )
             for quote in answer.quotes
         ]
 
-    async def shipment(self, order_id: str) -> Shipment | None:
+    async def shipment(self, order_id: str) -> Parcel | None:
         """The parcel of an order; None while there is none."""
         try:
             answer = await self._shipment(shipping_pb2.GetShipmentRequest(order_id=order_id))
@@ -347,7 +346,7 @@ class ShippingClient:
             if error.kind is Kind.NOT_FOUND:
                 return None
             raise
-        return Shipment(
+        return Parcel(
             state=_shipment_state(answer.state),
             tracking_number=answer.tracking_number,
             history=tuple(
@@ -367,12 +366,12 @@ class NotificationClient:
     def __init__(self, edge: HttpEdge) -> None:
         self._inbox = edge.route("GET", "/api/notifications")
 
-    async def inbox(self, *, limit: int, cursor: str) -> MessagePage:
+    async def inbox(self, *, limit: int, cursor: str) -> InboxPage:
         """Some of the messages, newest first."""
         query: dict[str, str | int] = {"limit": limit}
         if cursor:
             query["cursor"] = cursor
-        return _read(MessagePage, await self._inbox(query=query))
+        return _read(InboxPage, await self._inbox(query=query))
 
 
 def _visitors_address() -> dict[str, str]:
@@ -390,6 +389,6 @@ def _read(model: type[Answer], reply: HttpReply) -> Answer:
     except ValidationError as error:
         raise ShopError(
             Kind.UNAVAILABLE,
-            "bad-answer",
+            error_codes.BAD_ANSWER,
             "A part of the shop gave an answer that we do not understand.",
         ) from error

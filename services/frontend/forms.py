@@ -10,15 +10,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 
+from services.common import limits
 from services.common.delivery import COUNTRIES, expected_postal_code
 from services.common.errors import ShopError
-from services.common.fields import NewAddress, NewName, normalised_email
-from services.frontend.model import (
-    MAX_QUANTITY,
-    PRODUCT_ID,
-    Address,
-    CartRefused,
-)
+from services.common.fields import NewAddress, NewName, is_slug, normalised_email
+from services.frontend.model import MAX_QUANTITY, CartRefused, PostalAddress
 from services.frontend.security import check_form
 from services.frontend.visit import VisitDependency
 
@@ -27,8 +23,6 @@ _MAX_TEXT_LENGTH = 20_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 ADDRESS_FIELDS = ("name", "street", "postal_code", "city", "country")
 _PERSON: TypeAdapter[str] = TypeAdapter(NewName)
-MIN_PASSWORD_LENGTH = 10
-MAX_PASSWORD_LENGTH = 200
 
 
 @dataclass(slots=True)
@@ -55,7 +49,7 @@ class Form:
 
     def person(self, name: str, label: str) -> str:
         """A person's name, as `user` accepts it."""
-        value = self.text(name, label, 100)
+        value = self.text(name, label, limits.MAX_NAME_LENGTH)
         if name in self.errors:
             return value
         try:
@@ -66,7 +60,7 @@ class Form:
 
     def email(self, name: str) -> str:
         """An e-mail address."""
-        value = self.text(name, "your e-mail address", 254)
+        value = self.text(name, "your e-mail address", limits.MAX_EMAIL_LENGTH)
         if name in self.errors:
             return value
         try:
@@ -78,22 +72,22 @@ class Form:
     def password(self, name: str) -> str:
         """The password of an account that exists."""
         value = self.raw(name)
-        if not value or len(value) > MAX_PASSWORD_LENGTH:
+        if not value or len(value) > limits.MAX_PASSWORD_LENGTH:
             self.errors[name] = "Enter your password."
         return value
 
     def new_password(self, name: str) -> str:
         """A password to set; no rules but its length (NIST SP 800-63B §3.1.1.2)."""
         value = self.raw(name)
-        if len(value) < MIN_PASSWORD_LENGTH:
-            self.errors[name] = f"Use at least {MIN_PASSWORD_LENGTH} characters."
-        elif len(value) > MAX_PASSWORD_LENGTH:
-            self.errors[name] = f"Use at most {MAX_PASSWORD_LENGTH} characters."
+        if len(value) < limits.MIN_PASSWORD_LENGTH:
+            self.errors[name] = f"Use at least {limits.MIN_PASSWORD_LENGTH} characters."
+        elif len(value) > limits.MAX_PASSWORD_LENGTH:
+            self.errors[name] = f"Use at most {limits.MAX_PASSWORD_LENGTH} characters."
         return value
 
     def code(self) -> str:
         """The field `code`, from a mailed link."""
-        return self.text("code", "the code from the mail", 100)
+        return self.text("code", "the code from the mail", limits.MAX_CODE_LENGTH)
 
     def quantity(self) -> int:
         """The field `quantity`, a whole number; 1 when the form has none.
@@ -110,9 +104,9 @@ class Form:
     def product_id(self) -> str:
         """The field `product_id`; empty when it cannot be the id of a product."""
         value = self.raw("product_id")
-        return value if PRODUCT_ID.fullmatch(value) else ""
+        return value if is_slug(value) else ""
 
-    def address(self) -> Address:
+    def address(self) -> PostalAddress:
         """The fields of an address, checked as the services check them."""
         address = self._typed_address()
         if not self.errors.keys() & set(ADDRESS_FIELDS):
@@ -123,19 +117,19 @@ class Form:
                     self.errors[str(wrong["loc"][0])] = f"{wrong['msg']}."
         return address
 
-    def _typed_address(self) -> Address:
+    def _typed_address(self) -> PostalAddress:
         # In the order of the form's fields: what is wrong is listed so.
         name = self.person("name", "the recipient's name")
-        street = self.text("street", "the street and house number", 200)
+        street = self.text("street", "the street and house number", limits.MAX_STREET_LENGTH)
         country = self.raw("country")
-        postal_code = self.text("postal_code", "the postal code", 20)
+        postal_code = self.text("postal_code", "the postal code", limits.MAX_POSTAL_CODE_LENGTH)
         example = expected_postal_code(country, postal_code)
         if example is not None and "postal_code" not in self.errors:
             self.errors["postal_code"] = f"In this country a postal code looks like {example}."
-        city = self.text("city", "the city", 100)
+        city = self.text("city", "the city", limits.MAX_CITY_LENGTH)
         if country not in COUNTRIES:
             self.errors["country"] = "Choose a country from the list."
-        return Address(
+        return PostalAddress(
             name=name, street=street, postal_code=postal_code, city=city, country=country
         )
 

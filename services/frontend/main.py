@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from services.common.observing.recent_traffic import Recent
+from services.common.observing.recent_traffic import RecentTraffic
 from services.common.serving.host import Host
 from services.frontend.clients import (
     AuthClient,
@@ -25,8 +25,8 @@ from services.frontend.mesh_page.figures import (
     EntranceMiddleware,
 )
 from services.frontend.mesh_page.mesh_map import MeshMap
-from services.frontend.mesh_page.prometheus import Prometheus
-from services.frontend.mesh_page.sources import AllProcesses, SeenHere, Source, Watch
+from services.frontend.mesh_page.prometheus import PrometheusSource
+from services.frontend.mesh_page.sources import AllProcesses, SeenHere, TrafficSource, TrafficWatch
 from services.frontend.mesh_page.traces import TraceLinks, Traces
 from services.frontend.origin import Origin
 from services.frontend.pages import account, cart, catalogue, checkout, guest, mesh, orders, profile
@@ -35,9 +35,9 @@ from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
 from services.frontend.rendering import STABLE, Assets, Renderer
 from services.frontend.sealing import Seal
-from services.frontend.security import SafeAnswers
-from services.frontend.service import Customers, Departments, Storefront
-from services.frontend.session import Sessions
+from services.frontend.security import SecurityMiddleware
+from services.frontend.service import Customers, DepartmentCache, Storefront
+from services.frontend.session import CustomerSessions
 from services.frontend.settings import FrontendSettings
 from services.frontend.visit import Visits
 
@@ -64,9 +64,9 @@ async def wire(host: Host, in_front: InFront | None = None) -> None:
     entrance, watch = _watching(host, settings)
     traces = Traces(settings.shop_processes, host.http_session(), host.topology)
     trace_links = TraceLinks(jaeger_url=settings.jaeger_url, is_kept_here=traces.are_kept)
-    sessions = Sessions(host.token_verifier, auth)
+    sessions = CustomerSessions(host.token_verifier, auth)
     origin = Origin(settings.shop_url or "", secure=settings.secure_cookies)
-    departments = Departments(products)
+    departments = DepartmentCache(products)
     visits = Visits(
         origin=origin,
         seal=Seal(settings.frontend_secret.get_secret_value()),
@@ -106,7 +106,7 @@ async def wire(host: Host, in_front: InFront | None = None) -> None:
             version=process.version,
             instance=process.instance,
         )
-        app.add_middleware(SafeAnswers, secure=settings.secure_cookies)
+        app.add_middleware(SecurityMiddleware, secure=settings.secure_cookies)
 
     host.app_setup(set_up)
     host.serve_http(catalogue.routes, site, visits, products)
@@ -122,19 +122,19 @@ async def wire(host: Host, in_front: InFront | None = None) -> None:
         host.wrap_app(lambda pages: in_front(pages, entrance))
 
 
-def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, Watch]:
+def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, TrafficWatch]:
     """Who counts what visitors ask for, and who has the mesh page's figures."""
     host.metrics.recent.ignored.add(MESH_OPERATION)
     host.unkept_pages |= {MESH_PATH, "/static"}
     if settings.shop_processes:
         host.unkept_pages.add("/pictures")  # a dozen to a page would push the pages out
         entrance = Entrance(host.metrics.recent, with_calls_below=False)
-        return entrance, Watch(AllProcesses(settings.shop_processes, host.http_session()))
-    recent = Recent()
+        return entrance, TrafficWatch(AllProcesses(settings.shop_processes, host.http_session()))
+    recent = RecentTraffic()
     entrance = Entrance(recent, with_calls_below=True)
-    source: Source = SeenHere(recent, lambda: host.call_tools.open_circuits)
+    source: TrafficSource = SeenHere(recent, lambda: host.call_tools.open_circuits)
     if settings.prometheus_url is not None:
-        source = Prometheus(
+        source = PrometheusSource(
             settings.prometheus_url, settings.prometheus_selector, host.http_session(), source
         )
-    return entrance, Watch(source)
+    return entrance, TrafficWatch(source)

@@ -6,19 +6,18 @@ Answers hold only what a page uses; whatever else a service says is ignored, so 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.delivery import MAX_PARCEL_GRAMS
+from services.common.limits import MAX_LINES
+from services.common.money import Money
 
-MAX_LINES = 50
 MAX_QUANTITY = 20
 MAX_SEEN = 6
-
-PRODUCT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class CartRefused(Exception):
@@ -94,7 +93,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Product(_Answer):
+class CatalogueProduct(_Answer):
     """A product of the catalogue. `badges` and `sustainability` come from version 2 on."""
 
     id: str
@@ -113,16 +112,21 @@ class Product(_Answer):
     badges: tuple[str, ...] = ()
     sustainability: str | None = None
 
+    @property
+    def price(self) -> Money:
+        """What one costs."""
+        return Money(self.price_cents, self.currency)
 
-class ProductPage(_Answer):
+
+class CataloguePage(_Answer):
     """Some of the catalogue."""
 
-    items: tuple[Product, ...]
+    items: tuple[CatalogueProduct, ...]
     next_cursor: str | None = None
     suggestion: str | None = None
 
 
-class Category(_Answer):
+class Department(_Answer):
     """A department of the shop."""
 
     id: str
@@ -130,7 +134,7 @@ class Category(_Answer):
     blurb: str = ""
 
 
-class Address(_Answer):
+class PostalAddress(_Answer):
     """Where a parcel goes; `country` is ISO 3166-1 alpha-2."""
 
     name: str
@@ -140,7 +144,7 @@ class Address(_Answer):
     country: str
 
 
-class SavedAddress(Address):
+class AddressBookEntry(PostalAddress):
     """An address of the customer's address book."""
 
     id: str
@@ -155,7 +159,7 @@ class Profile(_Answer):
     groups: tuple[str, ...] = ()
 
 
-class Tokens(_Answer):
+class SessionTokens(_Answer):
     """A session, as auth issues it."""
 
     access_token: str = Field(repr=False)
@@ -174,21 +178,21 @@ class OrderLine(_Answer):
     total_cents: int
 
 
-class Reason(_Answer):
+class CancellationReason(_Answer):
     """Why an order was cancelled."""
 
     code: str
     detail: str
 
 
-class Moment(_Answer):
+class HistoryEntry(_Answer):
     """An entry of an order's history."""
 
     at: datetime
     what: str
 
 
-class Order(_Answer):
+class CustomerOrder(_Answer):
     """An order as its customer sees it. An attempt is one that was cancelled without ever having
     been confirmed: to its customer it was never placed. `refund_failed`: its money has not arrived.
     `refund_disputed`: the bank decides who gets it.
@@ -197,7 +201,7 @@ class Order(_Answer):
     order_id: str
     state: str
     is_attempt: bool = False
-    reason: Reason | None = None
+    reason: CancellationReason | None = None
     refund_failed: bool = False
     refund_disputed: bool = False
     lines: tuple[OrderLine, ...]
@@ -205,11 +209,15 @@ class Order(_Answer):
     shipping_cents: int
     total_cents: int
     currency: str
-    address: Address
+    address: PostalAddress
     shipping: str
     payment_method: str
     created_at: datetime
-    history: tuple[Moment, ...] = ()
+    history: tuple[HistoryEntry, ...] = ()
+
+    def amount(self, cents: int) -> Money:
+        """An amount of this order, in its currency."""
+        return Money(cents, self.currency)
 
     @property
     def is_settled(self) -> bool:
@@ -222,14 +230,14 @@ class Order(_Answer):
         return sum(line.quantity for line in self.lines)
 
 
-class OrderPage(_Answer):
+class OrderHistoryPage(_Answer):
     """Some of the customer's orders, newest first."""
 
-    items: tuple[Order, ...]
+    items: tuple[CustomerOrder, ...]
     next_cursor: str | None = None
 
 
-class Message(_Answer):
+class InboxMessage(_Answer):
     """A message in the customer's inbox."""
 
     id: str
@@ -240,10 +248,10 @@ class Message(_Answer):
     is_held: bool = False
 
 
-class MessagePage(_Answer):
+class InboxPage(_Answer):
     """Some of the inbox, newest first."""
 
-    items: tuple[Message, ...]
+    items: tuple[InboxMessage, ...]
     next_cursor: str | None = None
     mail: str = "off"
 
@@ -254,18 +262,16 @@ class Article:
 
     product_id: str
     name: str
-    price_cents: int
-    currency: str
+    price: Money
     weight_grams: int
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class DeliveryQuote:
     """What a parcel costs; `service` is "standard" or "express"."""
 
     service: str
-    price_cents: int
-    currency: str
+    price: Money
     days_min: int
     days_max: int
 
@@ -280,7 +286,7 @@ class TrackingEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class Parcel:
     """A parcel on its way; `state` is in lower case: "prepared" or "in-transit"."""
 
     state: str
@@ -311,9 +317,9 @@ class BasketLine:
     available: int | None
 
     @property
-    def total_cents(self) -> int:
+    def total(self) -> Money:
         """The price of the line."""
-        return self.quantity * self.article.price_cents if self.article else 0
+        return self.article.price * self.quantity if self.article else Money(0)
 
     @property
     def is_orderable(self) -> bool:
@@ -330,14 +336,9 @@ class Basket:
     lines: tuple[BasketLine, ...]
 
     @property
-    def total_cents(self) -> int:
+    def total(self) -> Money:
         """The price of all lines, without delivery."""
-        return sum(line.total_cents for line in self.lines)
-
-    @property
-    def currency(self) -> str:
-        """The currency of the prices."""
-        return next((line.article.currency for line in self.lines if line.article), "EUR")
+        return sum((line.total for line in self.lines), start=Money(0))
 
     @property
     def weight_grams(self) -> int:
@@ -376,17 +377,17 @@ class Draft(BaseModel):
     idempotency_key: str
     user_id: str
     lines: tuple[DraftLine, ...]
-    address: Address
+    address: PostalAddress
     shown_totals: dict[str, int] = {}
 
-    def showing(self, totals: dict[str, int]) -> Draft:
-        """This draft on a page that shows these totals, in cents by shipping service."""
+    def showing(self, totals: Mapping[str, Money]) -> Draft:
+        """This draft on a page that shows these totals, by shipping service."""
         return Draft(
             idempotency_key=self.idempotency_key,
             user_id=self.user_id,
             lines=self.lines,
             address=self.address,
-            shown_totals=totals,
+            shown_totals={service: total.cents for service, total in totals.items()},
         )
 
     @property

@@ -12,13 +12,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from services.common import context
+from services.common import context, limits
 from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.observing.telemetry import kept_trace_id, trace_id
 from services.frontend.cookies import Cookie
 from services.frontend.mesh_page.traces import TraceLinks
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall
-from services.frontend.model import MAX_QUANTITY, Product
+from services.frontend.model import MAX_QUANTITY, CatalogueProduct
 from services.frontend.templating import environment
 from services.frontend.visit import Visit
 
@@ -83,6 +83,7 @@ class Renderer:
             countries=COUNTRIES,
             max_parcel_grams=MAX_PARCEL_GRAMS,
             max_quantity=MAX_QUANTITY,
+            limits=limits,
         )
 
     def page(
@@ -125,13 +126,13 @@ def picture_url(product_id: str, version: str = "v1") -> str:
     return f"/pictures/{product_id}.svg?v={version}"
 
 
-def linked_data(product: Product, origin: str) -> dict[str, Any]:
+def linked_data(product: CatalogueProduct, origin: str) -> dict[str, Any]:
     """A product for search engines: https://schema.org/Product, as JSON-LD."""
     offer: dict[str, Any] = {
         "@type": "Offer",
         "url": f"{origin}/products/{product.id}",
-        "price": f"{product.price_cents // 100}.{product.price_cents % 100:02}",
-        "priceCurrency": product.currency,
+        "price": product.price.decimal,
+        "priceCurrency": product.price.currency,
     }
     if product.available is not None:
         state = "InStock" if product.available else "OutOfStock"

@@ -25,7 +25,7 @@ class Seal:
         """The value as URL-safe text with a signature and the time."""
         return self._serializer(purpose).dumps(value)
 
-    def open(self, purpose: str, text: str, max_age_seconds: int | None = None) -> Any:
+    def open(self, purpose: str, text: str, max_age_seconds: int | None = None) -> object:
         """The value that was sealed for this purpose, or None when the text is not such a value
         (any more).
         """

@@ -44,7 +44,7 @@ _RENDER_SECONDS = 0.5
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-class SafeAnswers:
+class SecurityMiddleware:
     """ASGI middleware: adds security headers to answers, and forgets what browsers claim to be.
 
     Who a visitor is comes from the session alone: tokens and routing headers in the request are

@@ -15,6 +15,8 @@ from typing import TypeVar
 
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import Caller
+from services.common.limits import MAX_PRODUCTS_PAGE
+from services.common.money import Money
 from services.frontend.clients import (
     InventoryClient,
     NotificationClient,
@@ -24,30 +26,28 @@ from services.frontend.clients import (
     UserClient,
 )
 from services.frontend.model import (
-    Address,
+    AddressBookEntry,
     Article,
     Basket,
     BasketLine,
     Cart,
-    Category,
+    CataloguePage,
+    CatalogueProduct,
+    CustomerOrder,
+    DeliveryQuote,
+    Department,
     Draft,
     DraftLine,
     Filters,
-    MessagePage,
-    Order,
-    OrderPage,
-    Product,
-    ProductPage,
+    InboxPage,
+    OrderHistoryPage,
+    Parcel,
+    PostalAddress,
     Profile,
-    Quote,
-    SavedAddress,
-    Shipment,
 )
 
 _AWAY = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
 _RELATED = 5
-# The longest page that the catalogue gives.
-_MAX_PRODUCTS = 60
 _DEPARTMENTS_SECONDS = 60.0
 _DEPARTMENTS_RETRY_SECONDS = 5.0
 
@@ -69,7 +69,7 @@ def is_away(error: ShopError) -> bool:
     return error.kind in _AWAY
 
 
-class Departments:
+class DepartmentCache:
     """The shop's departments, which every page lists: asked for once in a while, not for each page.
 
     :param clock: seconds that never go back.
@@ -80,11 +80,11 @@ class Departments:
     ) -> None:
         self._products = products
         self._clock = clock
-        self._known: Sequence[Category] = ()
+        self._known: Sequence[Department] = ()
         self._renew_at = float("-inf")
         self._asking = asyncio.Lock()
 
-    async def known(self) -> Sequence[Category]:
+    async def known(self) -> Sequence[Department]:
         """The departments as they were a moment ago; none before the catalogue ever answered."""
         if self._clock() >= self._renew_at and not (self._known and self._asking.locked()):
             async with self._asking:
@@ -104,49 +104,45 @@ class Departments:
 class Home:
     """The first page."""
 
-    picks: Sequence[Product] | None
-    arrivals: Sequence[Product] | None
+    picks: Sequence[CatalogueProduct] | None
+    arrivals: Sequence[CatalogueProduct] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Showing:
+class ProductWithRelated:
     """One product."""
 
-    product: Product
-    related: Sequence[Product] | None
+    product: CatalogueProduct
+    related: Sequence[CatalogueProduct] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Payment:
+class CheckoutPayment:
     """The last step of a checkout.
 
-    :param basket: None while the catalogue is away; the order can then not be placed.
     :param quotes: None while shipping is away; the order still can.
     """
 
     draft: Draft
     basket: Basket
-    quotes: Sequence[Quote] | None
+    quotes: Sequence[DeliveryQuote] | None
 
     @property
-    def totals(self) -> dict[str, int]:
-        """What the order costs, in cents by shipping service; empty while shipping is away."""
-        return {
-            quote.service: self.basket.total_cents + quote.price_cents
-            for quote in self.quotes or ()
-        }
+    def totals(self) -> dict[str, Money]:
+        """What the order costs, by shipping service; empty while shipping is away."""
+        return {quote.service: self.basket.total + quote.price for quote in self.quotes or ()}
 
 
 @dataclass(frozen=True, slots=True)
-class Following:
+class OrderTracking:
     """An order and its parcel.
 
     :param shipment: None while there is none, or while it is not known.
     :param shipment_known: whether shipping could be asked.
     """
 
-    order: Order
-    shipment: Shipment | None
+    order: CustomerOrder
+    shipment: Parcel | None
     shipment_known: bool
 
     @property
@@ -167,7 +163,7 @@ class AccountView:
     """
 
     profile: Profile
-    addresses: Sequence[SavedAddress] | None
+    addresses: Sequence[AddressBookEntry] | None
     mail_waits: bool
 
 
@@ -210,12 +206,12 @@ class Storefront:
         cursor: str,
         limit: int,
         pages: int = 1,
-    ) -> ProductPage:
+    ) -> CataloguePage:
         """Some of the catalogue: so many pages of `limit` products, or fewer when there are no
         more.
         """
 
-        async def page(cursor: str) -> ProductPage:
+        async def page(cursor: str) -> CataloguePage:
             return await self._products.page(
                 query=query,
                 category=category,
@@ -237,21 +233,21 @@ class Storefront:
 
     async def product_ids(self) -> Sequence[str]:
         """All products of the catalogue."""
-        page = await self._products.page(limit=_MAX_PRODUCTS)
+        page = await self._products.page(limit=MAX_PRODUCTS_PAGE)
         ids = [product.id for product in page.items]
         while page.next_cursor is not None:
-            page = await self._products.page(limit=_MAX_PRODUCTS, cursor=page.next_cursor)
+            page = await self._products.page(limit=MAX_PRODUCTS_PAGE, cursor=page.next_cursor)
             ids += [product.id for product in page.items]
         return ids
 
-    async def show(self, product_id: str) -> Showing:
+    async def show(self, product_id: str) -> ProductWithRelated:
         """One product, with others of its department."""
         product = await self._products.product(product_id)
         page = await unless_away(
             self._products.page(category=product.category, sort="rating", limit=_RELATED)
         )
         related = [other for other in page.items if other.id != product_id] if page else None
-        return Showing(product, related[: _RELATED - 1] if related is not None else None)
+        return ProductWithRelated(product, related[: _RELATED - 1] if related is not None else None)
 
     async def names(self, product_ids: Sequence[str]) -> Sequence[Article]:
         """These products, as far as they are still sold; none while the catalogue is away."""
@@ -287,15 +283,15 @@ class Storefront:
         stock = await unless_away(self._inventory.stock([product_id]))
         return None if stock is None else stock.get(product_id, 0)
 
-    async def addresses(self) -> Sequence[SavedAddress] | None:
+    async def addresses(self) -> Sequence[AddressBookEntry] | None:
         """The customer's address book; None while it cannot be read."""
         return await unless_away(self._users.addresses())
 
-    async def keep_address(self, address: Address) -> SavedAddress | None:
+    async def keep_address(self, address: PostalAddress) -> AddressBookEntry | None:
         """Adds to the address book; None while it cannot be written."""
         return await unless_away(self._users.add_address(address))
 
-    def draft(self, *, user_id: str, cart: Cart, address: Address) -> Draft:
+    def draft(self, *, user_id: str, cart: Cart, address: PostalAddress) -> Draft:
         """A new order to place, under a new key."""
         return Draft(
             idempotency_key=uuid.uuid4().hex,
@@ -303,10 +299,10 @@ class Storefront:
             lines=tuple(
                 DraftLine(product_id=line.product_id, quantity=line.quantity) for line in cart.lines
             ),
-            address=Address(**address.model_dump(include=set(Address.model_fields))),
+            address=PostalAddress(**address.model_dump(include=set(PostalAddress.model_fields))),
         )
 
-    async def payment(self, draft: Draft) -> Payment:
+    async def payment(self, draft: Draft) -> CheckoutPayment:
         """The last step for a draft.
 
         :raises ShopError: UNAVAILABLE, while the catalogue is away.
@@ -322,9 +318,9 @@ class Storefront:
         quotes = await unless_away(
             self._shipping.quotes(country=draft.address.country, weight_grams=basket.weight_grams)
         )
-        return Payment(draft, basket, quotes)
+        return CheckoutPayment(draft, basket, quotes)
 
-    async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> Order:
+    async def place(self, draft: Draft, *, payment_method: str, shipping: str) -> CustomerOrder:
         """Places the order, or raises what refused it."""
         return await self._orders.place(draft, payment_method=payment_method, shipping=shipping)
 
@@ -347,7 +343,7 @@ class Customers:
 
     async def orders(
         self, *, query: str, attempts: bool | None, cursor: str, limit: int
-    ) -> OrderPage:
+    ) -> OrderHistoryPage:
         """Some of the orders that are about `query`, newest first.
 
         :param attempts: True for only the attempts, False for all but those.
@@ -375,7 +371,7 @@ class Customers:
             return True
         return bool(page.items)
 
-    async def follow(self, order_id: str) -> Following:
+    async def follow(self, order_id: str) -> OrderTracking:
         """An order with its parcel."""
         order, parcel = await asyncio.gather(
             self._orders.order(order_id), self._parcel(order_id), return_exceptions=True
@@ -385,13 +381,13 @@ class Customers:
         if isinstance(parcel, BaseException):
             raise parcel
         known, shipment = parcel
-        return Following(order, shipment, known)
+        return OrderTracking(order, shipment, known)
 
-    async def cancel(self, order_id: str) -> Order:
+    async def cancel(self, order_id: str) -> CustomerOrder:
         """Cancels an order. CONFLICT when it is too late."""
         return await self._orders.cancel(order_id)
 
-    async def inbox(self, *, cursor: str, limit: int) -> MessagePage:
+    async def inbox(self, *, cursor: str, limit: int) -> InboxPage:
         """Some of the messages, newest first."""
         return await self._notifications.inbox(limit=limit, cursor=cursor)
 
@@ -412,7 +408,7 @@ class Customers:
         """Joins the beta programme, or leaves it."""
         await self._users.join_beta(joins)
 
-    async def add_address(self, address: Address) -> None:
+    async def add_address(self, address: PostalAddress) -> None:
         """Adds to the address book."""
         await self._users.add_address(address)
 
@@ -420,7 +416,7 @@ class Customers:
         """Removes from the address book."""
         await self._users.remove_address(address_id)
 
-    async def _parcel(self, order_id: str) -> tuple[bool, Shipment | None]:
+    async def _parcel(self, order_id: str) -> tuple[bool, Parcel | None]:
         try:
             return True, await self._shipping.shipment(order_id)
         except ShopError as error:

@@ -9,10 +9,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.common import error_codes
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import Caller
 from services.frontend.cookies import Cookie, CookieJar
-from services.frontend.model import Tokens
+from services.frontend.model import SessionTokens
 
 
 class Verifier(Protocol):
@@ -26,7 +27,7 @@ class Verifier(Protocol):
 class Renewer(Protocol):
     """`auth`, as sessions need it."""
 
-    async def refresh(self, refresh_token: str) -> Tokens:
+    async def refresh(self, refresh_token: str) -> SessionTokens:
         """Returns new tokens for a session. UNAUTHENTICATED when it has ended."""
         ...
 
@@ -36,7 +37,7 @@ class Renewer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CustomerSession:
     """A logged-in customer and the token that speaks for them."""
 
     caller: Caller
@@ -47,11 +48,11 @@ class Session:
 class _Renewal:
     """A renewal under way, for all requests that wait for it."""
 
-    task: asyncio.Task[Tokens]
+    task: asyncio.Task[SessionTokens]
     is_revoked: bool = False
 
 
-class Sessions:
+class CustomerSessions:
     """Finds out who a visitor is, and keeps them logged in.
 
     Which tokens are good is for `auth` to say, every time: a session may be ended anywhere. Nothing
@@ -66,7 +67,7 @@ class Sessions:
         self._auth = auth
         self._renewals: dict[str, _Renewal] = {}
 
-    async def find(self, jar: CookieJar) -> Session | None:
+    async def find(self, jar: CookieJar) -> CustomerSession | None:
         """The visitor's session; None for a guest.
 
         Ended sessions are dropped from the jar, renewed ones put into it. While `auth` cannot be
@@ -75,22 +76,24 @@ class Sessions:
         access_token = jar.get(Cookie.ACCESS)
         if access_token is not None:
             try:
-                return Session(await self._verifier.verify(access_token), access_token)
+                return CustomerSession(await self._verifier.verify(access_token), access_token)
             except ShopError as error:
                 if error.kind is not Kind.UNAUTHENTICATED:
                     return None
         return await self._renewed(jar)
 
-    async def begin(self, jar: CookieJar, tokens: Tokens) -> Session:
+    async def begin(self, jar: CookieJar, tokens: SessionTokens) -> CustomerSession:
         """A session with tokens that auth has just issued."""
-        session = Session(await self._verifier.verify(tokens.access_token), tokens.access_token)
+        session = CustomerSession(
+            await self._verifier.verify(tokens.access_token), tokens.access_token
+        )
         jar.put(Cookie.ACCESS, tokens.access_token)
         jar.put(Cookie.REFRESH, tokens.refresh_token)
         if tokens.device_token:
             jar.put(Cookie.DEVICE, tokens.device_token)  # outlives the session
         return session
 
-    async def renew(self, jar: CookieJar) -> Session | None:
+    async def renew(self, jar: CookieJar) -> CustomerSession | None:
         """New tokens now, because the old ones say something outdated."""
         return await self._renewed(jar)
 
@@ -106,7 +109,7 @@ class Sessions:
             self._revoke(refresh_token)
             await self._auth.log_out(refresh_token)
 
-    async def _renewed(self, jar: CookieJar) -> Session | None:
+    async def _renewed(self, jar: CookieJar) -> CustomerSession | None:
         refresh_token = jar.get(Cookie.REFRESH)
         if refresh_token is None:
             jar.drop(Cookie.ACCESS)
@@ -119,7 +122,7 @@ class Sessions:
                 jar.drop(Cookie.REFRESH)
             return None
 
-    async def _renewal(self, refresh_token: str) -> Tokens:
+    async def _renewal(self, refresh_token: str) -> SessionTokens:
         """One renewal per refresh token at a time: whoever comes while it runs gets the same
         tokens. Browsers send several requests at once with the tokens that they have; auth answers
         those that come a moment later with the same successor.
@@ -132,7 +135,7 @@ class Sessions:
         tokens = await asyncio.shield(renewal.task)
         if renewal.is_revoked:
             raise ShopError(
-                Kind.UNAUTHENTICATED, "session-ended", "This session has just been ended."
+                Kind.UNAUTHENTICATED, error_codes.SESSION_ENDED, "This session has just been ended."
             )
         return tokens
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from services.common.settings import Settings
-from services.frontend.mesh_page.sources import Watched
+from services.frontend.mesh_page.sources import WatchedProcess
 
 
 def _origin(url: str) -> str:
@@ -53,7 +53,7 @@ class FrontendSettings(Settings):
         description="Where people find the shop, such as https://shop.example: for canonical "
         "links, previews of links and the sitemap. Without it the host of each request counts.",
     )
-    shop_processes: tuple[Watched, ...] = Field(
+    shop_processes: tuple[WatchedProcess, ...] = Field(
         default=(),
         description="The processes of a shop on one machine, as its runner tells: the mesh page "
         "asks each of them what it has done.",

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined, Template
 
 from services.common.fields import isolated
-from services.common.money import money
 from services.frontend.mesh_page.mesh_map import percentage, rate, sparkline
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -60,7 +59,6 @@ def _environment(loader: BaseLoader) -> Environment:
     )
     filters: dict[str, Any] = {
         "ago": _ago,
-        "money": money,
         "day": _day,
         "isolated": isolated,
         "moment": _moment,

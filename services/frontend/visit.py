@@ -12,16 +12,17 @@ from fastapi import Depends, Request
 
 from services.common import context
 from services.common.dependency_injection import provided
+from services.common.fields import is_slug
 from services.common.identity.access_tokens import Caller
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
 from services.frontend.cookies import Cookie, CookieJar
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall_from_cookie
-from services.frontend.model import MAX_SEEN, PRODUCT_ID, Cart, Category, Draft
+from services.frontend.model import MAX_SEEN, Cart, Department, Draft
 from services.frontend.origin import Origin
 from services.frontend.sealing import Seal
 from services.frontend.security import form_token, local_path, wants_canary
-from services.frontend.service import Departments
-from services.frontend.session import Session, Sessions
+from services.frontend.service import DepartmentCache
+from services.frontend.session import CustomerSession, CustomerSessions
 
 _NOTICE = "notice"
 _SEEN = "seen"
@@ -56,7 +57,7 @@ class Visit:
 
     seal: Seal
     jar: CookieJar
-    session: Session | None
+    session: CustomerSession | None
     canary: bool
     origin: str
     path: str
@@ -64,7 +65,7 @@ class Visit:
     id_sent: str | None
     cart: Cart
     seen: tuple[str, ...]
-    departments: Sequence[Category] = ()
+    departments: Sequence[Department] = ()
     made_before: Waterfall | None = None
     notices: list[Notice] = field(default_factory=list[Notice])
     started: float = field(default_factory=time.perf_counter)
@@ -84,7 +85,7 @@ class Visit:
         """Whether the browser keeps a session, be it one that cannot be checked at the moment."""
         return self.session is not None or self.jar.get(Cookie.REFRESH) is not None
 
-    def department(self, category_id: str) -> Category | None:
+    def department(self, category_id: str) -> Department | None:
         """The department of that id, as far as it is known."""
         return next((one for one in self.departments if one.id == category_id), None)
 
@@ -126,7 +127,7 @@ class Visit:
         self.id = secrets.token_urlsafe(18)
         self.jar.put(Cookie.VISIT, self.id)
 
-    def enter(self, session: Session | None) -> None:
+    def enter(self, session: CustomerSession | None) -> None:
         """Makes calls from now on in the name of this customer, on the routes of their groups."""
         self.session = session
         request = context.current()
@@ -148,8 +149,8 @@ class Visits:
         *,
         origin: Origin,
         seal: Seal,
-        sessions: Sessions,
-        departments: Departments,
+        sessions: CustomerSessions,
+        departments: DepartmentCache,
         secure_cookies: bool,
     ) -> None:
         self._origin = origin
@@ -235,7 +236,7 @@ def _product_ids(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         return ()
     ids = (item for item in cast("list[object]", value) if isinstance(item, str))
-    return tuple(item for item in ids if PRODUCT_ID.fullmatch(item))[:MAX_SEEN]
+    return tuple(item for item in ids if is_slug(item))[:MAX_SEEN]
 
 
 def _routed_group(groups: tuple[str, ...]) -> str | None:

@@ -36,16 +36,16 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Self, TypedDict, Unpack
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from services.common import error_codes
 from services.common.documents import Document
 from services.common.errors import Kind, ShopError
+from services.common.fields import Slug
+from services.common.limits import MAX_LINES
 
-MAX_LINES = 50
 MAX_QUANTITY = 999
-MAX_STOCK_IDS = 200
 
-ProductId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(?:-[a-z0-9]+)*$", max_length=64)]
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 
 
@@ -77,14 +77,14 @@ RESERVED = frozenset({State.HELD, State.COMMITTING, State.SOLD})
 class Line(Document):
     """A quantity of one product."""
 
-    product_id: ProductId
+    product_id: Slug
     quantity: Quantity
 
 
 class Refusal(Document):
     """Why a reservation was refused: of this product only so many were available."""
 
-    product_id: ProductId
+    product_id: Slug
     available: int
 
 
@@ -108,7 +108,7 @@ class Stock(Document):
     of each kind here.
     """
 
-    id: ProductId
+    id: Slug
     available: int = Field(ge=0)
     reserved: int = Field(default=0, ge=0)
     sold: int = Field(default=0, ge=0)
@@ -197,7 +197,7 @@ class OutOfStock(ShopError):
         product_id, available = refusal.product_id, refusal.available
         super().__init__(
             Kind.CONFLICT,
-            "out-of-stock",
+            error_codes.OUT_OF_STOCK,
             f"Not enough of {product_id} is left: {available}."
             if available
             else f"{product_id} is sold out.",

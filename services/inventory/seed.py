@@ -9,10 +9,10 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from services.common.errors import ConfigurationError
+from services.common.fields import Slug
 from services.common.validation import first_wrong
-from services.inventory.model import ProductId
 
-_SEED = TypeAdapter(dict[ProductId, Annotated[int, Field(ge=0, le=1_000_000, strict=True)]])
+_SEED = TypeAdapter(dict[Slug, Annotated[int, Field(ge=0, le=1_000_000, strict=True)]])
 
 
 def read_stock_file(path: Path) -> dict[str, int]:

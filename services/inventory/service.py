@@ -9,14 +9,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.common.background.leases import LeaseWatch
+from services.common import error_codes
+from services.common.background.stall_detector import StallDetector
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError
+from services.common.limits import MAX_PRODUCT_IDS
 from services.common.observing.logs import get_logger
 from services.inventory import model
 from services.inventory.model import (
-    MAX_STOCK_IDS,
     PASSING,
     RESERVED,
     Line,
@@ -69,20 +70,20 @@ class InventoryService:
         self._reservations = reservations
         self._count = count
         self._count_stock_out = count_stock_out
-        self._stuck = LeaseWatch(STRAY_SECONDS, clock)
-        self._old_tickets = LeaseWatch(STRAY_SECONDS, clock)
+        self._stuck = StallDetector(STRAY_SECONDS, clock)
+        self._old_tickets = StallDetector(STRAY_SECONDS, clock)
         self._listed_tickets: set[str] = set()
 
     async def available(self, product_ids: Sequence[str]) -> dict[str, int]:
         """How many of each product can be had now; products that do not exist are left out.
 
-        :raises ShopError: INVALID, for more than MAX_STOCK_IDS.
+        :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """
-        if len(product_ids) > MAX_STOCK_IDS:
+        if len(product_ids) > MAX_PRODUCT_IDS:
             raise ShopError(
                 Kind.INVALID,
-                "too-many-products",
-                f"Ask for at most {MAX_STOCK_IDS} products at once.",
+                error_codes.TOO_MANY_PRODUCTS,
+                f"Ask for at most {MAX_PRODUCT_IDS} products at once.",
             )
         found = await self._stock.get_many(sorted(set(product_ids)))
         return {product_id: stock.available for product_id, stock in found.items()}
@@ -151,7 +152,7 @@ class InventoryService:
         passing: set[str] = set()
         async for stored in self._reservations.unfinished():
             passing.add(stored.value.id)
-            if self._stuck.has_lapsed(stored.value.id, stored.revision):
+            if self._stuck.has_stalled(stored.value.id, stored.revision):
                 await self._resume(stored)
         self._stuck.forget_others(passing)
         open_tickets: set[str] = set()
@@ -295,7 +296,7 @@ class InventoryService:
         old = {
             key: found
             for key, found in tickets.items()
-            if key not in self._listed_tickets and self._old_tickets.has_lapsed(key, None)
+            if key not in self._listed_tickets and self._old_tickets.has_stalled(key, None)
         }
         reservations = await self._reservations.get_many(
             [order_id for order_id, _, _ in old.values()]

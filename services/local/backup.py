@@ -36,7 +36,7 @@ _LOCK_SECONDS = 30.0
 _SANDBOX_SECONDS = 60.0
 
 
-class Manifest(BaseModel):
+class BackupManifest(BaseModel):
     """What a backup holds. It is written last: a backup without one is not whole.
 
     :ivar made_ms: Unix milliseconds.
@@ -61,7 +61,7 @@ def back_up(folder: Path, target: Path, say: Say) -> None:
             paused_seconds = _copy(folder, databases, target, is_running=not is_free)
         data.copy_cookie_key(folder, target)
         files = {file.name: _digest(file) for file in sorted(target.iterdir())}
-        manifest = Manifest(made_ms=now_ms(), files=files)
+        manifest = BackupManifest(made_ms=now_ms(), files=files)
         data.write_whole(target / _MANIFEST, manifest.model_dump_json(indent=2))
     except OSError as error:
         raise ConfigurationError(
@@ -204,7 +204,7 @@ def _fetch_sandbox(folder: Path, target: Path) -> None:
         ) from error
 
 
-def _check_files(source: Path, manifest: Manifest) -> None:
+def _check_files(source: Path, manifest: BackupManifest) -> None:
     for name in manifest.files:
         try:
             _check_file(source, source / name, manifest)
@@ -215,23 +215,23 @@ def _check_files(source: Path, manifest: Manifest) -> None:
             ) from error
 
 
-def _copy_files(source: Path, target: Path, manifest: Manifest) -> None:
+def _copy_files(source: Path, target: Path, manifest: BackupManifest) -> None:
     for name in manifest.files:
         shutil.copyfile(source / name, target / name)
         (target / name).chmod(0o600)
         _check_file(source, target / name, manifest)
 
 
-def _check_file(source: Path, file: Path, manifest: Manifest) -> None:
+def _check_file(source: Path, file: Path, manifest: BackupManifest) -> None:
     if _digest(file) != manifest.files[file.name]:
         raise ConfigurationError(
             f"The file {source / file.name} is not what was backed up: use another backup."
         )
 
 
-def _read_manifest(source: Path) -> Manifest:
+def _read_manifest(source: Path) -> BackupManifest:
     try:
-        manifest = Manifest.model_validate_json((source / _MANIFEST).read_bytes())
+        manifest = BackupManifest.model_validate_json((source / _MANIFEST).read_bytes())
     except (OSError, ValidationError, json.JSONDecodeError) as error:
         raise ConfigurationError(
             f"There is no whole backup in {source}: its {_MANIFEST} cannot be read."

@@ -40,7 +40,7 @@ class Process(BaseModel):
     grpc_port: int | None
 
 
-class State(BaseModel):
+class OpenShop(BaseModel):
     """Where everything of a shop that is open is."""
 
     parent_pid: int
@@ -160,12 +160,12 @@ def kept_secret(data: Path) -> str:
     return secret
 
 
-def write_state(data: Path, state: State) -> None:
+def write_state(data: Path, state: OpenShop) -> None:
     """Says in a file where everything is, for other programs: tests, the load test, scripts."""
     write_whole(data / STATE_FILE, state.model_dump_json(indent=2))
 
 
-def read_state(data: Path) -> State | None:
+def read_state(data: Path) -> OpenShop | None:
     """Returns what that file says; None when there is none. A shop that was killed leaves its own
     behind.
     """
@@ -203,8 +203,8 @@ def write_whole(file: Path, text: str) -> None:
     temporary.replace(file)
 
 
-def _state(data: Path) -> State:
-    return State.model_validate_json((data / STATE_FILE).read_bytes())
+def _state(data: Path) -> OpenShop:
+    return OpenShop.model_validate_json((data / STATE_FILE).read_bytes())
 
 
 def _delete(data: Path, patterns: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from yarl import URL
 
 from services.common import call_record, context
-from services.common.calls.round_robin import Instances
+from services.common.calls.round_robin import RoundRobin
 from services.common.errors import Kind, ShopError
 from services.common.observing.logs import get_logger
 from services.common.observing.telemetry import extract_trace, inject_trace
@@ -93,7 +93,7 @@ async def wire(host: Host) -> None:
             session=host.http_session(),
             tracer=host.tracer_provider("gateway").get_tracer("meshmart"),
             entrance=entrance,
-            limits=Limits(
+            limits=GatewayLimits(
                 max_body_bytes=process.max_body_bytes,
                 body_seconds=process.body_seconds,
                 request_seconds=process.request_timeout_seconds,
@@ -105,7 +105,7 @@ async def wire(host: Host) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GatewayLimits:
     """How much and how long."""
 
     max_body_bytes: int
@@ -129,12 +129,12 @@ class Gateway:
         session: aiohttp.ClientSession,
         tracer: Tracer,
         entrance: Entrance,
-        limits: Limits,
+        limits: GatewayLimits,
         proxies_in_front: int,
     ) -> None:
         self._pages = pages
         self._topology = topology
-        self._instances = {service: Instances(found) for service, found in addresses.items()}
+        self._instances = {service: RoundRobin(found) for service, found in addresses.items()}
         self._session = session
         self._tracer = tracer
         self._entrance = entrance

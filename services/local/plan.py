@@ -83,7 +83,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedProcess:
     """One process: `service` says what it runs, `instance` which one of its replicas it is.
 
     :ivar internal_port: where it answers what is not for people, when that is not `http_port`.
@@ -125,7 +125,7 @@ _Places = Mapping[str, Sequence[_Place]]
 
 def plan_processes(
     topology: Topology, options: Options, ports: Ports, inherited: Mapping[str, str]
-) -> tuple[Planned, ...]:
+) -> tuple[PlannedProcess, ...]:
     """The processes in the order of the topology, the Stripe sandbox (where there is no key) first.
 
     :raises ConfigurationError: an option names something that does not exist, or a port is taken.
@@ -138,7 +138,7 @@ def plan_processes(
     }
     shared = _shared_settings(options, places)
     own = _own_settings(options, places, inherited)
-    planned: list[Planned] = []
+    planned: list[PlannedProcess] = []
     if "payment" in wanted and not inherited.get("STRIPE_API_KEY"):
         sandbox = _sandbox(options, ports)
         planned.append(sandbox)
@@ -166,7 +166,7 @@ def plan_processes(
                 internal_port = ports.internal(name, position, number)
                 environment |= {"INTERNAL_HOST": LOOPBACK, "INTERNAL_PORT": str(internal_port)}
             planned.append(
-                Planned(
+                PlannedProcess(
                     name,
                     place.instance,
                     place.http_port,
@@ -185,7 +185,7 @@ def plan_processes(
     return tuple(_with_extra(planned, options.environment, topology))
 
 
-def _watched(process: Planned) -> Mapping[str, str]:
+def _watched(process: PlannedProcess) -> Mapping[str, str]:
     """What the mesh page is told of a process."""
     return {
         "service": process.service,
@@ -269,14 +269,14 @@ def _faults(name: str, place: _Place, options: Options) -> dict[str, str]:
     return settings
 
 
-def _sandbox(options: Options, ports: Ports) -> Planned:
+def _sandbox(options: Options, ports: Ports) -> PlannedProcess:
     port = ports.http(SANDBOX)
     environment = {
         "SANDBOX_HOST": LOOPBACK,
         "SANDBOX_PORT": str(port),
         "SANDBOX_DATA_DIR": str(options.data.resolve()),
     }
-    return Planned(SANDBOX, SANDBOX, port, None, environment)
+    return PlannedProcess(SANDBOX, SANDBOX, port, None, environment)
 
 
 def check_host(host: str) -> None:
@@ -312,7 +312,7 @@ def openness(host: str, inherited: Mapping[str, str]) -> str | None:
     )
 
 
-def faults_on(planned: Iterable[Planned], inherited: Mapping[str, str]) -> Sequence[str]:
+def faults_on(planned: Iterable[PlannedProcess], inherited: Mapping[str, str]) -> Sequence[str]:
     """What to say of the faults that processes start with: a line for each kind that is on."""
     slow: list[str] = []
     failing: list[str] = []
@@ -348,8 +348,8 @@ def _url(host: str, port: int) -> str:
 
 
 def _with_extra(
-    planned: Sequence[Planned], extra: ExtraEnvironment, topology: Topology
-) -> Iterator[Planned]:
+    planned: Sequence[PlannedProcess], extra: ExtraEnvironment, topology: Topology
+) -> Iterator[PlannedProcess]:
     """The processes with what the user adds to their environments: the more exact name wins."""
     instances = (process.instance for process in planned)
     known = dict.fromkeys((EVERYONE, SANDBOX, *topology.services, *instances))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.identity.caller_dependency import CallerDependency
+from services.common.limits import MAX_CURSOR_LENGTH
 from services.common.protocols.problem import documented
 from services.notification.model import MailState
 from services.notification.service import Messages
@@ -55,7 +56,7 @@ async def list_notifications(
     caller: CallerDependency,
     messages: _Messages,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
+    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH)] = None,
 ) -> MessagePage:
     page = await messages.inbox(caller.user_id, limit, cursor)
     mail = await messages.mail_state(caller.user_id)

@@ -13,7 +13,7 @@ from services.common.backoff import Backoff
 from services.common.documents import Collection, Document, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
-from services.common.money import money
+from services.common.money import Money
 
 MESSAGES = Collection(
     "messages",
@@ -341,4 +341,4 @@ def _about_money(facts: _Facts, money_back: str) -> str:
 
 
 def _money(facts: _Facts) -> str:
-    return money(int(facts["total_cents"]), facts["currency"])
+    return str(Money(int(facts["total_cents"]), facts["currency"]))

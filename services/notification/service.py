@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from services.common.background.jobs import for_each
-from services.common.background.leases import LeaseWatch
+from services.common.background.stall_detector import StallDetector
 from services.common.backoff import any_jitter
 from services.common.clock import now_ms
 from services.common.documents import Page, RevisionConflict, Stored
@@ -40,7 +40,7 @@ class Messages:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._claims = LeaseWatch(_LEASE_PER_TIMEOUT * mailer.timeout_seconds, clock)
+        self._claims = StallDetector(_LEASE_PER_TIMEOUT * mailer.timeout_seconds, clock)
         self._store = store
         self._mailer = mailer
         self._mails = metrics.counter(
@@ -101,7 +101,7 @@ class Messages:
         abandoned = {
             stored.value.id
             for stored in taken
-            if self._claims.has_lapsed(stored.value.id, stored.revision)
+            if self._claims.has_stalled(stored.value.id, stored.revision)
         }
         self._claims.forget_others([stored.value.id for stored in taken])
         free = [

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.common.fields import AddressFields, NewAddress
+from services.common.fields import AddressFields, NewAddress, Slug
 from services.common.identity.caller_dependency import CallerDependency
+from services.common.limits import MAX_CURSOR_LENGTH, MAX_LINES, MAX_QUERY_LENGTH
 from services.common.protocols.problem import documented
 from services.order.model import BY_CUSTOMER, Order, PlaceOrder, State, fingerprint_of
 from services.order.service import Orders
@@ -38,7 +39,7 @@ class Item(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    product_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", examples=["oak-serving-board"])
+    product_id: Slug = Field(examples=["oak-serving-board"])
     quantity: int = Field(ge=1, le=99, strict=True, examples=[2])
 
 
@@ -47,7 +48,7 @@ class NewOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    items: list[Item] = Field(min_length=1, max_length=50)
+    items: list[Item] = Field(min_length=1, max_length=MAX_LINES)
     address: NewAddress
     payment_method: str = Field(
         pattern=r"^pm_[A-Za-z0-9_]{1,60}$",
@@ -179,7 +180,7 @@ async def list_orders(
     caller: CallerDependency,
     orders: _Orders,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=512)] = None,
+    cursor: Annotated[str | None, Query(max_length=MAX_CURSOR_LENGTH)] = None,
     attempts: Annotated[
         bool | None,
         Query(description="true: only attempts (is_attempt); false: all but those"),
@@ -187,7 +188,7 @@ async def list_orders(
     q: Annotated[
         str,
         Query(
-            max_length=100,
+            max_length=MAX_QUERY_LENGTH,
             description="An order's number or a part of it, or words of a product's name",
             examples=["oak board"],
         ),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from services.common.calls.grpc_client import GrpcEdge
 from services.common.documents import Event
+from services.common.money import Money
 from services.order.model import Contact, Order, Refund
 from services.pb import (
     inventory_pb2,
@@ -122,7 +123,7 @@ class Payments:
             payment_pb2.AuthorizeRequest(
                 order_id=order.id,
                 user_id=order.user_id,
-                amount=shared_pb2.Money(cents=order.total_cents, currency=order.currency),
+                amount=Money(order.total_cents, order.currency).to_message(),
                 payment_method=order.payment_method,
             )
         )

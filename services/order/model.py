@@ -17,6 +17,7 @@ from typing import Self, Unpack
 import orjson
 from pydantic import BaseModel
 
+from services.common import error_codes
 from services.common.background.rechecks import next_look_ms
 from services.common.documents import Collection, Document, Event, Index, Outbox, OutboxChanges
 from services.common.errors import Kind, ShopError
@@ -176,7 +177,7 @@ class Order(Outbox):
     """One order, with the state of its checkout. All times are Unix milliseconds.
 
     `owner` names the process that drives the order; nobody does while it is empty. Every change of
-    the document renews the owner's lease (see :mod:`services.common.background.leases`).
+    the document renews the owner's lease (see :mod:`services.common.background.stall_detector`).
 
     `begun_again` says that the order was captured and then met a final refusal, since a store was
     restored from an older copy: it goes through earlier steps once more. A second refusal turns it
@@ -285,7 +286,7 @@ def check_total(order: Order, expected_total_cents: int | None) -> None:
         return
     raise ShopError(
         Kind.CONFLICT,
-        "total-changed",
+        error_codes.TOTAL_CHANGED,
         "The order costs more than you were shown. Nothing was ordered.",
         fields={
             "expected_total_cents": str(expected_total_cents),

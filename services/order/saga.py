@@ -11,7 +11,7 @@ from typing import NamedTuple
 from opentelemetry.trace import Tracer
 
 from services.common import context
-from services.common.background.leases import LeaseWatch
+from services.common.background.stall_detector import StallDetector
 from services.common.backoff import Backoff, spread
 from services.common.call_record import CallLog
 from services.common.clock import now_ms
@@ -183,7 +183,7 @@ class Saga:
         self._drive_ended = asyncio.Event()
         self._stopping = False
         self._has_looked = False
-        self._leases = LeaseWatch(settings.order_lease_seconds)
+        self._leases = StallDetector(settings.order_lease_seconds)
         self._known: dict[str, _Known] = {}
         # Orders of this process that it does not drive: it let go of them when the store was away,
         # or drove them in a former life.
@@ -292,7 +292,7 @@ class Saga:
             return False
         if not order.owner or (order.owner == self._owner and order.id in self._interrupted):
             return True
-        return self._leases.has_lapsed(order.id, stored.revision)
+        return self._leases.has_stalled(order.id, stored.revision)
 
     def _know(self, order_id: str) -> _Known:
         return self._known.setdefault(order_id, _Known(time.monotonic()))

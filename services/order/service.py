@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from services.common import context
+from services.common import context, error_codes
 from services.common.clock import now_ms
 from services.common.documents import Page
 from services.common.errors import Kind, ShopError
@@ -60,7 +60,7 @@ class Orders:
         if stored is None or stored.value.fingerprint != command.fingerprint:
             raise ShopError(
                 Kind.INVALID,
-                "idempotency-key-reused",
+                error_codes.IDEMPOTENCY_KEY_REUSED,
                 "This Idempotency-Key was used for another order. Use a new key for a new order.",
             )
         return await self._settled(stored.value)
@@ -106,7 +106,7 @@ class Orders:
             if order.state is model.State.CONFIRMED:
                 raise ShopError(
                     Kind.CONFLICT,
-                    "shipment-under-way",
+                    error_codes.SHIPMENT_UNDER_WAY,
                     "This order is on its way already and can no longer be cancelled.",
                 )
         if order.state is model.State.WORKING:
@@ -166,7 +166,7 @@ class Orders:
         if wanted not in quotes_cents:
             raise ShopError(
                 Kind.INVALID,
-                "no-such-shipping",
+                error_codes.NO_SUCH_SHIPPING,
                 f"We cannot ship this order to {country} by {wanted} service.",
             )
         return quotes_cents[wanted]

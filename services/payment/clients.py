@@ -18,6 +18,7 @@ from stripe import (
     StripeClient,  # named, so that it is loaded with this module, not at its first use
 )
 
+from services.common import error_codes
 from services.common.calls.outgoing import CallTools, observed
 from services.common.errors import Kind, ShopError
 from services.common.forward_proxy import proxy_for
@@ -45,18 +46,18 @@ _ABOUT_ONE_REQUEST = frozenset({409, 500})
 # about.
 _ADVICE: Mapping[str, tuple[str, str]] = {
     "insufficient_funds": (
-        "insufficient-funds",
+        error_codes.INSUFFICIENT_FUNDS,
         "Your card has insufficient funds. Please try another card.",
     ),
-    "expired_card": ("expired-card", "Your card has expired. Please try another card."),
+    "expired_card": (error_codes.EXPIRED_CARD, "Your card has expired. Please try another card."),
     "incorrect_cvc": ("incorrect-cvc", "The card's security code is not right. Please try again."),
     "processing_error": (
-        "processing-error",
+        error_codes.PROCESSING_ERROR,
         "Your bank could not process the payment just now. Please try again in a moment, "
         "or use another card.",
     ),
     "authentication_required": (
-        "authentication-required",
+        error_codes.AUTHENTICATION_REQUIRED,
         "Your bank wants you to confirm this payment, which this shop cannot do yet. "
         "Please use another card.",
     ),

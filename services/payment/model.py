@@ -14,6 +14,7 @@ from typing import ClassVar, Self, TypedDict, Unpack
 from services.common.background.rechecks import next_look_ms
 from services.common.documents import Collection, Document, Index
 from services.common.errors import Kind, ShopError
+from services.common.money import CURRENCY
 
 PAYMENTS = Collection("payments", indexes=(Index("refunds", order="refund_look_ms"),))
 RECONCILED = Collection("reconciled")
@@ -149,7 +150,7 @@ def fence(order_id: str, created_ms: int) -> Payment:
         id=order_id,
         user_id="",
         amount_cents=0,
-        currency="EUR",
+        currency=CURRENCY,
         payment_method="",
         state=State.VOIDED,
         created_ms=created_ms,

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from services.common.background.leases import LeaseWatch
+from services.common.background.stall_detector import StallDetector
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError
 from services.common.observing.logs import get_logger
@@ -79,7 +79,7 @@ class Reconciliation:
             ("end",),
             rare=("unknown", *NOT_GIVEN_BACK),
         )
-        self._quiet = LeaseWatch(_QUIET_SECONDS, clock)
+        self._quiet = StallDetector(_QUIET_SECONDS, clock)
         self._slice_seconds = _LONGEST_SLICE_SECONDS
         # Intents since the mark that need no second look, with their creation.
         self._settled: dict[str, int] = {}
@@ -161,7 +161,7 @@ class Reconciliation:
         if payment.intent_id == intent.id:
             return True
         may_be_under_way = payment.intent_id is None and payment.state in model.INTENT_OPEN
-        if may_be_under_way and not self._quiet.has_lapsed(intent.id, stored.revision):
+        if may_be_under_way and not self._quiet.has_stalled(intent.id, stored.revision):
             return False
         if payment.state is State.AUTHORIZING:
             return await self._adopt(stored, intent)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from services.common.fields import checked_order_id
+from services.common.money import Money
 from services.payment.model import AuthorizePayment, Payment, State
 from services.payment.service import Payments
 from services.pb import payment_pb2 as pb
-from services.pb import payment_pb2_grpc, shared_pb2
+from services.pb import payment_pb2_grpc
 
 _STATES = {
     State.AUTHORIZED: pb.PAYMENT_STATE_AUTHORIZED,
@@ -48,5 +49,5 @@ def _message(payment: Payment) -> pb.Payment:
     return pb.Payment(
         order_id=payment.id,
         state=_STATES.get(payment.state, pb.PAYMENT_STATE_UNSPECIFIED),
-        amount=shared_pb2.Money(cents=payment.amount_cents, currency=payment.currency),
+        amount=Money(payment.amount_cents, payment.currency).to_message(),
     )

@@ -10,12 +10,13 @@ from pydantic import BaseModel, Field
 
 from services.common.dependency_injection import provided
 from services.common.errors import Kind
+from services.common.fields import MAX_SLUG_LENGTH, SLUG
+from services.common.limits import MAX_CURSOR_LENGTH, MAX_PRODUCTS_PAGE, MAX_QUERY_LENGTH
 from services.common.protocols.problem import documented
 from services.common.settings import ProcessSettings
-from services.product.model import CURRENCY, SLUG, Sort
+from services.product.model import MAX_PRICE_CENTS, Sort
 from services.product.service import Offer, ProductService, Search
 
-MAX_PAGE = 60
 DEFAULT_PAGE = 24
 _PICTURE_SECONDS = 3600
 _SVG = "image/svg+xml"
@@ -96,8 +97,8 @@ class CategoryList(BaseModel):
     items: list[CategoryItem]
 
 
-ProductIdPath = Annotated[str, Path(max_length=64, examples=["stovetop-kettle"])]
-PriceLimit = Annotated[int | None, Query(ge=0, le=10_000_000)]
+ProductIdPath = Annotated[str, Path(max_length=MAX_SLUG_LENGTH, examples=["stovetop-kettle"])]
+PriceLimit = Annotated[int | None, Query(ge=0, le=MAX_PRICE_CENTS)]
 
 _PICTURE_HEADERS = {
     "cache-control": f"public, max-age={_PICTURE_SECONDS}",
@@ -129,21 +130,22 @@ async def search_products(
     q: Annotated[
         str,
         Query(
-            max_length=100,
+            max_length=MAX_QUERY_LENGTH,
             description="Words that must all occur; the last may be only begun.",
             examples=["oak board"],
         ),
     ] = "",
-    category: Annotated[str | None, Query(max_length=64, pattern=SLUG)] = None,
+    category: Annotated[str | None, Query(max_length=MAX_SLUG_LENGTH, pattern=SLUG)] = None,
     sort: Sort | None = None,
     min_price_cents: PriceLimit = None,
     max_price_cents: PriceLimit = None,
     in_stock: Annotated[
         bool, Query(description="Leave out what is sold out; unknown stock stays in.")
     ] = False,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    limit: Annotated[int, Query(ge=1, le=MAX_PRODUCTS_PAGE)] = DEFAULT_PAGE,
     cursor: Annotated[
-        str | None, Query(max_length=400, description="The page before's `next_cursor`.")
+        str | None,
+        Query(max_length=MAX_CURSOR_LENGTH, description="The page before's `next_cursor`."),
     ] = None,
 ) -> ProductPage:
     search = Search(q, category, sort, min_price_cents, max_price_cents, in_stock)
@@ -219,8 +221,8 @@ def _item(offer: Offer, version: str) -> dict[str, Any]:
         "category": product.category,
         "brand": product.brand,
         "blurb": offer.blurb,
-        "price_cents": product.price_cents,
-        "currency": CURRENCY,
+        "price_cents": product.price.cents,
+        "currency": product.price.currency,
         "rating": product.rating,
         "reviews": product.reviews,
         "available": offer.available,

@@ -8,7 +8,7 @@ from services.common.calls.grpc_client import GrpcEdge
 from services.pb import inventory_pb2 as pb
 
 
-class InventoryClient:
+class StockClient:
     """Calls inventory."""
 
     def __init__(self, edge: GrpcEdge) -> None:

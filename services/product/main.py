@@ -6,7 +6,7 @@ from services.common.serving.host import Host
 from services.pb import product_pb2 as pb
 from services.pb.product_pb2_grpc import add_ProductServiceServicer_to_server
 from services.product import api
-from services.product.clients import InventoryClient
+from services.product.clients import StockClient
 from services.product.files import read_catalogue
 from services.product.model import Edition, Product
 from services.product.rpc import ProductRpc
@@ -19,7 +19,7 @@ async def wire(host: Host) -> None:
     catalogue = read_catalogue()
     store = ProductStore(await host.documents(PRODUCTS, Product))
     await store.load(catalogue.products)
-    stock = InventoryClient(host.grpc("inventory"))
+    stock = StockClient(host.grpc("inventory"))
     service = ProductService(store, catalogue, stock, Edition.of_version(host.process.version))
     host.serve_http(api.router, service)
     host.serve_grpc(

@@ -11,56 +11,56 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.errors import Kind, ShopError
+from services.common.fields import MAX_SLUG_LENGTH, OneLine, Slug
+from services.common.money import Money
 
-CURRENCY = "EUR"
-MAX_IDS = 200
 MAX_QUERY_WORDS = 8
 MAX_WORD_LENGTH = (
     12  # of what is compared: longer words are cut to it, in products and queries alike
 )
 MIN_WORD_LENGTH = 2
 
-SLUG = r"^[a-z0-9]+(?:-[a-z0-9]+)*$"
-Slug = Annotated[str, StringConstraints(pattern=SLUG, max_length=64)]
-OneLine = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+MAX_PRICE_CENTS = 10_000_000
+
+_Line = Annotated[str, OneLine(200)]
 
 
-class _Value(BaseModel):
+class _CatalogueValue(BaseModel):
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
 
-class Category(_Value):
+class Category(_CatalogueValue):
     """A department of the shop."""
 
     id: Slug
-    name: OneLine
-    blurb: OneLine
+    name: _Line
+    blurb: _Line
 
 
-class CatalogueEntry(_Value):
+class CatalogueEntry(_CatalogueValue):
     """A product as the catalogue's files describe it."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: Slug
-    name: OneLine
+    name: _Line
     category: Slug
-    price_cents: int = Field(ge=1, le=10_000_000, strict=True)
+    price_cents: int = Field(ge=1, le=MAX_PRICE_CENTS, strict=True)
     weight_grams: int = Field(ge=1, le=100_000, strict=True)
-    blurb: OneLine
+    blurb: _Line
     description: str = Field(min_length=1, max_length=4000)
-    brand: OneLine
-    tags: tuple[OneLine, ...]
+    brand: _Line
+    tags: tuple[_Line, ...]
     rating: float = Field(ge=1, le=5)
     reviews: int = Field(ge=0)
     added: date
     details: dict[str, str]
 
 
-class Product(_Value):
+class Product(_CatalogueValue):
     """A product as it is stored: an entry of the catalogue, with what it is found and sorted by."""
 
     id: str
@@ -78,6 +78,11 @@ class Product(_Value):
     details: dict[str, str]
     name_key: str
     popularity: int
+
+    @property
+    def price(self) -> Money:
+        """What one costs."""
+        return Money(self.price_cents)
 
     @classmethod
     def of(cls, entry: CatalogueEntry) -> Product:
@@ -109,7 +114,7 @@ class UnknownProduct(ShopError):
             Kind.NOT_FOUND,
             "unknown-product",
             "There is no such product.",
-            fields={"product_id": product_id[:64]},
+            fields={"product_id": product_id[:MAX_SLUG_LENGTH]},
         )
 
 

@@ -7,8 +7,7 @@ from typing import Any
 import grpc.aio
 
 from services.pb import product_pb2 as pb
-from services.pb import product_pb2_grpc, shared_pb2
-from services.product.model import CURRENCY
+from services.pb import product_pb2_grpc
 from services.product.service import ProductService
 
 
@@ -27,7 +26,7 @@ class ProductRpc(product_pb2_grpc.ProductServiceServicer):
                 pb.Product(
                     product_id=product.id,
                     name=product.name,
-                    price=shared_pb2.Money(cents=product.price_cents, currency=CURRENCY),
+                    price=product.price.to_message(),
                     weight_grams=product.weight_grams,
                 )
                 for product in products

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from services.common.errors import Kind, ShopError
+from services.common.errors import InvalidCursor
 from services.product.model import (
     MAX_WORD_LENGTH,
     Category,
@@ -183,7 +183,7 @@ def cursor_behind(product: Product, key: str) -> str:
 def behind(products: list[Product], key: str, cursor: str | None) -> list[Product]:
     """The products behind a cursor, or all of them without one.
 
-    :raises ShopError: INVALID, ``invalid-cursor``: it is none, or belongs to another search.
+    :raises InvalidCursor: it is none, or belongs to another search.
     """
     if cursor is None:
         return products
@@ -191,18 +191,12 @@ def behind(products: list[Product], key: str, cursor: str | None) -> list[Produc
         padded = cursor + "=" * (-len(cursor) % 4)
         text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except ValueError as error:
-        raise _invalid_cursor() from error
+        raise InvalidCursor from error
     cursor_of, _, last = text.partition(":")
     for position, product in enumerate(products):
         if cursor_of == key and product.id == last:
             return products[position + 1 :]
-    raise _invalid_cursor()
-
-
-def _invalid_cursor() -> ShopError:
-    return ShopError(
-        Kind.INVALID, "invalid-cursor", "The cursor is not one that this search has given."
-    )
+    raise InvalidCursor
 
 
 def _sort(entries: list[_Entry], sort: Sort, asked: Sequence[str]) -> None:

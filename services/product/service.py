@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.common import error_codes
 from services.common.errors import Kind, ShopError
+from services.common.limits import MAX_PRODUCT_IDS
 from services.common.observing.logs import get_logger
 from services.product.files import Catalogue, Picture
 from services.product.model import (
-    MAX_IDS,
     Category,
     Edition,
     Product,
@@ -101,7 +102,7 @@ class ProductService:
         With `in_stock`, what is known to be sold out is left out. What inventory does not answer
         for stays: a catalogue without figures is better than none.
 
-        :raises ShopError: INVALID, for a cursor of another search.
+        :raises InvalidCursor: the cursor is of another search.
         """
         sort = search.sort or self._edition.default_sort(search.query)
         found = self._index.find(search.query, search.category, sort)
@@ -132,11 +133,13 @@ class ProductService:
         """These products, in the order asked for.
 
         :raises UnknownProduct: naming the first that there is not.
-        :raises ShopError: INVALID, for more than MAX_IDS.
+        :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """
-        if len(product_ids) > MAX_IDS:
+        if len(product_ids) > MAX_PRODUCT_IDS:
             raise ShopError(
-                Kind.INVALID, "too-many-products", f"Ask for at most {MAX_IDS} products at once."
+                Kind.INVALID,
+                error_codes.TOO_MANY_PRODUCTS,
+                f"Ask for at most {MAX_PRODUCT_IDS} products at once.",
             )
         found = await self._store.get_many(product_ids)
         for product_id in product_ids:
@@ -167,7 +170,10 @@ class ProductService:
         """
         if not product_ids:
             return {}
-        parts = [product_ids[n : n + MAX_IDS] for n in range(0, len(product_ids), MAX_IDS)]
+        parts = [
+            product_ids[n : n + MAX_PRODUCT_IDS]
+            for n in range(0, len(product_ids), MAX_PRODUCT_IDS)
+        ]
         try:
             answers = await asyncio.gather(*(self._stock.available(part) for part in parts))
             return {name: count for answer in answers for name, count in answer.items()}

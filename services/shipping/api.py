@@ -13,6 +13,7 @@ from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.fields import SERVED_COUNTRIES, served_country
 from services.common.identity.caller_dependency import CallerDependency
+from services.common.money import CURRENCY
 from services.common.protocols.problem import documented
 from services.shipping import model
 from services.shipping.model import State
@@ -78,7 +79,7 @@ async def get_quotes(
             QuoteView(
                 service=quote.service,
                 price_cents=quote.price_cents,
-                currency=model.CURRENCY,
+                currency=CURRENCY,
                 days_min=quote.days_min,
                 days_max=quote.days_max,
             )

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self, Unpack
 
+from services.common import error_codes
 from services.common.backoff import Backoff
 from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.documents import Collection, Document, Event, Index, Outbox, OutboxChanges
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
-
-CURRENCY = "EUR"
 
 # While `notification` is away.
 BACKOFF = Backoff(first_seconds=1, longest_seconds=30)
@@ -182,7 +181,7 @@ def quotes(country: str, weight_grams: int) -> tuple[Quote, ...]:
     if not 0 < weight_grams <= MAX_PARCEL_GRAMS:
         raise ShopError(
             Kind.INVALID,
-            "weight-out-of-range",
+            error_codes.WEIGHT_OUT_OF_RANGE,
             f"We ship parcels of up to {MAX_PARCEL_GRAMS // 1000} kg.",
         )
     zone = _zone(country)
@@ -200,7 +199,9 @@ def prepared(command: CreateShipment, now_ms: int, trace: Mapping[str, str]) -> 
     """
     offered = quotes(command.address.country, command.weight_grams)
     if command.service not in {quote.service for quote in offered}:
-        raise ShopError(Kind.INVALID, "no-such-shipping", f"There is no {command.service} service.")
+        raise ShopError(
+            Kind.INVALID, error_codes.NO_SUCH_SHIPPING, f"There is no {command.service} service."
+        )
     return Shipment(
         id=command.order_id,
         contact=command.contact,
@@ -252,7 +253,7 @@ def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
     if shipment.state not in {State.PREPARED, State.DISPATCHED}:
         raise ShopError(
             Kind.CONFLICT,
-            "shipment-under-way",
+            error_codes.SHIPMENT_UNDER_WAY,
             "The parcel is on its way already and cannot be stopped.",
         )
     moment = Moment(state=State.CANCELLED, at_ms=now_ms, place=_WAREHOUSE)

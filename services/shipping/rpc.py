@@ -9,6 +9,7 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, checked_order_id
 from services.common.identity.access_tokens import TokenVerifier
 from services.common.identity.caller_dependency import require_caller
+from services.common.money import Money
 from services.pb import shared_pb2, shipping_pb2_grpc
 from services.pb import shipping_pb2 as pb
 from services.shipping import model
@@ -37,7 +38,7 @@ class ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
             quotes=[
                 pb.Quote(
                     service=quote.service,
-                    price=shared_pb2.Money(cents=quote.price_cents, currency=model.CURRENCY),
+                    price=Money(quote.price_cents).to_message(),
                     days_min=quote.days_min,
                     days_max=quote.days_max,
                 )

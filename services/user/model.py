@@ -14,9 +14,11 @@ from pydantic import (
     model_validator,
 )
 
+from services.common import error_codes
 from services.common.documents import Collection, Document, Index
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, Email, OneLine
+from services.common.limits import MAX_NAME_LENGTH
 from services.common.validation import first_wrong
 
 BY_EMAIL = "by_email"
@@ -25,7 +27,7 @@ USERS = Collection("users", indexes=(Index(BY_EMAIL, equal=("email",), unique=Tr
 BETA = "beta"
 MAX_ADDRESSES = 20
 
-PersonName = Annotated[str, OneLine(100)]
+PersonName = Annotated[str, OneLine(MAX_NAME_LENGTH)]
 
 _ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
 
@@ -146,7 +148,9 @@ class EmailTaken(ShopError):
 
     def __init__(self) -> None:
         super().__init__(
-            Kind.CONFLICT, "email-taken", "There is already an account with this e-mail address."
+            Kind.CONFLICT,
+            error_codes.EMAIL_TAKEN,
+            "There is already an account with this e-mail address.",
         )
 
 
@@ -253,14 +257,18 @@ def with_password(user: User, command: ReplaceHash) -> User:
     """
     if user.password_hash != command.old_hash:
         raise ShopError(
-            Kind.CONFLICT, "password-replaced", "The password was changed in the meantime."
+            Kind.CONFLICT,
+            error_codes.PASSWORD_REPLACED,
+            "The password was changed in the meantime.",
         )
     return user.changed(password_hash=command.new_hash, password_version=user.password_version + 1)
 
 
 def _check_is_guest(user: User) -> None:
     if not user.is_guest:
-        raise ShopError(Kind.CONFLICT, "not-a-guest", "This account has a password already.")
+        raise ShopError(
+            Kind.CONFLICT, error_codes.NOT_A_GUEST, "This account has a password already."
+        )
 
 
 def _fields(saved: SavedAddress) -> AddressFields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from services.common import error_codes
 from services.common.clock import now_ms
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields, normalised_email
@@ -147,6 +148,6 @@ class OwnAccount:
 def _gone() -> ShopError:
     return ShopError(
         Kind.UNAUTHENTICATED,
-        "account-gone",
+        error_codes.ACCOUNT_GONE,
         "Please log in again: this account does not exist.",
     )

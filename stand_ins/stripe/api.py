@@ -18,11 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.common.protocols.http_semantics import allowed_here
 from stand_ins.stripe import commands, faults_page, page
 from stand_ins.stripe.commands import ReadCommand
-from stand_ins.stripe.edges import Edges, is_own_page, refused
-from stand_ins.stripe.errors import StripeError, invalid
-from stand_ins.stripe.faults import Dice, Faults
+from stand_ins.stripe.edges import ProtocolMiddleware, is_own_page, refused
+from stand_ins.stripe.errors import ApiError, invalid
+from stand_ins.stripe.faults import SandboxFaultInjector, SandboxFaults
 from stand_ins.stripe.frame import HEADERS
-from stand_ins.stripe.sandbox import Call, Reply, Sandbox
+from stand_ins.stripe.sandbox import ApiCall, ApiReply, Sandbox
 from stand_ins.stripe.store import Store
 
 MAX_BODY_BYTES = 64 * 1024
@@ -54,11 +54,17 @@ class Api:
     """The routes' handlers and what they need."""
 
     def __init__(
-        self, sandbox: Sandbox, store: Store, dice: Dice, *, drop: Drop, allow_reset: bool
+        self,
+        sandbox: Sandbox,
+        store: Store,
+        injector: SandboxFaultInjector,
+        *,
+        drop: Drop,
+        allow_reset: bool,
     ) -> None:
         self._sandbox = sandbox
         self._store = store
-        self._dice = dice
+        self._injector = injector
         self._drop = drop
         self._allow_reset = allow_reset
 
@@ -91,18 +97,18 @@ class Api:
             response.headers["allow"] = allowed_here(request, routes)
             return response
 
-        return Edges(Starlette(routes=routes, exception_handlers={405: refuse_method}))
+        return ProtocolMiddleware(Starlette(routes=routes, exception_handlers={405: refuse_method}))
 
     def _stripe(self, read: ReadCommand) -> Callable[[Request], Awaitable[Response]]:
         async def handle(request: Request) -> Response:
             is_post = request.method == "POST"
             try:
                 encoded = await _body(request) if is_post else request.url.query.encode()
-            except StripeError as error:
+            except ApiError as error:
                 return JSONResponse(error.body("req_unread"), error.status)
             headers = request.headers
             reply = await self._sandbox.answer(
-                Call(
+                ApiCall(
                     method=request.method,
                     path=request.url.path,
                     encoded=encoded,
@@ -120,7 +126,7 @@ class Api:
         return handle
 
     async def read_faults(self, _: Request) -> Response:
-        return JSONResponse(self._dice.faults.model_dump())
+        return JSONResponse(self._injector.faults.model_dump())
 
     async def set_faults(self, request: Request) -> Response:
         """Replaces all faults: what the body does not name is off.
@@ -131,14 +137,14 @@ class Api:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return refused(415, "Send the faults as application/json.")
         try:
-            self._dice.load(Faults.model_validate_json(await _body(request)))
+            self._injector.load(SandboxFaults.model_validate_json(await _body(request)))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             return refused(400, f"{where}: {first['msg']}" if where else first["msg"])
-        except StripeError as error:
+        except ApiError as error:
             return refused(error.status, error.message)
-        return JSONResponse(self._dice.faults.model_dump())
+        return JSONResponse(self._injector.faults.model_dump())
 
     async def read_ledger(self, request: Request) -> Response:
         """``?order_id=`` asks for one order's; ``?limit=`` bounds the lists, not the totals. The
@@ -172,10 +178,10 @@ class Api:
 
     async def show_ledger(self, _: Request) -> Response:
         ledger = await self._ledger(None, PAGE_LENGTH)
-        return _page(page.render(ledger, faults_page.said(self._dice.faults)))
+        return _page(page.render(ledger, faults_page.said(self._injector.faults)))
 
     async def show_faults(self, _: Request) -> Response:
-        return _page(faults_page.render(self._dice.faults))
+        return _page(faults_page.render(self._injector.faults))
 
     async def take_faults(self, request: Request) -> Response:
         """Replaces all faults by those of the form on the page, which is all that may ask for it:
@@ -184,9 +190,11 @@ class Api:
         if not is_own_page(request.headers):
             return refused(403, "Use the form at /faults, or POST JSON to /sandbox/faults.")
         try:
-            self._dice.load(faults_page.read(await _body(request)))
-        except StripeError as error:
-            return _page(faults_page.render(self._dice.faults, wrong=error.message), error.status)
+            self._injector.load(faults_page.read(await _body(request)))
+        except ApiError as error:
+            return _page(
+                faults_page.render(self._injector.faults, wrong=error.message), error.status
+            )
         return RedirectResponse("/faults", 303)
 
     async def live(self, _: Request) -> Response:
@@ -242,7 +250,7 @@ def _page(html: str, status: int = 200) -> Response:
     return Response(html, status, HEADERS, media_type="text/html")
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: ApiReply) -> Response:
     return Response(reply.body, reply.status, reply.headers, media_type="application/json")
 
 

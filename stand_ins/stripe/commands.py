@@ -178,7 +178,7 @@ class CreateRefund:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Lookup:
     """A request that only reads."""
 
     look: Callable[[Books], dict[str, Any]]
@@ -253,7 +253,7 @@ def cancel_intent(params: Params, identifier: str) -> Command:
 
 def retrieve_intent(params: Params, identifier: str) -> Command:
     params.finish()
-    return Look(lambda books: _intent(books, identifier).json())
+    return Lookup(lambda books: _intent(books, identifier).json())
 
 
 def list_intents(params: Params, _: str) -> Command:
@@ -266,7 +266,7 @@ def list_intents(params: Params, _: str) -> Command:
             raise missing("payment_intent", after, "starting_after", status=400)
         return _list(books.intents(limit + 1, created, after), limit, "/v1/payment_intents")
 
-    return Look(look)
+    return Lookup(look)
 
 
 def search_intents(params: Params, _: str) -> Command:
@@ -283,7 +283,7 @@ def search_intents(params: Params, _: str) -> Command:
         page = _list(fitting, limit, "/v1/payment_intents/search")
         return page | {"object": "search_result", "next_page": None}
 
-    return Look(look)
+    return Lookup(look)
 
 
 def create_refund(params: Params, _: str) -> Command:
@@ -306,7 +306,7 @@ def retrieve_refund(params: Params, identifier: str) -> Command:
             raise missing("refund", identifier, "refund")
         return refund.json()
 
-    return Look(look)
+    return Lookup(look)
 
 
 def list_refunds(params: Params, _: str) -> Command:
@@ -321,7 +321,7 @@ def list_refunds(params: Params, _: str) -> Command:
             raise missing("refund", after, "starting_after", status=400)
         return _list(books.refunds(limit + 1, of=of, after=after), limit, "/v1/refunds")
 
-    return Look(look)
+    return Lookup(look)
 
 
 def retrieve_dispute(params: Params, identifier: str) -> Command:
@@ -333,7 +333,7 @@ def retrieve_dispute(params: Params, identifier: str) -> Command:
             raise missing("dispute", identifier, "dispute")
         return dispute.json()
 
-    return Look(look)
+    return Lookup(look)
 
 
 def list_disputes(params: Params, _: str) -> Command:
@@ -350,7 +350,7 @@ def list_disputes(params: Params, _: str) -> Command:
         found = books.disputes(limit + 1, created, of=of, after=after)
         return _list(found, limit, "/v1/disputes")
 
-    return Look(look)
+    return Lookup(look)
 
 
 def _intent(books: Books, identifier: str, param: str = "intent") -> PaymentIntent:

@@ -16,7 +16,7 @@ _OWN = ("/sandbox/", "/faults")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Edges:
+class ProtocolMiddleware:
     """ASGI middleware: refuses a Host that names no host and what a page of another site asks
     for, answers requests that a stop cuts off, closes connections with unread bodies, and shortens
     redirects.

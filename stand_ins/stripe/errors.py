@@ -12,7 +12,7 @@ DASHBOARD_LOGS = "https://dashboard.stripe.com/test/logs/"
 ERROR_DOCS = "https://stripe.com/docs/error-codes/"
 
 
-class StripeError(Exception):
+class ApiError(Exception):
     """An answer other than 200.
 
     :param details: further members of the error object, such as ``decline_code``.
@@ -68,31 +68,31 @@ def invalid(
     param: str | None = None,
     status: int = 400,
     details: Mapping[str, Any] | None = None,
-) -> StripeError:
-    return StripeError(
+) -> ApiError:
+    return ApiError(
         status, "invalid_request_error", message, code=code, param=param, details=details
     )
 
 
-def missing(kind: str, identifier: str, param: str, *, status: int = 404) -> StripeError:
+def missing(kind: str, identifier: str, param: str, *, status: int = 404) -> ApiError:
     """The object that a path (404) or a parameter (400) names does not exist."""
     return invalid(
         f"No such {kind}: '{identifier}'", code="resource_missing", param=param, status=status
     )
 
 
-def unexpected_state(message: str, intent: Mapping[str, Any]) -> StripeError:
+def unexpected_state(message: str, intent: Mapping[str, Any]) -> ApiError:
     return invalid(
         message, code="payment_intent_unexpected_state", details={"payment_intent": intent}
     )
 
 
-def unauthorized(message: str) -> StripeError:
+def unauthorized(message: str) -> ApiError:
     return invalid(message, status=401)
 
 
-def key_in_use(key: str) -> StripeError:
-    return StripeError(
+def key_in_use(key: str) -> ApiError:
+    return ApiError(
         409,
         "invalid_request_error",
         f"There is currently another in-progress request using this Idempotent Key: {key}. "
@@ -102,13 +102,13 @@ def key_in_use(key: str) -> StripeError:
     )
 
 
-def key_of_other_request(message: str) -> StripeError:
-    return StripeError(400, "idempotency_error", message)
+def key_of_other_request(message: str) -> ApiError:
+    return ApiError(400, "idempotency_error", message)
 
 
-def rate_limited() -> StripeError:
+def rate_limited() -> ApiError:
     """Without advice to retry: Stripe leaves it to the caller to slow down."""
-    return StripeError(
+    return ApiError(
         429,
         "invalid_request_error",
         "Request rate limit exceeded. You can learn more about rate limits here "
@@ -118,8 +118,8 @@ def rate_limited() -> StripeError:
     )
 
 
-def failure(status: int, *, should_retry: bool) -> StripeError:
-    return StripeError(
+def failure(status: int, *, should_retry: bool) -> ApiError:
+    return ApiError(
         status,
         "api_error",
         "An unknown error occurred. (Injected by the sandbox, or its own fault.)",

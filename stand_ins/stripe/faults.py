@@ -12,7 +12,7 @@ Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(ge=0, le=60_000)]
 
 
-class Faults(BaseModel):
+class SandboxFaults(BaseModel):
     """Chances are per request to ``/v1``; all zero means a Stripe that never fails."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +45,7 @@ class Faults(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class RequestFaults:
     """What is to go wrong with one request."""
 
     delay_seconds: float
@@ -57,27 +57,27 @@ class Fate:
     lost_reply: bool
 
 
-class Dice:
-    """Rolls one `Fate` per request, in order of arrival."""
+class SandboxFaultInjector:
+    """Draws the faults of one request after the other, in order of arrival."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: SandboxFaults) -> None:
         self.load(faults)
 
-    def load(self, faults: Faults) -> None:
-        """Takes other faults from here on and begins their sequence anew."""
+    def load(self, faults: SandboxFaults) -> None:
+        """Takes other faults from here on and begins their sequence again."""
         self.faults = faults
         self._chance = random.Random(faults.seed)  # noqa: S311  faults must repeat, not surprise
 
-    def roll(self) -> Fate:
-        """Draws the same count of numbers each time: one rate does not shift another's luck."""
-        faults, draw = self.faults, self._chance.random
-        jitter, limited, failed, stored, lost = draw(), draw(), draw(), draw(), draw()
-        declined, timed_out = draw(), draw()
+    def draw(self) -> RequestFaults:
+        """Uses the same count of numbers each time: one rate does not shift another's luck."""
+        faults, chance = self.faults, self._chance.random
+        jitter, limited, failed, stored, lost = chance(), chance(), chance(), chance(), chance()
+        declined, timed_out = chance(), chance()
         delay_ms = faults.delay_ms + (2 * jitter - 1) * faults.delay_jitter_ms
         failure_status = None
         if failed < faults.failure_rate:
             failure_status = 500 if failed < faults.failure_rate / 2 else 503
-        return Fate(
+        return RequestFaults(
             delay_seconds=max(0.0, delay_ms / 1000),
             declined=declined < faults.decline_rate,
             timed_out=timed_out < faults.timeout_rate,

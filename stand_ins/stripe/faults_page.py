@@ -13,7 +13,7 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 from stand_ins.stripe.errors import invalid
-from stand_ins.stripe.faults import Faults
+from stand_ins.stripe.faults import SandboxFaults
 from stand_ins.stripe.frame import frame
 
 TAKE_BACK = "take_back"
@@ -35,7 +35,7 @@ class Slider:
     unit: Literal["ms", "%"] = "%"
     most: int = _PER_CENT
 
-    def shown(self, faults: Faults) -> float:
+    def shown(self, faults: SandboxFaults) -> float:
         """The fault's value in the unit of the page."""
         value: float = getattr(faults, self.name)
         # A share of 0.07 is 7 %, and not 7.000000000000001.
@@ -132,7 +132,7 @@ _FIELD = Markup("""<div class="field{is_on}">
 _NOTICE = Markup('<p class="notice notice-{}" role="status">{}</p>')
 
 
-def render(faults: Faults, *, wrong: str | None = None) -> str:
+def render(faults: SandboxFaults, *, wrong: str | None = None) -> str:
     """The page of the faults that are set.
 
     :param wrong: why those that were asked for are not.
@@ -156,7 +156,7 @@ def render(faults: Faults, *, wrong: str | None = None) -> str:
     return frame("faults", "Faults · Stripe sandbox", main, has_sliders=True)
 
 
-def said(faults: Faults) -> str:
+def said(faults: SandboxFaults) -> str:
     """What is set, in one line; empty when nothing is."""
     return ", ".join(
         slider.said.format(f"{slider.shown(faults):g} {slider.unit}")
@@ -165,7 +165,7 @@ def said(faults: Faults) -> str:
     )
 
 
-def read(form: bytes) -> Faults:
+def read(form: bytes) -> SandboxFaults:
     """The faults that a sent form asks for.
 
     :raises StripeError: the form holds something else; the message is a sentence for a person.
@@ -173,13 +173,13 @@ def read(form: bytes) -> Faults:
     try:
         fields = dict(parse_qsl(form.decode(), max_num_fields=_MAX_FIELDS))
         if TAKE_BACK in fields:
-            return Faults()
+            return SandboxFaults()
         shares = {
             name: float(value) / _PER_CENT
             for name, value in fields.items()
             if name in SLIDERS and SLIDERS[name].unit == "%"
         }
-        return Faults.model_validate({**fields, **shares})
+        return SandboxFaults.model_validate({**fields, **shares})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0])
@@ -189,7 +189,7 @@ def read(form: bytes) -> Faults:
         raise invalid("The form cannot be read.") from None
 
 
-def _field(slider: Slider, faults: Faults) -> Markup:
+def _field(slider: Slider, faults: SandboxFaults) -> Markup:
     value = slider.shown(faults)
     # The API takes what the page does not offer: longer delays, and values between its steps, to
     # which a browser would move the slider.

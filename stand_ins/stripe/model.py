@@ -3,7 +3,7 @@
 Sources: docs.stripe.com/api/payment_intents/object,
 docs.stripe.com/payments/paymentintents/lifecycle, docs.stripe.com/api/refunds/object,
 docs.stripe.com/api/disputes/object.
-Nothing here does I/O. A transition returns the changed intent or raises the `StripeError` that
+Nothing here does I/O. A transition returns the changed intent or raises the `ApiError` that
 Stripe would answer. Amounts are in the currency's smallest unit (cents).
 """
 
@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from stand_ins.stripe.cards import AUTHENTICATION_NOT_HANDLED, Decline, TestCard
-from stand_ins.stripe.errors import StripeError, invalid, unexpected_state
+from stand_ins.stripe.errors import ApiError, invalid, unexpected_state
 
 MAX_AMOUNT = 99_999_999
 
@@ -283,7 +283,7 @@ def confirm(
     *,
     error_on_requires_action: bool,
     return_url: str | None,
-) -> tuple[PaymentIntent, StripeError | None]:
+) -> tuple[PaymentIntent, ApiError | None]:
     """Asks the card. The intent is to be saved also when the second value is a refusal."""
     if card.requires_action and error_on_requires_action:
         return _refused(intent, card, AUTHENTICATION_NOT_HANDLED, None, now)
@@ -413,7 +413,7 @@ def refund(
 
 def _refused(
     intent: PaymentIntent, card: TestCard, decline: Decline, charge: str | None, now: int
-) -> tuple[PaymentIntent, StripeError]:
+) -> tuple[PaymentIntent, ApiError]:
     members = decline.members()
     if charge is not None:
         members["charge"] = charge
@@ -431,7 +431,7 @@ def _refused(
     )
     told = ("advice_code", "charge", "decline_code", "payment_method")
     details = {name: members[name] for name in told if name in members}
-    error = StripeError(
+    error = ApiError(
         402,
         "card_error",
         decline.message,

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from stand_ins.stripe.commands import Command, ReadCommand, with_declined_card
 from stand_ins.stripe.errors import (
-    StripeError,
+    ApiError,
     failure,
     invalid,
     key_in_use,
@@ -30,7 +30,7 @@ from stand_ins.stripe.errors import (
     rate_limited,
     unauthorized,
 )
-from stand_ins.stripe.faults import Dice, Fate
+from stand_ins.stripe.faults import RequestFaults, SandboxFaultInjector
 from stand_ins.stripe.model import new_id
 from stand_ins.stripe.params import Params
 from stand_ins.stripe.store import Books, Store, StoredAnswer
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """A request to ``/v1``. `encoded` is its form: the body of a POST, the query of a GET."""
 
     method: str
@@ -59,7 +59,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ApiReply:
     """What to answer, or, when `lost`, what the caller never gets to see."""
 
     status: int
@@ -69,7 +69,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _BareReply:
     """A reply before it has headers. `original` is the request that ran, when this replays it."""
 
     status: int
@@ -79,7 +79,7 @@ class _Answer:
     original: str | None = None
 
     @classmethod
-    def of(cls, error: StripeError, request_id: str) -> _Answer:
+    def of(cls, error: ApiError, request_id: str) -> _BareReply:
         body = json.dumps(error.body(request_id))
         return cls(error.status, body, error.outcome, error.should_retry)
 
@@ -87,45 +87,47 @@ class _Answer:
 class Sandbox:
     """Answers requests to ``/v1`` one way or the other, and counts how."""
 
-    def __init__(self, store: Store, dice: Dice, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, injector: SandboxFaultInjector, clock: Callable[[], float] = time.time
+    ) -> None:
         self.outcomes = Counter[str]()
         self._store = store
-        self._dice = dice
+        self._injector = injector
         self._clock = clock
         self._keys_in_flight: set[str] = set()
 
-    async def answer(self, call: Call) -> Reply | None:
+    async def answer(self, call: ApiCall) -> ApiReply | None:
         """Never raises: an error is an answer too. None is for a caller who waits in vain; nothing
         has happened then.
         """
         request_id = new_id("req")
-        fate = self._dice.roll()
-        if fate.timed_out:
+        injected = self._injector.draw()
+        if injected.timed_out:
             self.outcomes["timeout"] += 1
             return None
         try:
-            answer = await self._run(call, request_id, fate)
-        except StripeError as error:
-            answer = _Answer.of(error, request_id)
+            answer = await self._run(call, request_id, injected)
+        except ApiError as error:
+            answer = _BareReply.of(error, request_id)
         except sqlite3.Error:
             log.exception("The books cannot be written")
-            answer = _Answer.of(failure(503, should_retry=True), request_id)
-        self.outcomes["lost_reply" if fate.lost_reply else answer.outcome] += 1
-        return Reply(
-            answer.status, answer.body, self._headers(call, request_id, answer), fate.lost_reply
+            answer = _BareReply.of(failure(503, should_retry=True), request_id)
+        self.outcomes["lost_reply" if injected.lost_reply else answer.outcome] += 1
+        return ApiReply(
+            answer.status, answer.body, self._headers(call, request_id, answer), injected.lost_reply
         )
 
-    async def _run(self, call: Call, request_id: str, fate: Fate) -> _Answer:
+    async def _run(self, call: ApiCall, request_id: str, injected: RequestFaults) -> _BareReply:
         _authenticate(call.authorization)
         if call.version is not None and not _VERSION.fullmatch(call.version):
             raise invalid(f"Invalid Stripe API version: {call.version}")
-        if fate.rate_limited:
+        if injected.rate_limited:
             raise rate_limited()
         params = Params(call.encoded)
         if call.method != "POST" or call.idempotency_key is None:
-            command = _read(call, params, fate)
-            await _suffer(fate)
-            return await self._execute(command, request_id, fate, None)
+            command = _read(call, params, injected)
+            await _inject(injected)
+            return await self._execute(command, request_id, injected, None)
         key = call.idempotency_key
         if not 1 <= len(key) <= MAX_KEY_LENGTH:
             raise invalid(f"Idempotency keys have 1 to {MAX_KEY_LENGTH} characters.")
@@ -134,35 +136,35 @@ class Sandbox:
             stored = await self._store.run(lambda books: books.answer(key))
             if stored is not None:
                 return _replay(key, call.path, fingerprint, stored)
-            command = _read(call, params, fate)
-            await _suffer(fate)
+            command = _read(call, params, injected)
+            await _inject(injected)
 
-            def remember(books: Books, answer: _Answer) -> None:
+            def remember(books: Books, answer: _BareReply) -> None:
                 books.remember(
                     key,
                     StoredAnswer(call.path, fingerprint, answer.status, answer.body, request_id),
                 )
 
-            return await self._execute(command, request_id, fate, remember)
+            return await self._execute(command, request_id, injected, remember)
 
     async def _execute(
         self,
         command: Command,
         request_id: str,
-        fate: Fate,
-        remember: Callable[[Books, _Answer], None] | None,
-    ) -> _Answer:
+        injected: RequestFaults,
+        remember: Callable[[Books, _BareReply], None] | None,
+    ) -> _BareReply:
         """The effect and the memory of its answer, in one transaction."""
 
-        def work(books: Books) -> _Answer:
+        def work(books: Books) -> _BareReply:
             try:
                 body = command.run(books, int(self._clock()))
-                answer = _Answer(200, json.dumps(body), "succeeded")
-            except StripeError as error:
-                answer = _Answer.of(error, request_id)
+                answer = _BareReply(200, json.dumps(body), "succeeded")
+            except ApiError as error:
+                answer = _BareReply.of(error, request_id)
             if remember is not None:
-                if fate.stored_failure:
-                    answer = _Answer.of(failure(500, should_retry=False), request_id)
+                if injected.stored_failure:
+                    answer = _BareReply.of(failure(500, should_retry=False), request_id)
                 remember(books, answer)
             return answer
 
@@ -178,7 +180,7 @@ class Sandbox:
         finally:
             self._keys_in_flight.remove(key)
 
-    def _headers(self, call: Call, request_id: str, answer: _Answer) -> dict[str, str]:
+    def _headers(self, call: ApiCall, request_id: str, answer: _BareReply) -> dict[str, str]:
         accepted = call.version is not None and _VERSION.fullmatch(call.version)
         headers = {
             "Cache-Control": "no-cache, no-store",
@@ -195,20 +197,20 @@ class Sandbox:
         return headers
 
 
-def _read(call: Call, params: Params, fate: Fate) -> Command:
+def _read(call: ApiCall, params: Params, injected: RequestFaults) -> Command:
     command = call.read(params, call.identifier)
-    return with_declined_card(command) if fate.declined else command
+    return with_declined_card(command) if injected.declined else command
 
 
-async def _suffer(fate: Fate) -> None:
+async def _inject(injected: RequestFaults) -> None:
     """What goes wrong before the effect."""
-    if fate.delay_seconds:
-        await asyncio.sleep(fate.delay_seconds)
-    if fate.failure_status is not None:
-        raise failure(fate.failure_status, should_retry=True)
+    if injected.delay_seconds:
+        await asyncio.sleep(injected.delay_seconds)
+    if injected.failure_status is not None:
+        raise failure(injected.failure_status, should_retry=True)
 
 
-def _replay(key: str, path: str, fingerprint: str, stored: StoredAnswer) -> _Answer:
+def _replay(key: str, path: str, fingerprint: str, stored: StoredAnswer) -> _BareReply:
     advice = f"Try using a key other than '{key}' if you meant to execute a different request."
     if stored.path != path:
         raise key_of_other_request(
@@ -220,7 +222,7 @@ def _replay(key: str, path: str, fingerprint: str, stored: StoredAnswer) -> _Ans
             "Keys for idempotent requests can only be used with the same parameters they were "
             f"first used with. {advice}"
         )
-    return _Answer(
+    return _BareReply(
         stored.status, stored.body, "replayed", should_retry=False, original=stored.request_id
     )
 

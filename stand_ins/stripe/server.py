@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from services.common.errors import ConfigurationError
 from services.common.listening import open_listeners, with_port
 from stand_ins.stripe.api import Api, Drop
-from stand_ins.stripe.faults import Dice
+from stand_ins.stripe.faults import SandboxFaultInjector
 from stand_ins.stripe.sandbox import Sandbox
 from stand_ins.stripe.settings import SandboxSettings
 from stand_ins.stripe.store import Store
@@ -31,20 +31,20 @@ async def running(settings: SandboxSettings) -> AsyncGenerator[str]:
     :raises ConfigurationError: the address or the data directory cannot be used.
     """
     store = Store(settings.data_dir)
-    dice = Dice(settings.faults)
-    sandbox = Sandbox(store, dice)
+    injector = SandboxFaultInjector(settings.faults)
+    sandbox = Sandbox(store, injector)
 
     def make_app(drop: Drop) -> ASGIApp:
-        return Api(sandbox, store, dice, drop=drop, allow_reset=settings.allow_reset).app()
+        return Api(sandbox, store, injector, drop=drop, allow_reset=settings.allow_reset).app()
 
     async with contextlib.AsyncExitStack() as resources:
         listeners = _listeners(settings.host, settings.port)
-        servers = [(_Server(make_app, settings), listeners)]
+        servers = [(_SandboxServer(make_app, settings), listeners)]
         for listener in listeners:
             resources.enter_context(listener)
         if settings.tls_port is not None:
             tls_listeners = _listeners(settings.host, settings.tls_port)
-            servers.append((_Server(make_app, settings, _tls(settings)), tls_listeners))
+            servers.append((_SandboxServer(make_app, settings, _tls(settings)), tls_listeners))
             for listener in tls_listeners:
                 resources.enter_context(listener)
         await store.open()
@@ -54,7 +54,7 @@ async def running(settings: SandboxSettings) -> AsyncGenerator[str]:
         yield f"http://{with_port(*listeners[0].getsockname()[:2])}"
 
 
-class _Server(uvicorn.Server):
+class _SandboxServer(uvicorn.Server):
     """uvicorn that leaves signals to its owner, says when it is up, and can drop a client."""
 
     def __init__(
@@ -100,7 +100,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _serving(server: _Server, listeners: list[socket.socket]) -> AsyncGenerator[None]:
+async def _serving(server: _SandboxServer, listeners: list[socket.socket]) -> AsyncGenerator[None]:
     serving = asyncio.create_task(server.serve(sockets=listeners), name="stripe sandbox")
     try:
         await server.is_up.wait()

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.common.errors import ConfigurationError
 from services.common.validation import first_wrong, lower_first
-from stand_ins.stripe.faults import Faults
+from stand_ins.stripe.faults import SandboxFaults
 
 PREFIX = "SANDBOX_"
 NESTED = "__"
@@ -43,8 +43,8 @@ class SandboxSettings(BaseSettings):
     data_dir: Path | None = Field(
         default=None, description="Where the books are kept; without it they end with the process."
     )
-    faults: Faults = Field(
-        default=Faults(),
+    faults: SandboxFaults = Field(
+        default=SandboxFaults(),
         description="As JSON, or one by one: SANDBOX_FAULTS__DELAY_MS, SANDBOX_FAULTS__SEED, …",
     )
     allow_reset: bool = Field(default=False, description="Whether DELETE /sandbox/ledger works.")

@@ -18,8 +18,7 @@ ITEMS = Collection(
         Index("by_owner", equal=("owner",), order="rank"),
         Index("of_owner", equal=("owner",)),
         Index("due", order="lease.until"),
-        Index("tagged", each="tags", order="rank"),
-        Index("owner_tagged", equal=("owner",), each="tags"),
+        Index("of_owner_with_text", equal=("owner", "text")),
         Index("by_text", order="text"),
     ),
 )
@@ -37,7 +36,6 @@ class Item(BaseModel):
     rank: int | float | None = None
     email: str | None = None
     text: str | None = None
-    tags: list[str] = []
     lease: Lease | None = None
     stock: int = 0
     holds: dict[str, int] = {}

@@ -98,8 +98,8 @@ async def check(database: Database, told: Acknowledgements) -> None:
     assert all(dies(entry_id) for entry_id in gone)
     assert {told.states[entry_id] for entry_id in gone} <= {GONE - 1, GONE}
     for state in range(1, GONE):
-        tagged = await entries.find("tagged", contains=[f"state {state}"], limit=1_000_000)
-        assert {found.value.id for found in tagged.items} == {
+        marked = await entries.find("marked", equal=[f"state {state}"], limit=1_000_000)
+        assert {found.value.id for found in marked.items} == {
             entry.id for entry in stored.values() if entry.state == state
         }
     await entries.insert(entry_in(1, "after"))

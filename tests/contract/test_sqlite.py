@@ -64,7 +64,7 @@ async def test_full_disk_is_unavailable_until_there_is_room(things: Documents[Th
 
     async def fill() -> None:
         for number in range(200):
-            await things.insert(Thing(id=f"{number}", tags=["t" * 10_000]))
+            await things.insert(Thing(id=f"{number}", filling="t" * 10_000))
             acknowledged.append(f"{number}")
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -74,11 +74,11 @@ async def test_full_disk_is_unavailable_until_there_is_room(things: Documents[Th
             await fill()
         assert (await things.get_many(acknowledged)).keys() == set(acknowledged)
         with pytest.raises(StoreUnavailable):
-            await things.insert(Thing(id="big", tags=["t" * 200_000]))
+            await things.insert(Thing(id="big", filling="t" * 200_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert acknowledged
-    await things.insert(Thing(id="big", tags=["t" * 200_000]))
+    await things.insert(Thing(id="big", filling="t" * 200_000))
     assert (await things.get_many([*acknowledged, "big"])).keys() == {*acknowledged, "big"}
 
 
@@ -110,7 +110,7 @@ async def test_damaged_file_is_unavailable_until_it_is_whole(
     """As when the disk under it fails and comes back; without a new store."""
     ids = [f"{number}" for number in range(60)]
     for thing_id in ids:  # more than SQLite keeps in memory
-        await things.insert(Thing(id=thing_id, tags=[thing_id + "t" * 100_000]))
+        await things.insert(Thing(id=thing_id, filling=thing_id + "t" * 100_000))
     file = tmp_path / "things.db"
     other = sqlite3.connect(file)
     other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -143,13 +143,13 @@ async def test_refused_write_leaves_its_batch_alone(store: SqliteStore) -> None:
     collection = Collection("unique", indexes=(*unique.indexes, *THINGS.indexes))
     things = await Documents.open(store, collection, Thing)
     outcomes = await asyncio.gather(
-        *(things.insert(Thing(id=f"{n}", rank=n // 2, tags=["t"])) for n in range(100)),
-        *(things.increment("99", {"tags": 1}) for _ in range(3)),
+        *(things.insert(Thing(id=f"{n}", rank=n // 2)) for n in range(100)),
+        *(things.increment("99", {"filling": 1}) for _ in range(3)),
         return_exceptions=True,
     )
     stored = [n for n, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)]
     assert len({n // 2 for n in stored if n < 100}) == 50 == len([n for n in stored if n < 100])
-    page = await things.find("tagged", contains=["t"], limit=1000)
+    page = await things.find("ranked", limit=1000)
     assert {item.value.id for item in page.items} == {f"{n}" for n in stored if n < 100}
 
 
@@ -179,9 +179,6 @@ SEARCHES = {
     "equal": Index("i", equal=("a.b", "c")),
     "equal by order": Index("i", equal=("a.b", "c"), order="d"),
     "order": Index("i", order="d"),
-    "each": Index("i", each="e"),
-    "each by order": Index("i", each="e", order="d"),
-    "equal each by order": Index("i", equal=("a.b", "c"), each="e", order="d"),
     "all": Index("i"),
 }
 
@@ -198,7 +195,6 @@ async def test_search_reads_its_index_in_order(
     query = Query(
         index,
         equal=("x",) * len(index.equal),
-        contains=("s", "t", "u") if index.each else (),
         at_least=1 if index.order else None,
         below=9 if index.order else None,
         descending=descending,
@@ -214,7 +210,7 @@ async def test_search_reads_its_index_in_order(
     assert not [step for step in plan if "TEMP B-TREE" in step]
     scans = [step for step in plan if step.startswith("SCAN") and step != "SCAN CONSTANT ROW"]
     whole = kind == "all" and not later_page  # that one begins at the beginning
-    assert scans == (["SCAN document USING INDEX sqlite_autoindex_things_1"] if whole else [])
+    assert scans == (["SCAN things USING INDEX sqlite_autoindex_things_1"] if whole else [])
     if later_page and index.order:
         beyond = "<" if descending else ">"
         assert f"{beyond}?)" in plan[0]

@@ -20,8 +20,10 @@ from services.common.documents import (
     open_store,
 )
 
-THINGS = Collection("things", indexes=(Index("tagged", each="tags", order="rank"),))
-ENTRIES = Collection("entries", indexes=(Index("tagged", each="tags"), Index("by", order="state")))
+THINGS = Collection("things", indexes=(Index("ranked", order="rank"),))
+ENTRIES = Collection(
+    "entries", indexes=(Index("marked", equal=("first",)), Index("by", order="state"))
+)
 
 # The states of an entry: inserted, replaced, incremented, deleted.
 GONE = 4
@@ -33,26 +35,25 @@ _FILLING = "x" * 3000
 class Thing(BaseModel):
     id: str
     rank: int = 0
-    tags: list[str] = []
+    filling: str = ""
     stock: int = 0
     holds: dict[str, int] = {}
 
 
 class Entry(BaseModel):
-    """Every write changes both ends and the tag."""
+    """Every write changes both ends."""
 
     id: str
     state: int
     first: str
     filling: str
-    tags: list[str]
     last: str
 
 
 def entry_in(state: int, entry_id: str) -> Entry:
     """The one state that an entry may be in."""
     mark = f"state {state}"
-    return Entry(id=entry_id, state=state, first=mark, filling=_FILLING, tags=[mark], last=mark)
+    return Entry(id=entry_id, state=state, first=mark, filling=_FILLING, last=mark)
 
 
 def dies(entry_id: str) -> bool:
@@ -97,7 +98,7 @@ async def _live(entries: Documents[Entry], entry_id: str) -> None:
     _say(f"{entry_id} 1")
     await entries.replace(stored, entry_in(2, entry_id))
     _say(f"{entry_id} 2")
-    put = entry_in(3, entry_id).model_dump(include={"first", "tags", "last"})
+    put = entry_in(3, entry_id).model_dump(include={"first", "last"})
     last = await entries.increment(entry_id, {"state": 1}, put=put)
     assert last is not None
     _say(f"{entry_id} 3")

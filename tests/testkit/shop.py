@@ -18,7 +18,7 @@ import yaml
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from services.local.data import Process, State, read_state
+from services.local.data import OpenShop, Process, read_state
 from services.local.programs import SANDBOX
 from tests.testkit.hunt import SecretTold, findings, findings_in_files
 from tests.testkit.waiting import eventually, wait_until
@@ -306,5 +306,5 @@ class Shop:
             return
         self._family.update({process.pid: process for process in family})
 
-    def _state(self) -> State | None:
+    def _state(self) -> OpenShop | None:
         return read_state(self.data)

@@ -26,7 +26,7 @@ class SentForm:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ShownPage:
     """What a visitor sees; `path` is with its query."""
 
     status: int
@@ -89,7 +89,7 @@ class Visitor:
         """Closes the browser."""
         await self.session.close()
 
-    async def get(self, path: str, *, follow: bool = True, **headers: str) -> Page:
+    async def get(self, path: str, *, follow: bool = True, **headers: str) -> ShownPage:
         """Opens a page."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self._ask("GET", path, None, named, follow=follow)
@@ -99,15 +99,15 @@ class Visitor:
         path: str,
         fields: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Page:
+    ) -> ShownPage:
         """Sends fields that no page has given."""
         return await self._ask("POST", path, fields or {}, headers or {})
 
-    async def send(self, form: SentForm, /, **fields: str) -> Page:
+    async def send(self, form: SentForm, /, **fields: str) -> ShownPage:
         """Sends a form of a page, filled in, and goes where that leads."""
         return await self._send(form, fields, follow=True)
 
-    async def send_only(self, form: SentForm, /, **fields: str) -> Page:
+    async def send_only(self, form: SentForm, /, **fields: str) -> ShownPage:
         """Sends a form of a page and stays with its answer."""
         return await self._send(form, fields, follow=False)
 
@@ -119,21 +119,21 @@ class Visitor:
         assert page.status == 200, page.text
         return person
 
-    async def log_in(self, person: Person, onward: str = "/") -> Page:
+    async def log_in(self, person: Person, onward: str = "/") -> ShownPage:
         """Begins a session of an account that exists, if it is let in."""
         page = await self.get(f"/login?next={onward}")
         return await self.send(page.form("/login"), **person.credentials())
 
-    async def log_out(self) -> Page:
+    async def log_out(self) -> ShownPage:
         """Ends the session."""
         return await self.send((await self.get("/profile")).form("/logout"))
 
-    async def add_to_cart(self, product_id: str, quantity: int = 1) -> Page:
+    async def add_to_cart(self, product_id: str, quantity: int = 1) -> ShownPage:
         """From the product's page into the cart."""
         page = await self.get(f"/products/{product_id}")
         return await self.send(page.form("/cart", action="add"), quantity=str(quantity))
 
-    async def pay(self, payment_method: str = "pm_card_visa") -> Page:
+    async def pay(self, payment_method: str = "pm_card_visa") -> ShownPage:
         """Orders what is in the cart, to the address of before where there is one."""
         page = await self.get("/checkout")
         if 'action="/checkout/address"' in page.html:
@@ -141,7 +141,7 @@ class Visitor:
         form = page.form("/checkout")
         return await self.send(form, payment_method=payment_method, shipping="standard")
 
-    async def bought(self, items: Items) -> Page:
+    async def bought(self, items: Items) -> ShownPage:
         """Buys, which must succeed; the page of the order."""
         for product_id, quantity in items.items():
             await self.add_to_cart(product_id, quantity)
@@ -160,7 +160,7 @@ class Visitor:
         """Changes a cookie, as its owner may."""
         self.session.cookie_jar.update_cookies({name: value}, URL(self.base_url))
 
-    async def _send(self, form: SentForm, fields: Mapping[str, str], *, follow: bool) -> Page:
+    async def _send(self, form: SentForm, fields: Mapping[str, str], *, follow: bool) -> ShownPage:
         headers = {"origin": str(URL(self.base_url).origin())}
         given = {**form.fields, **fields}
         return await self._ask("POST", form.action, given, headers, follow=follow)
@@ -173,12 +173,12 @@ class Visitor:
         headers: Mapping[str, str],
         *,
         follow: bool = True,
-    ) -> Page:
+    ) -> ShownPage:
         async with self.session.request(
             method, self.base_url + path, data=data, headers=headers, allow_redirects=follow
         ) as answer:
             text = (await answer.read()).decode("utf-8", "replace")
-            return Page(answer.status, text, answer.headers, answer.url.path_qs)
+            return ShownPage(answer.status, text, answer.headers, answer.url.path_qs)
 
 
 class _Reader(HTMLParser):

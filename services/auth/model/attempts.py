@@ -6,6 +6,7 @@ import hashlib
 
 from services.auth.model.expiry import EXPIRED
 from services.auth.model.sources import Source
+from services.common import error_codes
 from services.common.backoff import Backoff
 from services.common.documents import Collection, Document
 from services.common.errors import Kind, ShopError
@@ -84,7 +85,7 @@ def throttled(retry_after_seconds: float) -> ShopError:
     """Too many wrong passwords."""
     return ShopError(
         Kind.THROTTLED,
-        "too-many-attempts",
+        error_codes.TOO_MANY_ATTEMPTS,
         "Too many attempts to log in. Please wait a while and try again.",
         retry_after_seconds=retry_after_seconds,
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 
+from services.common import error_codes
 from services.common.errors import Kind, ShopError
-
-MIN_PASSWORD_LENGTH = 10
-MAX_PASSWORD_LENGTH = 200
+from services.common.limits import MIN_PASSWORD_LENGTH
 
 # What people choose first when they are asked for ten characters, in lower case.
 _COMMON_PASSWORDS = frozenset(
@@ -88,10 +87,10 @@ def check_difference(new_password: str, password: str) -> None:
     if new_password == password:
         raise ShopError(
             Kind.INVALID,
-            "same-password",
+            error_codes.SAME_PASSWORD,
             "This is the password that you have. Please choose another.",
         )
 
 
 def _weak(detail: str) -> ShopError:
-    return ShopError(Kind.INVALID, "weak-password", f"{detail} Please choose another.")
+    return ShopError(Kind.INVALID, error_codes.WEAK_PASSWORD, f"{detail} Please choose another.")

@@ -1,3 +1,3 @@
-"""Work that no request waits for: jobs that run again and again, the leases that they work under,
-and when to look at something again.
+"""Work that no request waits for: jobs that run again and again, the detector of work that has
+stalled, and when to look at something again.
 """

@@ -17,7 +17,7 @@ _LONGEST_PAUSE_SECONDS = 4.0  # a callee that comes back is to be found within s
 _JITTER = 0.2  # keeps several processes from probing in step
 
 
-class Verdict(Enum):
+class AttemptVerdict(Enum):
     """What one attempt says of its callee."""
 
     WORKS = auto()
@@ -42,7 +42,7 @@ class _State(Enum):
     HALF_OPEN = auto()
 
 
-class Circuit:
+class CircuitBreaker:
     """Admits attempts at one callee, and learns from how they end.
 
     :param changed: called with True when the circuit opens and with False when it closes again.
@@ -83,15 +83,15 @@ class Circuit:
         self._enter(_State.HALF_OPEN)
         return self._era
 
-    def settle(self, admission: int, verdict: Verdict) -> None:
+    def settle(self, admission: int, verdict: AttemptVerdict) -> None:
         """Learns how an admitted attempt ended."""
         if admission != self._era:
             return
-        if verdict is Verdict.WORKS:
+        if verdict is AttemptVerdict.WORKS:
             self._outages = 0
             if self._state is _State.HALF_OPEN:
                 self._close()
-        elif verdict is Verdict.OUTAGE:
+        elif verdict is AttemptVerdict.OUTAGE:
             self._outages += 1
             if self._state is _State.HALF_OPEN or self._outages >= _OUTAGES_TO_OPEN:
                 self._open()

@@ -13,9 +13,9 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from services.common import call_record, context
+from services.common import call_record, context, error_codes
 from services.common.calls.outgoing import CallTools, Outcome, observed, with_retries
-from services.common.calls.round_robin import Instances
+from services.common.calls.round_robin import RoundRobin
 from services.common.errors import Kind, ShopError
 from services.common.observing.telemetry import inject_trace
 from services.common.protocols.problem import problem_to_error
@@ -41,23 +41,23 @@ class HttpReply:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise ShopError(
-                Kind.UNAVAILABLE, "bad-answer", "An answer could not be read."
+                Kind.UNAVAILABLE, error_codes.BAD_ANSWER, "An answer could not be read."
             ) from error
 
 
 class HttpEdge:
     """All HTTP calls from this process to one callee.
 
-    :param addresses: ``host:port`` of every instance; they take turns (see :class:`Instances`), and
-        one that refuses the connection is passed over for the next, since a request that was never
-        sent can be sent again.
+    :param addresses: ``host:port`` of every instance; they take turns (see :class:`RoundRobin`),
+        and one that refuses the connection is passed over for the next, since a request that was
+        never sent can be sent again.
     """
 
     def __init__(
         self, edge: Edge, addresses: Sequence[str], session: aiohttp.ClientSession, tools: CallTools
     ) -> None:
         self.edge = edge
-        self.instances = Instances(addresses)
+        self.instances = RoundRobin(addresses)
         self.session = session
         self.tools = tools
 
@@ -174,7 +174,9 @@ class HttpRoute:
     async def _read(self, response: aiohttp.ClientResponse, outcome: Outcome) -> HttpReply:
         callee = self._edge.edge.callee
         if (response.content_length or 0) > _MAX_ANSWER_BYTES:
-            raise ShopError(Kind.UNAVAILABLE, "bad-answer", f"The answer of {callee} is too large.")
+            raise ShopError(
+                Kind.UNAVAILABLE, error_codes.BAD_ANSWER, f"The answer of {callee} is too large."
+            )
         body = await response.read()
         outcome.served = call_record.decode(response.headers.get(call_record.HEADER))
         outcome.status = str(response.status)

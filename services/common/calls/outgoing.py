@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from prometheus_client import Counter, Gauge
 
 from services.common import call_record, context
-from services.common.calls.circuit_breaker import Circuit, CircuitOpen, Verdict
+from services.common.calls.circuit_breaker import AttemptVerdict, CircuitBreaker, CircuitOpen
 from services.common.calls.retry_budget import RetryBudget
 from services.common.errors import Kind, ShopError
 from services.common.observing.logs import get_logger
@@ -47,7 +47,7 @@ class CallRefused(ShopError):
         )
 
 
-class Guard:
+class CalleeGuard:
     """Decides which attempts at one callee are made: the circuit and the retry budget that all
     edges of a process to it share.
     """
@@ -61,7 +61,7 @@ class Guard:
         clock: Callable[[], float],
     ) -> None:
         self.callee = callee
-        self.circuit = Circuit(self._circuit_changed, clock)
+        self.circuit = CircuitBreaker(self._circuit_changed, clock)
         self._retries = RetryBudget(clock)
         self._gauge = circuit_open.labels(callee)
         # Asked for when metrics are read, so that it is right also while nothing is called.
@@ -84,14 +84,14 @@ class Guard:
         if not is_retry:
             self._retries.deposit()
         elif not self._retries.withdraw():
-            self.circuit.settle(admission, Verdict.NOTHING)
+            self.circuit.settle(admission, AttemptVerdict.NOTHING)
             self._refused_by_budget.inc()
             raise CallRefused(self.callee, "retry-budget-spent", 1.0)
         return admission
 
-    def settle(self, admission: int, verdict: Verdict, *, is_retry: bool) -> None:
+    def settle(self, admission: int, verdict: AttemptVerdict, *, is_retry: bool) -> None:
         """Learns how an admitted attempt ended."""
-        if is_retry and verdict is Verdict.WORKS:
+        if is_retry and verdict is AttemptVerdict.WORKS:
             self._retries.give_back()
         self.circuit.settle(admission, verdict)
 
@@ -122,7 +122,7 @@ class CallTools:
         self.tracer = tracer
         self.metrics = metrics
         self._clock = clock
-        self._guards: dict[str, Guard] = {}
+        self._guards: dict[str, CalleeGuard] = {}
         self._circuit_open = metrics.gauge(
             "circuit_open", "Whether calls to a callee are refused (1) or made (0).", ("callee",)
         )
@@ -140,11 +140,11 @@ class CallTools:
         """The callees that are not called now, but for a probe."""
         return [callee for callee, guard in self._guards.items() if not guard.circuit.is_closed]
 
-    def guard(self, callee: str) -> Guard:
+    def guard(self, callee: str) -> CalleeGuard:
         """The callee's guard, the same for all of the process."""
         guard = self._guards.get(callee)
         if guard is None:
-            guard = Guard(
+            guard = CalleeGuard(
                 callee, self._circuit_open, self._budget_left, self._refusals, self._clock
             )
             self._guards[callee] = guard
@@ -204,7 +204,8 @@ async def observed(
         request.log.add(refused)
         raise
     outcome = Outcome()
-    verdict = Verdict.NOTHING  # unless it ends with an answer or an outage: it may be cancelled
+    # Unless it ends with an answer or an outage: it may be cancelled.
+    verdict = AttemptVerdict.NOTHING
     with tools.tracer.start_as_current_span(
         f"{callee} {operation}",
         kind=SpanKind.CLIENT,
@@ -214,7 +215,7 @@ async def observed(
     ) as span:
         try:
             yield outcome
-            verdict = Verdict.WORKS
+            verdict = AttemptVerdict.WORKS
         except ShopError as error:
             outcome.status = error.kind.value
             verdict = _verdict(error.kind, outcome, is_cut_short=is_cut_short)
@@ -239,7 +240,7 @@ async def observed(
 
 
 async def with_retries(
-    guard: Guard, client_retries: int, attempt: Callable[[bool], Awaitable[Answer]]
+    guard: CalleeGuard, client_retries: int, attempt: Callable[[bool], Awaitable[Answer]]
 ) -> Answer:
     """Makes a call, and repeats it up to `client_retries` times while it meets an outage and its
     guard and its deadline allow.
@@ -266,12 +267,12 @@ async def with_retries(
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _verdict(kind: Kind, outcome: Outcome, *, is_cut_short: bool) -> Verdict:
+def _verdict(kind: Kind, outcome: Outcome, *, is_cut_short: bool) -> AttemptVerdict:
     if outcome.callee_works or not _is_outage(kind):
-        return Verdict.WORKS
+        return AttemptVerdict.WORKS
     if kind is Kind.TIMEOUT and is_cut_short:
-        return Verdict.NOTHING
-    return Verdict.OUTAGE
+        return AttemptVerdict.NOTHING
+    return AttemptVerdict.OUTAGE
 
 
 def _is_outage(kind: Kind) -> bool:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 
-class Instances:
+class RoundRobin:
     """The addresses of one callee; they take turns.
 
     :param addresses: ``host:port`` of every instance. One that stands there several times has as

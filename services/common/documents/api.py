@@ -41,15 +41,12 @@ class Index:
     :param equal: paths that a search gives values for, all of them.
     :param order: the path that results are sorted by, and that ``at_least`` and ``below`` limit;
         ties go by id. Without it, results are sorted by id.
-    :param each: the path of a list of strings. Each element is an entry of its own; a search names
-        elements.
     :param unique: refuse a second document with the same values at ``equal``.
     """
 
     name: str
     equal: tuple[str, ...] = ()
     order: str | None = None
-    each: str | None = None
     unique: bool = False
 
     def __post_init__(self) -> None:
@@ -58,18 +55,13 @@ class Index:
             _check(_INDEX_PATH, path, "index path")
         if len(set(self.paths)) < len(self.paths):
             raise ValueError(f"index {self.name}: a path is named twice")
-        if self.unique and (not self.equal or self.order is not None or self.each is not None):
+        if self.unique and (not self.equal or self.order is not None):
             raise ValueError(f"unique index {self.name}: it has paths in `equal`, and only there")
 
     @property
-    def scalar_paths(self) -> tuple[str, ...]:
-        """The paths that lead to one value: ``equal``, then ``order``."""
-        return self.equal if self.order is None else (*self.equal, self.order)
-
-    @property
     def paths(self) -> tuple[str, ...]:
-        """All paths of the index."""
-        return self.scalar_paths if self.each is None else (*self.scalar_paths, self.each)
+        """All paths of the index: ``equal``, then ``order``."""
+        return self.equal if self.order is None else (*self.equal, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +99,6 @@ class Position:
 class Query:
     """A checked search: the values fit the index.
 
-    :param contains: strings that must all be in the list at ``each``. Name the rarest first: the
-        cost is that of the documents that hold the first one.
     :param at_least: lower bound at ``order``, inclusive.
     :param below: upper bound, exclusive.
     :param after: continue behind this position.
@@ -116,7 +106,6 @@ class Query:
 
     index: Index
     equal: tuple[Scalar, ...]
-    contains: tuple[str, ...]
     at_least: OrderValue | None
     below: OrderValue | None
     descending: bool
@@ -129,9 +118,6 @@ class Query:
             raise ValueError(
                 f"index {name} needs {len(self.index.equal)} equal values, not {len(self.equal)}"
             )
-        if (self.index.each is None) == bool(self.contains):
-            needs = "takes no" if self.index.each is None else "needs at least one string in"
-            raise ValueError(f"index {name} {needs} `contains`")
         if self.index.order is None and not (self.at_least is None and self.below is None):
             raise ValueError(f"index {name} has no order to limit by `at_least` or `below`")
 

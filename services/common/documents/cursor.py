@@ -11,7 +11,7 @@ import json
 
 from services.common.documents.api import Index, Position
 from services.common.documents.values import Json, check_json
-from services.common.errors import Kind, ShopError
+from services.common.errors import InvalidCursor
 
 
 def encode(index: Index, position: Position, *, descending: bool) -> str:
@@ -24,14 +24,14 @@ def encode(index: Index, position: Position, *, descending: bool) -> str:
 def decode(index: Index, cursor: str, *, descending: bool) -> Position:
     """The position in a cursor.
 
-    :raises ShopError: ``INVALID``, ``invalid-cursor``: it is none, or belongs to another search.
+    :raises InvalidCursor: it is none, or belongs to another search.
     """
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         parts: Json = json.loads(text)
         check_json(parts)
     except (ValueError, RecursionError) as error:
-        raise _invalid() from error
+        raise InvalidCursor from error
     match parts:
         case [index.name, bool(direction), None, str(id)] if index.order is None:
             position = Position(None, id)
@@ -40,13 +40,7 @@ def decode(index: Index, cursor: str, *, descending: bool) -> Position:
         ):
             position = Position(order, id)
         case _:
-            raise _invalid()
+            raise InvalidCursor
     if direction != descending or isinstance(position.order, bool):
-        raise _invalid()
+        raise InvalidCursor
     return position
-
-
-def _invalid() -> ShopError:
-    return ShopError(
-        Kind.INVALID, "invalid-cursor", "The cursor is not one that this search has given."
-    )

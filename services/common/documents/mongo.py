@@ -221,10 +221,6 @@ def _filter(query: Query) -> Fields:
         _field(path): value for path, value in zip(index.equal, query.equal, strict=True)
     }
     further: list[Fields] = []
-    if index.each is not None:
-        first, *others = query.contains
-        conditions[_field(index.each)] = first
-        further += [{_field(index.each): other} for other in others]
     after = query.after
     beyond = "$lt" if query.descending else "$gt"
     if index.order is None:
@@ -284,8 +280,7 @@ def _index_models(index: Index) -> list[IndexModel]:
     """What to create. Without names: PyMongo makes them out of the keys, so what has one fits."""
     if not index.paths:
         return []  # the index on _id serves it
-    paths = [*index.equal, *_optional(index.each), *_optional(index.order)]
-    keys = [(_field(path), ASCENDING) for path in paths]
+    keys = [(_field(path), ASCENDING) for path in index.paths]
     models = [IndexModel([*keys, ("_id", ASCENDING)])]
     if index.unique:
         # One more, only to refuse: it must be partial, or all missing values would be equal, and a

@@ -111,7 +111,6 @@ class Documents(Generic[M]):
         index: str,
         *,
         equal: Sequence[Scalar] = (),
-        contains: Sequence[str] = (),
         at_least: OrderValue | None = None,
         below: OrderValue | None = None,
         descending: bool = False,
@@ -126,22 +125,18 @@ class Documents(Generic[M]):
         depending on where it stands at which time.
 
         :param equal: one value for each of the index's ``equal`` paths.
-        :param contains: strings that must all be in the list at the index's ``each`` path, the
-            rarest first.
         :param at_least: lower bound of the order value, inclusive.
         :param below: upper bound of the order value, exclusive.
         :param cursor: the ``next_cursor`` of the page before, of a search with the same arguments.
-        :raises ShopError: ``INVALID``, ``invalid-cursor``: the cursor is malformed or of another
-            search.
+        :raises InvalidCursor: the cursor is malformed or of another search.
         """
         declared = self._collection.index(index)
         if limit < 1:
             raise ValueError("limit must be at least 1")
-        check_json([*equal, *contains, at_least, below])
+        check_json([*equal, at_least, below])
         after = None if cursor is None else cursors.decode(declared, cursor, descending=descending)
-        terms = tuple(dict.fromkeys(contains))
         # One more than asked for tells whether there is a next page.
-        query = Query(declared, tuple(equal), terms, at_least, below, descending, limit + 1, after)
+        query = Query(declared, tuple(equal), at_least, below, descending, limit + 1, after)
         records = await self._store.find(self._collection, query)
         next_cursor = None
         if len(records) > limit:
@@ -294,9 +289,8 @@ class Documents(Generic[M]):
         for index in self._collection.indexes:
             for path in index.paths:
                 value = lookup(body, path)
-                for element in value if isinstance(value, list) else [value]:
-                    if isinstance(element, str) and "\0" in element:
-                        raise ValueError(f"{path} is indexed and contains NUL")
+                if isinstance(value, str) and "\0" in value:
+                    raise ValueError(f"{path} is indexed and contains NUL")
 
     def _stored(self, record: Record) -> Stored[M]:
         return Stored(self._model.model_validate(record.body), record.revision)

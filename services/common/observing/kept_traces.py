@@ -90,7 +90,7 @@ class ProcessSpans:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptTrace:
     spans: list[KeptSpan] = field(default_factory=list[KeptSpan])
     dropped: int = 0
 
@@ -103,7 +103,7 @@ class KeptTraces(SpanProcessor):
     """
 
     def __init__(self) -> None:
-        self._traces: dict[int, _Kept] = {}
+        self._traces: dict[int, _KeptTrace] = {}
         self._count = 0
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -112,7 +112,7 @@ class KeptTraces(SpanProcessor):
             return
         kept = self._traces.get(context.trace_id)
         if kept is None:
-            kept = self._traces[context.trace_id] = _Kept()
+            kept = self._traces[context.trace_id] = _KeptTrace()
         if len(kept.spans) >= MAX_SPANS_PER_TRACE:
             kept.dropped += 1
             return

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from services.common.call_record import REFUSED, Call, is_failure
-from services.common.observing.recent_traffic import Recent
+from services.common.observing.recent_traffic import RecentTraffic
 
 TEXT_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_MEDIA_TYPE = openmetrics.CONTENT_TYPE_LATEST
@@ -26,7 +26,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.recent = Recent()
+        self.recent = RecentTraffic()
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "meshmart_request_seconds",

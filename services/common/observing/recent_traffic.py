@@ -126,7 +126,7 @@ class WayReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TrafficReport:
     """What a process has counted in a window of time that ends now.
 
     :ivar seconds: how long the window is: it begins with a slot.
@@ -149,7 +149,7 @@ class ProcessReport:
     version: str
     instance: str
     open_circuits: list[str]
-    report: Report
+    report: TrafficReport
 
 
 class _Ring:
@@ -181,14 +181,14 @@ class _Ring:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptWay:
     ring: _Ring = field(default_factory=_Ring)
     traces: deque[tuple[float, str, Call]] = field(
         default_factory=lambda: deque[tuple[float, str, Call]](maxlen=MAX_TRACES)
     )
 
 
-class Recent:
+class RecentTraffic:
     """Counts what one process answers and calls. Bounded, whatever is called and however often.
 
     :param clock: seconds that only ever go forward.
@@ -198,7 +198,7 @@ class Recent:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._served = _Ring()
-        self._ways: dict[Way, _Kept] = {}
+        self._ways: dict[Way, _KeptWay] = {}
         self._versions: defaultdict[str, LabelValues] = defaultdict(
             lambda: LabelValues(MAX_VERSIONS)
         )
@@ -247,7 +247,7 @@ class Recent:
             return OTHER if version else ""
         return self._versions[callee].bounded(version)
 
-    def report(self, window_seconds: int) -> Report:
+    def report(self, window_seconds: int) -> TrafficReport:
         """What happened in a window that ends now. The slot that is not over yet is in the counts,
         not in the trends, where it would look like a fall.
 
@@ -259,7 +259,7 @@ class Recent:
         served = Tally()
         for _, tally in self._served.since(first):
             served.add(tally)
-        return Report(
+        return TrafficReport(
             seconds=now - first * SLOT_SECONDS,
             served=served,
             ways=[
@@ -267,7 +267,7 @@ class Recent:
             ],
         )
 
-    def _way_report(self, way: Way, kept: _Kept, first: int, last: int, now: float) -> WayReport:
+    def _way_report(self, way: Way, kept: _KeptWay, first: int, last: int, now: float) -> WayReport:
         slots_per_point = (last - first + 1) // TREND_POINTS
         trend = [0.0] * TREND_POINTS
         total = Tally()
@@ -293,14 +293,14 @@ class Recent:
             ],
         )
 
-    def _way(self, way: Way) -> _Kept | None:
+    def _way(self, way: Way) -> _KeptWay | None:
         kept = self._ways.get(way)
         if kept is None:
             if len(self._ways) >= MAX_EDGES:
                 self._forget_unused()
             if len(self._ways) >= MAX_EDGES:
                 return None
-            kept = self._ways[way] = _Kept()
+            kept = self._ways[way] = _KeptWay()
         return kept
 
     def _forget_unused(self) -> None:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.common import context
+from services.common import context, error_codes
 from services.common.errors import HTTP_STATUS, Kind, ShopError, kind_of_http_status
 from services.common.observing.logs import get_logger, log_cause
 from services.common.protocols.http_semantics import allowed_here
@@ -106,7 +106,7 @@ def http_exception_response(error: HTTPException) -> Response:
     """The response for an error that the framework raised."""
     status = error.status_code
     if status == HTTPStatus.BAD_REQUEST:  # a body that cannot be parsed; every route documents 422
-        return problem_response(422, "invalid-request", f"{error.detail}.")
+        return problem_response(422, error_codes.INVALID_REQUEST, f"{error.detail}.")
     code = HTTPStatus(status).phrase.lower().replace(" ", "-")
     return problem_response(status, code, f"{error.detail}.", headers=error.headers)
 
@@ -165,7 +165,10 @@ def install_problem_handlers(app: Starlette) -> None:
         ]
         where = f"{errors[0].field}: {errors[0].message}." if errors else "It cannot be read."
         return problem_response(
-            422, "invalid-request", f"The request is not valid. {where}", errors=errors
+            422,
+            error_codes.INVALID_REQUEST,
+            f"The request is not valid. {where}",
+            errors=errors,
         )
 
     async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ _RETRY_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class InjectedFaults:
     """What goes wrong with the requests that a process serves.
 
     :ivar latency_seconds: how much longer each takes.
@@ -31,7 +31,7 @@ class Faults:
     chance: Callable[[], float] = random.random
 
     @classmethod
-    def of(cls, process: ProcessSettings) -> Faults | None:
+    def of(cls, process: ProcessSettings) -> InjectedFaults | None:
         """Those of the settings; None when nothing is to go wrong."""
         if not (process.fault_latency_seconds or process.fault_error_share):
             return None

@@ -16,13 +16,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
-from services.common import call_record, context
+from services.common import call_record, context, error_codes
 from services.common.errors import GRPC_STATUS, ConfigurationError, Kind, ShopError
 from services.common.observing.logs import get_logger, log_cause
 from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace, kept_trace_id
 from services.common.protocols.grpc_errors import Metadatum, error_metadata
-from services.common.serving.fault_injection import Faults
+from services.common.serving.fault_injection import InjectedFaults
 from services.common.settings import ProcessSettings
 
 log = get_logger(__name__)
@@ -49,7 +49,7 @@ class GrpcServer:
         settings: ProcessSettings,
         tracer: Tracer,
         metrics: Metrics,
-        faults: Faults | None = None,
+        faults: InjectedFaults | None = None,
     ) -> None:
         interceptor = _RequestInterceptor(service, settings, tracer, metrics, faults)
         self.server = grpc.aio.server(interceptors=(interceptor,), options=_OPTIONS)
@@ -106,7 +106,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
         settings: ProcessSettings,
         tracer: Tracer,
         metrics: Metrics,
-        faults: Faults | None,
+        faults: InjectedFaults | None,
     ) -> None:
         self._faults = faults
         self._service = service
@@ -165,7 +165,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     failure = error
                 except TimeoutError:
                     failure = ShopError(
-                        Kind.TIMEOUT, "deadline-passed", "The answer took too long."
+                        Kind.TIMEOUT, error_codes.DEADLINE_PASSED, "The answer took too long."
                     )
                 except asyncio.CancelledError:  # the caller has given up, yet it was a request
                     seconds = time.perf_counter() - started
@@ -174,7 +174,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                 except Exception:
                     log.exception("grpc.failed", operation=operation)
                     failure = ShopError(
-                        Kind.INTERNAL, "internal", "Something went wrong on our side."
+                        Kind.INTERNAL, error_codes.INTERNAL, "Something went wrong on our side."
                     )
                 if failure is not None and failure.kind in {Kind.INTERNAL, Kind.UNAVAILABLE}:
                     span.set_status(Status(StatusCode.ERROR, failure.detail))
@@ -217,7 +217,7 @@ def _operation(method: str) -> str:
     return f"{service.rpartition('.')[2]}/{name}"
 
 
-def _struck(behaviour: Handler, faults: Faults, operation: str) -> Handler:
+def _struck(behaviour: Handler, faults: InjectedFaults, operation: str) -> Handler:
     async def serve(message: Any, call: Any) -> Any:
         await faults.strike(operation)
         return await behaviour(message, call)

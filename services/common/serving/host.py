@@ -49,7 +49,7 @@ from services.common.observing.metrics import Metrics
 from services.common.observing.recent_traffic import ProcessReport
 from services.common.observing.telemetry import make_tracer_provider
 from services.common.serving import kept_trace_routes
-from services.common.serving.fault_injection import Faults
+from services.common.serving.fault_injection import InjectedFaults
 from services.common.serving.grpc_server import GrpcServer
 from services.common.serving.http_protocol import bounded_http_protocol
 from services.common.serving.http_server import (
@@ -113,7 +113,7 @@ class Host:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._jobs: list[Job] = []
         self._wrappers: list[Callable[[ASGIApp], ASGIApp]] = []
-        self._faults = Faults.of(process)
+        self._faults = InjectedFaults.of(process)
         self._app = make_app(
             title=self._declared.workload,
             description=self._declared.about,
@@ -397,7 +397,7 @@ class Host:
             report=self.metrics.recent.report(window_seconds),
         )
 
-    def _warn_of(self, faults: Faults) -> None:
+    def _warn_of(self, faults: InjectedFaults) -> None:
         rpcs = () if self._grpc is None else self._grpc.operations()
         faults.check(self.name, [*operations_of(self._app), *rpcs])
         log.warning(
@@ -476,8 +476,8 @@ async def serve(
         log.info("service.stopped")
 
 
-def _http_server(listener: Listener, process: ProcessSettings) -> _Server:
-    return _Server(
+def _http_server(listener: Listener, process: ProcessSettings) -> _HttpServer:
+    return _HttpServer(
         uvicorn.Config(
             listener.app,
             host=listener.host,
@@ -496,7 +496,7 @@ def _http_server(listener: Listener, process: ProcessSettings) -> _Server:
     )
 
 
-class _Server(uvicorn.Server):
+class _HttpServer(uvicorn.Server):
     """uvicorn without its own signal handling, which would fight the host's."""
 
     @contextlib.contextmanager

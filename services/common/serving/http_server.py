@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common import call_record, context
+from services.common import call_record, context, error_codes
 from services.common.dependency_injection import provide
 from services.common.errors import ShopError
 from services.common.observing.logs import get_logger
@@ -39,7 +39,7 @@ from services.common.protocols.problem import (
 )
 from services.common.serving import api_docs
 from services.common.serving.client_address import client_address
-from services.common.serving.fault_injection import Faults
+from services.common.serving.fault_injection import InjectedFaults
 from services.common.serving.query_parameters import KnownParametersOnly
 from services.common.settings import ProcessSettings
 
@@ -89,7 +89,7 @@ def make_app(
     title: str,
     description: str,
     settings: ProcessSettings,
-    faults: Faults | None = None,
+    faults: InjectedFaults | None = None,
 ) -> FastAPI:
     """A FastAPI app with everything that all services share, but for what is internal (see
     `internal_app`), the tracing and the context (see `serve_app`).
@@ -144,7 +144,7 @@ def internal_app(
         window = next((known for known in WINDOWS_SECONDS if str(known) == seconds), None)
         if window is None:
             known = ", ".join(map(str, WINDOWS_SECONDS))
-            return problem_response(422, "invalid-request", f"seconds is one of {known}.")
+            return problem_response(422, error_codes.INVALID_REQUEST, f"seconds is one of {known}.")
         body = orjson.dumps(tell_recent(window), option=orjson.OPT_NON_STR_KEYS)
         return Response(body, media_type="application/json")
 
@@ -273,7 +273,9 @@ class RequestMiddleware:
                 async with asyncio.timeout(request.seconds_left):
                     await self._app(scope, body, send_stamped)
             except TimeoutError:
-                answer = problem_response(504, "deadline-passed", "The answer took too long.")
+                answer = problem_response(
+                    504, error_codes.DEADLINE_PASSED, "The answer took too long."
+                )
             except HTTPException as refused:
                 answer = http_exception_response(refused)
             except ClientDisconnect:
@@ -286,7 +288,9 @@ class RequestMiddleware:
                 answer = shop_error_response(error)
             except Exception:
                 log.exception("http.failed", method=scope["method"], path=scope["path"])
-                answer = problem_response(500, "internal", "Something went wrong on our side.")
+                answer = problem_response(
+                    500, error_codes.INTERNAL, "Something went wrong on our side."
+                )
             if answer is not None and status == 0:
                 await answer(scope, receive, send_stamped)
             if is_gone or (body is not None and body.broke_off):

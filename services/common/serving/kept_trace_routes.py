@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.common import error_codes
 from services.common.observing.kept_traces import (
     TRACE_ID,
     KeptTraces,
@@ -25,7 +26,9 @@ def routes(kept: KeptTraces, *, sent_to: str, version: str, instance: str) -> li
     async def spans(request: Request) -> Response:
         trace_id = request.query_params.get("trace_id", "")
         if not TRACE_ID.fullmatch(trace_id):
-            return problem_response(422, "invalid-request", "trace_id is 32 hexadecimal digits.")
+            return problem_response(
+                422, error_codes.INVALID_REQUEST, "trace_id is 32 hexadecimal digits."
+            )
         found, dropped = kept.spans_of(trace_id)
         return _json(ProcessSpans(version, instance, list(found), dropped))
 

@@ -14,7 +14,7 @@ from services.common.call_record import Call
 from services.common.observing.recent_traffic import (
     MAX_TRACES,
     TREND_POINTS,
-    Recent,
+    RecentTraffic,
     Tally,
     Trace,
     WayReport,
@@ -30,7 +30,7 @@ NO_TREND: Sequence[float] = (0.0,) * TREND_POINTS
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ProcessStatus:
     """One process of a service. `is_up` is whether it answers."""
 
     service: str
@@ -52,7 +52,7 @@ class Traffic:
     ways: list[WayReport]
     notes: list[str]
     served: dict[tuple[str, str], Tally] = field(default_factory=dict[tuple[str, str], Tally])
-    processes: list[Process] = field(default_factory=list[Process])
+    processes: list[ProcessStatus] = field(default_factory=list[ProcessStatus])
     open_circuits: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
 
@@ -82,7 +82,7 @@ class VersionFigures:
     version: str
     numbers: Numbers
     percent: float
-    processes: Sequence[Process] = ()
+    processes: Sequence[ProcessStatus] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,10 @@ class ServiceFigures:
     numbers: Numbers
     per_second: float
     versions: Sequence[VersionFigures]
-    processes: Sequence[Process]
+    processes: Sequence[ProcessStatus]
 
     @property
-    def down(self) -> Sequence[Process]:
+    def down(self) -> Sequence[ProcessStatus]:
         """The processes that do not answer."""
         return [process for process in self.processes if not process.is_up]
 
@@ -180,7 +180,7 @@ def _services(traffic: Traffic) -> Mapping[str, ServiceFigures]:
     served: defaultdict[str, dict[str, Tally]] = defaultdict(dict)
     for (service, version), tally in (traffic.served or _as_callers_say(traffic.ways)).items():
         served[service][version] = tally
-    processes: defaultdict[str, list[Process]] = defaultdict(list)
+    processes: defaultdict[str, list[ProcessStatus]] = defaultdict(list)
     for process in traffic.processes:
         processes[process.service].append(process)
     found: dict[str, ServiceFigures] = {}
@@ -204,7 +204,7 @@ def _as_callers_say(ways: Iterable[WayReport]) -> Mapping[tuple[str, str], Tally
 
 
 def _versions(
-    by_version: Mapping[str, Tally], processes: Sequence[Process]
+    by_version: Mapping[str, Tally], processes: Sequence[ProcessStatus]
 ) -> Sequence[VersionFigures]:
     tallies = {version: tally for version, tally in by_version.items() if version}
     for process in processes:
@@ -247,7 +247,7 @@ class Entrance:
         else can be asked for them.
     """
 
-    def __init__(self, recent: Recent, *, with_calls_below: bool) -> None:
+    def __init__(self, recent: RecentTraffic, *, with_calls_below: bool) -> None:
         self._recent = recent
         self._with_calls_below = with_calls_below
 

@@ -20,8 +20,14 @@ from pydantic import BaseModel
 from services.common.call_record import REFUSED, is_failure
 from services.common.observing.logs import get_logger
 from services.common.observing.recent_traffic import TREND_POINTS, Tally, WayReport
-from services.frontend.mesh_page.figures import MESH_OPERATION, NO_TREND, VISITORS, Process, Traffic
-from services.frontend.mesh_page.sources import Source
+from services.frontend.mesh_page.figures import (
+    MESH_OPERATION,
+    NO_TREND,
+    VISITORS,
+    ProcessStatus,
+    Traffic,
+)
+from services.frontend.mesh_page.sources import TrafficSource
 
 log = get_logger(__name__)
 
@@ -77,7 +83,7 @@ class _Data(BaseModel):
     result: list[_Series]
 
 
-class _Answer(BaseModel):
+class _QueryAnswer(BaseModel):
     data: _Data
 
 
@@ -104,7 +110,7 @@ class PrometheusFailed(Exception):
     """It cannot be asked, or answers something else."""
 
 
-class Prometheus:
+class PrometheusSource:
     """Asks for what the shop's metrics say; says what `fallback` has where that fails.
 
     :param url: where Prometheus is, without ``/api``.
@@ -117,7 +123,7 @@ class Prometheus:
         url: str,
         selector: str,
         session: aiohttp.ClientSession,
-        fallback: Source,
+        fallback: TrafficSource,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._url = url.rstrip("/")
@@ -154,7 +160,7 @@ class Prometheus:
             ],
             served=served,
             processes=[
-                Process(
+                ProcessStatus(
                     service=series.metric.get("shop_service", ""),
                     instance=series.metric.get("shop_instance", ""),
                     version=series.metric.get("shop_version", ""),
@@ -182,7 +188,7 @@ class Prometheus:
             ) as answer:
                 if answer.status != 200:
                     raise PrometheusFailed(f"it answered {answer.status}")
-                return _Answer.model_validate_json(await answer.read()).data.result
+                return _QueryAnswer.model_validate_json(await answer.read()).data.result
         except TimeoutError as error:
             raise PrometheusFailed("it did not answer in time") from error
         except aiohttp.ClientError as error:

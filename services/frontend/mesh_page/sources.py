@@ -13,8 +13,8 @@ import aiohttp
 import orjson
 from pydantic import BaseModel, TypeAdapter
 
-from services.common.observing.recent_traffic import ProcessReport, Recent
-from services.frontend.mesh_page.figures import Figures, Process, Traffic, figures_of
+from services.common.observing.recent_traffic import ProcessReport, RecentTraffic
+from services.frontend.mesh_page.figures import Figures, ProcessStatus, Traffic, figures_of
 
 _REPORT = TypeAdapter(ProcessReport)
 _PATIENCE = aiohttp.ClientTimeout(total=0.5)
@@ -23,7 +23,7 @@ _FRESH_SECONDS = 1.0
 Told = TypeVar("Told")
 
 
-class Source(Protocol):
+class TrafficSource(Protocol):
     """Who has counted the shop's calls."""
 
     async def traffic(self, window_seconds: int) -> Traffic:
@@ -31,7 +31,7 @@ class Source(Protocol):
         ...
 
 
-class Watched(BaseModel, frozen=True):
+class WatchedProcess(BaseModel, frozen=True):
     """A process of a shop on one machine, as its runner tells."""
 
     service: str
@@ -41,7 +41,7 @@ class Watched(BaseModel, frozen=True):
 
 
 async def ask(
-    process: Watched,
+    process: WatchedProcess,
     path: str,
     kind: TypeAdapter[Told],
     session: aiohttp.ClientSession,
@@ -60,7 +60,7 @@ async def ask(
 class SeenHere:
     """What has passed through this frontend: pages, and the calls in their records."""
 
-    def __init__(self, recent: Recent, open_circuits: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, recent: RecentTraffic, open_circuits: Callable[[], Sequence[str]]) -> None:
         self._recent = recent
         self._open_circuits = open_circuits
 
@@ -83,7 +83,7 @@ class AllProcesses:
     is down.
     """
 
-    def __init__(self, processes: Sequence[Watched], session: aiohttp.ClientSession) -> None:
+    def __init__(self, processes: Sequence[WatchedProcess], session: aiohttp.ClientSession) -> None:
         self._processes = processes
         self._session = session
 
@@ -99,7 +99,7 @@ class AllProcesses:
         )
         for watched, told in zip(self._processes, reports, strict=True):
             traffic.processes.append(
-                Process(
+                ProcessStatus(
                     service=watched.service,
                     instance=watched.instance,
                     version=told.version if told else watched.version,
@@ -121,14 +121,14 @@ def _add(traffic: Traffic, told: ProcessReport) -> None:
         traffic.served[key] = told.report.served
 
 
-class Watch:
+class TrafficWatch:
     """The figures of now, asked for once a second at most, however many people look and however
     long the answer takes.
 
     :param clock: seconds that only ever go forward.
     """
 
-    def __init__(self, source: Source, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: TrafficSource, clock: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self._clock = clock
         self._asked: dict[int, tuple[float, asyncio.Task[Figures]]] = {}

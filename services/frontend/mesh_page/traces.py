@@ -22,8 +22,8 @@ from services.common.observing.kept_traces import (
     TraceSummary,
 )
 from services.common.topology import Topology
-from services.frontend.mesh_page.sources import Told, Watched, ask
-from services.frontend.mesh_page.waterfall import Row, percent
+from services.frontend.mesh_page.sources import Told, WatchedProcess, ask
+from services.frontend.mesh_page.waterfall import WaterfallRow, percent
 
 TRACES_PATH = "/mesh/traces"
 
@@ -89,13 +89,13 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TracePart:
     """Spans with no long pause between them, as a waterfall (see `waterfall.Waterfall`).
 
     :ivar start_milliseconds: when it began, since the trace did.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[WaterfallRow]
     start_milliseconds: float
     whole_milliseconds: float
     dropped: int = 0
@@ -106,7 +106,7 @@ class WholeTrace:
     """One trace."""
 
     head: TraceView
-    parts: Sequence[Part]
+    parts: Sequence[TracePart]
     dropped: int
     silent: Sequence[str]
 
@@ -127,7 +127,10 @@ class Traces:
     """
 
     def __init__(
-        self, processes: Sequence[Watched], session: aiohttp.ClientSession, topology: Topology
+        self,
+        processes: Sequence[WatchedProcess],
+        session: aiohttp.ClientSession,
+        topology: Topology,
     ) -> None:
         self._processes = processes
         self._session = session
@@ -197,16 +200,16 @@ class Traces:
             is_error=any(summary.is_error for summary in summaries),
         )
 
-    def _part(self, spans: Sequence[tuple[int, _Span]], trace_start_ns: int) -> Part:
+    def _part(self, spans: Sequence[tuple[int, _Span]], trace_start_ns: int) -> TracePart:
         begin = min(one.span.start_ns for _, one in spans)
         whole = (max(one.span.end_ns for _, one in spans) - begin) * _MS_PER_NS
-        return Part(
+        return TracePart(
             rows=[self._row(depth, one, begin, whole) for depth, one in spans],
             start_milliseconds=(begin - trace_start_ns) * _MS_PER_NS,
             whole_milliseconds=whole,
         )
 
-    def _row(self, depth: int, one: _Span, begin_ns: int, whole: float) -> Row:
+    def _row(self, depth: int, one: _Span, begin_ns: int, whole: float) -> WaterfallRow:
         span = one.span
         start = (span.start_ns - begin_ns) * _MS_PER_NS
         milliseconds = (span.end_ns - span.start_ns) * _MS_PER_NS
@@ -219,7 +222,7 @@ class Traces:
             status=_status(span),
         )
         start_percent = percent(start, whole)
-        return Row(
+        return WaterfallRow(
             depth=depth,
             call=call,
             start_milliseconds=start,
@@ -234,14 +237,14 @@ class Traces:
 
     async def _ask_all(
         self, path: str, kind: TypeAdapter[Told]
-    ) -> Sequence[tuple[Watched, Told | None]]:
+    ) -> Sequence[tuple[WatchedProcess, Told | None]]:
         told = await asyncio.gather(
             *(ask(process, path, kind, self._session, _PATIENCE) for process in self._processes)
         )
         return list(zip(self._processes, told, strict=True))
 
 
-def _silent(told: Sequence[tuple[Watched, object | None]]) -> Sequence[str]:
+def _silent(told: Sequence[tuple[WatchedProcess, object | None]]) -> Sequence[str]:
     return [watched.instance for watched, one in told if one is None]
 
 

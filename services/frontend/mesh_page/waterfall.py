@@ -14,7 +14,7 @@ _MAX_COOKIE_LENGTH = 3500
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class WaterfallRow:
     """One call.
 
     :ivar depth: 0 for a call of the page itself, 1 for one that was made for such a call.
@@ -43,7 +43,7 @@ class Waterfall:
     :param whole_milliseconds: what the whole width stands for.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[WaterfallRow]
     calls: tuple[Call, ...]
     dropped: int
     trace_id: str
@@ -116,11 +116,11 @@ def waterfall_from_cookie(seal: Seal, text: str) -> Waterfall | None:
 
 def _rows(
     calls: Sequence[Call], depth: int, began_milliseconds: float, whole: float
-) -> Iterator[Row]:
+) -> Iterator[WaterfallRow]:
     for call in sorted(calls, key=lambda call: call.start_milliseconds):
         start = began_milliseconds + call.start_milliseconds
         start_percent = percent(start, whole)
-        yield Row(
+        yield WaterfallRow(
             depth=depth,
             call=call,
             start_milliseconds=start,

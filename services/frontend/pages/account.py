@@ -7,29 +7,33 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from services.common import error_codes
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.fields import isolated
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
 from services.frontend.forms import (
-    MAX_PASSWORD_LENGTH,
-    MIN_PASSWORD_LENGTH,
     Form,
     FormDependency,
 )
 from services.frontend.pages.site import Site, SiteDependency, begin_session, leaves_orders
 from services.frontend.security import local_path
 from services.frontend.service import is_away
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
+_ABOUT_PASSWORDS = frozenset(
+    {error_codes.WEAK_PASSWORD, error_codes.SAME_PASSWORD, error_codes.PASSWORD_REPLACED}
+)
+# What a visitor is told to wait when the service does not say.
+_WAIT_SECONDS = 60
 # Whoever fills these in is somebody else afterwards, or nobody.
 _SESSION_ENDS = frozenset({"login.html", "register.html", "password.html"})
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
 _Onward = Annotated[str, Query(alias="next")]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 routes = APIRouter(include_in_schema=False)
 
@@ -87,7 +91,7 @@ async def register(
         tokens = await auth.register(email, password, name)
     except ShopError as error:
         if error.kind is Kind.INVALID:
-            form.refused(error, "password" if "password" in error.code else "email")
+            form.refused(error, "password" if error.code in _ABOUT_PASSWORDS else "email")
         else:
             form.errors["email"] = _registration_refusal(error)
         return await _entrance(site, visit, "register.html", form, HTTP_STATUS[error.kind])
@@ -152,7 +156,7 @@ async def reset_password(
     try:
         await auth.reset_password(code, new_password)
     except ShopError as error:
-        field = "new_password" if "password" in error.code else "code"
+        field = "new_password" if error.code in _ABOUT_PASSWORDS else "code"
         form.errors[field] = _link_refusal(error)
         return await _entrance(site, visit, "password.html", form, HTTP_STATUS[error.kind])
     await _leave(visit, sessions)
@@ -197,13 +201,11 @@ async def _entrance(
         values=form.kept(("email", "name", "code")),
         errors=form.errors,
         onward=local_path(form.raw("next")),
-        min_password_length=MIN_PASSWORD_LENGTH,
-        max_password_length=MAX_PASSWORD_LENGTH,
         leaves_orders=template in _SESSION_ENDS and await leaves_orders(site, visit),
     )
 
 
-async def _leave(visit: Visit, sessions: Sessions) -> bool:
+async def _leave(visit: Visit, sessions: CustomerSessions) -> bool:
     """Logs out; whether auth could be told."""
     is_told = True
     try:
@@ -218,7 +220,7 @@ async def _leave(visit: Visit, sessions: Sessions) -> bool:
 def _login_refusal(error: ShopError) -> str:
     if error.kind is Kind.UNAUTHENTICATED:
         return "This e-mail address and password do not match."
-    if error.code == "too-many-attempts":
+    if error.code == error_codes.TOO_MANY_ATTEMPTS:
         return f"Too many attempts. Please wait {_wait(error)} and try again."
     if is_away(error):
         return "Logging in is taking a short break. Please try again in a moment."
@@ -242,5 +244,6 @@ def _link_refusal(error: ShopError) -> str:
 
 
 def _wait(error: ShopError) -> str:
-    seconds = round(error.retry_after_seconds or 60)
+    said = error.retry_after_seconds
+    seconds = _WAIT_SECONDS if said is None else round(said)
     return f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes"

@@ -11,8 +11,10 @@ from starlette.responses import Response
 
 from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
+from services.common.fields import is_slug
+from services.common.limits import MAX_CURSOR_LENGTH, MAX_QUERY_LENGTH
 from services.frontend.clients import ProductClient
-from services.frontend.model import PRODUCT_ID, SORTS, Article, Filters, ProductPage, cents_of
+from services.frontend.model import SORTS, Article, CataloguePage, Filters, cents_of
 from services.frontend.pages.site import Site, SiteDependency
 from services.frontend.rendering import BETA
 from services.frontend.security import PICTURE_POLICY
@@ -22,8 +24,6 @@ _HOME_LIMIT = 8
 _PAGE_LIMIT = 24
 # On one page of the shop, each of _PAGE_LIMIT.
 _MAX_PAGES = 10
-_MAX_QUERY_LENGTH = 100
-_MAX_CURSOR_LENGTH = 512
 
 _FOREVER = "public, max-age=31536000, immutable"
 _FOR_NOW = "public, max-age=300"
@@ -50,14 +50,14 @@ async def browse(
     min_price: str = "",
     max_price: str = "",
     in_stock: str = "",
-    cursor: Annotated[str, Query(max_length=_MAX_CURSOR_LENGTH)] = "",
+    cursor: Annotated[str, Query(max_length=MAX_CURSOR_LENGTH)] = "",
     pages: Annotated[int, Query(ge=1, le=_MAX_PAGES)] = 1,
 ) -> Response:
-    query = q.strip()[:_MAX_QUERY_LENGTH]
+    query = q.strip()[:MAX_QUERY_LENGTH]
     filters = Filters(cents_of(min_price), cents_of(max_price), in_stock == "yes")
     chosen = {
         "q": query,
-        "category": category if PRODUCT_ID.fullmatch(category) else "",
+        "category": category if is_slug(category) else "",
         "sort": sort if sort in SORTS else "",
         "min_price": min_price if filters.min_price_cents is not None else "",
         "max_price": max_price if filters.max_price_cents is not None else "",
@@ -90,7 +90,7 @@ async def browse(
 
 @routes.get("/products/{product_id}")
 async def product(visit: VisitDependency, site: SiteDependency, product_id: str) -> Response:
-    if not PRODUCT_ID.fullmatch(product_id):
+    if not is_slug(product_id):
         raise _no_such_product()
     view = await site.storefront.show(product_id)
     seen = await _recently_seen(site, visit, product_id)
@@ -101,7 +101,7 @@ async def product(visit: VisitDependency, site: SiteDependency, product_id: str)
 @routes.get("/pictures/{picture}")
 async def picture(request: Request, products: ProductsDependency, picture: str) -> Response:
     product_id = picture.removesuffix(".svg")
-    if product_id == picture or not PRODUCT_ID.fullmatch(product_id):
+    if product_id == picture or not is_slug(product_id):
         raise _no_such_product()
     body = (await products.picture(product_id)).body
     headers = {
@@ -115,7 +115,7 @@ async def picture(request: Request, products: ProductsDependency, picture: str) 
 
 
 def _more(
-    chosen: Mapping[str, str], page: ProductPage, cursor: str, pages: int
+    chosen: Mapping[str, str], page: CataloguePage, cursor: str, pages: int
 ) -> Mapping[str, str] | None:
     """The query of a page that shows more: these products and the next ones, so that whoever comes
     back to it finds both; once these are many, the next ones alone. None when these are the last.

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from services.common import error_codes
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.frontend.clients import AuthClient
@@ -19,25 +20,23 @@ from services.frontend.model import (
     ACCEPTED_METHODS,
     DECLINED_METHODS,
     PAYMENT_METHODS,
-    Address,
+    AddressBookEntry,
     Cart,
     Draft,
-    SavedAddress,
+    PostalAddress,
 )
 from services.frontend.pages.site import Site, SiteDependency, begin_session, require_session
 from services.frontend.refusals import explained
 from services.frontend.service import is_away
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
-# What shipping answers where no carrier takes the parcel.
-_TOO_HEAVY = "weight-out-of-range"
 _DRAFT = "draft"
 _DRAFT_SECONDS = 2 * 3600
 _SHIPPING = ("standard", "express")
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 routes = APIRouter(include_in_schema=False)
 
@@ -151,7 +150,7 @@ async def _refused(
 async def _delivery_page(
     site: Site,
     visit: Visit,
-    saved: Sequence[SavedAddress] | None,
+    saved: Sequence[AddressBookEntry] | None,
     form: Form,
     *,
     status: int = 200,
@@ -185,7 +184,7 @@ async def _payment_page(
     try:
         view = await site.storefront.payment(draft)
     except ShopError as error:
-        if error.code != _TOO_HEAVY:
+        if error.code != error_codes.WEIGHT_OUT_OF_RANGE:
             raise
         visit.tell_next(f"{error.detail} Your cart is too heavy: please take something out.", "bad")
         return site.renderer.redirect(visit, "/cart")
@@ -207,7 +206,7 @@ async def _payment_page(
     )
 
 
-def _new_draft(site: Site, visit: Visit, cart: Cart, address: Address) -> Draft:
+def _new_draft(site: Site, visit: Visit, cart: Cart, address: PostalAddress) -> Draft:
     caller = require_session(visit).caller
     return site.storefront.draft(user_id=caller.user_id, cart=cart, address=address)
 
@@ -220,7 +219,7 @@ def _opened(visit: Visit, sealed: str) -> Draft | None:
         return None
 
 
-async def _kept(site: Site, form: Form, address: Address) -> SavedAddress | None:
+async def _kept(site: Site, form: Form, address: PostalAddress) -> AddressBookEntry | None:
     """The address as it is saved; None when it is not, because it is refused, which goes to the
     form's errors, or because it need not be.
     """

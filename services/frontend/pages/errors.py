@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.common import context
+from services.common import context, error_codes
 from services.common.errors import HTTP_STATUS, Kind, ShopError, kind_of_http_status
 from services.common.observing.logs import get_logger
 from services.common.protocols.http_semantics import allowed_here
@@ -111,7 +111,8 @@ class ErrorPages:
         )
         headers: dict[str, str] = {}
         if error.retry_after_seconds is not None or error.kind is Kind.UNAVAILABLE:
-            seconds = error.retry_after_seconds or _RETRY_SECONDS
+            said = error.retry_after_seconds
+            seconds = _RETRY_SECONDS if said is None else said
             headers["retry-after"] = str(max(1, math.ceil(seconds)))
         return self._site.renderer.page(
             visit,
@@ -132,7 +133,7 @@ class ErrorPages:
 
     async def _on_invalid(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return await self.page(request, ShopError(Kind.INVALID, "invalid-request", ""))
+        return await self.page(request, ShopError(Kind.INVALID, error_codes.INVALID_REQUEST, ""))
 
     async def _on_http_exception(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -171,7 +172,7 @@ class UnexpectedErrors:
             if started:
                 raise
             log.exception("page.failed", method=scope["method"], path=scope["path"])
-            error = ShopError(Kind.INTERNAL, "internal", "")
+            error = ShopError(Kind.INTERNAL, error_codes.INTERNAL, "")
             response = await self._pages.page(Request(scope, receive), error)
             await response(scope, receive, send)
 

@@ -7,23 +7,22 @@ from typing import Annotated
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from services.common import error_codes
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
 from services.frontend.forms import (
-    MAX_PASSWORD_LENGTH,
-    MIN_PASSWORD_LENGTH,
     Form,
     FormDependency,
 )
 from services.frontend.pages.site import Site, SiteDependency, begin_session, require_session
 from services.frontend.service import is_away
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 _BREAK = "Setting passwords is taking a short break. Please try again in a moment."
 
@@ -53,13 +52,13 @@ async def keep(
     try:
         tokens = await auth.keep_guest(visit.jar.get(Cookie.REFRESH) or "", email, password)
     except ShopError as error:
-        if error.code == "not-a-guest":  # the answer to this very form may have been lost
+        if error.code == error_codes.NOT_A_GUEST:  # the answer to this very form may have been lost
             visit.enter(await sessions.renew(visit.jar))
             visit.tell_next("This account has a password already.")
             return site.renderer.redirect(visit, "/profile")
         if error.kind is Kind.UNAUTHENTICATED:
             raise
-        is_taken = error.code == "email-taken"
+        is_taken = error.code == error_codes.EMAIL_TAKEN
         if is_taken:
             form.errors["email"] = "Give an address that has no account yet."
         elif is_away(error):
@@ -81,9 +80,7 @@ async def _keeping(
         visit,
         "keep.html",
         status=status,
-        email=form.values.get("email") or await site.customers.contact_email(caller),
+        email=form.raw("email") if form.values else await site.customers.contact_email(caller),
         taken=taken,
         errors=form.errors,
-        min_password_length=MIN_PASSWORD_LENGTH,
-        max_password_length=MAX_PASSWORD_LENGTH,
     )

@@ -16,12 +16,12 @@ from services.common.observing.recent_traffic import WINDOWS_SECONDS
 from services.frontend.forms import FormDependency
 from services.frontend.mesh_page.figures import MESH_PATH
 from services.frontend.mesh_page.mesh_map import MeshMap
-from services.frontend.mesh_page.sources import Watch
+from services.frontend.mesh_page.sources import TrafficWatch
 from services.frontend.origin import Origin
 from services.frontend.pages.site import SiteDependency
 from services.frontend.rendering import STATIC
 from services.frontend.security import local_path
-from services.frontend.service import Departments
+from services.frontend.service import DepartmentCache
 from services.frontend.visit import VisitDependency
 
 # What is one visitor's own.
@@ -29,10 +29,10 @@ _NOT_FOR_ROBOTS = ("/cart", "/checkout", "/inbox", "/orders", "/profile")
 _FOR_AN_HOUR = {"cache-control": "public, max-age=3600"}
 _SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 
-_Departments = Annotated[Departments, provided(Departments)]
+_Departments = Annotated[DepartmentCache, provided(DepartmentCache)]
 _Origin = Annotated[Origin, provided(Origin)]
 _MeshMap = Annotated[MeshMap, provided(MeshMap)]
-_Watch = Annotated[Watch, provided(Watch)]
+_Watch = Annotated[TrafficWatch, provided(TrafficWatch)]
 
 routes = APIRouter(include_in_schema=False)
 

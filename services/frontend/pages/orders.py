@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from services.common.errors import Kind, ShopError
+from services.common.fields import is_order_id
+from services.common.limits import MAX_CURSOR_LENGTH, MAX_QUERY_LENGTH
 from services.frontend.forms import FormDependency
 from services.frontend.pages.site import Site, SiteDependency, require_session
-from services.frontend.service import Following
+from services.frontend.service import OrderTracking
 from services.frontend.visit import Visit, VisitDependency
 
 _PAGE_LIMIT = 10
 _NOT_PLACED = "not-placed"
-_MAX_QUERY_LENGTH = 100
-_ORDER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 routes = APIRouter(include_in_schema=False)
 
@@ -28,10 +27,10 @@ async def history(
     site: SiteDependency,
     show: str = "",
     q: str = "",
-    cursor: Annotated[str, Query(max_length=512)] = "",
+    cursor: Annotated[str, Query(max_length=MAX_CURSOR_LENGTH)] = "",
 ) -> Response:
     require_session(visit)
-    query = q.strip()[:_MAX_QUERY_LENGTH]
+    query = q.strip()[:MAX_QUERY_LENGTH]
     are_attempts = show == _NOT_PLACED and not query
     page = await site.customers.orders(
         query=query,
@@ -82,12 +81,12 @@ async def cancel(
     return site.renderer.redirect(visit, f"/orders/{order_id}")
 
 
-async def _followed(site: Site, visit: Visit, order_id: str) -> Following:
+async def _followed(site: Site, visit: Visit, order_id: str) -> OrderTracking:
     require_session(visit)
     return await site.customers.follow(_checked(order_id))
 
 
 def _checked(order_id: str) -> str:
-    if not _ORDER_ID.fullmatch(order_id):
+    if not is_order_id(order_id):
         raise ShopError(Kind.NOT_FOUND, "unknown-order", "There is no such order.")
     return order_id

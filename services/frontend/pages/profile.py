@@ -10,24 +10,23 @@ from starlette.responses import Response
 from services.common.dependency_injection import provided
 from services.common.errors import HTTP_STATUS, Kind, ShopError
 from services.common.fields import isolated
+from services.common.limits import MAX_CURSOR_LENGTH
 from services.frontend.clients import AuthClient
 from services.frontend.cookies import Cookie
 from services.frontend.forms import (
     ADDRESS_FIELDS,
-    MAX_PASSWORD_LENGTH,
-    MIN_PASSWORD_LENGTH,
     Form,
     FormDependency,
 )
 from services.frontend.pages.site import Site, SiteDependency, leaves_orders, require_session
 from services.frontend.security import local_path
-from services.frontend.session import Sessions
+from services.frontend.session import CustomerSessions
 from services.frontend.visit import Visit, VisitDependency
 
 _INBOX_LIMIT = 20
 
 _Auth = Annotated[AuthClient, provided(AuthClient)]
-_Sessions = Annotated[Sessions, provided(Sessions)]
+_Sessions = Annotated[CustomerSessions, provided(CustomerSessions)]
 
 routes = APIRouter(include_in_schema=False)
 
@@ -182,7 +181,7 @@ async def mail_address_link(
 async def inbox(
     visit: VisitDependency,
     site: SiteDependency,
-    cursor: Annotated[str, Query(max_length=512)] = "",
+    cursor: Annotated[str, Query(max_length=MAX_CURSOR_LENGTH)] = "",
 ) -> Response:
     caller = require_session(visit).caller
     page = await site.customers.inbox(cursor=cursor, limit=_INBOX_LIMIT)
@@ -204,6 +203,4 @@ async def _shown(site: Site, visit: Visit, form: Form, status: int = 200) -> Res
         new_name=form.values.get("full_name", view.profile.name),
         errors=form.errors,
         leaves_orders=await leaves_orders(site, visit),
-        min_password_length=MIN_PASSWORD_LENGTH,
-        max_password_length=MAX_PASSWORD_LENGTH,
     )

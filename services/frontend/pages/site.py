@@ -7,10 +7,10 @@ from typing import Annotated
 
 from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.frontend.model import Tokens
+from services.frontend.model import SessionTokens
 from services.frontend.rendering import MOBILE, Renderer
 from services.frontend.service import Customers, Storefront
-from services.frontend.session import Session, Sessions
+from services.frontend.session import CustomerSession, CustomerSessions
 from services.frontend.visit import Visit
 
 
@@ -30,7 +30,7 @@ class Site:
 SiteDependency = Annotated[Site, provided(Site)]
 
 
-def require_session(visit: Visit) -> Session:
+def require_session(visit: Visit) -> CustomerSession:
     """The customer's session.
 
     :raises ShopError: UNAUTHENTICATED for a guest; UNAVAILABLE for somebody whose session cannot be
@@ -56,7 +56,7 @@ async def leaves_orders(site: Site, visit: Visit) -> bool:
     return caller is not None and caller.is_guest and await site.customers.may_have_orders()
 
 
-async def begin_session(visit: Visit, sessions: Sessions, tokens: Tokens) -> None:
+async def begin_session(visit: Visit, sessions: CustomerSessions, tokens: SessionTokens) -> None:
     """Lets the customer in for whom auth has just issued these tokens."""
     visit.enter(await sessions.begin(visit.jar, tokens))
     visit.renew_id()

@@ -17,7 +17,7 @@ from tests.testkit.ports import free_port
 from tests.testkit.visitor import Visitor
 from tests.unit.frontend.fakes import (
     SECRET,
-    Addresses,
+    BackendAddresses,
     Backends,
     running_backends,
     serving,
@@ -38,13 +38,15 @@ def all_backends() -> Backends:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def addresses(all_backends: Backends, topology: Topology) -> AsyncGenerator[Addresses]:
+async def addresses(all_backends: Backends, topology: Topology) -> AsyncGenerator[BackendAddresses]:
     async with running_backends(all_backends, topology) as found:
         yield found
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def start_frontend(addresses: Addresses, topology: Topology) -> AsyncGenerator[StartFrontend]:
+async def start_frontend(
+    addresses: BackendAddresses, topology: Topology
+) -> AsyncGenerator[StartFrontend]:
     """Starts a frontend with these settings and gives its URL; stops it after the tests."""
     async with AsyncExitStack() as stack:
 

@@ -47,7 +47,7 @@ MAX_LINK_MAILS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenCall:
     """A request as a service saw it."""
 
     service: str
@@ -119,7 +119,7 @@ class Backends:
     order_state: str = "confirmed"
     down: set[str] = field(default_factory=set[str])
     distrustful: set[str] = field(default_factory=set[str])
-    seen: list[Seen] = field(default_factory=list[Seen])
+    seen: list[SeenCall] = field(default_factory=list[SeenCall])
 
     def reset(self) -> None:
         """Makes all of it new, but for the key that tokens are signed with."""
@@ -127,7 +127,7 @@ class Backends:
         for each in fields(self):
             setattr(self, each.name, getattr(new, each.name))
 
-    def calls_of(self, operation: str) -> list[Seen]:
+    def calls_of(self, operation: str) -> list[SeenCall]:
         """The requests that were made for one operation."""
         return [seen for seen in self.seen if seen.operation == operation]
 
@@ -189,7 +189,7 @@ class Backends:
 
     def note(self, service: str, operation: str, headers: Mapping[str, str], body: Any) -> None:
         """Keeps a request, and refuses it while the service is down or takes no token."""
-        self.seen.append(Seen(service, operation, headers, body))
+        self.seen.append(SeenCall(service, operation, headers, body))
         if service in self.down:
             raise ShopError(Kind.UNAVAILABLE, f"{service}-unavailable", f"{service} is away.")
         if service in self.distrustful:
@@ -623,7 +623,7 @@ def _wire(name: str, backends: Backends) -> Wire:
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class BackendAddresses:
     """Where the services listen."""
 
     http: dict[str, tuple[str, ...]]
@@ -651,7 +651,9 @@ async def serving(
 
 
 @asynccontextmanager
-async def running_backends(backends: Backends, topology: Topology) -> AsyncGenerator[Addresses]:
+async def running_backends(
+    backends: Backends, topology: Topology
+) -> AsyncGenerator[BackendAddresses]:
     """Runs all of them."""
     http: dict[str, tuple[str, ...]] = {}
     rpc: dict[str, tuple[str, ...]] = {}
@@ -672,4 +674,4 @@ async def running_backends(backends: Backends, topology: Topology) -> AsyncGener
                 drain_seconds=0,
             )
             await stack.enter_async_context(serving(name, _wire(name, backends), topology, process))
-        yield Addresses(http, rpc)
+        yield BackendAddresses(http, rpc)

@@ -183,6 +183,8 @@ async def test_a_browser_is_known_again_after_the_log_out(
     [
         ("/login", "too-many-attempts", 30, "Too many attempts. Please wait 30 seconds and try"),
         ("/login", "too-many-attempts", 900, "Too many attempts. Please wait 15 minutes and try"),
+        ("/login", "too-many-attempts", 0, "Too many attempts. Please wait 0 seconds and try"),
+        ("/login", "too-many-attempts", None, "Too many attempts. Please wait 60 seconds and try"),
         ("/login", "log-in-busy", 1, "Logging in is taking a short break."),
         ("/register", "log-in-busy", 1, "Opening accounts is taking a short break."),
     ],
@@ -192,7 +194,7 @@ async def test_whose_attempts_were_too_many_is_not_mistaken(
     backends: Backends,
     path: str,
     code: str,
-    retry_after_seconds: float,
+    retry_after_seconds: float | None,
     told: str,
 ) -> None:
     page = await visitor.get(path)

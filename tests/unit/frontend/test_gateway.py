@@ -17,15 +17,15 @@ from structlog.testing import capture_logs
 
 from services.common import call_record
 from services.common.listening import LOOPBACK
-from services.common.observing.recent_traffic import Recent
+from services.common.observing.recent_traffic import RecentTraffic
 from services.common.topology import Topology
 from services.frontend.mesh_page.figures import Entrance
-from services.local.gateway import Gateway, Limits
+from services.local.gateway import Gateway, GatewayLimits
 from tests.testkit.ports import free_port
 from tests.testkit.visitor import Visitor
 from tests.unit.asgi import ask
 from tests.unit.frontend.conftest import StartFrontend
-from tests.unit.frontend.fakes import SVG, Addresses, Backends
+from tests.unit.frontend.fakes import SVG, BackendAddresses, Backends
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -45,8 +45,8 @@ async def gateway_alone(topology: Topology, tracing: TracerProvider) -> AsyncGen
             session=session,
             tracer=tracing.get_tracer("gateway"),
             proxies_in_front=0,
-            entrance=Entrance(Recent(), with_calls_below=False),
-            limits=Limits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
+            entrance=Entrance(RecentTraffic(), with_calls_below=False),
+            limits=GatewayLimits(max_body_bytes=1024, request_seconds=1.0, body_seconds=1.0),
         )
 
 
@@ -279,7 +279,9 @@ async def test_a_service_that_is_away_is_a_problem(visitor: Visitor, backends: B
 
 
 async def test_an_instance_that_is_gone_is_passed_over(
-    start_frontend: StartFrontend, new_visitor: Callable[[str], Visitor], addresses: Addresses
+    start_frontend: StartFrontend,
+    new_visitor: Callable[[str], Visitor],
+    addresses: BackendAddresses,
 ) -> None:
     gone = f"{LOOPBACK}:{free_port()}"
     instances = {"product": (gone, *addresses.http["product"]), "order": (gone,)}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.testkit.customer import address_fields
-from tests.testkit.visitor import Page, Visitor
+from tests.testkit.visitor import ShownPage, Visitor
 from tests.unit.frontend.fakes import ADA, CODE, MAX_LINK_MAILS, PASSWORD, WEAK_PASSWORD, Backends
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -18,14 +18,14 @@ GRACE = "grace@example.com"
 CORRECTED = "grace@example.org"
 
 
-async def as_guest(visitor: Visitor, **changes: Any) -> Page:
+async def as_guest(visitor: Visitor, **changes: Any) -> ShownPage:
     """What the delivery form of somebody without an account leads to."""
     await visitor.add_to_cart("oak-board")
     form = (await visitor.get("/checkout")).form("/checkout/address")
     return await visitor.send(form, **address_fields(email="grace@example.com", **changes))
 
 
-async def ordered(visitor: Visitor) -> Page:
+async def ordered(visitor: Visitor) -> ShownPage:
     """The order of a guest."""
     page = await as_guest(visitor)
     return await visitor.send(page.form("/checkout"), payment_method="pm_card_visa")

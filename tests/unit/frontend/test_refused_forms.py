@@ -9,7 +9,7 @@ import pytest
 from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.errors import Kind, ShopError
 from tests.testkit.customer import address_fields
-from tests.testkit.visitor import Page, Visitor
+from tests.testkit.visitor import ShownPage, Visitor
 from tests.unit.frontend.fakes import ADA, Backends, product
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,7 +23,7 @@ ON_THE_NAME = ShopError(
 ON_NOTHING = ShopError(Kind.INVALID, "odd", "That cannot be.")
 
 
-def said(page: Page, field: str) -> str:
+def said(page: ShownPage, field: str) -> str:
     """What stands at a field, and in the summary of the same page."""
     [box] = page.elements("input", name=field)
     assert box["aria-invalid"] == "true"
@@ -32,12 +32,12 @@ def said(page: Page, field: str) -> str:
     return page.html[start : page.html.index("</p>", start)].rpartition("</svg>")[2].strip()
 
 
-def typed(page: Page, field: str) -> Any:
+def typed(page: ShownPage, field: str) -> Any:
     [box] = page.elements("input", name=field)
     return box["value"]
 
 
-async def at_the_address_step(visitor: Visitor) -> Page:
+async def at_the_address_step(visitor: Visitor) -> ShownPage:
     await visitor.log_in(ADA)
     await visitor.add_to_cart("oak-board")
     return await visitor.get("/checkout")

@@ -11,8 +11,9 @@ import pytest
 from fastapi.routing import APIRoute
 from yarl import URL
 
+from services.common.limits import MAX_LINES
 from services.frontend.cart import cart_from_cookie, cart_to_cookie
-from services.frontend.model import MAX_LINES, Cart, CartLine
+from services.frontend.model import Cart, CartLine
 from services.frontend.pages import account, cart, catalogue, checkout, mesh, orders, profile
 from services.frontend.sealing import Seal
 from services.frontend.security import local_path

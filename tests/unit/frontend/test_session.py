@@ -8,8 +8,8 @@ import pytest
 
 from services.common.identity.access_tokens import Caller
 from services.frontend.cookies import Cookie, CookieJar
-from services.frontend.model import Tokens
-from services.frontend.session import Sessions
+from services.frontend.model import SessionTokens
+from services.frontend.session import CustomerSessions
 
 FIRST, SECOND = "ses_ada.first", "ses_ada.second"
 
@@ -22,12 +22,12 @@ class SlowAuth:
         self.reached = asyncio.Event()
         self.let_go = asyncio.Event()
 
-    async def refresh(self, refresh_token: str) -> Tokens:
+    async def refresh(self, refresh_token: str) -> SessionTokens:
         self.asked.append(refresh_token)
         self.reached.set()
         await self.let_go.wait()
         session = refresh_token.partition(".")[0]
-        return Tokens(
+        return SessionTokens(
             access_token="access", refresh_token=f"{session}.{len(self.asked)}", expires_in=900
         )
 
@@ -48,7 +48,7 @@ def jar(refresh_token: str) -> CookieJar:
 
 async def test_requests_that_come_together_renew_once() -> None:
     auth = SlowAuth()
-    sessions = Sessions(AnyToken(), auth)
+    sessions = CustomerSessions(AnyToken(), auth)
     jars = [jar(FIRST) for _ in range(5)]
     finding = [asyncio.create_task(sessions.find(each)) for each in jars]
     await auth.reached.wait()
@@ -62,7 +62,7 @@ async def test_a_renewal_is_not_remembered() -> None:
     """Whether the token is still good is for auth to say."""
     auth = SlowAuth()
     auth.let_go.set()
-    sessions = Sessions(AnyToken(), auth)
+    sessions = CustomerSessions(AnyToken(), auth)
     for _ in range(2):
         await sessions.find(jar(FIRST))
     assert auth.asked == [FIRST, FIRST]
@@ -72,7 +72,7 @@ async def test_a_renewal_is_not_remembered() -> None:
 async def test_a_log_out_revokes_a_renewal_that_is_under_way(shown: str) -> None:
     """Whichever of the session's tokens the log-out has."""
     auth = SlowAuth()
-    sessions = Sessions(AnyToken(), auth)
+    sessions = CustomerSessions(AnyToken(), auth)
     waiting = jar(FIRST)
     finding = asyncio.create_task(sessions.find(waiting))
     await auth.reached.wait()
@@ -85,7 +85,7 @@ async def test_a_log_out_revokes_a_renewal_that_is_under_way(shown: str) -> None
 
 async def test_a_log_out_leaves_other_sessions_alone() -> None:
     auth = SlowAuth()
-    sessions = Sessions(AnyToken(), auth)
+    sessions = CustomerSessions(AnyToken(), auth)
     finding = asyncio.create_task(sessions.find(jar(FIRST)))
     await auth.reached.wait()
     await sessions.end(jar("ses_eve.first"))

@@ -12,13 +12,13 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import isolated
 from services.pb import shipping_pb2 as pb
 from tests.testkit.customer import address_fields
-from tests.testkit.visitor import Page, Visitor
+from tests.testkit.visitor import ShownPage, Visitor
 from tests.unit.frontend.fakes import ADA, Backends, product
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def at_payment(visitor: Visitor, quantity: int = 2) -> Page:
+async def at_payment(visitor: Visitor, quantity: int = 2) -> ShownPage:
     """A logged-in customer with a cart, an address, and the payment page before them."""
     await visitor.log_in(ADA)
     await visitor.add_to_cart("oak-board", quantity)
@@ -26,7 +26,9 @@ async def at_payment(visitor: Visitor, quantity: int = 2) -> Page:
     return await visitor.send(page.form("/checkout/address"), **address_fields())
 
 
-async def pay(visitor: Visitor, page: Page, method: str = "pm_card_visa", **fields: str) -> Page:
+async def pay(
+    visitor: Visitor, page: ShownPage, method: str = "pm_card_visa", **fields: str
+) -> ShownPage:
     return await visitor.send(page.form("/checkout"), payment_method=method, **fields)
 
 
@@ -345,7 +347,7 @@ async def test_pressing_twice_is_one_order(visitor: Visitor, backends: Backends)
     ("code", "told"),
     [
         ("card-declined", "The bank declined this card."),
-        ("insufficient_funds", "insufficient funds"),
+        ("insufficient-funds", "insufficient funds"),
         ("expired-card", "has expired"),
     ],
 )

@@ -3,8 +3,8 @@
 import pytest
 
 from services.common.errors import Kind, ShopError
+from services.common.limits import MAX_PRODUCT_IDS
 from services.inventory.model import (
-    MAX_STOCK_IDS,
     OutOfStock,
     ReservationClosed,
     ReservationDiffers,
@@ -179,6 +179,6 @@ def test_availability_of_too_many_products_is_invalid() -> None:
     world = World()
 
     async def look() -> None:
-        await world.service.available(["bowl"] * (MAX_STOCK_IDS + 1))
+        await world.service.available(["bowl"] * (MAX_PRODUCT_IDS + 1))
 
     assert refused(look()).kind is Kind.INVALID

@@ -110,7 +110,7 @@ class FakeStock:
         return {product_id: self.figures.get(product_id, 0) for product_id in product_ids}
 
 
-class Shop:
+class ServedCatalogue:
     """The service with what stands around it, and its app."""
 
     def __init__(self, service: ProductService, stock: FakeStock, version: str) -> None:
@@ -122,7 +122,7 @@ class Shop:
 @asynccontextmanager
 async def open_shop(
     directory: Path, *, version: str = "v1", entries: Sequence[Mapping[str, Any]] = ENTRIES
-) -> AsyncGenerator[Shop]:
+) -> AsyncGenerator[ServedCatalogue]:
     """A shop with a catalogue of its own, in a directory of its own."""
     catalogue = read_catalogue(write_catalogue(directory / "catalogue", entries))
     database = SqliteStore(directory / "product.db", synchronous="NORMAL")
@@ -131,7 +131,7 @@ async def open_shop(
         await store.load(catalogue.products)
         stock = FakeStock()
         service = ProductService(store, catalogue, stock, Edition.of_version(version))
-        yield Shop(service, stock, version)
+        yield ServedCatalogue(service, stock, version)
     finally:
         await database.close()
 

@@ -10,28 +10,28 @@ import pytest
 from services.pb import product_pb2 as pb
 from services.product.rpc import ProductRpc
 from tests.unit.asgi import Answer, ask
-from tests.unit.product.shop import Shop, entry, open_shop
+from tests.unit.product.shop import ServedCatalogue, entry, open_shop
 
 # The servicers leave their context to the server's interceptor.
 NO_CONTEXT = cast("Any", None)
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[Shop]:
+async def shop(tmp_path: Path) -> AsyncGenerator[ServedCatalogue]:
     async with open_shop(tmp_path) as opened:
         yield opened
 
 
-async def get(shop: Shop, path: str, **query: str) -> Answer:
+async def get(shop: ServedCatalogue, path: str, **query: str) -> Answer:
     return await ask(shop.app, "GET", f"{path}?{urlencode(query)}" if query else path)
 
 
-async def get_picture(shop: Shop, product_id: str, known: str) -> Answer:
+async def get_picture(shop: ServedCatalogue, product_id: str, known: str) -> Answer:
     target = f"/api/products/{product_id}/picture"
     return await ask(shop.app, "GET", target, headers={"if-none-match": known})
 
 
-async def test_a_page_of_products(shop: Shop) -> None:
+async def test_a_page_of_products(shop: ServedCatalogue) -> None:
     answer = await get(shop, "/api/products", q="mugs")
     assert answer.status == 200
     assert answer.json() == {
@@ -67,7 +67,7 @@ async def test_the_second_edition_adds_two_fields(tmp_path: Path) -> None:
     )
 
 
-async def test_pages_follow_each_other(shop: Shop) -> None:
+async def test_pages_follow_each_other(shop: ServedCatalogue) -> None:
     first = (await get(shop, "/api/products", sort="name", limit="3")).json()
     assert [item["id"] for item in first["items"]] == ["crema-set", "oak-board", "lamp"]
     cursor = first["next_cursor"]
@@ -76,7 +76,7 @@ async def test_pages_follow_each_other(shop: Shop) -> None:
     assert second["next_cursor"] is None
 
 
-async def test_unknown_availability_is_null(shop: Shop) -> None:
+async def test_unknown_availability_is_null(shop: ServedCatalogue) -> None:
     shop.stock.out = True
     answer = await get(shop, "/api/products")
     assert answer.status == 200
@@ -100,13 +100,13 @@ async def test_unknown_availability_is_null(shop: Shop) -> None:
         {"min_price": "500"},
     ],
 )
-async def test_wrong_queries_are_refused(shop: Shop, query: dict[str, str]) -> None:
+async def test_wrong_queries_are_refused(shop: ServedCatalogue, query: dict[str, str]) -> None:
     answer = await get(shop, "/api/products", **query)
     assert answer.status == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_one_product(shop: Shop) -> None:
+async def test_one_product(shop: ServedCatalogue) -> None:
     found = (await get(shop, "/api/products/lamp")).json()
     assert found["description"] == "It is of use, and that is all there is to say."
     assert found["details"] == {"Material": "ABS plastic", "Size": "30"}
@@ -121,13 +121,15 @@ async def test_one_product(shop: Shop) -> None:
 
 @pytest.mark.parametrize("product_id", ["no-such", "LAMP", "a b", "%00", quote("löffel")])
 @pytest.mark.parametrize("suffix", ["", "/picture"])
-async def test_an_unknown_product_is_not_found(shop: Shop, product_id: str, suffix: str) -> None:
+async def test_an_unknown_product_is_not_found(
+    shop: ServedCatalogue, product_id: str, suffix: str
+) -> None:
     answer = await get(shop, f"/api/products/{product_id}{suffix}")
     assert answer.status == 404
     assert answer.json()["code"] == "unknown-product"
 
 
-async def test_categories(shop: Shop) -> None:
+async def test_categories(shop: ServedCatalogue) -> None:
     assert (await get(shop, "/api/categories")).json() == {
         "items": [
             {"id": "kitchen", "name": "Kitchen", "blurb": "For cooks.", "count": 3},
@@ -136,7 +138,7 @@ async def test_categories(shop: Shop) -> None:
     }
 
 
-async def test_a_picture_cannot_run_anything(shop: Shop) -> None:
+async def test_a_picture_cannot_run_anything(shop: ServedCatalogue) -> None:
     answer = await get(shop, "/api/products/lamp/picture")
     assert answer.status == 200
     assert answer.body == b'<svg xmlns="http://www.w3.org/2000/svg"><title>lamp</title></svg>'
@@ -148,7 +150,7 @@ async def test_a_picture_cannot_run_anything(shop: Shop) -> None:
     assert answer.headers["cache-control"] == "public, max-age=3600"
 
 
-async def test_a_picture_that_the_caller_has_is_not_sent_again(shop: Shop) -> None:
+async def test_a_picture_that_the_caller_has_is_not_sent_again(shop: ServedCatalogue) -> None:
     etag = (await get(shop, "/api/products/lamp/picture")).headers["etag"]
     for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
         again = await get_picture(shop, "lamp", known)
@@ -163,7 +165,7 @@ async def test_text_from_the_catalogue_is_given_as_it_is(tmp_path: Path) -> None
         assert (await get(shop, "/api/products/thing")).json()["name"] == name
 
 
-async def test_prices_and_weights_over_grpc(shop: Shop) -> None:
+async def test_prices_and_weights_over_grpc(shop: ServedCatalogue) -> None:
     request = pb.GetProductsRequest(product_ids=["mugs", "blanket"])
     answer = await ProductRpc(shop.service).GetProducts(request, NO_CONTEXT)
     assert [

@@ -10,16 +10,16 @@ from services.common.errors import Kind, ShopError
 from services.product.model import Sort, fold
 from services.product.search import is_one_edit_away
 from services.product.service import Search
-from tests.unit.product.shop import ENTRIES, Shop, entry, open_shop
+from tests.unit.product.shop import ENTRIES, ServedCatalogue, entry, open_shop
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[Shop]:
+async def shop(tmp_path: Path) -> AsyncGenerator[ServedCatalogue]:
     async with open_shop(tmp_path) as opened:
         yield opened
 
 
-async def ids(shop: Shop, search: Search) -> list[str]:
+async def ids(shop: ServedCatalogue, search: Search) -> list[str]:
     page = await shop.service.search(search, limit=60, cursor=None)
     return [offer.product.id for offer in page.offers]
 
@@ -57,11 +57,13 @@ FOUND: dict[str, set[str]] = {
 
 
 @pytest.mark.parametrize("query", FOUND)
-async def test_all_words_must_occur_and_the_last_may_be_begun(shop: Shop, query: str) -> None:
+async def test_all_words_must_occur_and_the_last_may_be_begun(
+    shop: ServedCatalogue, query: str
+) -> None:
     assert set(await ids(shop, Search(query=query))) == FOUND[query]
 
 
-async def test_a_category_narrows_the_search(shop: Shop) -> None:
+async def test_a_category_narrows_the_search(shop: ServedCatalogue) -> None:
     assert set(await ids(shop, Search(category="home"))) == {"blanket", "lamp"}
     assert await ids(shop, Search(query="oak", category="home")) == ["blanket"]
     assert await ids(shop, Search(category="cellar")) == []
@@ -80,23 +82,23 @@ async def test_a_category_narrows_the_search(shop: Shop) -> None:
         (None, ["crema-set", "blanket", "oak-board", "mugs", "lamp"]),
     ],
 )
-async def test_sorts(shop: Shop, sort: Sort | None, order: list[str]) -> None:
+async def test_sorts(shop: ServedCatalogue, sort: Sort | None, order: list[str]) -> None:
     assert await ids(shop, Search(sort=sort)) == order
 
 
-async def test_price_limits_are_inclusive(shop: Shop) -> None:
+async def test_price_limits_are_inclusive(shop: ServedCatalogue) -> None:
     for sort in (Sort.PRICE, Sort.PRICE_DESCENDING):
         search = Search(sort=sort, min_price_cents=3200, max_price_cents=4900)
         assert set(await ids(shop, search)) == {"mugs", "lamp", "oak-board"}
 
 
-async def test_price_limits_go_with_every_sort(shop: Shop) -> None:
+async def test_price_limits_go_with_every_sort(shop: ServedCatalogue) -> None:
     for sort in Sort:
         search = Search(sort=sort, min_price_cents=3200, max_price_cents=4900)
         assert set(await ids(shop, search)) == {"mugs", "lamp", "oak-board"}
 
 
-async def test_what_is_sold_out_can_be_left_out(shop: Shop) -> None:
+async def test_what_is_sold_out_can_be_left_out(shop: ServedCatalogue) -> None:
     in_stock = Search(in_stock=True, sort=Sort.PRICE)
     assert await ids(shop, in_stock) == ["crema-set", "mugs"]
     page = await shop.service.search(in_stock, limit=1, cursor=None)
@@ -132,7 +134,7 @@ async def test_a_number_with_decimals_is_a_word(tmp_path: Path, query: str) -> N
     ],
 )
 async def test_one_typing_error_is_forgiven_and_said(
-    shop: Shop, query: str, corrected: str | None, found: list[str]
+    shop: ServedCatalogue, query: str, corrected: str | None, found: list[str]
 ) -> None:
     page = await shop.service.search(Search(query=query), limit=60, cursor=None)
     assert page.suggestion == corrected
@@ -170,7 +172,7 @@ async def test_a_word_of_the_name_comes_before_a_begun_one_a_tag_and_the_text(
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "=", "ä", "bm9uc2Vuc2U", "_" * 400])
-async def test_what_is_no_cursor_is_invalid(shop: Shop, cursor: str) -> None:
+async def test_what_is_no_cursor_is_invalid(shop: ServedCatalogue, cursor: str) -> None:
     with pytest.raises(ShopError) as raised:
         await shop.service.search(Search(), limit=2, cursor=cursor)
     assert raised.value.code == "invalid-cursor"
@@ -212,7 +214,7 @@ async def test_paging_shows_everything_once_in_the_order_of_one_page(
             assert sorted(paged) == sorted(expected)
 
 
-async def test_a_cursor_of_another_sort_is_invalid(shop: Shop) -> None:
+async def test_a_cursor_of_another_sort_is_invalid(shop: ServedCatalogue) -> None:
     page = await shop.service.search(Search(sort=Sort.NAME), limit=2, cursor=None)
     with pytest.raises(ShopError) as raised:
         await shop.service.search(Search(sort=Sort.PRICE), limit=2, cursor=page.next_cursor)
@@ -247,7 +249,7 @@ async def test_singular_and_plural_find_each_other(
                 assert set(await ids(shop, Search(query=query))) == {"one", "two"}
 
 
-async def test_every_product_is_found_by_its_own_name(shop: Shop) -> None:
+async def test_every_product_is_found_by_its_own_name(shop: ServedCatalogue) -> None:
     for one in ENTRIES:
         assert one["id"] in await ids(shop, Search(query=one["name"]))
         for length in range(2, len(one["name"].split()[0]) + 1):

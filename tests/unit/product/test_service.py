@@ -9,9 +9,9 @@ import pytest
 
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
+from services.common.limits import MAX_PRODUCT_IDS
 from services.product.files import read_catalogue
 from services.product.model import (
-    MAX_IDS,
     CatalogueEntry,
     Edition,
     Product,
@@ -23,52 +23,52 @@ from services.product.model import (
 )
 from services.product.service import Search
 from services.product.store import PRODUCTS, ProductStore
-from tests.unit.product.shop import ENTRIES, Shop, entry, open_shop, write_catalogue
+from tests.unit.product.shop import ENTRIES, ServedCatalogue, entry, open_shop, write_catalogue
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[Shop]:
+async def shop(tmp_path: Path) -> AsyncGenerator[ServedCatalogue]:
     async with open_shop(tmp_path) as opened:
         yield opened
 
 
-async def test_a_page_asks_inventory_once(shop: Shop) -> None:
+async def test_a_page_asks_inventory_once(shop: ServedCatalogue) -> None:
     page = await shop.service.search(Search(sort=Sort.PRICE), limit=3, cursor=None)
     assert [offer.available for offer in page.offers] == [3, 200, 0]
     assert shop.stock.asked == [["crema-set", "mugs", "lamp"]]
 
 
-async def test_an_empty_page_does_not_ask_inventory(shop: Shop) -> None:
+async def test_an_empty_page_does_not_ask_inventory(shop: ServedCatalogue) -> None:
     await shop.service.search(Search(query="zebra"), limit=3, cursor=None)
     assert shop.stock.asked == []
 
 
-async def test_without_inventory_availability_is_unknown(shop: Shop) -> None:
+async def test_without_inventory_availability_is_unknown(shop: ServedCatalogue) -> None:
     shop.stock.out = True
     page = await shop.service.search(Search(), limit=60, cursor=None)
     assert [offer.available for offer in page.offers] == [None] * len(ENTRIES)
     assert (await shop.service.offer("mugs")).available is None
 
 
-async def test_products_come_in_the_order_asked_for(shop: Shop) -> None:
+async def test_products_come_in_the_order_asked_for(shop: ServedCatalogue) -> None:
     products = await shop.service.products(["mugs", "lamp", "mugs"])
     assert [product.id for product in products] == ["mugs", "lamp", "mugs"]
 
 
-async def test_the_first_unknown_product_is_named(shop: Shop) -> None:
+async def test_the_first_unknown_product_is_named(shop: ServedCatalogue) -> None:
     with pytest.raises(UnknownProduct) as raised:
         await shop.service.products(["mugs", "no-such", "nor-this"])
     assert raised.value.kind is Kind.NOT_FOUND
     assert raised.value.fields == {"product_id": "no-such"}
 
 
-async def test_too_many_products_at_once_are_invalid(shop: Shop) -> None:
+async def test_too_many_products_at_once_are_invalid(shop: ServedCatalogue) -> None:
     with pytest.raises(ShopError) as raised:
-        await shop.service.products(["mugs"] * (MAX_IDS + 1))
+        await shop.service.products(["mugs"] * (MAX_PRODUCT_IDS + 1))
     assert raised.value.kind is Kind.INVALID
 
 
-async def test_categories_count_their_products(shop: Shop) -> None:
+async def test_categories_count_their_products(shop: ServedCatalogue) -> None:
     counts = [(category.id, count) for category, count in shop.service.categories()]
     assert counts == [("kitchen", 3), ("home", 2)]
 

@@ -27,7 +27,7 @@ from stripe.params import PaymentIntentCreateParams
 from services.common.errors import ConfigurationError
 from stand_ins.stripe import model
 from stand_ins.stripe.api import MAX_BODY_BYTES
-from stand_ins.stripe.faults import Dice, Faults
+from stand_ins.stripe.faults import SandboxFaultInjector, SandboxFaults
 from stand_ins.stripe.faults_page import SLIDERS, TAKE_BACK, read, render
 from stand_ins.stripe.model import PaymentIntent, Status
 from stand_ins.stripe.server import running
@@ -41,7 +41,7 @@ COMMAND = (sys.executable, "-m", "stand_ins.stripe")
 START_SECONDS = 20.0
 
 
-class Shop:
+class SandboxShop:
     """A caller of one sandbox: Stripe's SDK, and plain HTTP for what the SDK does not do."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession, retries: int, key: str) -> None:
@@ -107,9 +107,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def shop_at(url: str, *, retries: int = 0, key: str = KEY) -> AsyncGenerator[Shop]:
+async def shop_at(url: str, *, retries: int = 0, key: str = KEY) -> AsyncGenerator[SandboxShop]:
     async with aiohttp.ClientSession() as http:
-        yield Shop(url, http, retries, key)
+        yield SandboxShop(url, http, retries, key)
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +138,13 @@ async def sandbox(sandbox_for_all: str) -> str:
 
 
 @pytest.fixture
-async def shop(sandbox: str) -> AsyncGenerator[Shop]:
+async def shop(sandbox: str) -> AsyncGenerator[SandboxShop]:
     async with shop_at(sandbox) as shop:
         yield shop
 
 
 @pytest.fixture
-async def hasty_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Shop]:
+async def hasty_shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[SandboxShop]:
     """Where "some time later" is at once."""
     monkeypatch.setattr(model, "REFUND_CHANGES_SECONDS", 0)
     async with running(SandboxSettings(port=0)) as url, shop_at(url) as shop:
@@ -162,7 +162,7 @@ def only_intent(ledger: dict[str, Any]) -> dict[str, Any]:
 
 
 class TestPayment:
-    async def test_is_authorized_then_captured(self, shop: Shop) -> None:
+    async def test_is_authorized_then_captured(self, shop: SandboxShop) -> None:
         authorized = await shop.pay()
         assert authorized.status == "requires_capture"
         assert (authorized.amount_capturable, authorized.amount_received) == (2500, 0)
@@ -178,7 +178,7 @@ class TestPayment:
         assert (await shop.api.payment_intents.retrieve_async(authorized.id)) == captured
 
     async def test_captures_less_than_was_authorized_and_releases_the_rest(
-        self, shop: Shop
+        self, shop: SandboxShop
     ) -> None:
         intent = await shop.pay()
         with pytest.raises(stripe.InvalidRequestError) as refused:
@@ -189,11 +189,11 @@ class TestPayment:
         )
         assert (captured.amount_capturable, captured.amount_received) == (0, 2000)
 
-    async def test_with_automatic_capture_is_captured_at_once(self, shop: Shop) -> None:
+    async def test_with_automatic_capture_is_captured_at_once(self, shop: SandboxShop) -> None:
         intent = await shop.pay("pm_card_mastercard", capture_method=None)
         assert (intent.status, intent.amount_received) == ("succeeded", 2500)
 
-    async def test_cannot_be_captured_twice(self, shop: Shop) -> None:
+    async def test_cannot_be_captured_twice(self, shop: SandboxShop) -> None:
         intent = await shop.pay()
         await shop.api.payment_intents.capture_async(intent.id)
         with pytest.raises(stripe.InvalidRequestError) as refused:
@@ -205,7 +205,7 @@ class TestPayment:
         assert intent_told.status == "succeeded"
         assert (await shop.ledger())["totals"]["captured_cents"] == 2500
 
-    async def test_can_be_canceled_until_it_is_captured(self, shop: Shop) -> None:
+    async def test_can_be_canceled_until_it_is_captured(self, shop: SandboxShop) -> None:
         released = await shop.pay(order_id="released")
         canceled = await shop.api.payment_intents.cancel_async(
             released.id, {"cancellation_reason": "requested_by_customer"}
@@ -221,7 +221,7 @@ class TestPayment:
             await shop.api.payment_intents.cancel_async(paid.id)
         assert refused.value.code == "payment_intent_unexpected_state"
 
-    async def test_can_be_confirmed_after_it_was_made(self, shop: Shop) -> None:
+    async def test_can_be_confirmed_after_it_was_made(self, shop: SandboxShop) -> None:
         later: dict[str, Any] = {"confirm": None, "error_on_requires_action": None}
         intent = await shop.pay(**later)
         assert intent.status == "requires_confirmation"
@@ -239,7 +239,9 @@ class TestPayment:
         )
         assert chosen.status == "requires_capture"
 
-    async def test_needs_a_return_url_unless_redirects_are_ruled_out(self, shop: Shop) -> None:
+    async def test_needs_a_return_url_unless_redirects_are_ruled_out(
+        self, shop: SandboxShop
+    ) -> None:
         with pytest.raises(stripe.InvalidRequestError, match="return_url"):
             await shop.pay(payment_method_types=None)
         intent = await shop.pay(
@@ -293,7 +295,7 @@ class TestPayment:
         ],
     )
     async def test_is_declined_as_the_card_says(
-        self, shop: Shop, card: str, code: str, decline_code: str, message: str
+        self, shop: SandboxShop, card: str, code: str, decline_code: str, message: str
     ) -> None:
         with pytest.raises(stripe.CardError, match=message) as declined:
             await shop.pay(card)
@@ -306,13 +308,15 @@ class TestPayment:
         assert intent["last_payment_error"]["decline_code"] == decline_code
         assert intent["amount_capturable"] == intent["amount_received"] == 0
 
-    async def test_waits_for_authentication_when_the_caller_can_handle_it(self, shop: Shop) -> None:
+    async def test_waits_for_authentication_when_the_caller_can_handle_it(
+        self, shop: SandboxShop
+    ) -> None:
         intent = await shop.pay("pm_card_authenticationRequired", error_on_requires_action=None)
         assert intent.status == "requires_action"
         assert intent.next_action is not None
         assert (await shop.ledger())["totals"]["authorized_open_cents"] == 0
 
-    async def test_declined_once_is_paid_with_another_card(self, shop: Shop) -> None:
+    async def test_declined_once_is_paid_with_another_card(self, shop: SandboxShop) -> None:
         with pytest.raises(stripe.CardError):
             await shop.pay("pm_card_visa_chargeDeclined")
         declined = only_intent(await shop.ledger())
@@ -324,7 +328,7 @@ class TestPayment:
 
 
 class TestMetadata:
-    async def test_is_merged_key_by_key_and_searched_as_it_is_then(self, shop: Shop) -> None:
+    async def test_is_merged_key_by_key_and_searched_as_it_is_then(self, shop: SandboxShop) -> None:
         intent = await shop.pay(metadata={"order_id": "order-1", "colour": "red", "size": "m"})
         await shop.api.payment_intents.capture_async(intent.id)
         update = shop.api.payment_intents.update_async
@@ -347,7 +351,7 @@ class TestMetadata:
         assert (await update(intent.id, {"metadata": ""})).metadata.to_dict() == {}
         assert await with_("metadata['order_id']:'order-1'") == []
 
-    async def test_of_an_update_has_the_limits_of_one_that_is_made(self, shop: Shop) -> None:
+    async def test_of_an_update_has_the_limits_of_one_that_is_made(self, shop: SandboxShop) -> None:
         intent = await shop.pay(metadata={f"k{number}": "v" for number in range(50)})
         update = shop.api.payment_intents.update_async
         for one_too_many in ({"other": "v"}, {"k" * 41: "v"}):
@@ -357,7 +361,7 @@ class TestMetadata:
         exchanged = await update(intent.id, {"metadata": {"k0": "", "other": "v"}})
         assert len(exchanged.metadata.to_dict()) == 50
 
-    async def test_is_all_that_the_sandbox_updates(self, shop: Shop) -> None:
+    async def test_is_all_that_the_sandbox_updates(self, shop: SandboxShop) -> None:
         intent = await shop.pay()
         with pytest.raises(stripe.InvalidRequestError) as refused:
             await shop.api.payment_intents.update_async(intent.id, {"amount": 1})
@@ -368,7 +372,7 @@ class TestMetadata:
 
 
 class TestRefund:
-    async def test_gives_back_parts_up_to_what_was_captured(self, shop: Shop) -> None:
+    async def test_gives_back_parts_up_to_what_was_captured(self, shop: SandboxShop) -> None:
         intent = await shop.pay()
         await shop.api.payment_intents.capture_async(intent.id)
         first = await shop.api.refunds.create_async(
@@ -404,7 +408,7 @@ class TestRefund:
     )
     async def test_may_change_some_time_later(
         self,
-        hasty_shop: Shop,
+        hasty_shop: SandboxShop,
         card: str,
         first: str,
         last: str,
@@ -422,7 +426,7 @@ class TestRefund:
         assert (await shop.ledger())["totals"]["refunded_cents"] == given_back_cents
         assert [each["status"] for each in (await shop.ledger())["refunds"]] == [last]
 
-    async def test_does_not_change_before_its_time(self, shop: Shop) -> None:
+    async def test_does_not_change_before_its_time(self, shop: SandboxShop) -> None:
         intent = await shop.pay("pm_card_refundFail")
         await shop.api.payment_intents.capture_async(intent.id)
         refund = await shop.api.refunds.create_async({"payment_intent": intent.id})
@@ -431,7 +435,7 @@ class TestRefund:
         with pytest.raises(stripe.InvalidRequestError, match="already been refunded"):
             await shop.api.refunds.create_async({"payment_intent": intent.id})
 
-    async def test_that_has_failed_can_be_asked_for_again(self, hasty_shop: Shop) -> None:
+    async def test_that_has_failed_can_be_asked_for_again(self, hasty_shop: SandboxShop) -> None:
         shop = hasty_shop
         intent = await shop.pay("pm_card_refundFail")
         await shop.api.payment_intents.capture_async(intent.id)
@@ -439,7 +443,7 @@ class TestRefund:
             refund = await shop.api.refunds.create_async({"payment_intent": intent.id})
             assert (refund.amount, refund.status) == (2500, "succeeded")
 
-    async def test_needs_a_captured_payment(self, shop: Shop) -> None:
+    async def test_needs_a_captured_payment(self, shop: SandboxShop) -> None:
         authorized = await shop.pay()
         with pytest.raises(stripe.InvalidRequestError, match="has not been captured"):
             await shop.api.refunds.create_async({"payment_intent": authorized.id})
@@ -453,7 +457,7 @@ class TestRefund:
 
 class TestDispute:
     @pytest.mark.parametrize("capture_method", ["manual", "automatic"])
-    async def test_follows_the_charge(self, shop: Shop, capture_method: str) -> None:
+    async def test_follows_the_charge(self, shop: SandboxShop, capture_method: str) -> None:
         intent = await shop.pay("pm_card_createDispute", capture_method=capture_method)
         if capture_method == "manual":
             assert (await shop.api.disputes.list_async()).data == []
@@ -468,14 +472,14 @@ class TestDispute:
         assert await shop.api.disputes.retrieve_async(dispute.id) == dispute
         assert (await shop.api.payment_intents.retrieve_async(intent.id)).status == "succeeded"
 
-    async def test_leaves_nothing_to_refund(self, shop: Shop) -> None:
+    async def test_leaves_nothing_to_refund(self, shop: SandboxShop) -> None:
         intent = await shop.pay("pm_card_createDispute")
         await shop.api.payment_intents.capture_async(intent.id)
         with pytest.raises(stripe.InvalidRequestError) as refused:
             await shop.api.refunds.create_async({"payment_intent": intent.id})
         assert refused.value.code == "charge_disputed"
 
-    async def test_is_listed_newest_first_in_pages_and_by_age(self, shop: Shop) -> None:
+    async def test_is_listed_newest_first_in_pages_and_by_age(self, shop: SandboxShop) -> None:
         paid = [
             await shop.pay("pm_card_createDispute", capture_method="automatic") for _ in range(3)
         ]
@@ -488,7 +492,7 @@ class TestDispute:
         since = await shop.api.disputes.list_async({"created": {"gte": oldest.created}})
         assert len(since.data) == 3
 
-    async def test_that_is_not_known_is_not_found(self, shop: Shop) -> None:
+    async def test_that_is_not_known_is_not_found(self, shop: SandboxShop) -> None:
         with pytest.raises(stripe.InvalidRequestError) as refused:
             await shop.api.disputes.retrieve_async("du_unknown")
         assert refused.value.code == "resource_missing"
@@ -499,7 +503,7 @@ class TestDispute:
 
 
 class TestReading:
-    async def test_lists_newest_first_in_pages(self, shop: Shop) -> None:
+    async def test_lists_newest_first_in_pages(self, shop: SandboxShop) -> None:
         made = [(await shop.pay(order_id=f"order-{n}")).id for n in range(3)]
         first = await shop.api.payment_intents.list_async({"limit": 2})
         assert [intent.id for intent in first.data] == [made[2], made[1]]
@@ -508,7 +512,7 @@ class TestReading:
         assert [intent.id for intent in rest.data] == [made[0]]
         assert not rest.has_more
 
-    async def test_lists_by_time(self, shop: Shop) -> None:
+    async def test_lists_by_time(self, shop: SandboxShop) -> None:
         intent = await shop.pay()
         since = await shop.api.payment_intents.list_async({"created": {"gte": intent.created}})
         assert [found.id for found in since.data] == [intent.id]
@@ -518,7 +522,7 @@ class TestReading:
         before = await shop.api.payment_intents.list_async({"created": {"lt": intent.created}})
         assert after.data == before.data == []
 
-    async def test_refuses_pages_that_do_not_exist(self, shop: Shop) -> None:
+    async def test_refuses_pages_that_do_not_exist(self, shop: SandboxShop) -> None:
         with pytest.raises(stripe.InvalidRequestError) as too_long:
             await shop.api.payment_intents.list_async({"limit": 101})
         assert error_of(too_long).param == "limit"
@@ -526,7 +530,7 @@ class TestReading:
             await shop.api.refunds.list_async({"starting_after": "re_unknown"})
         assert (unknown.value.http_status, error_of(unknown).param) == (400, "starting_after")
 
-    async def test_finds_by_metadata(self, shop: Shop) -> None:
+    async def test_finds_by_metadata(self, shop: SandboxShop) -> None:
         await shop.pay(order_id="other")
         wanted = await shop.pay(order_id="wanted")
         found = await shop.api.payment_intents.search_async(
@@ -536,16 +540,18 @@ class TestReading:
         with pytest.raises(stripe.InvalidRequestError):
             await shop.api.payment_intents.search_async({"query": "amount>1"})
 
-    async def test_an_unknown_payment_is_404(self, shop: Shop) -> None:
+    async def test_an_unknown_payment_is_404(self, shop: SandboxShop) -> None:
         with pytest.raises(stripe.InvalidRequestError) as missing:
             await shop.api.payment_intents.retrieve_async("pi_unknown")
         assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
 
-    async def test_a_route_that_stripe_has_and_the_sandbox_has_not_is_404(self, shop: Shop) -> None:
+    async def test_a_route_that_stripe_has_and_the_sandbox_has_not_is_404(
+        self, shop: SandboxShop
+    ) -> None:
         with pytest.raises(stripe.InvalidRequestError, match="Unrecognized request URL"):
             await shop.api.customers.create_async({"name": "Ada"})
 
-    async def test_ledger_and_totals_of_one_order(self, shop: Shop) -> None:
+    async def test_ledger_and_totals_of_one_order(self, shop: SandboxShop) -> None:
         await shop.pay(order_id="a", amount=1000)
         kept = await shop.pay(order_id="b", amount=2000)
         await shop.api.payment_intents.capture_async(kept.id)
@@ -562,7 +568,7 @@ class TestReading:
         }
         assert (await shop.ledger())["totals"]["authorized_open_cents"] == 1000
 
-    async def test_the_ledger_goes_on_behind_what_was_read(self, shop: Shop) -> None:
+    async def test_the_ledger_goes_on_behind_what_was_read(self, shop: SandboxShop) -> None:
         paid = [await shop.pay(order_id=f"order-{number}", amount=1000) for number in range(3)]
         await shop.api.payment_intents.capture_async(paid[0].id)
         refunds = [
@@ -609,7 +615,7 @@ class TestWrongRequest:
         ],
     )
     async def test_is_400_and_changes_nothing(
-        self, shop: Shop, changes: dict[str, Any], code: str | None, param: str | None
+        self, shop: SandboxShop, changes: dict[str, Any], code: str | None, param: str | None
     ) -> None:
         with pytest.raises(stripe.InvalidRequestError) as refused:
             await shop.pay(**changes)
@@ -622,19 +628,19 @@ class TestWrongRequest:
     @pytest.mark.parametrize(
         "form", ["amount", "amount=%ff", "a[b=1", "amount=1\x00", "&".join(["x=1"] * 300)]
     )
-    async def test_that_is_not_a_form_is_400(self, shop: Shop, form: str) -> None:
+    async def test_that_is_not_a_form_is_400(self, shop: SandboxShop, form: str) -> None:
         status, body, _ = await shop.post("/v1/payment_intents", form)
         assert (status, body["error"]["type"]) == (400, "invalid_request_error")
 
-    async def test_of_an_unknown_api_version_is_400(self, shop: Shop) -> None:
+    async def test_of_an_unknown_api_version_is_400(self, shop: SandboxShop) -> None:
         status, body, _ = await shop.post("/v1/refunds", "", Stripe_Version="newest")
         assert (status, body["error"]["type"]) == (400, "invalid_request_error")
 
-    async def test_with_too_long_an_idempotency_key_is_400(self, shop: Shop) -> None:
+    async def test_with_too_long_an_idempotency_key_is_400(self, shop: SandboxShop) -> None:
         with pytest.raises(stripe.InvalidRequestError, match="1 to 255 characters"):
             await shop.pay(idempotency_key="k" * 256)
 
-    async def test_that_is_too_large_is_413(self, shop: Shop) -> None:
+    async def test_that_is_too_large_is_413(self, shop: SandboxShop) -> None:
         status, _, _ = await shop.post("/v1/payment_intents", "description=" + "x" * 70_000)
         assert status == 413
 
@@ -642,7 +648,7 @@ class TestWrongRequest:
         "authorization",
         ["", "Bearer sk_live_0123456789abcdef", "Bearer nonsense", "Basic %%%", "Digest x"],
     )
-    async def test_without_a_test_key_is_401(self, shop: Shop, authorization: str) -> None:
+    async def test_without_a_test_key_is_401(self, shop: SandboxShop, authorization: str) -> None:
         status, body, _ = await shop.post("/v1/refunds", "", Authorization=authorization)
         assert status == 401
         assert "0123456789abcdef" not in body["error"]["message"]
@@ -652,7 +658,7 @@ class TestWrongRequest:
             with pytest.raises(stripe.AuthenticationError):
                 await shop.pay()
 
-    async def test_takes_the_key_as_a_user_name_too(self, shop: Shop) -> None:
+    async def test_takes_the_key_as_a_user_name_too(self, shop: SandboxShop) -> None:
         credentials = base64.b64encode(f"{KEY}:".encode()).decode()
         status, body, _ = await shop.post(
             "/v1/payment_intents",
@@ -663,7 +669,7 @@ class TestWrongRequest:
 
 
 class TestIdempotencyKey:
-    async def test_replays_the_same_answer(self, shop: Shop) -> None:
+    async def test_replays_the_same_answer(self, shop: SandboxShop) -> None:
         form = "amount=500&currency=eur&payment_method_types[]=card"
         first = await shop.post("/v1/payment_intents", form, Idempotency_Key="k1")
         again = await shop.post("/v1/payment_intents", form, Idempotency_Key="k1")
@@ -674,7 +680,7 @@ class TestIdempotencyKey:
         assert again[2]["Original-Request"] == first[2]["Request-Id"] != again[2]["Request-Id"]
         assert (await shop.ledger())["totals"]["payment_intents"] == 1
 
-    async def test_replays_a_decline(self, shop: Shop) -> None:
+    async def test_replays_a_decline(self, shop: SandboxShop) -> None:
         errors: list[stripe.CardError] = []
         for _ in range(2):
             with pytest.raises(stripe.CardError) as declined:
@@ -683,7 +689,9 @@ class TestIdempotencyKey:
         assert errors[0].http_body == errors[1].http_body
         assert (await shop.ledger())["totals"]["payment_intents"] == 1
 
-    async def test_replays_a_capture_instead_of_refusing_the_second(self, shop: Shop) -> None:
+    async def test_replays_a_capture_instead_of_refusing_the_second(
+        self, shop: SandboxShop
+    ) -> None:
         intent = await shop.pay()
         answers = [
             await shop.api.payment_intents.capture_async(
@@ -693,7 +701,7 @@ class TestIdempotencyKey:
         ]
         assert [answer.status for answer in answers] == ["succeeded", "succeeded"]
 
-    async def test_refuses_other_parameters_and_other_paths(self, shop: Shop) -> None:
+    async def test_refuses_other_parameters_and_other_paths(self, shop: SandboxShop) -> None:
         intent = await shop.pay(idempotency_key="k1")
         with pytest.raises(stripe.IdempotencyError, match="same parameters"):
             await shop.pay(amount=9900, idempotency_key="k1")
@@ -703,12 +711,12 @@ class TestIdempotencyKey:
             )
         assert only_intent(await shop.ledger())["status"] == "requires_capture"
 
-    async def test_is_free_again_after_a_request_that_did_not_run(self, shop: Shop) -> None:
+    async def test_is_free_again_after_a_request_that_did_not_run(self, shop: SandboxShop) -> None:
         with pytest.raises(stripe.InvalidRequestError):
             await shop.pay(amount=1, idempotency_key="k1")
         assert (await shop.pay(idempotency_key="k1")).status == "requires_capture"
 
-    async def test_makes_one_payment_of_twenty_requests_at_once(self, shop: Shop) -> None:
+    async def test_makes_one_payment_of_twenty_requests_at_once(self, shop: SandboxShop) -> None:
         await shop.misbehave(delay_ms=30)
         results = await asyncio.gather(
             *(shop.pay(idempotency_key="k1") for _ in range(20)), return_exceptions=True
@@ -746,7 +754,9 @@ class TestIdempotencyKey:
 
 
 class TestFaults:
-    async def test_a_failure_before_the_effect_leaves_nothing_behind(self, shop: Shop) -> None:
+    async def test_a_failure_before_the_effect_leaves_nothing_behind(
+        self, shop: SandboxShop
+    ) -> None:
         await shop.misbehave(failure_rate=1)
         with pytest.raises(stripe.APIError) as failed:
             await shop.pay(idempotency_key="k1")
@@ -755,7 +765,7 @@ class TestFaults:
         assert (await shop.ledger())["totals"]["payment_intents"] == 0
         assert (await shop.pay(idempotency_key="k1")).status == "requires_capture"
 
-    async def test_a_lost_reply_is_found_by_the_same_key(self, shop: Shop) -> None:
+    async def test_a_lost_reply_is_found_by_the_same_key(self, shop: SandboxShop) -> None:
         await shop.misbehave(lost_reply_rate=1)
         with pytest.raises(stripe.APIConnectionError):
             await shop.pay(idempotency_key="k1")
@@ -766,7 +776,7 @@ class TestFaults:
         assert (await shop.ledger())["requests"] == {"lost_reply": 1, "replayed": 1}
 
     async def test_a_stored_failure_is_replayed_though_the_effect_is_there(
-        self, shop: Shop
+        self, shop: SandboxShop
     ) -> None:
         await shop.misbehave(stored_failure_rate=1)
         with pytest.raises(stripe.APIError):
@@ -777,12 +787,12 @@ class TestFaults:
         assert replayed.value.http_status == 500
         assert only_intent(await shop.ledger())["status"] == "requires_capture"
 
-    async def test_rate_limits(self, shop: Shop) -> None:
+    async def test_rate_limits(self, shop: SandboxShop) -> None:
         await shop.misbehave(rate_limit_rate=1)
         with pytest.raises(stripe.RateLimitError):
             await shop.pay()
 
-    async def test_declines_whichever_card_it_is(self, shop: Shop) -> None:
+    async def test_declines_whichever_card_it_is(self, shop: SandboxShop) -> None:
         await shop.misbehave(decline_rate=1)
         with pytest.raises(stripe.CardError) as declined:
             await shop.pay(idempotency_key="k1")
@@ -795,14 +805,14 @@ class TestFaults:
         )
         assert later.status == "requires_capture"
 
-    async def test_a_decline_leaves_captures_and_refunds_alone(self, shop: Shop) -> None:
+    async def test_a_decline_leaves_captures_and_refunds_alone(self, shop: SandboxShop) -> None:
         paid = await shop.pay()
         await shop.misbehave(decline_rate=1)
         await shop.api.payment_intents.capture_async(paid.id)
         refund = await shop.api.refunds.create_async({"payment_intent": paid.id})
         assert refund.status == "succeeded"
 
-    async def test_a_time_out_has_no_effect_and_lets_the_key_go(self, shop: Shop) -> None:
+    async def test_a_time_out_has_no_effect_and_lets_the_key_go(self, shop: SandboxShop) -> None:
         await shop.misbehave(timeout_rate=1)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
@@ -820,17 +830,17 @@ class TestFaults:
             assert (await shop.ledger())["totals"]["payment_intents"] == 1
 
     def test_repeat_under_the_same_seed(self) -> None:
-        faults = Faults(
+        faults = SandboxFaults(
             delay_ms=10, delay_jitter_ms=10, failure_rate=0.5, lost_reply_rate=0.5, seed=42
         )
-        one, other = Dice(faults), Dice(faults)
-        sequence = [one.roll() for _ in range(50)]
-        assert sequence == [other.roll() for _ in range(50)]
+        one, other = SandboxFaultInjector(faults), SandboxFaultInjector(faults)
+        sequence = [one.draw() for _ in range(50)]
+        assert sequence == [other.draw() for _ in range(50)]
         assert len(set(sequence)) > 1
-        elsewhere = Dice(faults.model_copy(update={"seed": 43}))
-        assert sequence != [elsewhere.roll() for _ in range(50)]
+        elsewhere = SandboxFaultInjector(faults.model_copy(update={"seed": 43}))
+        assert sequence != [elsewhere.draw() for _ in range(50)]
 
-    async def test_repeat_under_the_same_seed_over_http(self, shop: Shop) -> None:
+    async def test_repeat_under_the_same_seed_over_http(self, shop: SandboxShop) -> None:
         async def outcomes() -> list[int]:
             await shop.misbehave(failure_rate=0.3, rate_limit_rate=0.3, seed=42)
             form = "amount=500&currency=eur"
@@ -843,22 +853,22 @@ class TestFaults:
     @pytest.mark.parametrize(
         "faults", ['{"failure_rate": 2}', '{"colour": 1}', "nonsense", '{"delay_ms": -1}']
     )
-    async def test_wrong_ones_are_refused(self, shop: Shop, faults: str) -> None:
+    async def test_wrong_ones_are_refused(self, shop: SandboxShop, faults: str) -> None:
         as_json = {"content-type": "application/json"}
         url = f"{shop.url}/sandbox/faults"
         async with shop.http.post(url, data=faults, headers=as_json) as reply:
             assert reply.status == 400
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
-            assert await reply.json() == Faults().model_dump()
+            assert await reply.json() == SandboxFaults().model_dump()
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-    async def test_what_any_website_can_send_is_refused(self, shop: Shop, kind: str) -> None:
+    async def test_what_any_website_can_send_is_refused(self, shop: SandboxShop, kind: str) -> None:
         url = f"{shop.url}/sandbox/faults"
         headers = {"content-type": kind}
         async with shop.http.post(url, data='{"failure_rate": 1}', headers=headers) as reply:
             assert reply.status == 415
         async with shop.http.get(url) as reply:
-            assert await reply.json() == Faults().model_dump()
+            assert await reply.json() == SandboxFaults().model_dump()
 
 
 class TestFaultsPage:
@@ -869,27 +879,27 @@ class TestFaultsPage:
         "timeout_rate": "7",
         "seed": "42",
     }
-    SET = Faults(delay_ms=1500, decline_rate=0.2, timeout_rate=0.07, seed=42)
+    SET = SandboxFaults(delay_ms=1500, decline_rate=0.2, timeout_rate=0.07, seed=42)
 
-    async def send(self, shop: Shop, form: Mapping[str, str], **headers: str) -> int:
+    async def send(self, shop: SandboxShop, form: Mapping[str, str], **headers: str) -> int:
         """Sends the form as a browser does that has the page open; the status."""
         sent = {"origin": shop.url, **{name.replace("_", "-"): v for name, v in headers.items()}}
         url = f"{shop.url}/faults"
         async with shop.http.post(url, data=form, headers=sent, allow_redirects=False) as reply:
             return reply.status
 
-    async def faults(self, shop: Shop) -> Faults:
+    async def faults(self, shop: SandboxShop) -> SandboxFaults:
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
-            return Faults.model_validate(await reply.json())
+            return SandboxFaults.model_validate(await reply.json())
 
-    async def test_sets_all_and_takes_all_back(self, shop: Shop) -> None:
+    async def test_sets_all_and_takes_all_back(self, shop: SandboxShop) -> None:
         assert await self.send(shop, self.SENT) == 303
         assert await self.faults(shop) == self.SET
 
         assert await self.send(shop, {**self.SENT, TAKE_BACK: "all"}) == 303
-        assert await self.faults(shop) == Faults()
+        assert await self.faults(shop) == SandboxFaults()
 
-    async def test_shows_what_is_set_however_it_was(self, shop: Shop) -> None:
+    async def test_shows_what_is_set_however_it_was(self, shop: SandboxShop) -> None:
         await shop.misbehave(delay_ms=30_000, failure_rate=0.333)
         async with shop.http.get(f"{shop.url}/faults") as reply:
             html = await reply.text()
@@ -899,10 +909,10 @@ class TestFaultsPage:
             assert "on purpose: 30000 ms slower, 33.3 % errors." in await reply.text()
 
     def test_has_a_field_for_each_fault(self) -> None:
-        assert {*SLIDERS, "seed"} == set(Faults.model_fields)
+        assert {*SLIDERS, "seed"} == set(SandboxFaults.model_fields)
 
     def test_what_it_shows_can_be_sent_as_it_is(self) -> None:
-        faults = Faults(
+        faults = SandboxFaults(
             **{name: 0.07 for name, slider in SLIDERS.items() if slider.unit == "%"},
             **{name: 40 for name, slider in SLIDERS.items() if slider.unit == "ms"},
         )
@@ -910,9 +920,13 @@ class TestFaultsPage:
         assert read(sent.encode()) == faults
 
     @pytest.mark.parametrize(
-        "faults", [Faults(delay_ms=25, decline_rate=0.333), Faults(delay_ms=100, decline_rate=0.2)]
+        "faults",
+        [
+            SandboxFaults(delay_ms=25, decline_rate=0.333),
+            SandboxFaults(delay_ms=100, decline_rate=0.2),
+        ],
     )
-    def test_each_value_is_a_step_of_its_slider(self, faults: Faults) -> None:
+    def test_each_value_is_a_step_of_its_slider(self, faults: SandboxFaults) -> None:
         """Browsers move it to the nearest one, and send that."""
         sliders = re.findall(r'step="(\w+)"\s+value="([\d.]+)"', render(faults))
         assert len(sliders) == len(SLIDERS)
@@ -931,7 +945,7 @@ class TestFaultsPage:
         ],
     )
     async def test_a_wrong_form_changes_nothing_and_says_why(
-        self, shop: Shop, form: dict[str, str], sentence: str
+        self, shop: SandboxShop, form: dict[str, str], sentence: str
     ) -> None:
         await self.send(shop, self.SENT)
         url, origin = f"{shop.url}/faults", {"origin": shop.url}
@@ -952,22 +966,26 @@ class TestFaultsPage:
         ],
     )
     async def test_is_no_use_to_pages_of_other_sites(
-        self, shop: Shop, headers: dict[str, str]
+        self, shop: SandboxShop, headers: dict[str, str]
     ) -> None:
         assert await self.send(shop, {"decline_rate": "100"}, **headers) == 403
-        assert await self.faults(shop) == Faults()
+        assert await self.faults(shop) == SandboxFaults()
 
-    async def test_a_form_that_does_not_say_where_it_is_from_is_refused(self, shop: Shop) -> None:
+    async def test_a_form_that_does_not_say_where_it_is_from_is_refused(
+        self, shop: SandboxShop
+    ) -> None:
         async with shop.http.post(f"{shop.url}/faults", data={"decline_rate": "100"}) as reply:
             assert reply.status == 403
-        assert await self.faults(shop) == Faults()
+        assert await self.faults(shop) == SandboxFaults()
 
     @pytest.mark.parametrize("host", ["127.0.0.1:8090", "localhost:8090", "[::1]:8090"])
-    async def test_works_under_whatever_a_port_is_forwarded_to(self, shop: Shop, host: str) -> None:
+    async def test_works_under_whatever_a_port_is_forwarded_to(
+        self, shop: SandboxShop, host: str
+    ) -> None:
         headers = {"host": host, "origin": f"http://{host}"}
         assert await self.send(shop, self.SENT, **headers) == 303
 
-    async def test_runs_no_script_but_its_own(self, shop: Shop) -> None:
+    async def test_runs_no_script_but_its_own(self, shop: SandboxShop) -> None:
         async with shop.http.get(f"{shop.url}/faults") as reply:
             policy, html = reply.headers["Content-Security-Policy"], await reply.text()
         (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
@@ -977,7 +995,7 @@ class TestFaultsPage:
 
 
 class TestOwnRoutes:
-    async def test_page_escapes_what_it_shows(self, shop: Shop) -> None:
+    async def test_page_escapes_what_it_shows(self, shop: SandboxShop) -> None:
         await shop.pay(order_id="<script>alert(1)</script>")
         async with shop.http.get(shop.url + "/") as reply:
             html = await reply.text()
@@ -986,7 +1004,7 @@ class TestOwnRoutes:
         assert "<script" not in html
         assert "25.00 EUR" in html
 
-    async def test_reset_forgets_everything(self, shop: Shop) -> None:
+    async def test_reset_forgets_everything(self, shop: SandboxShop) -> None:
         first = await shop.pay(idempotency_key="k1")
         async with shop.http.delete(f"{shop.url}/sandbox/ledger") as reply:
             assert reply.status == 204
@@ -1014,7 +1032,7 @@ class TestOwnRoutes:
         ("method", "path"), [("DELETE", "/sandbox/ledger"), ("POST", "/sandbox/faults")]
     )
     async def test_pages_of_other_sites_change_nothing(
-        self, shop: Shop, headers: dict[str, str], method: str, path: str
+        self, shop: SandboxShop, headers: dict[str, str], method: str, path: str
     ) -> None:
         await shop.pay()
         body = '{"failure_rate": 1}' if method == "POST" else None
@@ -1023,24 +1041,24 @@ class TestOwnRoutes:
             assert reply.status == 403
         assert (await shop.ledger())["totals"]["payment_intents"] == 1
         async with shop.http.get(f"{shop.url}/sandbox/faults") as reply:
-            assert await reply.json() == Faults().model_dump()
+            assert await reply.json() == SandboxFaults().model_dump()
 
     @pytest.mark.parametrize("host", ["", "a, b"])
-    async def test_a_host_that_is_none_is_refused(self, shop: Shop, host: str) -> None:
+    async def test_a_host_that_is_none_is_refused(self, shop: SandboxShop, host: str) -> None:
         async with shop.http.get(f"{shop.url}/livez", headers={"host": host}) as reply:
             assert reply.status == 400
 
-    async def test_a_page_of_its_own_may_change_it(self, shop: Shop) -> None:
+    async def test_a_page_of_its_own_may_change_it(self, shop: SandboxShop) -> None:
         headers = {"origin": shop.url, "sec-fetch-site": "same-origin"}
         async with shop.http.delete(f"{shop.url}/sandbox/ledger", headers=headers) as reply:
             assert reply.status == 204
 
-    async def test_redirects_are_relative(self, shop: Shop) -> None:
+    async def test_redirects_are_relative(self, shop: SandboxShop) -> None:
         url = f"{shop.url}/sandbox/ledger/?limit=1"
         async with shop.http.get(url, allow_redirects=False) as reply:
             assert (reply.status, reply.headers["location"]) == (307, "/sandbox/ledger?limit=1")
 
-    async def test_a_405_names_all_methods_of_the_path(self, shop: Shop) -> None:
+    async def test_a_405_names_all_methods_of_the_path(self, shop: SandboxShop) -> None:
         async with shop.http.put(f"{shop.url}/sandbox/faults") as reply:
             assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, POST")
 
@@ -1052,7 +1070,7 @@ class TestOwnRoutes:
         ],
     )
     async def test_a_body_that_stays_unread_ends_the_connection(
-        self, shop: Shop, kind: str, body: bytes, status: int
+        self, shop: SandboxShop, kind: str, body: bytes, status: int
     ) -> None:
         reader, writer = await asyncio.open_connection(*shop.url.removeprefix("http://").split(":"))
         writer.write(
@@ -1080,7 +1098,7 @@ class TestOwnRoutes:
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["type"] == "api_error"
         writer.close()
 
-    async def test_probes(self, shop: Shop) -> None:
+    async def test_probes(self, shop: SandboxShop) -> None:
         for path in ("/livez", "/readyz"):
             async with shop.http.get(shop.url + path) as reply:
                 assert (reply.status, await reply.json()) == (200, {"status": "ok"})
@@ -1105,7 +1123,7 @@ class TestSettings:
     def test_faults_come_from_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SANDBOX_FAULTS", '{"delay_ms": 5, "seed": 3}')
         monkeypatch.setenv("SANDBOX_FAULTS__LOST_REPLY_RATE", "0.5")
-        assert read_settings().faults == Faults(delay_ms=5, seed=3, lost_reply_rate=0.5)
+        assert read_settings().faults == SandboxFaults(delay_ms=5, seed=3, lost_reply_rate=0.5)
         monkeypatch.setenv("SANDBOX_FAULTS", "{")
         with pytest.raises(ConfigurationError, match="JSON"):
             read_settings()

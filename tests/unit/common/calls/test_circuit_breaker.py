@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.calls.circuit_breaker import Circuit, CircuitOpen, Verdict
+from services.common.calls.circuit_breaker import AttemptVerdict, CircuitBreaker, CircuitOpen
 from tests.unit.common.kit import ManualClock
 
 FIRST_SECONDS = 0.5
@@ -18,25 +18,25 @@ OUTAGES = 5
 
 
 @dataclass(slots=True)
-class World:
+class ObservedBreaker:
     """A circuit with its own time, and all that it told."""
 
     clock: ManualClock = field(default_factory=ManualClock)
     told: list[bool] = field(default_factory=list[bool])
     pauses_seconds: list[float] = field(default_factory=list[float])
-    circuit: Circuit = field(init=False)
+    circuit: CircuitBreaker = field(init=False)
 
     def __post_init__(self) -> None:
-        self.circuit = Circuit(self.told.append, self.clock)
+        self.circuit = CircuitBreaker(self.told.append, self.clock)
 
-    def attempt(self, verdict: Verdict) -> None:
+    def attempt(self, verdict: AttemptVerdict) -> None:
         """One attempt from its beginning to its end."""
         self.circuit.settle(self.circuit.admit(), verdict)
 
     def fail(self, times: int = OUTAGES) -> None:
         """Outages in a row; by default as many as open the circuit."""
         for _ in range(times):
-            self.attempt(Verdict.OUTAGE)
+            self.attempt(AttemptVerdict.OUTAGE)
 
     def knock(self) -> int | None:
         """The admission of an attempt, None when it is refused."""
@@ -54,11 +54,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> ObservedBreaker:
+    return ObservedBreaker()
 
 
-def test_outages_in_a_row_open_it(world: World) -> None:
+def test_outages_in_a_row_open_it(world: ObservedBreaker) -> None:
     world.fail(OUTAGES - 1)
     assert world.circuit.is_closed
     assert world.told == []
@@ -68,34 +68,34 @@ def test_outages_in_a_row_open_it(world: World) -> None:
     assert FIRST_SECONDS * SHORTEST <= world.pause_seconds() <= FIRST_SECONDS * LONGEST
 
 
-def test_any_answer_in_between_starts_the_count_again(world: World) -> None:
+def test_any_answer_in_between_starts_the_count_again(world: ObservedBreaker) -> None:
     world.fail(OUTAGES - 1)
-    world.attempt(Verdict.WORKS)
+    world.attempt(AttemptVerdict.WORKS)
     world.fail(OUTAGES - 1)
     assert world.circuit.is_closed
 
 
-def test_what_says_nothing_neither_counts_nor_resets(world: World) -> None:
+def test_what_says_nothing_neither_counts_nor_resets(world: ObservedBreaker) -> None:
     world.fail(OUTAGES - 1)
     for _ in range(2 * OUTAGES):
-        world.attempt(Verdict.NOTHING)
+        world.attempt(AttemptVerdict.NOTHING)
     assert world.circuit.is_closed
     world.fail(1)
     assert not world.circuit.is_closed
 
 
-def test_it_stays_open_for_the_whole_pause(world: World) -> None:
+def test_it_stays_open_for_the_whole_pause(world: ObservedBreaker) -> None:
     world.fail()
     pause_seconds = world.pause_seconds()
     world.clock.advance(pause_seconds / 2)
     assert world.pause_seconds() == pytest.approx(pause_seconds / 2)
     world.clock.advance(pause_seconds / 2 + 1e-6)
-    world.attempt(Verdict.WORKS)
+    world.attempt(AttemptVerdict.WORKS)
     assert world.circuit.is_closed
     assert world.told == [True, False]
 
 
-def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: World) -> None:
+def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: ObservedBreaker) -> None:
     world.fail()
     world.clock.advance(FIRST_SECONDS * LONGEST)
     probe = world.circuit.admit()
@@ -103,23 +103,23 @@ def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: World) ->
         assert world.pause_seconds() > 0
     world.clock.advance(60.0)
     world.pause_seconds()  # however long it takes
-    world.circuit.settle(probe, Verdict.WORKS)
+    world.circuit.settle(probe, AttemptVerdict.WORKS)
     assert len({world.circuit.admit() for _ in range(3)}) == 1, "all are admitted freely again"
 
 
-def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: World) -> None:
+def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: ObservedBreaker) -> None:
     world.fail()
     for expected_seconds in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0):
         pause_seconds = world.pause_seconds()
         assert expected_seconds * SHORTEST <= pause_seconds <= expected_seconds * LONGEST
         world.clock.advance(pause_seconds)
-        world.attempt(Verdict.OUTAGE)
+        world.attempt(AttemptVerdict.OUTAGE)
     assert world.told == [True], "it is one outage"
 
 
-def test_the_next_outage_begins_with_a_short_pause(world: World) -> None:
+def test_the_next_outage_begins_with_a_short_pause(world: ObservedBreaker) -> None:
     world.fail()
-    for verdict in (Verdict.OUTAGE, Verdict.OUTAGE, Verdict.WORKS):
+    for verdict in (AttemptVerdict.OUTAGE, AttemptVerdict.OUTAGE, AttemptVerdict.WORKS):
         world.clock.advance(world.pause_seconds())
         world.attempt(verdict)
     world.fail(OUTAGES - 1)
@@ -128,19 +128,21 @@ def test_the_next_outage_begins_with_a_short_pause(world: World) -> None:
     assert world.pause_seconds() <= FIRST_SECONDS * LONGEST
 
 
-def test_a_probe_that_says_nothing_makes_room_at_once(world: World) -> None:
+def test_a_probe_that_says_nothing_makes_room_at_once(world: ObservedBreaker) -> None:
     world.fail()
     world.clock.advance(FIRST_SECONDS * LONGEST)
-    world.attempt(Verdict.NOTHING)
-    world.attempt(Verdict.OUTAGE)
+    world.attempt(AttemptVerdict.NOTHING)
+    world.attempt(AttemptVerdict.OUTAGE)
     assert world.pause_seconds() <= 2 * FIRST_SECONDS * LONGEST, "it failed once, not twice"
 
 
-@pytest.mark.parametrize("verdict", Verdict)
-def test_the_rest_of_a_burst_changes_nothing(world: World, verdict: Verdict) -> None:
+@pytest.mark.parametrize("verdict", AttemptVerdict)
+def test_the_rest_of_a_burst_changes_nothing(
+    world: ObservedBreaker, verdict: AttemptVerdict
+) -> None:
     burst = [world.circuit.admit() for _ in range(20)]
     for admission in burst[:OUTAGES]:
-        world.circuit.settle(admission, Verdict.OUTAGE)
+        world.circuit.settle(admission, AttemptVerdict.OUTAGE)
     pause_seconds = world.pause_seconds()
     for admission in burst[OUTAGES:10]:
         world.circuit.settle(admission, verdict)
@@ -150,14 +152,14 @@ def test_the_rest_of_a_burst_changes_nothing(world: World, verdict: Verdict) -> 
     for admission in burst[10:]:
         world.circuit.settle(admission, verdict)
     world.pause_seconds()  # the probe still is the only one
-    world.circuit.settle(probe, Verdict.WORKS)
+    world.circuit.settle(probe, AttemptVerdict.WORKS)
     assert world.circuit.is_closed
 
 
 def test_pauses_vary() -> None:
     pauses: set[float] = set()
     for _ in range(50):
-        world = World()
+        world = ObservedBreaker()
         world.fail()
         pauses.add(round(world.pause_seconds(), 3))
     assert len(pauses) > 10
@@ -166,16 +168,16 @@ def test_pauses_vary() -> None:
 STEPS = st.one_of(
     st.just("admit"),
     st.floats(0.0, 6.0),
-    st.tuples(st.integers(0, 99), st.sampled_from(Verdict)),
+    st.tuples(st.integers(0, 99), st.sampled_from(AttemptVerdict)),
 )
 
 
 @given(st.lists(STEPS, max_size=200))
 def test_while_it_is_open_one_attempt_at_most_is_under_way(
-    steps: list[str | float | tuple[int, Verdict]],
+    steps: list[str | float | tuple[int, AttemptVerdict]],
 ) -> None:
     """Whatever begins and ends in whatever order, time only ever going forward."""
-    world = World()
+    world = ObservedBreaker()
     under_way: list[int] = []
     since_opening: list[int] = []  # admitted since, and not yet settled
     for step in steps:

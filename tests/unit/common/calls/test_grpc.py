@@ -42,7 +42,7 @@ LEAK = "a secret that stands in the exception's text"
 Behaviour = Callable[[], Awaitable[None]]
 
 
-class Callee(inventory_pb2_grpc.InventoryServiceServicer):
+class GrpcCallee(inventory_pb2_grpc.InventoryServiceServicer):
     """Does as it is told, and keeps what it saw."""
 
     def __init__(self) -> None:
@@ -85,12 +85,12 @@ class Callee(inventory_pb2_grpc.InventoryServiceServicer):
 
 
 @pytest.fixture
-def callee() -> Callee:
-    return Callee()
+def callee() -> GrpcCallee:
+    return GrpcCallee()
 
 
 @pytest.fixture
-async def running(callee: Callee) -> AsyncGenerator[Running]:
+async def running(callee: GrpcCallee) -> AsyncGenerator[Running]:
     async def wire(host: Host) -> None:
         host.serve_grpc(
             inventory_pb2_grpc.add_InventoryServiceServicer_to_server, callee, FULL_NAME
@@ -136,7 +136,7 @@ async def failure(call: Awaitable[object]) -> ShopError:
 
 @pytest.mark.parametrize("kind", Kind)
 async def test_an_error_arrives_as_it_was_raised(
-    callee: Callee, edge: GrpcEdge, kind: Kind
+    callee: GrpcCallee, edge: GrpcEdge, kind: Kind
 ) -> None:
     callee.fails(
         ShopError(
@@ -154,14 +154,16 @@ async def test_an_error_arrives_as_it_was_raised(
     assert error.fields == {"product_id": "oak-board"}
 
 
-async def test_an_unexpected_error_does_not_show_its_text(callee: Callee, edge: GrpcEdge) -> None:
+async def test_an_unexpected_error_does_not_show_its_text(
+    callee: GrpcCallee, edge: GrpcEdge
+) -> None:
     callee.fails(RuntimeError(LEAK))
     error = await failure(reserve(edge))
     assert (error.kind, error.code) == (Kind.INTERNAL, "internal")
     assert LEAK not in str(error.__cause__)
 
 
-async def test_the_context_arrives(callee: Callee, edge: GrpcEdge, tools: CallTools) -> None:
+async def test_the_context_arrives(callee: GrpcCallee, edge: GrpcEdge, tools: CallTools) -> None:
     request = RequestContext(
         deadline=asyncio.get_running_loop().time() + 60,
         request_id="req-1",
@@ -176,7 +178,7 @@ async def test_the_context_arrives(callee: Callee, edge: GrpcEdge, tools: CallTo
     assert seen.routing == {"canary": "true", "x-user-group": "beta"}
 
 
-async def test_the_deadline_shrinks_on_its_way(callee: Callee, edge: GrpcEdge) -> None:
+async def test_the_deadline_shrinks_on_its_way(callee: GrpcCallee, edge: GrpcEdge) -> None:
     await reserve(edge)
     assert callee.seconds_left[0] <= 2.0, "the edge's own patience"
     with contexts.background(0.5):
@@ -184,13 +186,13 @@ async def test_the_deadline_shrinks_on_its_way(callee: Callee, edge: GrpcEdge) -
     assert callee.seconds_left[1] <= 0.5
 
 
-async def test_without_time_nothing_is_sent(callee: Callee, edge: GrpcEdge) -> None:
+async def test_without_time_nothing_is_sent(callee: GrpcCallee, edge: GrpcEdge) -> None:
     with contexts.background(-1.0):
         assert (await failure(reserve(edge))).kind is Kind.TIMEOUT
     assert callee.seen == []
 
 
-async def test_a_late_answer_is_a_timeout(callee: Callee, edge: GrpcEdge) -> None:
+async def test_a_late_answer_is_a_timeout(callee: GrpcCallee, edge: GrpcEdge) -> None:
     async def never() -> None:
         await asyncio.sleep(60)
 
@@ -199,7 +201,7 @@ async def test_a_late_answer_is_a_timeout(callee: Callee, edge: GrpcEdge) -> Non
         assert (await failure(reserve(edge))).kind is Kind.TIMEOUT
 
 
-async def test_the_callee_gives_up_at_its_own_limit(callee: Callee) -> None:
+async def test_the_callee_gives_up_at_its_own_limit(callee: GrpcCallee) -> None:
     async def never() -> None:
         await asyncio.sleep(60)
 
@@ -218,7 +220,7 @@ async def test_the_callee_gives_up_at_its_own_limit(callee: Callee) -> None:
 
 
 async def test_a_request_that_its_caller_gives_up_is_counted(
-    callee: Callee, running: Running, edge: GrpcEdge
+    callee: GrpcCallee, running: Running, edge: GrpcEdge
 ) -> None:
     arrived = asyncio.Event()
 
@@ -267,7 +269,7 @@ async def test_one_that_is_slow_to_connect_is_waited_for(running: Running) -> No
         await asyncio.gather(*lines)
 
 
-async def test_one_that_refuses_is_passed_over(callee: Callee, running: Running) -> None:
+async def test_one_that_refuses_is_passed_over(callee: GrpcCallee, running: Running) -> None:
     addresses = [f"127.0.0.1:{free_port()}", running.grpc_address]
     async with open_channel(addresses) as channel:
         edge = GrpcEdge(EDGE, channel, call_tools())
@@ -327,7 +329,7 @@ class TestABrokenConnection:
             assert stranger.asked == 1 + 3
 
 
-async def test_an_unexpected_error_is_no_outage(callee: Callee, edge: GrpcEdge) -> None:
+async def test_an_unexpected_error_is_no_outage(callee: GrpcCallee, edge: GrpcEdge) -> None:
     callee.fails(RuntimeError(LEAK))
     assert (await failure(reserve(edge))).kind is Kind.INTERNAL
     for _ in range(4):
@@ -337,7 +339,7 @@ async def test_an_unexpected_error_is_no_outage(callee: Callee, edge: GrpcEdge) 
 
 
 class TestRetries:
-    async def test_happen_where_they_are_declared(self, callee: Callee, edge: GrpcEdge) -> None:
+    async def test_happen_where_they_are_declared(self, callee: GrpcCallee, edge: GrpcEdge) -> None:
         async def third_time_lucky() -> None:
             if len(callee.seen) < 3:
                 raise ShopError(Kind.UNAVAILABLE, "away", "Away.")
@@ -346,12 +348,12 @@ class TestRetries:
         await commit(edge)
         assert len(callee.seen) == 3
 
-    async def test_are_for_outages_only(self, callee: Callee, edge: GrpcEdge) -> None:
+    async def test_are_for_outages_only(self, callee: GrpcCallee, edge: GrpcEdge) -> None:
         callee.fails(ShopError(Kind.CONFLICT, "late", "Too late."))
         await failure(commit(edge))
         assert len(callee.seen) == 1
 
-    async def test_happen_nowhere_else(self, callee: Callee, edge: GrpcEdge) -> None:
+    async def test_happen_nowhere_else(self, callee: GrpcCallee, edge: GrpcEdge) -> None:
         callee.fails(ShopError(Kind.UNAVAILABLE, "away", "Away."))
         await failure(reserve(edge))
         assert len(callee.seen) == 1
@@ -359,7 +361,7 @@ class TestRetries:
 
 class TestRecord:
     async def test_holds_the_call_with_what_was_called_for_it(
-        self, callee: Callee, edge: GrpcEdge, request_context: RequestContext
+        self, callee: GrpcCallee, edge: GrpcEdge, request_context: RequestContext
     ) -> None:
         deeper = call_record.Call("stock", "StockService/Get", "v1", "stock-1", 1.0, "ok")
 
@@ -376,7 +378,7 @@ class TestRecord:
         assert 0 <= within.start_milliseconds <= call.milliseconds
 
     async def test_holds_failures_with_who_failed(
-        self, callee: Callee, edge: GrpcEdge, request_context: RequestContext
+        self, callee: GrpcCallee, edge: GrpcEdge, request_context: RequestContext
     ) -> None:
         callee.fails(ShopError(Kind.CONFLICT, "late", "Too late."))
         await failure(reserve(edge))
@@ -428,7 +430,7 @@ class TestServer:
                 raise AssertionError("it cannot have started")
 
 
-async def test_an_ipv6_address_is_listened_on(callee: Callee) -> None:
+async def test_an_ipv6_address_is_listened_on(callee: GrpcCallee) -> None:
     async def wire(host: Host) -> None:
         host.serve_grpc(
             inventory_pb2_grpc.add_InventoryServiceServicer_to_server, callee, FULL_NAME
@@ -446,7 +448,7 @@ async def test_an_ipv6_address_is_listened_on(callee: Callee) -> None:
     ("instances", "is_first"), [("[::1]:{port}", True), ("127.0.0.1:{port}", False)]
 )
 async def test_instances_may_be_of_both_families(
-    callee: Callee, instances: str, is_first: bool
+    callee: GrpcCallee, instances: str, is_first: bool
 ) -> None:
     """One of them answers; the other is at an address of the other family, and refuses."""
 

@@ -23,7 +23,7 @@ from tests.unit.common.kit import EDGE, call_tools
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Callee:
+class HttpCallee:
     """A server that keeps each request and answers as it is told."""
 
     def __init__(self) -> None:
@@ -49,12 +49,12 @@ class Callee:
 
 
 @pytest.fixture
-def callee() -> Callee:
-    return Callee()
+def callee() -> HttpCallee:
+    return HttpCallee()
 
 
 @pytest.fixture
-async def address(callee: Callee) -> AsyncGenerator[str]:
+async def address(callee: HttpCallee) -> AsyncGenerator[str]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", callee.handle)
     async with TestServer(app) as server:
@@ -89,13 +89,13 @@ async def failure(call: Awaitable[object]) -> ShopError:
     return failed.value
 
 
-async def test_an_answer_comes_back(callee: Callee, edge: HttpEdge) -> None:
+async def test_an_answer_comes_back(callee: HttpCallee, edge: HttpEdge) -> None:
     callee.replies(status=201, text='{"id": 7}', headers={"etag": '"a"'})
     reply = await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
     assert (reply.status, reply.json(), reply.headers["ETag"]) == (201, {"id": 7}, '"a"')
 
 
-async def test_path_query_and_body_are_encoded(callee: Callee, edge: HttpEdge) -> None:
+async def test_path_query_and_body_are_encoded(callee: HttpCallee, edge: HttpEdge) -> None:
     await edge.route("GET", "/things/{thing}")(
         path={"thing": "a/b?c=d#e %ü"}, query={"q": "x&y=z", "limit": 3}
     )
@@ -109,14 +109,14 @@ async def test_path_query_and_body_are_encoded(callee: Callee, edge: HttpEdge) -
 
 @pytest.mark.parametrize("value", ["", ".", ".."])
 async def test_a_value_never_leads_to_another_path(
-    callee: Callee, edge: HttpEdge, value: str
+    callee: HttpCallee, edge: HttpEdge, value: str
 ) -> None:
     error = await failure(edge.route("GET", "/things/{thing}")(path={"thing": value}))
     assert error.kind is Kind.NOT_FOUND
     assert callee.requests == []
 
 
-async def test_the_context_goes_along(callee: Callee, edge: HttpEdge, tools: CallTools) -> None:
+async def test_the_context_goes_along(callee: HttpCallee, edge: HttpEdge, tools: CallTools) -> None:
     request = RequestContext(
         deadline=asyncio.get_running_loop().time() + 60,
         request_id="req-1",
@@ -137,13 +137,15 @@ async def test_the_context_goes_along(callee: Callee, edge: HttpEdge, tools: Cal
     assert sent["traceparent"].split("-")[1] == trace_id
 
 
-async def test_the_callee_gets_no_more_time_than_is_left(callee: Callee, edge: HttpEdge) -> None:
+async def test_the_callee_gets_no_more_time_than_is_left(
+    callee: HttpCallee, edge: HttpEdge
+) -> None:
     with context.background(0.5):
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
     assert int(callee.requests[0].headers["x-deadline-ms"]) <= 500
 
 
-async def test_without_time_nothing_is_sent(callee: Callee, edge: HttpEdge) -> None:
+async def test_without_time_nothing_is_sent(callee: HttpCallee, edge: HttpEdge) -> None:
     with context.background(-1.0):
         error = await failure(edge.route("GET", "/things/{thing}")(path={"thing": "x"}))
     assert error.kind is Kind.TIMEOUT
@@ -151,7 +153,9 @@ async def test_without_time_nothing_is_sent(callee: Callee, edge: HttpEdge) -> N
 
 
 @pytest.mark.parametrize("kind", Kind)
-async def test_a_problem_is_the_callees_error(callee: Callee, edge: HttpEdge, kind: Kind) -> None:
+async def test_a_problem_is_the_callees_error(
+    callee: HttpCallee, edge: HttpEdge, kind: Kind
+) -> None:
     told = ShopError(
         kind, "some-code", "Some detail.", retry_after_seconds=4, fields={"fact": "yes"}
     )
@@ -164,7 +168,7 @@ async def test_a_problem_is_the_callees_error(callee: Callee, edge: HttpEdge, ki
     assert (error.retry_after_seconds, error.fields) == (4, {"fact": "yes"})
 
 
-async def test_a_late_answer_is_a_timeout(callee: Callee, edge: HttpEdge) -> None:
+async def test_a_late_answer_is_a_timeout(callee: HttpCallee, edge: HttpEdge) -> None:
     async def never(_: web.Request) -> web.Response:
         await asyncio.sleep(60)
         raise AssertionError("the client has gone long before")
@@ -181,7 +185,7 @@ async def test_nobody_there_is_unavailable(session: aiohttp.ClientSession) -> No
     assert error.retry_after_seconds is not None
 
 
-async def test_a_connection_that_breaks_is_unavailable(callee: Callee, edge: HttpEdge) -> None:
+async def test_a_connection_that_breaks_is_unavailable(callee: HttpCallee, edge: HttpEdge) -> None:
     async def hang_up(request: web.Request) -> web.Response:
         assert request.transport is not None
         request.transport.abort()
@@ -192,19 +196,21 @@ async def test_a_connection_that_breaks_is_unavailable(callee: Callee, edge: Htt
     assert error.kind is Kind.UNAVAILABLE
 
 
-async def test_a_redirect_is_not_followed(callee: Callee, edge: HttpEdge) -> None:
+async def test_a_redirect_is_not_followed(callee: HttpCallee, edge: HttpEdge) -> None:
     callee.replies(status=302, headers={"location": "http://127.0.0.1:1/"})
     reply = await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
     assert reply.status == 302
 
 
-async def test_a_huge_answer_is_refused(callee: Callee, edge: HttpEdge) -> None:
+async def test_a_huge_answer_is_refused(callee: HttpCallee, edge: HttpEdge) -> None:
     callee.replies(body=bytes(4 * 1024 * 1024 + 1))
     error = await failure(edge.route("GET", "/things/{thing}")(path={"thing": "x"}))
     assert (error.kind, error.code) == (Kind.UNAVAILABLE, "bad-answer")
 
 
-async def test_what_is_no_json_is_refused_when_it_is_read(callee: Callee, edge: HttpEdge) -> None:
+async def test_what_is_no_json_is_refused_when_it_is_read(
+    callee: HttpCallee, edge: HttpEdge
+) -> None:
     callee.replies(text="<html>")
     reply = await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
     with pytest.raises(ShopError) as refused:
@@ -213,7 +219,7 @@ async def test_what_is_no_json_is_refused_when_it_is_read(callee: Callee, edge: 
 
 
 async def test_one_that_refuses_is_passed_over(
-    callee: Callee, address: str, session: aiohttp.ClientSession
+    callee: HttpCallee, address: str, session: aiohttp.ClientSession
 ) -> None:
     edge = HttpEdge(EDGE, [f"127.0.0.1:{free_port()}", address], session, call_tools())
     for _ in range(4):
@@ -227,7 +233,7 @@ async def test_addresses_take_turns(address: str, session: aiohttp.ClientSession
 
 
 class TestRetries:
-    async def test_happen_where_they_are_declared(self, callee: Callee, edge: HttpEdge) -> None:
+    async def test_happen_where_they_are_declared(self, callee: HttpCallee, edge: HttpEdge) -> None:
         async def third_time_lucky(_: web.Request) -> web.Response:
             return web.Response(status=200 if len(callee.requests) == 3 else 503)
 
@@ -235,19 +241,21 @@ class TestRetries:
         assert (await edge.route("GET", "/flaky")()).status == 200
         assert len(callee.requests) == 3
 
-    async def test_end(self, callee: Callee, edge: HttpEdge) -> None:
+    async def test_end(self, callee: HttpCallee, edge: HttpEdge) -> None:
         callee.replies(status=503)
         error = await failure(edge.route("GET", "/flaky")())
         assert error.kind is Kind.UNAVAILABLE
         assert len(callee.requests) == 3
 
     @pytest.mark.parametrize("status", [401, 404, 409, 422, 429, 500])
-    async def test_are_for_outages_only(self, callee: Callee, edge: HttpEdge, status: int) -> None:
+    async def test_are_for_outages_only(
+        self, callee: HttpCallee, edge: HttpEdge, status: int
+    ) -> None:
         callee.replies(status=status)
         await failure(edge.route("GET", "/flaky")())
         assert len(callee.requests) == 1
 
-    async def test_happen_nowhere_else(self, callee: Callee, edge: HttpEdge) -> None:
+    async def test_happen_nowhere_else(self, callee: HttpCallee, edge: HttpEdge) -> None:
         callee.replies(status=503)
         await failure(edge.route("GET", "/things/{thing}")(path={"thing": "x"}))
         assert len(callee.requests) == 1
@@ -255,7 +263,7 @@ class TestRetries:
 
 class TestRecord:
     async def test_holds_each_call_with_what_was_called_for_it(
-        self, callee: Callee, edge: HttpEdge, request_context: RequestContext
+        self, callee: HttpCallee, edge: HttpEdge, request_context: RequestContext
     ) -> None:
         deeper = call_record.Call("stock", "StockService/Get", "v1", "stock-1", 1.0, "ok")
         # Longer than the call takes: its own calls are then where the answer says.
@@ -270,7 +278,7 @@ class TestRecord:
         assert request_context.log.dropped == 2
 
     async def test_tells_a_mesh_that_denies_from_a_service_that_does(
-        self, callee: Callee, edge: HttpEdge, tools: CallTools
+        self, callee: HttpCallee, edge: HttpEdge, tools: CallTools
     ) -> None:
         route = edge.route("GET", "/things/{thing}")
         callee.replies(status=403)  # as Istio: "RBAC: access denied", and nothing of the shop's
@@ -284,7 +292,7 @@ class TestRecord:
         assert (tallies["v2"].denied, tallies["v2"].denied_before) == (2, 0)
 
     async def test_holds_when_each_call_began(
-        self, callee: Callee, edge: HttpEdge, request_context: RequestContext
+        self, callee: HttpCallee, edge: HttpEdge, request_context: RequestContext
     ) -> None:
         for _ in range(2):
             await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
@@ -295,7 +303,7 @@ class TestRecord:
     @pytest.mark.parametrize(("status", "recorded"), [(404, "not-found"), (503, "unavailable")])
     async def test_holds_failures_with_who_failed(
         self,
-        callee: Callee,
+        callee: HttpCallee,
         edge: HttpEdge,
         request_context: RequestContext,
         status: int,
@@ -308,14 +316,14 @@ class TestRecord:
         assert (call.status, call.instance) == (recorded, "callee-7")
 
     async def test_holds_each_attempt(
-        self, callee: Callee, edge: HttpEdge, request_context: RequestContext
+        self, callee: HttpCallee, edge: HttpEdge, request_context: RequestContext
     ) -> None:
         callee.replies(status=503)
         await failure(edge.route("GET", "/flaky")())
         assert [call.status for call in request_context.log.calls] == ["unavailable"] * 3
 
     async def test_does_without_what_it_cannot_read(
-        self, callee: Callee, edge: HttpEdge, request_context: RequestContext
+        self, callee: HttpCallee, edge: HttpEdge, request_context: RequestContext
     ) -> None:
         callee.replies(headers={call_record.HEADER: "nonsense"})
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
@@ -323,7 +331,7 @@ class TestRecord:
         assert (call.status, call.version, call.instance) == ("200", "", "")
 
     async def test_and_metrics_agree(
-        self, callee: Callee, edge: HttpEdge, tools: CallTools
+        self, callee: HttpCallee, edge: HttpEdge, tools: CallTools
     ) -> None:
         await edge.route("GET", "/things/{thing}")(path={"thing": "x"})
         line = (

@@ -419,7 +419,7 @@ class TestHttpCallee:
             assert isinstance(await failure(route()), CallRefused)
 
 
-class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
+class FlakyInventory(inventory_pb2_grpc.InventoryServiceServicer):
     """Answers, or fails as told."""
 
     def __init__(self) -> None:
@@ -454,7 +454,7 @@ class TestGrpcCallee:
     async def test_that_went_away_is_spared_and_found_again(
         self, tools: CallTools, clock: ManualClock
     ) -> None:
-        port, inventory = free_port(), Inventory()
+        port, inventory = free_port(), FlakyInventory()
         async with open_channel([f"127.0.0.1:{port}"]) as channel:
             rpc = GrpcEdge(EDGE, channel, tools).rpc(RESERVE, pb.ReserveRequest, pb.ReserveResponse)
             async with serving_grpc(inventory.wire, grpc_port=port):
@@ -472,7 +472,7 @@ class TestGrpcCallee:
                 assert inventory.served == 4
 
     async def test_whose_own_callee_is_out_is_out_too(self, tools: CallTools) -> None:
-        inventory = Inventory()
+        inventory = FlakyInventory()
         inventory.error = CallRefused("stripe", "stripe-unavailable", 2.5)
         async with (
             serving_grpc(inventory.wire) as running,
@@ -503,7 +503,7 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize(("told_seconds", "header"), [(0.0004, "1"), (1.0, "1"), (2.3, "3")])
     async def test_comes_through_grpc_and_http(self, told_seconds: float, header: str) -> None:
-        inventory, router = Inventory(), APIRouter()
+        inventory, router = FlakyInventory(), APIRouter()
         inventory.error = CallRefused("stripe", "stripe-unavailable", told_seconds)
 
         @router.get("/reserve")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common.calls.round_robin import Instances, spread
+from services.common.calls.round_robin import RoundRobin, spread
 
 WEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
 
 def test_they_take_turns_and_each_is_tried_once() -> None:
-    instances = Instances(["a", "b", "a", "c"])
+    instances = RoundRobin(["a", "b", "a", "c"])
     assert [instances.in_turn() for _ in range(5)] == [
         ("a", "b", "c"),
         ("b", "a", "c"),

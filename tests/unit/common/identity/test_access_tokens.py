@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import json
 import time
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,12 +27,13 @@ from services.common.identity.access_tokens import (
     TokenVerifier,
 )
 from services.common.identity.caller_dependency import require_caller
+from tests.unit.common.kit import ManualClock
 
 FIRST = ECKey.generate_key("P-256", {"kid": "first"})
 SECOND = ECKey.generate_key("P-256", {"kid": "second"})
 
 
-class Auth:
+class KeyPublisher:
     """Publishes keys, and counts who asks for them."""
 
     def __init__(self, *keys: ECKey) -> None:
@@ -49,28 +50,18 @@ class Auth:
         return self.answer or KeySet(list(self.keys)).as_dict(private=False)
 
 
-class Clock:
-    """Goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def auth() -> KeyPublisher:
+    return KeyPublisher(FIRST)
 
 
 @pytest.fixture
-def auth() -> Auth:
-    return Auth(FIRST)
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def verifier(auth: Auth, clock: Clock) -> TokenVerifier:
+def verifier(auth: KeyPublisher, clock: ManualClock) -> TokenVerifier:
     return TokenVerifier(auth.fetch, clock=clock)
 
 
@@ -95,7 +86,7 @@ def token(key: ECKey = FIRST, *, without: str = "", expires_in: int = 60, **chan
 
 
 def encoded(part: object) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(part)).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
 
 
 async def refusal(verifier: TokenVerifier, text: str) -> ShopError:
@@ -106,7 +97,7 @@ async def refusal(verifier: TokenVerifier, text: str) -> ShopError:
 
 @pytest.mark.parametrize("names_user", [True, False])
 async def test_a_span_names_the_user_only_where_that_is_wanted(
-    auth: Auth, names_user: bool
+    auth: KeyPublisher, names_user: bool
 ) -> None:
     verifier = TokenVerifier(auth.fetch, names_user=names_user)
     with TracerProvider().get_tracer("test").start_as_current_span("request") as span:
@@ -218,58 +209,58 @@ PART = st.one_of(
 
 @given(st.lists(PART, max_size=4).map(".".join))
 async def test_what_is_no_token_is_refused(garbage: str) -> None:
-    error = await refusal(TokenVerifier(Auth(FIRST).fetch), garbage)
+    error = await refusal(TokenVerifier(KeyPublisher(FIRST).fetch), garbage)
     assert error.kind is Kind.UNAUTHENTICATED
 
 
-async def test_keys_are_fetched_once_for_many(auth: Auth, verifier: TokenVerifier) -> None:
+async def test_keys_are_fetched_once_for_many(auth: KeyPublisher, verifier: TokenVerifier) -> None:
     await asyncio.gather(*(verifier.verify(token()) for _ in range(20)))
     assert auth.asked == 1
 
 
 async def test_keys_are_fetched_anew_when_they_are_old(
-    auth: Auth, verifier: TokenVerifier, clock: Clock
+    auth: KeyPublisher, verifier: TokenVerifier, clock: ManualClock
 ) -> None:
     await verifier.verify(token())
-    clock.now += JWKS_CACHE_SECONDS - 1
+    clock.advance(JWKS_CACHE_SECONDS - 1)
     await verifier.verify(token())
     assert auth.asked == 1
-    clock.now += 1
+    clock.advance(1)
     await verifier.verify(token())
     assert auth.asked == 2
 
 
 async def test_a_key_that_is_gone_no_longer_counts(
-    auth: Auth, verifier: TokenVerifier, clock: Clock
+    auth: KeyPublisher, verifier: TokenVerifier, clock: ManualClock
 ) -> None:
     await verifier.verify(token())
     auth.keys = (SECOND,)
-    clock.now += JWKS_CACHE_SECONDS
+    clock.advance(JWKS_CACHE_SECONDS)
     assert (await refusal(verifier, token(FIRST))).kind is Kind.UNAUTHENTICATED
     assert await verifier.verify(token(SECOND))
 
 
 async def test_a_new_key_is_found_at_once(
-    auth: Auth, verifier: TokenVerifier, clock: Clock
+    auth: KeyPublisher, verifier: TokenVerifier, clock: ManualClock
 ) -> None:
     await verifier.verify(token())
     auth.keys = (FIRST, SECOND)
-    clock.now += 6
+    clock.advance(6)
     assert await verifier.verify(token(SECOND))
     assert auth.asked == 2
 
 
 @pytest.mark.parametrize("away", [False, True])
 async def test_unknown_keys_cause_no_flood_of_fetches(
-    auth: Auth, verifier: TokenVerifier, clock: Clock, away: bool
+    auth: KeyPublisher, verifier: TokenVerifier, clock: ManualClock, away: bool
 ) -> None:
     await verifier.verify(token())
     auth.away = away
-    clock.now += 6
+    clock.advance(6)
     for _ in range(20):
         assert (await refusal(verifier, token(SECOND))).kind is Kind.UNAUTHENTICATED
     assert auth.asked == 2
-    clock.now += 5
+    clock.advance(5)
     await refusal(verifier, token(SECOND))
     assert auth.asked == 3
 
@@ -278,21 +269,21 @@ async def test_unknown_keys_cause_no_flood_of_fetches(
     "answer", [{"keys": [{"kty": "EC"}]}, {"keys": 1}, {"no": "keys"}, [], "x"]
 )
 async def test_keys_are_kept_while_there_are_no_better_ones(
-    auth: Auth, verifier: TokenVerifier, clock: Clock, answer: Any
+    auth: KeyPublisher, verifier: TokenVerifier, clock: ManualClock, answer: Any
 ) -> None:
     await verifier.verify(token())
     auth.answer = answer
-    clock.now += JWKS_CACHE_SECONDS
+    clock.advance(JWKS_CACHE_SECONDS)
     for _ in range(20):
         assert await verifier.verify(token())
     assert auth.asked == 2, "auth is left alone for a while after a failure"
     auth.answer, auth.away = None, True
-    clock.now += 10 * JWKS_CACHE_SECONDS
+    clock.advance(10 * JWKS_CACHE_SECONDS)
     assert await verifier.verify(token())
 
 
 async def test_without_any_keys_nobody_is_told_to_log_in(
-    auth: Auth, verifier: TokenVerifier
+    auth: KeyPublisher, verifier: TokenVerifier
 ) -> None:
     auth.away = True
     assert (await refusal(verifier, token())).kind is Kind.UNAVAILABLE

@@ -25,9 +25,9 @@ from services.common.observing.recent_traffic import (
     TREND_POINTS,
     WINDOWS_SECONDS,
     ProcessReport,
-    Recent,
-    Report,
+    RecentTraffic,
     Tally,
+    TrafficReport,
     WayReport,
 )
 from tests.unit.common.kit import ManualClock
@@ -41,14 +41,14 @@ def call(callee: str = "order", status: str = "200", version: str = "v1", ms: fl
     return Call(callee, "GET /x", version, f"{callee}-1" if version else "", ms, status)
 
 
-def one(report: Report) -> WayReport:
+def one(report: TrafficReport) -> WayReport:
     (way,) = report.ways
     return way
 
 
 @given(TIMES, st.integers(1, 100))
 def test_a_percentile_is_nearly_that_of_the_nearest_rank(times: list[float], percent: int) -> None:
-    recent = Recent(ManualClock())
+    recent = RecentTraffic(ManualClock())
     for milliseconds in times:
         recent.called("frontend", call(ms=milliseconds))
     exact = sorted(times)[math.ceil(percent / 100 * len(times)) - 1]
@@ -65,7 +65,7 @@ def test_a_window_holds_what_happened_in_it_and_nothing_else(
     events: list[tuple[float, bool]], window_seconds: int
 ) -> None:
     clock = ManualClock()
-    recent = Recent(clock)
+    recent = RecentTraffic(clock)
     at: list[tuple[float, bool]] = []
     for pause_seconds, is_bad in events:
         clock.advance(pause_seconds)
@@ -83,7 +83,7 @@ def test_a_window_holds_what_happened_in_it_and_nothing_else(
 @given(EVENTS)
 def test_what_two_processes_kept_adds_up(events: list[tuple[float, bool]]) -> None:
     clock = ManualClock()
-    both, first, second = Recent(clock), Recent(clock), Recent(clock)
+    both, first, second = RecentTraffic(clock), RecentTraffic(clock), RecentTraffic(clock)
     for number, (milliseconds, is_bad) in enumerate(events):
         made = call(status="503" if is_bad else "200", ms=milliseconds)
         both.called("frontend", made)
@@ -98,7 +98,7 @@ def test_what_two_processes_kept_adds_up(events: list[tuple[float, bool]]) -> No
 @pytest.mark.parametrize("window_seconds", WINDOWS_SECONDS)
 def test_a_trend_shows_when_it_was(window_seconds: int) -> None:
     clock = ManualClock()
-    recent = Recent(clock)
+    recent = RecentTraffic(clock)
     point_seconds = window_seconds / TREND_POINTS
     for number in range(TREND_POINTS):
         for _ in range(number):
@@ -108,7 +108,7 @@ def test_a_trend_shows_when_it_was(window_seconds: int) -> None:
 
 
 def test_it_tells_apart_what_went_wrong() -> None:
-    recent = Recent(ManualClock())
+    recent = RecentTraffic(ManualClock())
     recent.called("frontend", call(status="denied"))
     recent.called("frontend", call(status="denied"))
     recent.called("frontend", call(status="403", version=""))
@@ -123,7 +123,7 @@ def test_it_tells_apart_what_went_wrong() -> None:
 
 def test_the_latest_traces_are_kept_as_long_as_the_window() -> None:
     clock = ManualClock()
-    recent = Recent(clock)
+    recent = RecentTraffic(clock)
     for number in range(MAX_TRACES + 3):
         recent.called("frontend", call(), trace_id=f"trace-{number}")
         clock.advance(1)
@@ -137,7 +137,7 @@ def test_the_latest_traces_are_kept_as_long_as_the_window() -> None:
 
 
 def test_versions_are_bounded_whoever_answers() -> None:
-    recent = Recent(ManualClock())
+    recent = RecentTraffic(ManualClock())
     for number in range(3 * MAX_VERSIONS):
         recent.called("frontend", call(version=f"v{number}"))
     recent.called("frontend", call(version='"} 1\nfake'))
@@ -148,7 +148,7 @@ def test_versions_are_bounded_whoever_answers() -> None:
 
 def test_edges_are_bounded_and_make_room_when_they_are_old() -> None:
     clock = ManualClock()
-    recent = Recent(clock)
+    recent = RecentTraffic(clock)
     for number in range(MAX_EDGES + 50):
         recent.called("frontend", call(f"service-{number}"))
     assert len(recent.report(60).ways) == MAX_EDGES
@@ -158,7 +158,7 @@ def test_edges_are_bounded_and_make_room_when_they_are_old() -> None:
 
 
 def test_versions_of_made_up_services_are_bounded_too() -> None:
-    recent = Recent(ManualClock())
+    recent = RecentTraffic(ManualClock())
     for number in range(MAX_EDGES):
         assert recent.bounded(f"service-{number}", "v1") == "v1"
     assert recent.bounded("service-0", "v2") == "v2"
@@ -166,14 +166,14 @@ def test_versions_of_made_up_services_are_bounded_too() -> None:
 
 
 def test_what_is_ignored_is_not_counted() -> None:
-    recent = Recent(ManualClock())
+    recent = RecentTraffic(ManualClock())
     recent.ignored.add("GET /mesh")
     recent.served("GET /mesh", 0.1, is_error=False)
     assert recent.report(60).served == Tally()
 
 
 def test_a_report_survives_the_wire() -> None:
-    recent = Recent(ManualClock())
+    recent = RecentTraffic(ManualClock())
     recent.called("frontend", call(ms=3.3), trace_id="t")
     told = ProcessReport("frontend", "v1", "frontend-1", ["order"], recent.report(60))
     wire = orjson.dumps(told, option=orjson.OPT_NON_STR_KEYS)

@@ -19,7 +19,7 @@ from services.common.call_record import HEADER
 from services.common.calls.grpc_client import GrpcEdge, open_channel
 from services.common.context import background
 from services.common.errors import ConfigurationError, Kind, ShopError
-from services.common.serving.fault_injection import Faults
+from services.common.serving.fault_injection import InjectedFaults
 from services.common.serving.host import Host, hosting
 from services.common.settings import ProcessSettings, read_settings
 from services.pb import inventory_pb2 as pb
@@ -39,7 +39,7 @@ FULL_NAME = pb.DESCRIPTOR.services_by_name["InventoryService"].full_name
 THINGS, OTHERS = "GET /things/{thing}", "GET /others"
 
 
-class Inventory(inventory_pb2_grpc.InventoryServiceServicer):
+class QuickInventory(inventory_pb2_grpc.InventoryServiceServicer):
     async def Reserve(self, request: pb.ReserveRequest, context: Any) -> pb.ReserveResponse:
         return pb.ReserveResponse()
 
@@ -66,7 +66,7 @@ async def wire(host: Host) -> None:
 
     host.serve_http(router)
     host.serve_grpc(
-        inventory_pb2_grpc.add_InventoryServiceServicer_to_server, Inventory(), FULL_NAME
+        inventory_pb2_grpc.add_InventoryServiceServicer_to_server, QuickInventory(), FULL_NAME
     )
 
 
@@ -147,7 +147,7 @@ class TestGrpc:
 
 class TestSettings:
     def test_without_any_there_are_none(self) -> None:
-        assert Faults.of(process_settings()) is None
+        assert InjectedFaults.of(process_settings()) is None
 
     async def test_without_any_no_route_depends_on_them(self) -> None:
         async def dependencies(**settings: Any) -> int:
@@ -184,7 +184,7 @@ class TestSettings:
 
     def test_the_share_is_that_of_the_requests(self) -> None:
         rolls = iter([0.0, 0.19, 0.2, 0.99])
-        faults = Faults(0.0, 0.2, frozenset(), chance=lambda: next(rolls))
+        faults = InjectedFaults(0.0, 0.2, frozenset(), chance=lambda: next(rolls))
 
         async def fails() -> bool:
             try:

@@ -25,7 +25,7 @@ from tests.unit.common.kit import TOPOLOGY, process_settings, serving_grpc, unti
 THINGS = Collection("things")
 
 
-class Thing(BaseModel):
+class HostedThing(BaseModel):
     """Anything."""
 
     id: str
@@ -59,8 +59,8 @@ async def test_a_database_that_is_being_started_is_waited_for(store: LateStore) 
     async with AsyncExitStack() as resources:
         settings = process_settings(database_wait_seconds=30.0)
         host = Host("order", load_topology(), settings, resources)
-        things = await host.documents(THINGS, Thing)
-        await things.insert(Thing(id="one"))
+        things = await host.documents(THINGS, HostedThing)
+        await things.insert(HostedThing(id="one"))
     assert not store.refusals
 
 
@@ -72,7 +72,7 @@ async def test_without_patience_the_start_ends_at_once(
     async with AsyncExitStack() as resources:
         host = Host("order", load_topology(), process_settings(), resources)
         with pytest.raises(type(refusal)):
-            await host.documents(THINGS, Thing)
+            await host.documents(THINGS, HostedThing)
     assert len(store.refusals) == 1
 
 
@@ -82,7 +82,7 @@ async def test_a_wrong_declaration_is_not_waited_for(store: LateStore) -> None:
         settings = process_settings(database_wait_seconds=30.0)
         host = Host("order", load_topology(), settings, resources)
         with pytest.raises(ConfigurationError, match="equal"):
-            await host.documents(THINGS, Thing)
+            await host.documents(THINGS, HostedThing)
     assert len(store.refusals) == 1
 
 

@@ -40,7 +40,7 @@ async def running() -> AsyncGenerator[Running]:
         yield running
 
 
-class Connection:
+class RawConnection:
     """A client that sends just what it is told to."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,9 +76,9 @@ class Connection:
 
 
 @pytest.fixture
-async def connection(running: Running) -> AsyncGenerator[Connection]:
+async def connection(running: Running) -> AsyncGenerator[RawConnection]:
     reader, writer = await asyncio.open_connection("127.0.0.1", running.process.http_port)
-    connection = Connection(reader, writer)
+    connection = RawConnection(reader, writer)
     yield connection
     await connection.close()
 
@@ -89,19 +89,19 @@ def problem_code(body: bytes) -> str:
     return problem["code"]
 
 
-async def test_one_connection_serves_request_after_request(connection: Connection) -> None:
+async def test_one_connection_serves_request_after_request(connection: RawConnection) -> None:
     for _ in range(3):
         await connection.send(HEAD + b"\r\n")
         assert await connection.answer() == (200, b'"hello"')
 
 
-async def test_headers_may_come_in_pieces(connection: Connection) -> None:
+async def test_headers_may_come_in_pieces(connection: RawConnection) -> None:
     for byte in HEAD + b"\r\n":
         await connection.send(bytes([byte]))
     assert await connection.answer() == (200, b'"hello"')
 
 
-async def test_large_headers_are_served(connection: Connection) -> None:
+async def test_large_headers_are_served(connection: RawConnection) -> None:
     await connection.send(HEAD + b"x-long: " + b"x" * (MAX_HEAD_BYTES - 200) + b"\r\n\r\n")
     assert (await connection.answer())[0] == 200
 
@@ -121,7 +121,9 @@ async def test_large_headers_are_served(connection: Connection) -> None:
         b"host: [::1\r\n",
     ],
 )
-async def test_a_request_without_one_host_is_refused(connection: Connection, hosts: bytes) -> None:
+async def test_a_request_without_one_host_is_refused(
+    connection: RawConnection, hosts: bytes
+) -> None:
     await connection.send(b"GET /hello HTTP/1.1\r\n" + hosts + b"\r\n")
     status, body = await connection.answer()
     assert (status, problem_code(body)) == (400, "bad-request")
@@ -131,7 +133,7 @@ async def test_a_request_without_one_host_is_refused(connection: Connection, hos
 @pytest.mark.parametrize(
     "host", [b"shop", b"shop:8080", b"127.0.0.1:80", b"[::1]:8080", b"a_b.example.", b"shop:"]
 )
-async def test_every_form_of_a_host_is_served(connection: Connection, host: bytes) -> None:
+async def test_every_form_of_a_host_is_served(connection: RawConnection, host: bytes) -> None:
     await connection.send(b"GET /hello HTTP/1.1\r\nhost: " + host + b"\r\n\r\n")
     assert (await connection.answer())[0] == 200
 
@@ -141,7 +143,7 @@ async def test_every_form_of_a_host_is_served(connection: Connection, host: byte
     "header", [b"x-long: " + b"x" * 70_000, b"x: y\r\n" * 20_000], ids=["long", "many"]
 )
 async def test_oversized_headers_are_refused(
-    connection: Connection, header: bytes, ending: bytes
+    connection: RawConnection, header: bytes, ending: bytes
 ) -> None:
     await connection.send(HEAD + header + ending)
     status, body = await connection.answer()
@@ -150,12 +152,12 @@ async def test_oversized_headers_are_refused(
 
 
 @pytest.mark.parametrize("ending", [b"", b" HTTP/1.1\r\n\r\n"], ids=["unfinished", "finished"])
-async def test_an_oversized_target_is_refused(connection: Connection, ending: bytes) -> None:
+async def test_an_oversized_target_is_refused(connection: RawConnection, ending: bytes) -> None:
     await connection.send(b"GET /" + b"x" * 70_000 + ending)
     assert (await connection.answer())[0] == 431
 
 
-async def test_the_size_counts_anew_for_each_request(connection: Connection) -> None:
+async def test_the_size_counts_anew_for_each_request(connection: RawConnection) -> None:
     for _ in range(4):
         await connection.send(HEAD + b"x-long: " + b"x" * (MAX_HEAD_BYTES // 2) + b"\r\n\r\n")
         assert (await connection.answer())[0] == 200
@@ -163,7 +165,7 @@ async def test_the_size_counts_anew_for_each_request(connection: Connection) -> 
 
 @pytest.mark.parametrize("beginning", [b"", b"GET", HEAD])
 async def test_headers_that_never_end_are_given_up(
-    connection: Connection, beginning: bytes
+    connection: RawConnection, beginning: bytes
 ) -> None:
     await connection.send(beginning)
     status, body = await connection.answer()
@@ -171,14 +173,14 @@ async def test_headers_that_never_end_are_given_up(
     assert await connection.is_closed()
 
 
-async def test_the_second_requests_headers_are_given_up_too(connection: Connection) -> None:
+async def test_the_second_requests_headers_are_given_up_too(connection: RawConnection) -> None:
     await connection.send(HEAD + b"\r\n")
     assert (await connection.answer())[0] == 200
     await connection.send(HEAD)
     assert (await connection.answer())[0] == 408
 
 
-async def test_an_idle_connection_is_kept(connection: Connection) -> None:
+async def test_an_idle_connection_is_kept(connection: RawConnection) -> None:
     await connection.send(HEAD + b"\r\n")
     assert (await connection.answer())[0] == 200
     await asyncio.sleep(PATIENCE_SECONDS + 0.1)  # nothing is to happen in this time
@@ -186,14 +188,14 @@ async def test_an_idle_connection_is_kept(connection: Connection) -> None:
     assert (await connection.answer())[0] == 200
 
 
-async def test_a_body_that_never_ends_is_given_up(connection: Connection) -> None:
+async def test_a_body_that_never_ends_is_given_up(connection: RawConnection) -> None:
     await connection.send(POST + b"12345")
     status, body = await connection.answer()
     assert (status, problem_code(body)) == (408, "request-timeout")
     assert await connection.is_closed()
 
 
-async def test_a_body_may_come_in_pieces(connection: Connection) -> None:
+async def test_a_body_may_come_in_pieces(connection: RawConnection) -> None:
     await connection.send(POST)
     for byte in b"0123456789":
         await connection.send(bytes([byte]))
@@ -211,7 +213,7 @@ async def test_a_body_may_come_in_pieces(connection: Connection) -> None:
         b"POST /bytes HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_refused(connection: Connection, garbage: bytes) -> None:
+async def test_what_is_no_http_is_refused(connection: RawConnection, garbage: bytes) -> None:
     await connection.send(garbage)
     status, body = await connection.answer()
     assert (status, problem_code(body)) == (400, "bad-request")
@@ -229,7 +231,7 @@ async def test_what_is_no_http_is_refused(connection: Connection, garbage: bytes
     ids=["no http", "no host", "no chunk", "too large"],
 )
 async def test_a_refusal_waits_for_the_answers_before_it(
-    connection: Connection, second: bytes, status: int
+    connection: RawConnection, second: bytes, status: int
 ) -> None:
     await connection.send((HEAD + b"\r\n") * 2 + second + HEAD + b"\r\n")
     for _ in range(2):
@@ -238,7 +240,7 @@ async def test_a_refusal_waits_for_the_answers_before_it(
     assert await connection.is_closed()
 
 
-async def test_a_broken_body_is_refused_at_once(connection: Connection) -> None:
+async def test_a_broken_body_is_refused_at_once(connection: RawConnection) -> None:
     await connection.send(
         b"POST /bytes HTTP/1.1\r\nhost: shop\r\ntransfer-encoding: chunked\r\n\r\n"
     )
@@ -250,7 +252,7 @@ async def test_a_broken_body_is_refused_at_once(connection: Connection) -> None:
 NOWHERE = b"POST /nowhere HTTP/1.1\r\nhost: shop\r\n"
 
 
-async def test_a_body_that_nobody_reads_is_passed_over(connection: Connection) -> None:
+async def test_a_body_that_nobody_reads_is_passed_over(connection: RawConnection) -> None:
     await connection.send(NOWHERE + b"content-length: 10\r\n\r\n01234")
     assert (await connection.answer())[0] == 404
     await connection.send(b"56789" + HEAD + b"\r\n")
@@ -262,7 +264,7 @@ async def test_a_body_that_nobody_reads_is_passed_over(connection: Connection) -
 
 @pytest.mark.parametrize("method", [b"POST", b"DELETE"])
 async def test_a_body_that_nobody_reads_and_that_never_ends_is_given_up(
-    connection: Connection, method: bytes
+    connection: RawConnection, method: bytes
 ) -> None:
     path = b"/nowhere" if method == b"POST" else b"/bytes"
     await connection.send(
@@ -275,7 +277,7 @@ async def test_a_body_that_nobody_reads_and_that_never_ends_is_given_up(
 async def test_a_large_body_that_nobody_reads_is_given_up() -> None:
     async with serving(wire, head_seconds=60.0) as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.process.http_port)
-        connection = Connection(reader, writer)
+        connection = RawConnection(reader, writer)
         await connection.send(NOWHERE + b"transfer-encoding: chunked\r\n\r\n")
         assert (await connection.answer())[0] == 404
         chunk = b"2710\r\n" + bytes(10_000) + b"\r\n"

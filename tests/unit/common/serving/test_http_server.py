@@ -33,13 +33,13 @@ LEAK = "a secret that stands in the exception's text"
 MAX_BODY = 2048
 
 
-class Thing(BaseModel):
+class PostedThing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     size: int
 
 
-class Service:
+class ThingService:
     """Routes that do what services do, and the state that they share with the test."""
 
     def __init__(self) -> None:
@@ -64,14 +64,16 @@ class Service:
 
     def _add_routes(self) -> None:
         @self.router.get("/things/{thing}", responses=documented(Kind.NOT_FOUND))
-        async def get_thing(thing: str, kind: Annotated[Kind | None, Query()] = None) -> Thing:
+        async def get_thing(
+            thing: str, kind: Annotated[Kind | None, Query()] = None
+        ) -> PostedThing:
             if kind is not None:
                 raise ShopError(kind, "told-so", "As you asked.", retry_after_seconds=2)
             context.current().log.add(call_record.Call("stock", "Get", "v1", "s-1", 1.0, "ok"))
-            return Thing(size=len(thing))
+            return PostedThing(size=len(thing))
 
         @self.router.post("/things", status_code=201)
-        async def post_thing(thing: Thing) -> Thing:
+        async def post_thing(thing: PostedThing) -> PostedThing:
             return thing
 
         @self.router.post("/bytes")
@@ -88,7 +90,7 @@ class Service:
             return 0
 
         @self.router.get("/broken")
-        async def broken() -> Thing:
+        async def broken() -> PostedThing:
             raise RuntimeError(LEAK)
 
         @self.router.get("/broken-halfway")
@@ -96,11 +98,11 @@ class Service:
             return StreamingResponse(_half())
 
         @self.router.get("/api/things/{thing}")
-        async def get_api_thing(thing: str, kind: _Chosen) -> Thing:
-            return Thing(size=len(thing) + len(kind))
+        async def get_api_thing(thing: str, kind: _Chosen) -> PostedThing:
+            return PostedThing(size=len(thing) + len(kind))
 
         @self.router.get("/slow")
-        async def slow() -> Thing:
+        async def slow() -> PostedThing:
             self.begun.set()
             try:
                 await asyncio.sleep(60)
@@ -115,8 +117,8 @@ async def _half() -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-def service() -> Service:
-    return Service()
+def service() -> ThingService:
+    return ThingService()
 
 
 async def _chosen(kind: str = "") -> str:
@@ -144,14 +146,14 @@ class InMemory:
 
 
 @asynccontextmanager
-async def in_memory(service: Service, **settings: Any) -> AsyncGenerator[InMemory]:
+async def in_memory(service: ThingService, **settings: Any) -> AsyncGenerator[InMemory]:
     process = process_settings(max_body_bytes=MAX_BODY, **settings)
     async with hosting("callee", service.wire, topology=TOPOLOGY, process=process) as host:
         yield InMemory(host, host.app())
 
 
 @pytest.fixture
-async def shop(service: Service) -> AsyncGenerator[InMemory]:
+async def shop(service: ThingService) -> AsyncGenerator[InMemory]:
     async with in_memory(service) as shop:
         yield shop
 
@@ -244,7 +246,7 @@ class TestLimits:
         assert (await shop.ask("/bytes", "POST", bytes(MAX_BODY))).json() == MAX_BODY
 
     async def test_a_body_that_says_it_is_larger_is_refused(
-        self, shop: InMemory, service: Service
+        self, shop: InMemory, service: ThingService
     ) -> None:
         answer = await shop.ask("/bytes", "POST", bytes(MAX_BODY + 1))
         assert answer.status == 413
@@ -252,7 +254,7 @@ class TestLimits:
         assert service.bodies == []
 
     async def test_a_body_that_turns_out_to_be_larger_is_refused(
-        self, shop: InMemory, service: Service
+        self, shop: InMemory, service: ThingService
     ) -> None:
         answer = await ask(shop.app, "POST", "/bytes", body=bytes(MAX_BODY + 1))
         assert answer.status == 413
@@ -261,14 +263,14 @@ class TestLimits:
         assert service.bodies == []
 
     async def test_a_request_ends_at_its_callers_deadline(
-        self, shop: InMemory, service: Service
+        self, shop: InMemory, service: ThingService
     ) -> None:
         answer = await shop.ask("/slow", x_deadline_ms="50")
         assert answer.status == 504
         assert problem(answer)["code"] == "deadline-passed"
         assert service.cancelled.is_set()
 
-    async def test_a_request_ends_at_the_services_own_limit(self, service: Service) -> None:
+    async def test_a_request_ends_at_the_services_own_limit(self, service: ThingService) -> None:
         async with in_memory(service, request_timeout_seconds=0.05) as shop:
             assert (await shop.ask("/slow", x_deadline_ms="60000")).status == 504
 
@@ -290,7 +292,7 @@ class TestProbes:
         ],
     )
     async def test_name_the_check_that_fails(
-        self, shop: InMemory, service: Service, failure: Exception, said: str
+        self, shop: InMemory, service: ThingService, failure: Exception, said: str
     ) -> None:
         service.database_failure = failure
         answer = await shop.ask("/readyz")
@@ -380,7 +382,7 @@ class TestProbes:
 
 
 class TestRecent:
-    async def test_tells_what_the_process_has_answered(self, service: Service) -> None:
+    async def test_tells_what_the_process_has_answered(self, service: ThingService) -> None:
         async with in_memory(service, serve_recent=True) as shop:
             for path in ("/things/a", "/things/b", "/nowhere"):
                 await shop.ask(path)
@@ -391,7 +393,7 @@ class TestRecent:
         assert told["report"]["served"]["errors"] == 0
 
     @pytest.mark.parametrize("query", ["", "?seconds=", "?seconds=61", "?seconds=300.0"])
-    async def test_knows_its_windows_only(self, service: Service, query: str) -> None:
+    async def test_knows_its_windows_only(self, service: ThingService, query: str) -> None:
         async with in_memory(service, serve_recent=True) as shop:
             answer = await shop.ask(f"/recent{query}")
         assert answer.status == 422
@@ -410,7 +412,7 @@ class TestRecent:
 
 
 class TestTraces:
-    async def test_tells_of_a_request(self, service: Service) -> None:
+    async def test_tells_of_a_request(self, service: ThingService) -> None:
         async with in_memory(service, serve_recent=True, trace_sampling_ratio=1.0) as shop:
             await shop.ask("/things/a")
             told = (await shop.ask("/traces")).json()
@@ -424,11 +426,11 @@ class TestTraces:
         assert nothing["spans"] == []
 
     @pytest.mark.parametrize("query", ["", "?trace_id=", "?trace_id=1", f"?trace_id={'A' * 32}"])
-    async def test_knows_an_id_from_something_else(self, service: Service, query: str) -> None:
+    async def test_knows_an_id_from_something_else(self, service: ThingService, query: str) -> None:
         async with in_memory(service, serve_recent=True) as shop:
             assert (await shop.ask(f"/spans{query}")).status == 422
 
-    async def test_are_not_there_unless_asked_for(self, service: Service) -> None:
+    async def test_are_not_there_unless_asked_for(self, service: ThingService) -> None:
         async with in_memory(service) as shop:
             assert (await shop.ask("/traces")).status == 404
             assert (await shop.ask(f"/spans?trace_id={'0' * 32}")).status == 404
@@ -469,14 +471,16 @@ async def test_the_openapi_document_has_the_schema_that_problems_refer_to(shop: 
     assert {"200", "404", "413", "422", "429", "503", "504"} == set(operation["responses"])
 
 
-async def test_an_answer_breaks_off_where_it_is_too_late_for_an_error(service: Service) -> None:
+async def test_an_answer_breaks_off_where_it_is_too_late_for_an_error(
+    service: ThingService,
+) -> None:
     async with serving(service.wire) as running, aiohttp.ClientSession(running.url) as http:
         reply = await http.get("/broken-halfway")
         with pytest.raises(aiohttp.ClientPayloadError):
             await reply.read()
 
 
-async def test_a_client_that_leaves_in_mid_body_was_not_served(service: Service) -> None:
+async def test_a_client_that_leaves_in_mid_body_was_not_served(service: ThingService) -> None:
     with capture_logs() as said:
         async with serving(service.wire) as running:
             _, writer = await asyncio.open_connection("127.0.0.1", running.process.http_port)
@@ -495,7 +499,7 @@ async def test_a_client_that_leaves_in_mid_body_was_not_served(service: Service)
     assert "http.served" not in [line["event"] for line in said]
 
 
-async def test_a_stop_lets_requests_finish(service: Service) -> None:
+async def test_a_stop_lets_requests_finish(service: ThingService) -> None:
     async with aiohttp.ClientSession() as http:
         async with serving(service.wire) as running:
             request = asyncio.create_task(

@@ -20,7 +20,7 @@ from services.common.errors import ConfigurationError
 from services.common.observing.recent_traffic import (
     TREND_POINTS,
     ProcessReport,
-    Recent,
+    RecentTraffic,
     Tally,
     WayReport,
 )
@@ -30,13 +30,13 @@ from services.frontend.mesh_page.figures import (
     VISITORS,
     Entrance,
     Figures,
-    Process,
+    ProcessStatus,
     Traffic,
     figures_of,
 )
 from services.frontend.mesh_page.graph_layout import NODE_HEIGHT, NODE_WIDTH, draw
 from services.frontend.mesh_page.mesh_map import MeshMap, MeshView, percentage, rate, sparkline
-from services.frontend.mesh_page.sources import AllProcesses, SeenHere, Watch, Watched
+from services.frontend.mesh_page.sources import AllProcesses, SeenHere, TrafficWatch, WatchedProcess
 from services.frontend.rendering import STATIC
 from services.frontend.settings import FrontendSettings
 from tests.testkit.ports import free_port
@@ -56,7 +56,7 @@ def call(
     return Call(callee, "GET /x", version, instance, ms, status, calls)
 
 
-def traffic(recent: Recent, **changes: object) -> Traffic:
+def traffic(recent: RecentTraffic, **changes: object) -> Traffic:
     """What one process has counted, as a source tells it."""
     report = recent.report(60)
     found = Traffic(seconds=report.seconds, ways=report.ways, notes=[])
@@ -65,7 +65,7 @@ def traffic(recent: Recent, **changes: object) -> Traffic:
     return found
 
 
-def figures(recent: Recent, **changes: object) -> Figures:
+def figures(recent: RecentTraffic, **changes: object) -> Figures:
     return figures_of(traffic(recent, **changes))
 
 
@@ -76,7 +76,7 @@ def view_of(topology: Topology, found: Figures) -> MeshView:
 class TestFigures:
     @pytest.mark.parametrize("v2", [0, 1, 30])
     async def test_shares_rest_on_what_was_answered(self, v2: int) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         for version, count in {"v1": 90, "v2": v2, "": 5}.items():
             for _ in range(count):
                 recent.called("frontend", call("product", version=version))
@@ -89,7 +89,7 @@ class TestFigures:
 
     @given(st.lists(st.tuples(st.sampled_from(["v1", "v2", "v3"]), st.booleans())))
     async def test_versions_add_up_to_their_edge(self, made: list[tuple[str, bool]]) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         for version, is_bad in made:
             recent.called(
                 "frontend", call("product", version=version, status="503" if is_bad else "200")
@@ -105,7 +105,7 @@ class TestFigures:
 
     async def test_old_errors_fade(self) -> None:
         clock = ManualClock()
-        recent = Recent(clock)
+        recent = RecentTraffic(clock)
         recent.called("order", call("payment", status="503"))
         clock.advance(70)
         recent.called("order", call("payment"))
@@ -117,7 +117,7 @@ class TestFigures:
         assert (longer.numbers.calls, longer.numbers.errors) == (2, 1)
 
     async def test_what_a_service_says_of_itself_comes_first(self) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         recent.called("frontend", call("product"))
         found = figures(
             recent, served={("product", "v1"): Tally(calls=7), ("product", "v2"): Tally(calls=3)}
@@ -127,17 +127,17 @@ class TestFigures:
 
     async def test_a_service_that_is_down_is_there_with_its_versions(self) -> None:
         processes = [
-            Process("product", "product-v1", "v1", is_up=True),
-            Process("product", "product-v2", "v2", is_up=False),
+            ProcessStatus("product", "product-v1", "v1", is_up=True),
+            ProcessStatus("product", "product-v2", "v2", is_up=False),
         ]
-        product = figures(Recent(), processes=processes).services["product"]
+        product = figures(RecentTraffic(), processes=processes).services["product"]
         assert [one.version for one in product.versions] == ["v1", "v2"]
         assert [process.instance for process in product.down] == ["product-v2"]
 
     async def test_an_open_circuit_is_an_edge_even_without_a_call(self) -> None:
-        edge = figures(Recent(), open_circuits={("order", "payment")}, ways=[_empty_way()]).edges[
-            "order", "payment"
-        ]
+        edge = figures(
+            RecentTraffic(), open_circuits={("order", "payment")}, ways=[_empty_way()]
+        ).edges["order", "payment"]
         assert edge.is_circuit_open
 
     async def test_the_entrance_counts_at_every_depth_where_nobody_else_can(self) -> None:
@@ -145,7 +145,7 @@ class TestFigures:
             (True, {(VISITORS, "frontend"), ("frontend", "order"), ("order", "payment")}),
             (False, {(VISITORS, "frontend")}),
         ):
-            recent = Recent(ManualClock())
+            recent = RecentTraffic(ManualClock())
             entrance = Entrance(recent, with_calls_below=with_calls_below)
             entrance.passed(call("frontend", call("order", call("payment"))))
             assert set(figures(recent).edges) == edges
@@ -173,7 +173,7 @@ class TestProcesses:
     async def test_all_are_added_up_and_those_that_are_silent_are_down(
         self, topology: Topology
     ) -> None:
-        first, second = Recent(ManualClock()), Recent(ManualClock())
+        first, second = RecentTraffic(ManualClock()), RecentTraffic(ManualClock())
         first.served("GET /x", 0.002, is_error=False)
         second.served("GET /x", 0.004, is_error=True)
         first.called("order", call("payment"))
@@ -188,7 +188,7 @@ class TestProcesses:
             session = await stack.enter_async_context(aiohttp.ClientSession())
             urls.append(f"http://127.0.0.1:{free_port()}")
             watched = [
-                Watched(service="order", instance=f"order-{n}", version="", url=url)
+                WatchedProcess(service="order", instance=f"order-{n}", version="", url=url)
                 for n, url in enumerate(urls, start=1)
             ]
             found = figures_of(await AllProcesses(watched, session).traffic(60))
@@ -210,7 +210,7 @@ class TestProcesses:
                 await asyncio.sleep(0)
                 return Traffic(seconds=window_seconds, ways=[], notes=[])
 
-        watch = Watch(QuickSource(), clock)
+        watch = TrafficWatch(QuickSource(), clock)
         await asyncio.gather(*(watch.figures(60) for _ in range(30)))
         assert asked == 1
         await watch.figures(300)
@@ -229,7 +229,7 @@ class TestProcesses:
                 await may_answer.wait()
                 return Traffic(seconds=window_seconds, ways=[], notes=[])
 
-        watch = Watch(SlowSource(), clock)
+        watch = TrafficWatch(SlowSource(), clock)
         first = asyncio.create_task(watch.figures(60))
         await asyncio.sleep(0)
         clock.advance(2)
@@ -240,7 +240,7 @@ class TestProcesses:
         assert asked == 1
 
     async def test_what_a_frontend_has_seen_says_that_it_is_no_more(self) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         Entrance(recent, with_calls_below=True).passed(call("frontend", call("order")))
         found = figures_of(await SeenHere(recent, lambda: ["order"]).traffic(60))
         assert found.edges["frontend", "order"].is_circuit_open
@@ -252,7 +252,7 @@ _INT_KEYS = orjson.OPT_NON_STR_KEYS
 
 class TestView:
     async def test_the_drawing_holds_every_service_and_call_once(self, topology: Topology) -> None:
-        view = view_of(topology, figures(Recent()))
+        view = view_of(topology, figures(RecentTraffic()))
         names = [node.placed.name for node in view.nodes]
         assert sorted(names) == sorted([*topology.services, "stripe", "visitors"])
         drawn = [(edge.caller, edge.callee) for edge in view.drawn_edges]
@@ -288,13 +288,13 @@ class TestView:
         assert len(drawing.edges) == 3
 
     async def test_a_call_that_nobody_declared_stands_out(self, topology: Topology) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         recent.called("inventory", call("payment"))
         edge = view_of(topology, figures(recent)).edges[0]
         assert (edge.caller, edge.callee, edge.is_declared) == ("inventory", "payment", False)
 
     async def test_a_canary_has_its_shares_in_its_box(self, topology: Topology) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         for version, count in {"v1": 9, "v2": 1}.items():
             for _ in range(count):
                 recent.called("frontend", call("product", version=version))
@@ -307,19 +307,19 @@ class TestView:
     async def test_shares_that_do_not_fit_into_a_box_are_left_to_the_tables(
         self, topology: Topology
     ) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         for version in ("stable", "beta-features", "mobile-optimized"):
             recent.called(VISITORS, call("frontend", version=version))
         assert _facts(view_of(topology, figures(recent)), "frontend") == "3 versions"
 
     async def test_boxes_say_who_is_down_and_how_visitors_come(self, topology: Topology) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         for callee in ("frontend", "frontend", "product"):
             recent.called(VISITORS, call(callee))
         processes = [
-            Process("payment", "payment", "v1", is_up=False),
-            Process("order", "order-1", "v1", is_up=True),
-            Process("order", "order-2", "v1", is_up=False),
+            ProcessStatus("payment", "payment", "v1", is_up=False),
+            ProcessStatus("order", "order-1", "v1", is_up=True),
+            ProcessStatus("order", "order-2", "v1", is_up=False),
         ]
         view = view_of(topology, figures(recent, processes=processes, seconds=1.0))
         assert _facts(view, "payment") == "does not answer"
@@ -341,7 +341,7 @@ class TestView:
     async def test_an_edge_is_labelled_with_what_matters(
         self, topology: Topology, statuses: list[str], label: str
     ) -> None:
-        recent = Recent(ManualClock())
+        recent = RecentTraffic(ManualClock())
         for status in statuses:
             recent.called("order", call("payment", status=status, version=""))
         view = view_of(topology, figures(recent, seconds=60.0))
@@ -355,7 +355,7 @@ class TestView:
 
     async def test_an_edge_has_its_lines_of_the_topology(self, topology: Topology) -> None:
         written = {line.strip() for line in TOPOLOGY_PATH.read_text(encoding="utf-8").splitlines()}
-        view = view_of(topology, figures(Recent()))
+        view = view_of(topology, figures(RecentTraffic()))
         for edge in view.edges:
             if (edge.caller, edge.callee) in topology.edges:
                 assert edge.lines[0] == f"- callee: {edge.callee}"

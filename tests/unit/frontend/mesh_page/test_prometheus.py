@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from services.common.observing.recent_traffic import TREND_POINTS, Recent
+from services.common.observing.recent_traffic import TREND_POINTS, RecentTraffic
 from services.common.serving.host import Host
 from services.common.topology import load_topology
 from services.frontend.mesh_page.figures import VISITORS, Figures, figures_of
-from services.frontend.mesh_page.prometheus import Prometheus, queries
+from services.frontend.mesh_page.prometheus import PrometheusSource, queries
 from services.frontend.mesh_page.sources import SeenHere
 from tests.testkit.ports import free_port
 from tests.unit.common.kit import process_settings
@@ -80,7 +80,7 @@ TRENDS: Mapping[str, Sequence[tuple[Labels, float]]] = {
 @asynccontextmanager
 async def prometheus(
     failure: tuple[int, str] | None = None,
-) -> AsyncGenerator[Prometheus]:
+) -> AsyncGenerator[PrometheusSource]:
     """One that answers each query with what stands above, or all of them with a status and a body.
     This frontend itself has seen nothing.
     """
@@ -113,7 +113,7 @@ async def prometheus(
     async with TestServer(app, host="127.0.0.1") as server, AsyncExitStack() as resources:
         host = Host("frontend", load_topology(), process_settings(), resources)
         url = str(server.make_url("/prometheus/"))
-        yield Prometheus(url, SELECTOR, host.http_session(), SeenHere(Recent(), list))
+        yield PrometheusSource(url, SELECTOR, host.http_session(), SeenHere(RecentTraffic(), list))
 
 
 async def told() -> Figures:
@@ -178,8 +178,8 @@ async def test_without_it_what_was_seen_here_is_shown_and_said_so(
 
 async def test_one_that_is_not_there_is_said_so() -> None:
     async with aiohttp.ClientSession() as session:
-        source = Prometheus(
-            f"http://127.0.0.1:{free_port()}", "", session, SeenHere(Recent(), list)
+        source = PrometheusSource(
+            f"http://127.0.0.1:{free_port()}", "", session, SeenHere(RecentTraffic(), list)
         )
         notes = (await source.traffic(60)).notes
     assert notes[0] == "Prometheus cannot be asked now: it cannot be reached."

@@ -21,7 +21,7 @@ from services.common.observing.kept_traces import (
 )
 from services.common.settings import read_settings
 from services.common.topology import Topology
-from services.frontend.mesh_page.sources import Watched
+from services.frontend.mesh_page.sources import WatchedProcess
 from services.frontend.mesh_page.traces import TraceLinks, Traces
 from services.frontend.settings import FrontendSettings
 from tests.testkit.ports import free_port
@@ -120,7 +120,7 @@ async def telling(
 async def asking(topology: Topology, **processes: Any) -> AsyncGenerator[Traces]:
     async with AsyncExitStack() as stack, aiohttp.ClientSession() as session:
         watched = [
-            Watched(
+            WatchedProcess(
                 service=name,
                 instance=name,
                 url=given if isinstance(given, str) else await stack.enter_async_context(given),

@@ -1,0 +1,31 @@
+"""The codes of errors that more than one place raises, or that somebody else acts on.
+
+A code that only its caller's log or customer sees stands where its error is raised.
+"""
+
+from __future__ import annotations
+
+ACCOUNT_GONE = "account-gone"
+AUTHENTICATION_REQUIRED = "authentication-required"
+BAD_ANSWER = "bad-answer"
+DEADLINE_PASSED = "deadline-passed"
+EMAIL_TAKEN = "email-taken"
+EXPIRED_CARD = "expired-card"
+IDEMPOTENCY_KEY_REUSED = "idempotency-key-reused"
+INSUFFICIENT_FUNDS = "insufficient-funds"
+INTERNAL = "internal"
+INVALID_CURSOR = "invalid-cursor"
+INVALID_REQUEST = "invalid-request"
+NOT_A_GUEST = "not-a-guest"
+NO_SUCH_SHIPPING = "no-such-shipping"
+OUT_OF_STOCK = "out-of-stock"
+PASSWORD_REPLACED = "password-replaced"  # noqa: S105  no password
+PROCESSING_ERROR = "processing-error"
+SAME_PASSWORD = "same-password"  # noqa: S105
+SESSION_ENDED = "session-ended"
+SHIPMENT_UNDER_WAY = "shipment-under-way"
+TOO_MANY_ATTEMPTS = "too-many-attempts"
+TOO_MANY_PRODUCTS = "too-many-products"
+TOTAL_CHANGED = "total-changed"
+WEAK_PASSWORD = "weak-password"  # noqa: S105
+WEIGHT_OUT_OF_RANGE = "weight-out-of-range"

@@ -1,25 +1,25 @@
-# Everything there is to do here. `make` alone prints the list.
+# All commands of the project. `make` without a target prints them.
 
 PYTHON ?= python3
 BASE_URL ?= http://127.0.0.1:8080
 PYTEST_ARGS ?=
 ARGS ?=
-# How many processes run the tests. As these often wait for others, three are what keeps two processors busy.
+# How many processes run the tests. Tests often wait, so three processes keep two CPUs busy.
 WORKERS ?= 3
 LOCUST_ARGS ?=
 # A program that starts a MongoDB server, with mongod's options and --portFile; without one its tests are skipped.
 MONGODB_SERVER ?=
-# A program that makes a test cluster (`up`, `images`, `env`, `build -t NAME`). Without one KUBECONFIG says which cluster
-# is meant, and docker and kind build the image and load it.
+# A program that makes a test cluster (`up`, `images`, `env`, `build -t NAME`). Without one, the cluster is that of KUBECONFIG, docker builds the
+# image, and kind loads it.
 CLUSTER_KIT ?=
 IMAGE ?= meshmart:0.1.0
 KIND_CLUSTER ?= meshmart
 # none, istio or linkerd
 MESH ?= none
-# The folder of a bundle: everything comes from there, and nothing from the network (docs/bundle.md).
+# The folder of a bundle, from which everything is installed without a network (docs/bundle.md).
 BUNDLE ?=
 STUDENTS ?= 12
-# 1: with Jaeger, Prometheus and Grafana, in Istio with Kiali (docs/observability.md)
+# 1 adds Jaeger, Prometheus and Grafana, and in Istio Kiali (docs/observability.md)
 OBSERVABILITY ?=
 
 VENV := .venv
@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard services/pb/*.proto))
 CODE := services stand_ins tests tools loadtest helm labs mesh classroom
 
-# Pyright comes whole in its wheel: no look-up of newer releases, and the Node.js of the lock, not the machine's.
+# Pyright's wheel is complete: do not look for newer releases, and use the Node.js of the lock, not the machine's.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PYRIGHT_PYTHON_GLOBAL_NODE := off
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -52,19 +52,19 @@ help:
 
 ##@ The shop
 
-run: $(VENV)/.runtime  ## The whole shop on this machine; Ctrl-C stops it. Options: make run ARGS=--help
+run: $(VENV)/.runtime  ## Start the shop on this machine; Ctrl-C stops it. Options: make run ARGS=--help
 	@exec $(BIN)/python -m services $(ARGS)
 
-bench-start: $(VENV)/.test  ## How fast the shop starts and how much memory it holds
+bench-start: $(VENV)/.test  ## Measure how fast the shop starts, and its memory
 	@$(BIN)/python -m tests.bench.start
 
 locust = $(BIN)/locust --config loadtest/locust.conf
 
-load: $(VENV)/.load  ## Load on BASE_URL (default: the shop of `make run`); fails when a threshold is missed
+load: $(VENV)/.load  ## Send load to BASE_URL (default: the shop of `make run`); fails if a threshold is missed
 	@$(locust) --host $(BASE_URL) $(LOCUST_ARGS)
 
-# Status 1 is what a missed threshold gives, and the verdict must name the one that nothing can meet.
-load-check: $(VENV)/.runtime $(VENV)/.load  ## A short load on a shop of its own, its metrics, and that a missed threshold fails it
+# A missed threshold must end with status 1, and the verdict must name the threshold, which no run can meet.
+load-check: $(VENV)/.runtime $(VENV)/.load  ## Check the load test: a short run with its metrics, and one that must miss a threshold
 	@$(BIN)/python tools/with_shop.py -- sh -ec '\
 		short="$(locust) --host $$BASE_URL --users 8 --think-seconds 0.2"; \
 		LOCUST_METRICS_PORT=9646 $$short --run-time 6s --min-requests 50 --min-confirmed-orders 1 & run=$$!; \
@@ -75,53 +75,53 @@ load-check: $(VENV)/.runtime $(VENV)/.load  ## A short load on a shop of its own
 		test $$status = 1; \
 		echo "$$verdict" | grep "^requests .* MISSED"'
 
-diagram: $(VENV)/.runtime  ## The call graph in docs/architecture.md, from topology.yaml
+diagram: $(VENV)/.runtime  ## Generate the call graph in docs/architecture.md from topology.yaml
 	@$(BIN)/python tools/diagram.py
 
-screenshots: $(VENV)/.test  ## The pictures in the README and in docs/screenshots, taken again
+screenshots: $(VENV)/.test  ## Take the pictures in the README and in docs/screenshots again
 	@$(BIN)/python -m tests.browser.screenshots
 
 ##@ Tests and checks
 
-# A file's tests share shops and stay together; the files with the longest ones come first. PYTEST_ARGS=-n0 runs all in
-# one process, as `python -m pytest` does.
+# The tests of a file share shops, so they stay together; the files with the longest tests run first. PYTEST_ARGS=-n0 runs all tests in one
+# process, as `python -m pytest` does.
 pytest = $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 coverage = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-test: $(VENV)/.test  ## The quick tests: those of the parts, not of whole shops (COVERAGE=1; PYTEST_ARGS='-k cart'; make test-unit, test-contract)
+test: $(VENV)/.test  ## Run the quick tests, without whole shops (COVERAGE=1; PYTEST_ARGS='-k cart'; make test-unit, test-contract)
 	@$(pytest) --ignore tests/shop --ignore tests/browser $(coverage) $(PYTEST_ARGS)
 
-test-shop: ## Whole shops: bought from, attacked, killed, restored
-test-browser: ## Their pages in a real browser
+test-shop: ## Test whole shops: buy, attack, kill, restore
+test-browser: ## Test the pages in a real browser
 
 # One folder of tests: test-unit runs tests/unit.
 test-unit test-contract test-shop test-browser: test-%: $(VENV)/.test
 	@$(pytest) tests/$* $(PYTEST_ARGS)
 
-test-all: test test-shop test-browser  ## All that needs no cluster and no quarter of an hour: before a change lands
+test-all: test test-shop test-browser  ## Run all tests that need neither a cluster nor a quarter of an hour: before a change is merged
 
-# Without a SEED one is drawn, and printed.
-chaos: $(VENV)/.test  ## Buys while everything goes wrong, then checks every order (CHECKOUTS=2000 CLIENTS=16 SEED= STORE=sqlite)
+# Without SEED the run picks a seed, and prints it.
+chaos: $(VENV)/.test  ## Buy while faults are injected, then check every order (CHECKOUTS=2000 CLIENTS=16 SEED= STORE=sqlite)
 	@$(BIN)/python -m tests.chaos --checkouts $(or $(CHECKOUTS),2000) --clients $(or $(CLIENTS),16) \
 		$(if $(SEED),--seed $(SEED)) --store $(or $(STORE),sqlite) $(if $(MONGODB_SERVER),--mongodb-server $(MONGODB_SERVER))
 
-test-long: $(VENV)/.test  ## What takes a quarter of an hour: short chaos runs on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000)
+test-long: $(VENV)/.test  ## Run the tests that take a quarter of an hour: chaos on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000)
 	@$(BIN)/python -m pytest -m "long and not cluster" --checkouts $(or $(CHECKOUTS),2000) $(PYTEST_ARGS)
 
-soak: $(VENV)/.test  ## An hour (MINUTES=60) at half of what the shop can do: does anything grow?
+soak: $(VENV)/.test  ## Run for an hour (MINUTES=60) at half load, and check that nothing grows
 	@$(BIN)/python -m tests.endurance.soak --minutes $(or $(MINUTES),60)
 
-amplification: $(VENV)/.test  ## Each service away in turn: how many requests reach its neighbours
+amplification: $(VENV)/.test  ## Stop each service in turn, and count the requests to its neighbours
 	@$(BIN)/python -m tests.endurance.amplification
 
-backlog: $(VENV)/.test  ## How long the shop takes to finish 2,000 orders that an outage has left
+backlog: $(VENV)/.test  ## Measure how long 2,000 orders take after an outage
 	@$(BIN)/python -m tests.endurance.backlog
 
-alerts: $(VENV)/.test  ## Lets things go wrong before a Prometheus (on the PATH): do their alerts fire, those alone, and resolve? (PACE=1)
+alerts: $(VENV)/.test  ## Test the alerts: inject faults, and check the alerts of a Prometheus (on the PATH; PACE=1)
 	@$(BIN)/python -m tests.endurance.alerts --pace $(or $(PACE),1)
 
-check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint, types, architecture, drift
+check: $(VENV)/.check proto-check lock-check  ## Run all static checks: format, lint, types, architecture, drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
@@ -131,29 +131,29 @@ check: $(VENV)/.check proto-check lock-check  ## All static checks: format, lint
 	$(BIN)/python -m tools.observability --check
 	$(BIN)/pyright
 
-format: $(VENV)/.check  ## Format the code and mend what the linter can mend
+format: $(VENV)/.check  ## Format the code, and fix what the linter can fix
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
 ##@ On Kubernetes
 
-preflight:  ## What this machine lacks for `make up` (MESH= OBSERVABILITY=1 BUNDLE=DIR)
+preflight:  ## Print what this machine lacks for `make up` (MESH= OBSERVABILITY=1 BUNDLE=DIR)
 	@$(PYTHON) -m tools.preflight --name $(KIND_CLUSTER) $(options)
 
-# What is wanted, for `up` and `preflight`.
+# The options of `up` and `preflight`.
 options = --mesh $(MESH) $(if $(OBSERVABILITY),--observability) $(if $(BUNDLE),--bundle $(BUNDLE))
 
-up: $(VENV)/.runtime  ## A kind cluster with the shop in it: http://127.0.0.1:8080 (MESH=istio or linkerd: with that mesh; OBSERVABILITY=1; BUNDLE=DIR: without a network)
+up: $(VENV)/.runtime  ## Make a kind cluster with the shop: http://127.0.0.1:8080 (MESH=istio or linkerd; OBSERVABILITY=1; BUNDLE=DIR: without a network)
 	@$(BIN)/python -m tools.kind up --name $(KIND_CLUSTER) --image $(IMAGE) $(options)
 
-bundle: $(VENV)/.runtime  ## All that `make up` and the labs take from the network, in one archive (docs/bundle.md; ARGS=--help)
+bundle: $(VENV)/.runtime  ## Write an archive with all downloads of `make up` and the labs (docs/bundle.md; ARGS=--help)
 	@rm -rf build/bundle
 	@$(BIN)/python -m tools.bundle make $(ARGS)
 
 down: $(VENV)/.runtime  ## Remove that cluster
 	@$(BIN)/python -m tools.kind down --name $(KIND_CLUSTER)
 
-# The commands that need a cluster find it in $(cluster).
+# $(cluster) selects the cluster for commands that need one.
 ifdef CLUSTER_KIT
 cluster = eval "$$($(CLUSTER_KIT) env)"
 image:
@@ -166,75 +166,75 @@ image:  ## Build the image and load it into the kind cluster
 	@kind load docker-image $(IMAGE) --name $(KIND_CLUSTER)
 endif
 
-test-cluster: $(VENV)/.test image  ## The tests on the cluster that KUBECONFIG points at; they install the shop and remove it
+test-cluster: $(VENV)/.test image  ## Run the tests on the cluster of KUBECONFIG; they install the shop and remove it
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)
 
-# What is about a mesh is about Istio unless another one is named.
+# Targets that need a mesh use Istio by default.
 ITS_MESH := $(MESH:none=istio)
-# The kit has Istio; Linkerd is in the cluster or it is not.
+# The kit can install Istio, but not Linkerd.
 mesh_cluster = $(cluster); $(if $(filter istio,$(ITS_MESH)),$(if $(CLUSTER_KIT),$(CLUSTER_KIT) istio -f mesh/istio/install.yaml;))
 
-test-mesh: $(VENV)/.test image  ## The tests of a mesh on that cluster, with the mesh in it (MESH=istio LONG=). LONG=1: half an hour more
+test-mesh: $(VENV)/.test image  ## Run the tests of a mesh on that cluster, which must have the mesh (MESH=istio; LONG=1: half an hour more)
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
 		$(BIN)/python -m pytest -m "$(if $(LONG),cluster,cluster and not long)" tests/mesh --mesh $(ITS_MESH) $(PYTEST_ARGS)
 
-lab: $(VENV)/.runtime  ## The labs: make lab ARGS="start 00"; then check, hint, solve, reset, progress (labs/README.md)
+lab: $(VENV)/.runtime  ## Do the labs: make lab ARGS="start 00"; then check, hint, solve, reset, progress (labs/README.md)
 	@$(cluster) && $(BIN)/python -m labs $(ARGS)
 
-test-labs: $(VENV)/.test image  ## The labs in a mesh, from start to reset, on that cluster (MESH=istio)
+test-labs: $(VENV)/.test image  ## Test the labs in a mesh, from start to reset, on that cluster (MESH=istio)
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(PYTEST_ARGS)
 
-class: $(VENV)/.runtime  ## A class: a namespace, a kubeconfig file and a shop each (STUDENTS=12 MESH=istio); docs/classroom.md
+class: $(VENV)/.runtime  ## Make a namespace, a shop and a kubeconfig file for each student (STUDENTS=12 MESH=istio; docs/classroom.md)
 	@$(cluster); $(BIN)/python -m classroom up --students $(STUDENTS) --mesh $(ITS_MESH) --image $(IMAGE) $(ARGS)
 
-class-board: $(VENV)/.runtime  ## Who is where, and what the last check said: http://127.0.0.1:8765/?live
+class-board: $(VENV)/.runtime  ## Show each student's lab and last check: http://127.0.0.1:8765/?live
 	@$(cluster); $(BIN)/python -m classroom board $(ARGS)
 
-class-down: $(VENV)/.runtime  ## Take the class away
+class-down: $(VENV)/.runtime  ## Remove the class
 	@$(cluster); $(BIN)/python -m classroom down $(ARGS)
 
-certificate: $(VENV)/.runtime  ## A certificate for https://ecommerce.example.com, for trying, into the cluster (MESH=istio)
+certificate: $(VENV)/.runtime  ## Make a test certificate for https://ecommerce.example.com in the cluster (MESH=istio)
 	@$(cluster); $(BIN)/python tools/certificate.py $(ITS_MESH) $(ARGS) | kubectl apply -f -
 
-goldens: $(VENV)/.test  ## The manifests in tests/cluster/goldens, after a change of the chart
+goldens: $(VENV)/.test  ## Generate the manifests in tests/cluster/goldens, after a change of the chart
 	@$(cluster); $(BIN)/python -m tests.cluster.test_goldens
 
-bench-install: $(VENV)/.test image  ## From `helm install` to a paid order: how long, and what the shop takes
+bench-install: $(VENV)/.test image  ## Measure the time from `helm install` to a paid order, and the shop's memory
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tests.bench.install
 
-bench-mesh: $(VENV)/.test image  ## What a mesh costs: two shops side by side, one in the mesh (MESH=istio)
+bench-mesh: $(VENV)/.test image  ## Measure what a mesh costs: two shops, one in the mesh (MESH=istio)
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m tests.bench.mesh --mesh $(ITS_MESH)
 
-##@ What is generated
+##@ Generated files and dependencies
 
-sbom: $(VENV)/.check  ## The software bill of materials (CycloneDX) of the image's packages: build/sbom.json
+sbom: $(VENV)/.check  ## Write the bill of materials (CycloneDX) of the image's packages: build/sbom.json
 	@mkdir -p build
 	@$(BIN)/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --mc-type application \
 		--output-reproducible --output-format JSON --output-file build/sbom.json
 	@echo build/sbom.json
 
-audit: $(VENV)/.check  ## Known vulnerabilities of the image's packages (asks a public database)
+audit: $(VENV)/.check  ## Check the image's packages for known vulnerabilities (in a public database)
 	@$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip
 
-wheels: $(VENV)/.runtime  ## Whether the image can be built for arm64: a wheel of every package (asks the package index)
+wheels: $(VENV)/.runtime  ## Check that every package of the image has a wheel for arm64 (in the package index)
 	@$(BIN)/python -m tools.wheels --machine aarch64
 
-# protoc finds its typing plug-ins on the PATH. `only_async`: the shop has no synchronous gRPC.
+# protoc finds its typing plug-ins on the PATH. `only_async`: the shop uses no synchronous gRPC.
 protoc = export PATH="$(CURDIR)/$(BIN):$$PATH" \
 	&& python -m grpc_tools.protoc -I. --python_out=$(1) --mypy_out=quiet:$(1) $(PROTOS) \
 	&& python -m grpc_tools.protoc -I. --grpc_python_out=$(1) --mypy_grpc_out=quiet,only_async:$(1) \
 		$$(grep -l '^service ' $(PROTOS))
 
-mesh: $(VENV)/.runtime  ## The manifests in mesh/ that follow from topology.yaml
+mesh: $(VENV)/.runtime  ## Generate the manifests in mesh/ that depend on topology.yaml
 	@$(BIN)/python -m tools.mesh
 
-compose: $(VENV)/.runtime  ## compose.yaml, from topology.yaml
+compose: $(VENV)/.runtime  ## Generate compose.yaml from topology.yaml
 	@$(BIN)/python -m tools.compose
 
-observability: $(VENV)/.check  ## Grafana's dashboards, and the settings of Jaeger and Prometheus, from topology.yaml
+observability: $(VENV)/.check  ## Generate Grafana's dashboards, and settings of Jaeger and Prometheus, from topology.yaml
 	@$(BIN)/python -m tools.observability
 
-proto: $(VENV)/.check  ## The Python code of services/pb/*.proto
+proto: $(VENV)/.check  ## Generate the Python code of services/pb/*.proto
 	rm -f services/pb/*_pb2.py services/pb/*_pb2.pyi services/pb/*_pb2_grpc.py services/pb/*_pb2_grpc.pyi
 	@$(call protoc,.)
 
@@ -243,7 +243,7 @@ proto-check: $(VENV)/.check
 	@diff -r -x '*.proto' -x __init__.py -x __pycache__ services/pb build/proto/services/pb \
 		|| { echo 'services/pb: the generated code is not that of the protos; run "make proto".' >&2; exit 1; }
 
-lock: $(VENV)/.check  ## The requirements locks, after a change of pyproject.toml (UPGRADE=1: the newest releases)
+lock: $(VENV)/.check  ## Generate the requirements locks, after a change of pyproject.toml (UPGRADE=1: the newest releases)
 	$(BIN)/python tools/lock.py $(if $(UPGRADE),--upgrade)
 
 lock-check: $(VENV)/.check
@@ -251,9 +251,9 @@ lock-check: $(VENV)/.check
 
 ##@ Environment
 
-# One virtual environment, filled as far as the goal needs it. The locks agree with each other (tools/lock.py),
-# so a later step only adds. A lock names everything: nothing is left to resolve, and pip's resolver, which holds
-# `name` and `name[extra]` for two things, would take a newer release for one of them.
+# One virtual environment, with the packages that the target needs. The locks agree with each other (tools/lock.py), so a later step only adds
+# packages. A lock names all packages, so nothing is left to resolve. pip's resolver treats `name` and `name[extra]` as two packages, and would
+# install a newer release for one of them.
 $(VENV)/.runtime: requirements.lock
 $(VENV)/.test: requirements-test.lock
 $(VENV)/.load: requirements-load.lock
@@ -269,6 +269,6 @@ $(VENV)/.created:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-clean:  ## Remove what can be made again: environment, caches, builds (the shop's data in .data stays)
+clean:  ## Remove what can be generated again: environment, caches, builds (the shop's data in .data stays)
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .coverage*
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-{{/* What topology.yaml declares, as {namespace, services}. */}}
+{{/* The content of topology.yaml, as {namespace, services}. */}}
 {{- define "meshmart.topology" -}}
 {{- $topology := .Files.Get "topology.yaml" -}}
 {{- if not (contains "\nservices:" $topology) -}}
@@ -14,32 +14,32 @@
 {{- include "meshmart.fromRegistry" (dict "root" . "image" (print $image.repository $version)) -}}
 {{- end -}}
 
-{{/* Any image, from the registry that all are taken from. Context {root, image}. */}}
+{{/* Any image, with the registry's prefix. Context {root, image}. */}}
 {{- define "meshmart.fromRegistry" -}}
 {{- with .root.Values.imageRegistry }}{{ . }}/{{ end }}{{ .image -}}
 {{- end -}}
 
-{{/* Labels of everything: context {root, name}. */}}
+{{/* The labels of all objects. Context {root, name}. */}}
 {{- define "meshmart.labels" -}}
 {{ include "meshmart.podLabels" . }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 
-{{/* Those of pods say nothing of the chart's version, which would start them again at each upgrade. */}}
+{{/* The labels of pods, without the chart's version, which would restart them at each upgrade. */}}
 {{- define "meshmart.podLabels" -}}
 app.kubernetes.io/name: {{ .name }}
 app.kubernetes.io/part-of: meshmart
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end -}}
 
-{{/* `pod` of the values: everybody's, with the workload's own over it. Context {root, own}. */}}
+{{/* `pod` of the values, overridden by the workload's own. Context {root, own}. */}}
 {{- define "meshmart.pod" -}}
 {{- mergeOverwrite (deepCopy .root.Values.pod) (deepCopy (.own | default dict)) | toYaml -}}
 {{- end -}}
 
 {{/*
-A pod's labels and annotations. The chart's own labels stand, since selectors go by them; its annotations can be replaced.
-Context {root, name, own, labels, annotations}, where the last two are YAML and may be left out.
+A pod's labels and annotations. Values cannot override the chart's own labels, because selectors use them; they can override its annotations.
+Context {root, name, own, labels, annotations}; the last two are YAML and optional.
 */}}
 {{- define "meshmart.podMetadata" -}}
 {{- $pod := include "meshmart.pod" . | fromYaml -}}
@@ -50,7 +50,7 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{/* Where a pod may run, and how its images are pulled. Context {root, own}. */}}
+{{/* The scheduling of a pod, and its pull secrets. Context {root, own}. */}}
 {{- define "meshmart.placement" -}}
 {{- $pod := include "meshmart.pod" . | fromYaml -}}
 {{- with .root.Values.imagePullSecrets }}
@@ -73,13 +73,13 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* One service's settings: the defaults with the service's own over them. Context {root, name}. */}}
+{{/* A service's settings: the defaults, overridden by its own. Context {root, name}. */}}
 {{- define "meshmart.settings" -}}
 {{- $own := get .root.Values.services .name | default dict -}}
 {{- mergeOverwrite (deepCopy .root.Values.defaults) (deepCopy $own) | toYaml -}}
 {{- end -}}
 
-{{/* Context {user}: the image's own, the shop's when it is left out. */}}
+{{/* A pod's security context. Context {user}: the user of the image, by default the shop's. */}}
 {{- define "meshmart.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: {{ .user | default 10001 }}
@@ -94,7 +94,7 @@ readOnlyRootFilesystem: {{ not .Values.development }}
 {{- end -}}
 
 {{/*
-One value of a Secret: the given one, or the one in the cluster, or else one drawn by lot, the same in the whole render.
+One value of a Secret: the given one, or the one in the cluster, or a random one, which is the same in the whole render.
 Context {root, secret, key, given}.
 */}}
 {{- define "meshmart.secretValue" -}}
@@ -115,26 +115,26 @@ Context {root, secret, key, given}.
 {{- get .root.secretValues $id -}}
 {{- end -}}
 
-{{/* A comment on a Secret some of whose values are drawn by lot. Context {root, secret}; the values come first. */}}
+{{/* A comment on a Secret with random values. Context {root, secret}; the values come first. */}}
 {{- define "meshmart.drawnNote" -}}
 {{- if hasKey (get .root "drawnSecrets" | default dict) .secret -}}
 # Drawn by lot: right for `helm install`, wrong for what renders without looking into the cluster (docs/chart.md).
 {{- end -}}
 {{- end -}}
 
-{{/* Of an own MongoDB: the password of `root` or of a service's user. Context {root, name, secret}. */}}
+{{/* For the chart's own MongoDB: the password of `root` or of a service's user. Context {root, name, secret}. */}}
 {{- define "meshmart.databasePassword" -}}
 {{- $given := .root.Values.mongodb.password -}}
 {{- if and $given (ne .name "root") }}{{ $given = printf "%s %s" $given .name | sha256sum | trunc 40 }}{{ end -}}
 {{- include "meshmart.secretValue" (dict "root" .root "secret" .secret "key" "password" "given" $given) -}}
 {{- end -}}
 
-{{/* "true" where the chart brings the MongoDB. */}}
+{{/* "true" if the chart installs MongoDB. */}}
 {{- define "meshmart.hasOwnMongodb" -}}
 {{- if not (or .Values.mongodb.uri .Values.mongodb.uriSecret) }}true{{ end -}}
 {{- end -}}
 
-{{/* "true" where the sandbox stands in for Stripe. */}}
+{{/* "true" if the sandbox replaces Stripe. */}}
 {{- define "meshmart.usesSandbox" -}}
 {{- if not (or .Values.stripe.apiKey .Values.stripe.existingSecret) }}true{{ end -}}
 {{- end -}}
@@ -143,18 +143,18 @@ Context {root, secret, key, given}.
 {{- .Values.stripe.sandbox.namespace | default .Release.Namespace -}}
 {{- end -}}
 
-{{/* "true" where the chart makes a namespace for the sandbox. */}}
+{{/* "true" if the chart makes a namespace for the sandbox. */}}
 {{- define "meshmart.makesSandboxNamespace" -}}
 {{- $sandbox := .Values.stripe.sandbox -}}
 {{- if and (include "meshmart.usesSandbox" .) (not $sandbox.shared) $sandbox.namespace (ne $sandbox.namespace .Release.Namespace) }}true{{ end -}}
 {{- end -}}
 
-{{/* "true" where people come by https. */}}
+{{/* "true" if people use https. */}}
 {{- define "meshmart.secureCookies" -}}
 {{- or .Values.frontend.secureCookies (ne .Values.ingress.tlsSecretName "") -}}
 {{- end -}}
 
-{{/* How many proxies stand in front of the frontend. */}}
+{{/* The number of proxies in front of the frontend. */}}
 {{- define "meshmart.proxiesInFront" -}}
 {{- if kindIs "invalid" .Values.proxiesInFront -}}
 {{- or (ne .Values.ingress.kind "") (not .Values.frontend.servesApi) | ternary 1 0 -}}
@@ -163,7 +163,7 @@ Context {root, secret, key, given}.
 {{- end -}}
 {{- end -}}
 
-{{/* What puts a pod into the mesh, with a proxy that fits a small node. */}}
+{{/* The labels or annotations that add a proxy, with requests for a small node. */}}
 {{- define "meshmart.meshLabels" -}}
 {{- if eq .Values.mesh "istio" }}
 sidecar.istio.io/inject: "true"
@@ -186,9 +186,8 @@ config.linkerd.io/proxy-memory-limit: 128Mi
 {{- end -}}
 
 {{- /*
-Of a Service in Linkerd: a pod that fails seven requests in a row is left alone, for a second at first, then for longer. Linkerd
-leaves the only one alone, too, and a pod that has too much to do answers 503: so only where others can take its place.
-Context {root, settings}.
+For a Service in Linkerd: ejects a pod that fails seven requests in a row, for a second at first, then for longer. Linkerd ejects a single pod,
+too, and a pod with too much load answers 503. So only a service with several pods has it. Context {root, settings}.
 */ -}}
 {{- define "meshmart.balancerAnnotations" -}}
 {{- if and (eq .root.Values.mesh "linkerd") (ge (int .settings.replicas) 2) }}
@@ -196,7 +195,7 @@ balancer.linkerd.io/failure-accrual: consecutive
 {{- end }}
 {{- end -}}
 
-{{/* In Istio the proxy makes HTTPS of it (mesh/istio/base/stripe.yaml), for Stripe itself and for the sandbox. */}}
+{{/* Stripe's address. In Istio the proxy turns it into HTTPS (mesh/istio/base/stripe.yaml), for Stripe and for the sandbox. */}}
 {{- define "meshmart.stripeBase" -}}
 {{- if .Values.stripe.apiBase -}}{{ .Values.stripe.apiBase }}
 {{- else if eq .Values.mesh "istio" -}}http://api.stripe.com

@@ -30,7 +30,7 @@ def rows(text: str, header: str) -> list[list[str]]:
 
 STEPS = {
     step.strip("`"): [effect, undo]
-    for step, effect, undo, *_ in rows(_TEXT, "| step | effect, and what makes")
+    for step, effect, undo, *_ in rows(_TEXT, "| step | effect, and why it is safe")
     if step.startswith("`")
 }
 

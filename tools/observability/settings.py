@@ -73,7 +73,7 @@ def compose_scrapes(topology: Topology) -> str:
         ]
     lines += [
         "",
-        "  # The load test, while it exports its figures (loadtest/README.md); down at other times.",
+        "  # The load test, while it exports figures (loadtest/README.md); down at other times.",
         "  - job_name: load",
         "    static_configs:",
         f'      - targets: ["host.docker.internal:{LOAD_PORT}"]',

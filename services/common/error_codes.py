@@ -8,6 +8,7 @@ from __future__ import annotations
 ACCOUNT_GONE = "account-gone"
 AUTHENTICATION_REQUIRED = "authentication-required"
 BAD_ANSWER = "bad-answer"
+CHECKOUT_UNAVAILABLE = "checkout-unavailable"
 DEADLINE_PASSED = "deadline-passed"
 EMAIL_TAKEN = "email-taken"
 EXPIRED_CARD = "expired-card"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
+from services.common import error_codes
 from services.common.errors import Kind, ShopError, may_succeed_later
 from services.order import model
 from services.order.clients import Inventory, Payments, Shipping
@@ -234,7 +235,7 @@ def _turned_back(order: Order, error: ShopError, now_ms: int) -> Order:
 def _gave_up() -> ShopError:
     return ShopError(
         Kind.UNAVAILABLE,
-        "checkout-unavailable",
+        error_codes.CHECKOUT_UNAVAILABLE,
         "We could not complete your order because a part of the shop was unavailable. "
         "You were not charged.",
     )

@@ -32,7 +32,6 @@ _BOUGHT = "bought"
 _MAX_BOUGHT = 8
 
 Tone = Literal["good", "bad", "plain"]
-_TONES = frozenset({"good", "bad", "plain"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ class Visits:
             id=id_sent or "",
             id_sent=id_sent,
             cart=Cart(),
-            seen=_product_ids(self._opened(jar, Cookie.SEEN, _SEEN)),
+            seen=tuple(filter(is_slug, _texts(self._seal, jar, Cookie.SEEN, _SEEN)))[:MAX_SEEN],
         )
         if id_sent is None:
             visit.renew_id()
@@ -203,13 +202,12 @@ class Visits:
             visit.cart = cart
 
     def _read_notice(self, visit: Visit) -> None:
-        value = self._opened(visit.jar, Cookie.NOTICE, _NOTICE, _NOTICE_SECONDS)
-        visit.jar.drop(Cookie.NOTICE)
-        match value:
-            case [str(text), str(tone)] if tone in _TONES:
-                visit.tell(text, cast("Tone", tone))
+        match _texts(self._seal, visit.jar, Cookie.NOTICE, _NOTICE, _NOTICE_SECONDS):
+            case [text, ("good" | "bad" | "plain") as tone]:
+                visit.tell(text, tone)
             case _:
-                return
+                pass
+        visit.jar.drop(Cookie.NOTICE)
 
     def _read_made(self, visit: Visit) -> None:
         text = visit.jar.get(Cookie.MADE)
@@ -217,26 +215,16 @@ class Visits:
             visit.made_before = waterfall_from_cookie(self._seal, text)
             visit.jar.drop(Cookie.MADE)
 
-    def _opened(
-        self, jar: CookieJar, cookie: Cookie, purpose: str, max_age_seconds: int | None = None
-    ) -> object:
-        text = jar.get(cookie)
-        return None if text is None else self._seal.open(purpose, text, max_age_seconds)
 
-
-def _texts(seal: Seal, jar: CookieJar, cookie: Cookie, purpose: str) -> list[str]:
+def _texts(
+    seal: Seal, jar: CookieJar, cookie: Cookie, purpose: str, max_age_seconds: int | None = None
+) -> list[str]:
+    """The texts that a cookie lists; none when it has not been sealed for this purpose."""
     text = jar.get(cookie)
-    value = None if text is None else seal.open(purpose, text)
+    value = None if text is None else seal.open(purpose, text, max_age_seconds)
     if not isinstance(value, list):
         return []
     return [item for item in cast("list[object]", value) if isinstance(item, str)]
-
-
-def _product_ids(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        return ()
-    ids = (item for item in cast("list[object]", value) if isinstance(item, str))
-    return tuple(item for item in ids if is_slug(item))[:MAX_SEEN]
 
 
 def _routed_group(groups: tuple[str, ...]) -> str | None:

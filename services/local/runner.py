@@ -7,9 +7,9 @@ Children hold the read end of a pipe that only the parent keeps open for writing
 dies, however it dies, they see its end and stop.
 
 The standard library's forkserver forks as well, but from a process of its own, beside a parent that
-shares no memory with the children, and a resource tracker. Measured with `make bench-start`'s
-method, the shop then takes 310 MiB instead of 230, and 276 MiB if the parent loads nothing but the
-topology: more than the limit of 260.
+shares no memory with the children, and a resource tracker. Measured as `make bench-start` does, the
+shop then takes 330 MiB instead of 250, and about 290 if the parent loads nothing but the topology:
+more than the limit of 260.
 """
 
 from __future__ import annotations

@@ -33,7 +33,13 @@ Shop = TypeVar("Shop")
 
 
 class Exercise(ABC, Generic[Shop]):
-    """What a lab does in one place. Any part may raise :class:`LabError`."""
+    """What a lab does in one place. Any part may raise :class:`LabError`.
+
+    :cvar settle_seconds: for how long a check that finds something wrong looks again, because a
+        change takes a while to reach all processes.
+    """
+
+    settle_seconds: ClassVar[float] = 0.0
 
     @abstractmethod
     async def start(self, shop: Shop) -> None:
@@ -68,6 +74,8 @@ class MeshedExercise(Exercise[MeshedShop]):
     :param folder: the lab's own, with the manifests of start and solution.
     """
 
+    # A control plane takes a moment to send a change, and a proxy to apply it.
+    settle_seconds = 20.0
     values: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, folder: Path) -> None:

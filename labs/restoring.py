@@ -154,7 +154,9 @@ class _Restoring:
                 }
             },
         }
-        said = await self._run("create", "-f", "-", "-o", "json", given=json.dumps(review))
+        # To validate a review kubectl lists the cluster's CRDs, which a student may not.
+        create = ("create", "--validate=false", "-f", "-", "-o", "json")
+        said = await self._run(*create, given=json.dumps(review))
         return not json.loads(said)["status"]["allowed"]
 
     def is_at_the_gateway(self, each: Object) -> bool:

@@ -27,8 +27,6 @@ Say = Callable[[str], None]
 NOT_PASSED = 1
 
 _LOOK_AGAIN_SECONDS = 3.0
-# A control plane takes a moment to tell a change, and a proxy to take it.
-_SETTLE_SECONDS = 20.0
 _BROKEN_SECONDS = 90.0
 
 
@@ -60,8 +58,7 @@ class Runner:
     """The labs of one user.
 
     :ivar shop_of: the shop that the options of ``tools.mesh render`` describe.
-    :ivar settle_seconds: for how long a check that finds something wrong looks again: a change
-        takes a mesh a moment.
+    :ivar settle_seconds: for how long a check looks again, instead of what the exercise says.
     :ivar language: of the hand-outs that it names. It speaks English itself.
     """
 
@@ -70,7 +67,7 @@ class Runner:
     commands: Commands
     shop_of: Callable[[Sequence[str]], render.Shop]
     say: Say
-    settle_seconds: float = _SETTLE_SECONDS
+    settle_seconds: float | None = None
     language: Language = "en"
 
     def list_labs(self) -> None:
@@ -117,7 +114,7 @@ class Runner:
         """Says what is right and what is wrong. Returns the exit status: 0 when all is right."""
         lab, attempt = self._under_way(given)
         work = self._work(lab, attempt)
-        findings = await self._judged(work, attempt)
+        findings = await self._judged(work)
         for finding in findings:
             self.say(str(finding))
         attempt.checks += 1
@@ -233,14 +230,19 @@ class Runner:
                 )
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
-    async def _judged(self, work: AnyWork, attempt: Attempt) -> Sequence[Finding]:
-        """What a check finds, once a mesh has had a moment."""
-        until = time.monotonic() + (0 if attempt.place == "local" else self.settle_seconds)
-        while True:
-            findings = await work.check()
-            if are_all_right(findings) or time.monotonic() > until:
-                return findings
+    async def _judged(self, work: AnyWork) -> Sequence[Finding]:
+        """Returns what a check finds, once a change of a moment ago has reached all processes."""
+        seconds = work.exercise.settle_seconds
+        if self.settle_seconds is not None:
+            seconds = self.settle_seconds
+        until = time.monotonic() + seconds
+        findings = await work.check()
+        if not are_all_right(findings) and seconds:
+            self.say(f"Not right yet. Looks again for {seconds:.0f} s: a change takes a moment ...")
+        while not are_all_right(findings) and time.monotonic() < until:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            findings = await work.check()
+        return findings
 
     async def _reset(self, attempt: Attempt) -> Sequence[str]:
         """Returns what is left to say."""

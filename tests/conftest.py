@@ -64,6 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=2000,
         help="how many checkouts a run of the long tests has: chaos, a backlog",
     )
+    parser.addoption(
+        "--half",
+        choices=("even", "odd"),
+        help="of tests/labs only the labs with such a number, each from its start to its reset",
+    )
 
 
 def pytest_configure() -> None:

@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 async def test_each_fault_is_noticed_and_solved(student: Student, seed: int) -> None:
     options = student.options.model_copy(update={"seed": seed})
     await student.runner.start(LAB.number, student.place, options)
-    status, said = await student.check()
+    status, said = await student.check_what_is_wrong()
     assert status == NOT_PASSED
     assert re.search(r"it goes on, and the score is down to \d+ of 100: \d+ of \d+", said), said
     assert f"seed {seed}" not in said, "what it is is not told before it is mended"

@@ -21,6 +21,7 @@ from labs.meshed import MeshedShop
 from labs.progress import Attempt, default_file, read_progress
 from labs.readme import Language
 from labs.runner import NOT_PASSED, Runner
+from tests.testkit.waiting import eventually
 from tests.unit.labs.fake import FakeCluster
 from tools.certificate import self_signed
 
@@ -206,6 +207,25 @@ async def test_a_lab_in_a_mesh_from_start_to_reset(desk: Desk) -> None:
         line == "port-forward istio-system service/istio-ingressgateway 443"
         for line in desk.cluster.said
     )
+
+
+@pytest.mark.needs_programs("kubectl")
+async def test_a_check_waits_for_a_change_to_take_effect(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labs.runner._LOOK_AGAIN_SECONDS", 0.01)
+    patient = replace(desk.runner, settle_seconds=30.0)
+    await desk.start("03", "istio")
+    desk.took()
+    checking = asyncio.create_task(patient.check(None))
+
+    async def looks_again() -> bool:
+        return bool(desk.said)
+
+    await eventually(looks_again, "the check looks again")
+    await patient.solve(None)
+    assert await checking == 0
+    assert "WRONG" not in desk.took()
 
 
 @pytest.mark.needs_programs("kubectl")

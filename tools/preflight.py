@@ -37,7 +37,7 @@ from tools.needs import CLUSTER_TOOLS, MESH_TOOLS, MESH_VERSIONS, TOOLS, VERSION
 _KUBERNETES = (290, 950)
 SHOP = {"none": (1312, 350), "istio": (1952, 450), "linkerd": (1632, 450)}
 _MESH = {"none": (0, 0), "istio": (2048 + 128, 600), "linkerd": (64, 135)}
-OBSERVERS = {"none": (640, 100), "istio": (768, 125), "linkerd": (704, 120)}
+OBSERVERS = {"none": (768, 100), "istio": (896, 125), "linkerd": (832, 120)}
 # A roll-out has the old and the new pod side by side, and labs bring pods of their own.
 _ROOM = (256, 200)
 # What is used, in MiB: the shop's as README.md measured it, with its proxies and the sandbox.

@@ -1,5 +1,5 @@
-"""A cluster that keeps its objects in a dictionary, behind the commands that the labs give; and
-what a lab's check finds in a shop that a test pretends.
+"""A cluster that keeps its objects in a dictionary, behind the commands that the labs give; and a
+pretended shop, in which a lab's check finds what a test says.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import yaml
 
 from labs.errors import CommandFailed
-from labs.finding import Finding
-from labs.lab import all_labs, lab_named
+from labs.finding import Finding, right
+from labs.lab import Lab, all_labs, lab_named
 from labs.meshed import MeshedShop
+from labs.visitor import Answer
+from tools.mesh.render import MeshName, Shop
 
 Object = dict[str, Any]
 Key = tuple[str, str, str]
@@ -220,11 +222,39 @@ def _listed(objects: Iterator[Object]) -> str:
     return json.dumps({"kind": "List", "items": found}) if found else ""
 
 
-async def findings_of(lab: str, shop: object) -> list[Finding]:
-    """All that the check of a lab in a mesh finds.
+@dataclass
+class PretendedShop:
+    """A shop in a mesh, and the visitor at its gateway: as much of both as most checks use.
 
-    :param shop: as much of a MeshedShop as that check uses.
+    :ivar order: the status of an order's answer.
+    :ivar cancelled: how many orders were cancelled.
     """
-    exercise = lab_named(all_labs(), lab).meshed
+
+    mesh: MeshName = "istio"
+    order: int = field(default=201, kw_only=True)
+    cancelled: int = field(default=0, init=False)
+
+    @property
+    def where(self) -> Shop:
+        return Shop(mesh=self.mesh)
+
+    @asynccontextmanager
+    async def visitor(self) -> AsyncGenerator[Self]:
+        yield self
+
+    async def insist(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+        return Answer(self.order, {"order_id": "ord_1"}, None)
+
+    async def cancel(self, order_id: str) -> Answer:
+        self.cancelled += 1
+        return Answer(200, None, None)
+
+    async def audit(self) -> Finding:
+        return right("the books agree")
+
+
+async def findings_of(lab: str | Lab, shop: PretendedShop) -> list[Finding]:
+    """Returns all that the check of a lab in a mesh finds."""
+    exercise = (lab_named(all_labs(), lab) if isinstance(lab, str) else lab).meshed
     assert exercise is not None
     return [each async for each in exercise.check(cast("MeshedShop", shop))]

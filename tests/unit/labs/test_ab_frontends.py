@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from labs.finding import Finding, right
-from labs.visitor import Answer
-from tests.unit.labs.fake import findings_of
-from tools.mesh.render import MeshName, Shop
+from tests.unit.labs.fake import PretendedShop, findings_of
+from tools.mesh.render import MeshName
 
 _LOOKS = ("stable", "mobile-optimized", "beta-features")
 Looks = Callable[[str, str], Mapping[str, int]]
@@ -48,22 +45,11 @@ def _one_error(agent: str, group: str) -> Mapping[str, int]:
 
 
 @dataclass
-class Told:
+class Shop07(PretendedShop):
     """A shop in a mesh, and somebody at its gateway."""
 
-    mesh: MeshName = "istio"
     looks: Looks = _as_meant
     deployed: Sequence[str] = _LOOKS
-    order: int = 201
-    cancelled: int = 0
-
-    @property
-    def where(self) -> Shop:
-        return Shop(mesh=self.mesh)
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
 
     async def pods(self, workload: str) -> list[Any]:
         assert workload == "frontend"
@@ -75,19 +61,10 @@ class Told:
         assert seen.total() == count
         return seen
 
-    async def insist(self) -> Answer:
-        return Answer(self.order, {"order_id": "ord_1"}, None)
-
-    async def cancel(self, order_id: str) -> None:
-        self.cancelled += 1
-
-    async def audit(self) -> Finding:
-        return right("the books agree")
-
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 async def test_what_is_right_is_told_right(mesh: MeshName) -> None:
-    told = Told(mesh)
+    told = Shop07(mesh)
 
     findings = await findings_of("07", told)
 
@@ -96,18 +73,24 @@ async def test_what_is_right_is_told_right(mesh: MeshName) -> None:
 
 
 _BROKEN = [
-    (Told(looks=_telephones_first), "beta group on a telephone see 14 times mobile-optimized, not"),
-    (Told(looks=_android_only), "visitors on an iPhone see 14 times stable, not mobile-optimized"),
-    (Told(looks=_any_group), "of another group at a desk see 14 times beta-features, not stable"),
-    (Told(looks=_by_chance), "at a desk see 5 times beta-features and 5 times mobile-optimized"),
-    (Told(looks=_one_error), "at a desk see 1 times 503 and 13 times stable, not stable"),
-    (Told(deployed=_LOOKS[:2]), "there is no pod with the look beta-features"),
-    (Told(order=503), r"people cannot buy \(the answer is 503\)"),
+    (
+        Shop07(looks=_telephones_first),
+        "beta group on a telephone see 14 times mobile-optimized, not",
+    ),
+    (
+        Shop07(looks=_android_only),
+        "visitors on an iPhone see 14 times stable, not mobile-optimized",
+    ),
+    (Shop07(looks=_any_group), "of another group at a desk see 14 times beta-features, not stable"),
+    (Shop07(looks=_by_chance), "at a desk see 5 times beta-features and 5 times mobile-optimized"),
+    (Shop07(looks=_one_error), "at a desk see 1 times 503 and 13 times stable, not stable"),
+    (Shop07(deployed=_LOOKS[:2]), "there is no pod with the look beta-features"),
+    (Shop07(order=503), r"people cannot buy \(the answer is 503\)"),
 ]
 
 
 @pytest.mark.parametrize(("told", "sentence"), _BROKEN, ids=map(str, range(len(_BROKEN))))
-async def test_what_is_wrong_is_told_wrong(told: Told, sentence: str) -> None:
+async def test_what_is_wrong_is_told_wrong(told: Shop07, sentence: str) -> None:
     wrong = [each for each in await findings_of("07", told) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
 import pytest
 
-from labs.finding import Finding, right
 from labs.visitor import Answer
 from services.common.call_record import Call, Served
-from tests.unit.labs.fake import findings_of
-from tools.mesh.render import MeshName, Shop
+from tests.unit.labs.fake import PretendedShop, findings_of
 
 
 @dataclass
-class Told:
+class Shop05(PretendedShop):
     """A shop in a mesh, and somebody at its gateway.
 
     :ivar everybody: which pods tell people the stock whom nobody knows, in turn; an empty name is
@@ -27,26 +24,15 @@ class Told:
     :ivar users: the same for the pages of users: by user, in turn.
     """
 
-    mesh: MeshName = "istio"
     replicas: int = 3
     everybody: tuple[str, ...] = ("a", "b", "c")
     users: tuple[tuple[str, ...], ...] = (("a",), ("b",), ("c",))
     guest: int = 201
-    order: int = 201
-    cancelled: int = 0
     _turns: Iterator[str] = field(init=False)
     _of_user: dict[str, Iterator[str]] = field(default_factory=dict[str, Iterator[str]])
 
     def __post_init__(self) -> None:
         self._turns = cycle(self.everybody)
-
-    @property
-    def where(self) -> Shop:
-        return Shop(mesh=self.mesh)
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
 
     async def pods(self, workload: str) -> list[Any]:
         assert workload == "inventory-service"
@@ -69,22 +55,13 @@ class Told:
         product = Call("product", "GET /api/products", "v1", "product", 2.0, "200", stock)
         return Answer(200, None, Served("frontend", "stable", "frontend", 3.0, (product,)))
 
-    async def insist(self) -> Answer:
-        return Answer(self.order, {"order_id": "ord_1"}, None)
-
-    async def cancel(self, order_id: str) -> None:
-        self.cancelled += 1
-
-    async def audit(self) -> Finding:
-        return right("the books agree")
-
 
 @pytest.mark.parametrize(
     "told",
-    [Told(), Told(everybody=("a", "a", "b")), Told("linkerd", users=(("a", "b"),))],
+    [Shop05(), Shop05(everybody=("a", "a", "b")), Shop05("linkerd", users=(("a", "b"),))],
     ids=["istio", "one-that-always-wins", "linkerd-has-no-affinity"],
 )
-async def test_what_is_right_is_told_right(told: Told) -> None:
+async def test_what_is_right_is_told_right(told: Shop05) -> None:
     findings = await findings_of("05", told)
 
     assert len(findings) == (5 if told.mesh == "istio" else 4)
@@ -93,20 +70,23 @@ async def test_what_is_right_is_told_right(told: Told) -> None:
 
 
 _BROKEN = [
-    (Told(everybody=("a",)), "90 of 90 questions for the stock were answered by one of 3"),
-    (Told(everybody=("a",) * 9 + ("b",)), "81 of 90 questions for the stock were answered by one"),
-    (Told(everybody=("a", "")), "45 of 90 questions for the stock got no answer"),
-    (Told(users=(("a",), ("a", "b"))), "of 12 customers 6 were answered by more than one"),
-    (Told(users=(("b",),)), "all of 12 customers are answered by the same inventory pod"),
-    (Told(users=(("a",), ("",))), "a customer's page came without the stock"),
-    (Told(guest=503), "a customer's page came without the stock, or not at all"),
-    (Told(replicas=1), "inventory has 1 pods, and is to have 3 or more"),
-    (Told(order=503), r"a customer cannot buy \(the answer is 503\)"),
+    (Shop05(everybody=("a",)), "90 of 90 questions for the stock were answered by one of 3"),
+    (
+        Shop05(everybody=("a",) * 9 + ("b",)),
+        "81 of 90 questions for the stock were answered by one",
+    ),
+    (Shop05(everybody=("a", "")), "45 of 90 questions for the stock got no answer"),
+    (Shop05(users=(("a",), ("a", "b"))), "of 12 customers 6 were answered by more than one"),
+    (Shop05(users=(("b",),)), "all of 12 customers are answered by the same inventory pod"),
+    (Shop05(users=(("a",), ("",))), "a customer's page came without the stock"),
+    (Shop05(guest=503), "a customer's page came without the stock, or not at all"),
+    (Shop05(replicas=1), "inventory has 1 pods, and is to have 3 or more"),
+    (Shop05(order=503), r"a customer cannot buy \(the answer is 503\)"),
 ]
 
 
 @pytest.mark.parametrize(("told", "sentence"), _BROKEN, ids=map(str, range(len(_BROKEN))))
-async def test_what_is_wrong_is_told_wrong(told: Told, sentence: str) -> None:
+async def test_what_is_wrong_is_told_wrong(told: Shop05, sentence: str) -> None:
     wrong = [each for each in await findings_of("05", told) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from labs.finding import Finding
-from labs.lab import all_labs, lab_named
-from labs.meshed import Done, MeshedShop
+from labs.meshed import Done
+from tests.unit.labs.fake import PretendedShop, findings_of
 from tests.unit.labs.skipping_loop import run
-from tools.mesh.render import Shop
 
 
 @dataclass
-class Told:
+class Shop13(PretendedShop):
     """A shop in Istio.
 
     :ivar copied: how many of a hundred requests v2 gets a copy of.
@@ -32,14 +28,6 @@ class Told:
     customers: int = 0
     pods_of_v2: int = 1
     asked: int = 7
-
-    @property
-    def where(self) -> Shop:
-        return Shop()
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
 
     async def pods(self, workload: str) -> list[Any]:
         names = ["v1", *["v2"] * self.pods_of_v2]
@@ -57,15 +45,9 @@ class Told:
         return Done(self.asked + self.late if is_under_way else self.asked, 0.0)
 
 
-async def _checked(told: Told) -> list[Finding]:
-    exercise = lab_named(all_labs(), "13").meshed
-    assert exercise is not None
-    return [each async for each in exercise.check(cast("MeshedShop", told))]
-
-
 @pytest.mark.parametrize("late", [0, 3])
 def test_a_copy_of_each_request_is_right(late: int) -> None:
-    findings = run(_checked(Told(late=late)))
+    findings = run(findings_of("13", Shop13(late=late)))
 
     assert len(findings) == 3
     assert all(each.is_right for each in findings), findings
@@ -74,14 +56,17 @@ def test_a_copy_of_each_request_is_right(late: int) -> None:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(copied=0), "v2 has got 0 copies of 60 requests"),
-        (Told(copied=10), "v2 has got 6 copies of 60 requests"),
-        (Told(copied=0, customers=50), "answered 30 times v1 and .* times v2: v2 is not for them"),
-        (Told(pods_of_v2=0), "there are 0 pods of v2 that are ready"),
+        (Shop13(copied=0), "v2 has got 0 copies of 60 requests"),
+        (Shop13(copied=10), "v2 has got 6 copies of 60 requests"),
+        (
+            Shop13(copied=0, customers=50),
+            "answered 30 times v1 and .* times v2: v2 is not for them",
+        ),
+        (Shop13(pods_of_v2=0), "there are 0 pods of v2 that are ready"),
     ],
 )
-def test_what_is_wrong_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in run(_checked(told)) if not each.is_right]
+def test_what_is_wrong_is_told(told: Shop13, sentence: str) -> None:
+    wrong = [each for each in run(findings_of("13", told)) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong
     assert all(each.look for each in wrong), "it says where to look"

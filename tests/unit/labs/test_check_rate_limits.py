@@ -7,20 +7,18 @@ import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from labs.finding import Finding
-from labs.lab import all_labs, lab_named
-from labs.meshed import MeshedShop
 from labs.visitor import CATALOGUE, Answer
+from tests.unit.labs.fake import PretendedShop, findings_of
 from tests.unit.labs.skipping_loop import run
-from tools.mesh.render import MeshName, Shop
+from tools.mesh.render import MeshName
 
 
 @dataclass
-class Told:
+class Shop11(PretendedShop):
     """A shop in a mesh, whose visitors need 20 ms for a request.
 
     :ivar rate: how many requests a second a pod of the catalogue takes, with a burst of as many.
@@ -28,23 +26,16 @@ class Told:
     :ivar takes_ms: how long a request takes those who send it.
     """
 
-    mesh: MeshName = "istio"
     rate: float = 10
     pods_ready: int = 1
     has_one_limit: bool = False
-    order: int = 201
     error: int = 0
     takes_ms: float = 20
-    cancelled: int = 0
     _tokens: float = 0
     _filled_at: float = 0
 
-    @property
-    def where(self) -> Shop:
-        return Shop(mesh=self.mesh)
-
     @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
+    async def visitor(self) -> AsyncGenerator[Shop11]:
         self._tokens = self.rate * self.pods_ready
         yield self
 
@@ -65,25 +56,12 @@ class Told:
         self._tokens -= 1
         return Answer(200, None, None)
 
-    async def insist(self) -> Answer:
-        return Answer(self.order, {"order_id": "ord_1"}, None)
-
-    async def cancel(self, order_id: str) -> Answer:
-        self.cancelled += 1
-        return Answer(200, None, None)
-
-
-async def _checked(told: Told) -> list[Finding]:
-    exercise = lab_named(all_labs(), "11").meshed
-    assert exercise is not None
-    return [each async for each in exercise.check(cast("MeshedShop", told))]
-
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 @pytest.mark.parametrize("pods", [1, 2])
 def test_ten_a_second_for_each_pod_are_right(mesh: MeshName, pods: int) -> None:
-    told = Told(mesh, pods_ready=pods)
-    findings = run(_checked(told))
+    told = Shop11(mesh, pods_ready=pods)
+    findings = run(findings_of("11", told))
 
     assert len(findings) == 4
     assert all(each.is_right for each in findings), findings
@@ -93,21 +71,21 @@ def test_ten_a_second_for_each_pod_are_right(mesh: MeshName, pods: int) -> None:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(rate=600), r"of 1[56]\d\d requests in 4 s 1[56]\d\d were let in and 0 refused"),
+        (Shop11(rate=600), r"of 1[56]\d\d requests in 4 s 1[56]\d\d were let in and 0 refused"),
         (
-            Told(rate=40),
+            Shop11(rate=40),
             r"requests in 4 s \d+ were let in and \d+ refused, which is not 10 a second",
         ),
-        (Told(rate=1), "10 customers, four a second, are refused"),
-        (Told(has_one_limit=True), "[1-6] of 6 other pages are refused"),
-        (Told(rate=600, takes_ms=500), "so few were sent that this says nothing"),
-        (Told(error=503), r"some answered \[503\]"),
-        (Told(pods_ready=0), "no pod of the catalogue is ready"),
-        (Told(order=429), "a customer cannot buy: the answer is 429"),
+        (Shop11(rate=1), "10 customers, four a second, are refused"),
+        (Shop11(has_one_limit=True), "[1-6] of 6 other pages are refused"),
+        (Shop11(rate=600, takes_ms=500), "so few were sent that this says nothing"),
+        (Shop11(error=503), r"some answered \[503\]"),
+        (Shop11(pods_ready=0), "no pod of the catalogue is ready"),
+        (Shop11(order=429), "a customer cannot buy: the answer is 429"),
     ],
 )
-def test_another_rate_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in run(_checked(told)) if not each.is_right]
+def test_another_rate_is_told(told: Shop11, sentence: str) -> None:
+    wrong = [each for each in run(findings_of("11", told)) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong
     assert all(each.look for each in wrong), "it says where to look"

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from labs.finding import Finding
-from labs.lab import all_labs, lab_named
-from labs.meshed import Done, MeshedShop
+from labs.meshed import Done
+from tests.unit.labs.fake import PretendedShop, findings_of
 from tests.unit.labs.skipping_loop import run
-from tools.mesh.render import MeshName, Shop
+from tools.mesh.render import MeshName
 
 
 @dataclass
-class Told:
+class Shop08(PretendedShop):
     """A shop in a mesh, with two pods of the catalogue.
 
     :ivar tries: how often the catalogue is asked for each customer.
@@ -27,19 +24,10 @@ class Told:
     :ivar seconds: how long the catalogue takes for an answer.
     """
 
-    mesh: MeshName = "istio"
     tries: float = 1.1
     errors: int = 2
     seconds: float = 1.01
     asked: int = 5
-
-    @property
-    def where(self) -> Shop:
-        return Shop(mesh=self.mesh)
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
 
     async def statuses(self, count: int, *, at_once: int) -> Counter[int]:
         assert at_once < count
@@ -55,15 +43,9 @@ class Told:
         return Done(asked, asked * self.seconds)
 
 
-async def _checked(told: Told) -> list[Finding]:
-    exercise = lab_named(all_labs(), "08").meshed
-    assert exercise is not None
-    return [each async for each in exercise.check(cast("MeshedShop", told))]
-
-
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 def test_one_more_try_for_an_error_is_right(mesh: MeshName) -> None:
-    findings = run(_checked(Told(mesh)))
+    findings = run(findings_of("08", Shop08(mesh)))
 
     assert len(findings) == 3
     assert all(each.is_right for each in findings), findings
@@ -72,15 +54,15 @@ def test_one_more_try_for_an_error_is_right(mesh: MeshName) -> None:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(tries=5, errors=200), r"200 customers make 1000 requests .* 5.0 for each"),
-        (Told(tries=5, errors=0), r"200 customers make 1000 requests"),
-        (Told(tries=1, errors=20), r"20 of 200 customers do not get .* \(20 times 503\)"),
-        (Told(seconds=0.01), "was asked 220 times, and is not slow any more"),
-        (Told(tries=0, errors=200), "was asked 0 times"),
+        (Shop08(tries=5, errors=200), r"200 customers make 1000 requests .* 5.0 for each"),
+        (Shop08(tries=5, errors=0), r"200 customers make 1000 requests"),
+        (Shop08(tries=1, errors=20), r"20 of 200 customers do not get .* \(20 times 503\)"),
+        (Shop08(seconds=0.01), "was asked 220 times, and is not slow any more"),
+        (Shop08(tries=0, errors=200), "was asked 0 times"),
     ],
 )
-def test_what_is_wrong_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in run(_checked(told)) if not each.is_right]
+def test_what_is_wrong_is_told(told: Shop08, sentence: str) -> None:
+    wrong = [each for each in run(findings_of("08", told)) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong
     assert all(each.look for each in wrong), "it says where to look"

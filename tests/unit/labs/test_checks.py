@@ -7,26 +7,24 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from labs.errors import CommandFailed
-from labs.finding import Finding, right
 from labs.meshed import Probed
 from labs.visitor import Answer
 from services.common.call_record import Call, Served
-from tests.unit.labs.fake import findings_of
-from tools.mesh.render import MeshName, Shop
+from tests.unit.labs.fake import PretendedShop, findings_of
+from tools.mesh.render import MeshName
 
 _ADDRESS = "10.0.0.9"
 
 
 @dataclass
-class Told:
+class LabShop(PretendedShop):
     """A shop in a mesh, and somebody at its gateway.
 
     :ivar header: who answers those who ask for v2 by the header, and `cookie` by the cookie.
@@ -38,30 +36,16 @@ class Told:
     :ivar asks: how many requests reach the sick pod for an order.
     """
 
-    mesh: MeshName = "istio"
     header: str = "v2"
     cookie: str = "v2"
     others: Mapping[str, int] = field(default_factory=lambda: {"v1": 90, "v2": 10})
-    order: int = 201
     slow_ms: float = 10.0
     payment: Mapping[str, str] = field(default_factory=dict[str, str])
     databases: Mapping[str, str] = field(default_factory=dict[str, str])
     sick: int = 1
     is_well: bool = False
     asks: int = 0
-    cancelled: int = 0
     _asked: int = 0
-
-    @property
-    def where(self) -> Shop:
-        return Shop(mesh=self.mesh)
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
-
-    async def audit(self) -> Finding:
-        return right("the books agree")
 
     async def versions(
         self, count: int, *, headers: Mapping[str, str] | None = None
@@ -72,15 +56,11 @@ class Told:
 
     versions_behind_pages = versions
 
-    async def insist(self) -> Answer:
+    async def insist(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
         self._asked += self.asks
         calls = (Call("shipping", "GetQuotes", "v1", "shipping", self.slow_ms, "ok"),)
         served = Served("order", "v1", "order", self.slow_ms + 1, calls)
         return Answer(self.order, {"order_id": "ord_1"}, served)
-
-    async def cancel(self, order_id: str) -> Answer:
-        self.cancelled += 1
-        return Answer(200, None, None)
 
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
@@ -122,7 +102,7 @@ class Told:
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 @pytest.mark.parametrize("lab", ["01", "03", "06", "10"])
 async def test_what_is_right_is_told_right(lab: str, mesh: MeshName) -> None:
-    told = Told(mesh)
+    told = LabShop(mesh)
     findings = await findings_of(lab, told)
 
     assert findings
@@ -132,31 +112,43 @@ async def test_what_is_right_is_told_right(lab: str, mesh: MeshName) -> None:
 
 
 _BROKEN = [
-    ("01", Told(slow_ms=510), r"3 calls for 3 orders took more than 300 ms"),
-    ("01", Told(order=503), "only 0 of 3 orders were placed"),
-    ("03", Told(payment={"frontend": "answered"}), "a taken-over frontend is answered .* RPCs"),
-    ("03", Told(payment={"shipping": "answered"}), "a taken-over shipping is answered .* RPCs"),
-    ("03", Told(payment={"frontend": "failed"}), "frontend does not even reach payment"),
-    ("03", Told(databases={"frontend": "answered"}), "MongoDB answers a taken-over frontend"),
-    ("03", Told(databases={"shipping": "failed"}), "MongoDB does not answer shipping"),
-    ("03", Told(order=503), r"a customer cannot buy \(the answer is 503\)"),
-    ("06", Told(header="v1"), "who asks with the header is answered by 20 times v1"),
-    ("06", Told(cookie="503"), "who asks with the cookie is answered by 20 times 503"),
-    ("06", Told(others={"v1": 90, "503": 10}), "of 200 requests at /api, 20 times 503 .* fail"),
-    ("06", Told(others={"v2": 100}), "200 of 200 requests at /api are answered by v2, not about"),
-    ("06", Told(others={"v1": 100}), "0 of 200 requests at /api are answered by v2, not about 20"),
-    ("06", Told(others={"v1": 50, "v2": 50}), "100 of 200 requests at /api are answered by v2"),
-    ("10", Told(asks=2), "the sick pod is still asked: 12 requests reached it during 6 orders"),
-    ("10", Told("linkerd", asks=1), "the sick pod is still asked: 6 requests reached it"),
-    ("10", Told(sick=0), "there is no sick payment pod beside one that is well"),
-    ("10", Told("linkerd", sick=0), "there is no sick payment pod beside one that is well"),
-    ("10", Told("linkerd", is_well=True), "there is no sick payment pod beside one that is well"),
-    ("10", Told(order=503), "only 0 of 12 orders were paid"),
+    ("01", LabShop(slow_ms=510), r"3 calls for 3 orders took more than 300 ms"),
+    ("01", LabShop(order=503), "only 0 of 3 orders were placed"),
+    ("03", LabShop(payment={"frontend": "answered"}), "a taken-over frontend is answered .* RPCs"),
+    ("03", LabShop(payment={"shipping": "answered"}), "a taken-over shipping is answered .* RPCs"),
+    ("03", LabShop(payment={"frontend": "failed"}), "frontend does not even reach payment"),
+    ("03", LabShop(databases={"frontend": "answered"}), "MongoDB answers a taken-over frontend"),
+    ("03", LabShop(databases={"shipping": "failed"}), "MongoDB does not answer shipping"),
+    ("03", LabShop(order=503), r"a customer cannot buy \(the answer is 503\)"),
+    ("06", LabShop(header="v1"), "who asks with the header is answered by 20 times v1"),
+    ("06", LabShop(cookie="503"), "who asks with the cookie is answered by 20 times 503"),
+    ("06", LabShop(others={"v1": 90, "503": 10}), "of 200 requests at /api, 20 times 503 .* fail"),
+    (
+        "06",
+        LabShop(others={"v2": 100}),
+        "200 of 200 requests at /api are answered by v2, not about",
+    ),
+    (
+        "06",
+        LabShop(others={"v1": 100}),
+        "0 of 200 requests at /api are answered by v2, not about 20",
+    ),
+    ("06", LabShop(others={"v1": 50, "v2": 50}), "100 of 200 requests at /api are answered by v2"),
+    ("10", LabShop(asks=2), "the sick pod is still asked: 12 requests reached it during 6 orders"),
+    ("10", LabShop("linkerd", asks=1), "the sick pod is still asked: 6 requests reached it"),
+    ("10", LabShop(sick=0), "there is no sick payment pod beside one that is well"),
+    ("10", LabShop("linkerd", sick=0), "there is no sick payment pod beside one that is well"),
+    (
+        "10",
+        LabShop("linkerd", is_well=True),
+        "there is no sick payment pod beside one that is well",
+    ),
+    ("10", LabShop(order=503), "only 0 of 12 orders were paid"),
 ]
 
 
 @pytest.mark.parametrize(("lab", "told", "sentence"), _BROKEN, ids=map(str, range(len(_BROKEN))))
-async def test_what_is_wrong_is_told_wrong(lab: str, told: Told, sentence: str) -> None:
+async def test_what_is_wrong_is_told_wrong(lab: str, told: LabShop, sentence: str) -> None:
     wrong = [each for each in await findings_of(lab, told) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong

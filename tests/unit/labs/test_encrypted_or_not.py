@@ -6,20 +6,18 @@ import json
 import re
 import runpy
 import struct
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
 from labs.errors import CommandFailed
-from labs.finding import Finding, right
 from labs.lab import LABS
 from labs.meshed import Probed
 from labs.visitor import Answer
-from tests.unit.labs.fake import findings_of
-from tools.mesh.render import MeshName, Shop
+from tests.unit.labs.fake import PretendedShop, findings_of
+from tools.mesh.render import MeshName
 
 _LINE = "GET /api/products?limit=1&q=word HTTP/1.1"
 _HUNG_UP = "ServerDisconnectedError('Server disconnected')"
@@ -27,7 +25,7 @@ _NO_WAY = "ConnectionTimeoutError('Connection timeout to host http://user-servic
 
 
 @dataclass
-class Told:
+class Shop02(PretendedShop):
     """A shop in a mesh, somebody at its gateway, and an outsider in the cluster.
 
     :ivar plain: what comes of the outsider's request to a service in plain text, where it is not
@@ -35,33 +33,16 @@ class Told:
     :ivar detail: of its failed requests.
     """
 
-    mesh: MeshName = "istio"
     encrypted: int = 30
     readable: Sequence[str] = ()
     catalogue: int = 200
-    order: int = 201
     plain: Mapping[str, str] = field(default_factory=dict[str, str])
     detail: str = _HUNG_UP
     has_wire: bool = True
     has_outsider: bool = True
-    cancelled: int = 0
-
-    @property
-    def where(self) -> Shop:
-        return Shop(mesh=self.mesh)
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
 
     async def send(self, method: str, path: str) -> Answer:
         return Answer(self.catalogue, None, None)
-
-    async def insist(self) -> Answer:
-        return Answer(self.order, {"order_id": "ord_1"}, None)
-
-    async def cancel(self, order_id: str) -> None:
-        self.cancelled += 1
 
     async def kubectl(self, *arguments: str) -> str:
         if not self.has_wire:
@@ -84,13 +65,10 @@ class Told:
         outcome = next((each for name, each in self.plain.items() if name in target), refusal)
         return Probed(cast("Any", outcome), self.detail if outcome == "failed" else "", "")
 
-    async def audit(self) -> Finding:
-        return right("the books agree")
-
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 async def test_what_is_right_is_told_right(mesh: MeshName) -> None:
-    told = Told(mesh)
+    told = Shop02(mesh)
 
     findings = await findings_of("02", told)
 
@@ -99,22 +77,22 @@ async def test_what_is_right_is_told_right(mesh: MeshName) -> None:
 
 
 _BROKEN = [
-    (Told(readable=[_LINE]), "can be read on the wire: GET /api/products"),
-    (Told(encrypted=0), "nothing was to be seen on the wire"),
-    (Told(has_wire=False), "nothing was to be seen on the wire"),
-    (Told(plain={"mongodb": "answered"}), "is answered in plain text by mongodb"),
-    (Told("linkerd", plain={"inventory": "answered"}), "answered in plain text by inventory"),
-    (Told(plain={"user": "denied"}), "refused, but only after user has heard"),
-    (Told(detail=_NO_WAY), "does not even reach .*user"),
-    (Told("linkerd", plain={"user": "failed"}, detail=_NO_WAY), "does not even reach user"),
-    (Told(has_outsider=False), "the outsider, .* is not there"),
-    (Told(catalogue=503), "searches of the catalogue are answered .* times 503"),
-    (Told(order=503), r"a customer cannot buy \(the answer is 503\)"),
+    (Shop02(readable=[_LINE]), "can be read on the wire: GET /api/products"),
+    (Shop02(encrypted=0), "nothing was to be seen on the wire"),
+    (Shop02(has_wire=False), "nothing was to be seen on the wire"),
+    (Shop02(plain={"mongodb": "answered"}), "is answered in plain text by mongodb"),
+    (Shop02("linkerd", plain={"inventory": "answered"}), "answered in plain text by inventory"),
+    (Shop02(plain={"user": "denied"}), "refused, but only after user has heard"),
+    (Shop02(detail=_NO_WAY), "does not even reach .*user"),
+    (Shop02("linkerd", plain={"user": "failed"}, detail=_NO_WAY), "does not even reach user"),
+    (Shop02(has_outsider=False), "the outsider, .* is not there"),
+    (Shop02(catalogue=503), "searches of the catalogue are answered .* times 503"),
+    (Shop02(order=503), r"a customer cannot buy \(the answer is 503\)"),
 ]
 
 
 @pytest.mark.parametrize(("told", "sentence"), _BROKEN, ids=map(str, range(len(_BROKEN))))
-async def test_what_is_wrong_is_told_wrong(told: Told, sentence: str) -> None:
+async def test_what_is_wrong_is_told_wrong(told: Shop02, sentence: str) -> None:
     wrong = [each for each in await findings_of("02", told) if not each.is_right]
 
     assert any(re.search(sentence, each.what) for each in wrong), wrong

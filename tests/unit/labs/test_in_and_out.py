@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
-from labs.finding import Finding, right
 from labs.lab import all_labs, lab_named
 from labs.meshed import MeshedShop, Probed
-from labs.visitor import Answer
+from tests.unit.labs.fake import PretendedShop, findings_of
 from tools.mesh.render import TRAEFIK, MeshName, Shop
 
 _LAB: Any = lab_named(all_labs(), "16")
@@ -33,7 +31,7 @@ def log(count: int, lost: int = 0, *, first: int = 0) -> str:
 
 
 @dataclass
-class Told:
+class Shop16(PretendedShop):
     """A shop that answers as it is told.
 
     :ivar stock: what comes of asking inventory from outside of the mesh, and `database` of MongoDB.
@@ -41,10 +39,8 @@ class Told:
         for ever after.
     """
 
-    mesh: MeshName = "istio"
     stock: str = "failed"
     database: str = "failed"
-    order: int = 201
     log: str = field(default_factory=lambda: log(60, 1))
     pods_before: Sequence[Sequence[Sequence[str]]] = ()
     said: list[str] = field(default_factory=list[str])
@@ -54,24 +50,11 @@ class Told:
     def where(self) -> Shop:
         return Shop(mesh=self.mesh, gateway=TRAEFIK) if self.mesh == "linkerd" else Shop()
 
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
-
-    async def insist(self) -> Answer:
-        return Answer(self.order, {"order_id": "ord_1"}, None)
-
-    async def cancel(self, order_id: str) -> Answer:
-        return Answer(200, None, None)
-
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
     ) -> list[Probed]:
         assert (pod, container, len(requests)) == ("customers", "customers", 2)
         return [Probed(cast("Any", each), "", "") for each in (self.stock, self.database)]
-
-    async def audit(self) -> Finding:
-        return right("the books agree")
 
     async def kubectl(self, *arguments: str) -> str:
         self.said.append(" ".join(arguments))
@@ -93,13 +76,9 @@ class Told:
         ]
 
 
-async def checked(told: Told) -> list[Finding]:
-    return [each async for each in _LAB.meshed.check(cast("MeshedShop", told))]
-
-
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 async def test_a_closed_shop_whose_customers_were_served_is_right(mesh: MeshName) -> None:
-    findings = await checked(Told(mesh, database="denied"))
+    findings = await findings_of(_LAB, Shop16(mesh, database="denied"))
 
     assert len(findings) == 5
     assert all(each.is_right for each in findings), findings
@@ -109,14 +88,14 @@ async def test_a_closed_shop_whose_customers_were_served_is_right(mesh: MeshName
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(stock="answered"), "inventory answers somebody outside of the mesh"),
-        (Told(database="answered"), "MongoDB answers somebody outside of the mesh"),
-        (Told(order=503), "a customer cannot buy: the answer is 503"),
-        (Told(log=log(60, 2)), r"2 of 60 customers were lost meanwhile \(2 at the order: 503\)"),
+        (Shop16(stock="answered"), "inventory answers somebody outside of the mesh"),
+        (Shop16(database="answered"), "MongoDB answers somebody outside of the mesh"),
+        (Shop16(order=503), "a customer cannot buy: the answer is 503"),
+        (Shop16(log=log(60, 2)), r"2 of 60 customers were lost meanwhile \(2 at the order: 503\)"),
     ],
 )
-async def test_what_is_open_or_lost_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in await checked(told) if not each.is_right]
+async def test_what_is_open_or_lost_is_told(told: Shop16, sentence: str) -> None:
+    wrong = [each for each in await findings_of(_LAB, told) if not each.is_right]
 
     assert len(wrong) == 1
     assert re.search(sentence, wrong[0].what)
@@ -137,7 +116,7 @@ async def test_without_enough_customers_it_is_not_passed(
     monkeypatch.setattr(_MODULE, "_KNOWN_SECONDS", 0.0)
     monkeypatch.setattr(_MODULE, "eventually", _at_once)
 
-    wrong = [each for each in await checked(Told(log=text)) if not each.is_right]
+    wrong = [each for each in await findings_of(_LAB, Shop16(log=text)) if not each.is_right]
 
     assert [each.what for each in wrong] == [sentence]
 
@@ -157,7 +136,7 @@ async def _at_once(look: Any, *_: Any, **__: Any) -> None:
 async def test_it_is_closed_when_the_old_pod_has_gone(
     mesh: MeshName, proxy: str, asks: str
 ) -> None:
-    told = Told(mesh, pods_before=([[proxy], []], [[proxy]]))
+    told = Shop16(mesh, pods_before=([[proxy], []], [[proxy]]))
 
     await _LAB.meshed.solve(cast("MeshedShop", told))
 

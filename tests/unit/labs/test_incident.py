@@ -8,8 +8,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,11 +17,11 @@ import pytest
 from labs.commands import Commands
 from labs.crowd import Crowd
 from labs.errors import CommandFailed, LabError
-from labs.finding import Finding, are_all_right, right
+from labs.finding import are_all_right
 from labs.lab import all_labs, lab_named
 from labs.meshed import MeshedShop, Probed
 from labs.visitor import Answer
-from tests.unit.labs.fake import FakeCluster, Object
+from tests.unit.labs.fake import FakeCluster, Object, PretendedShop, findings_of
 from tools.mesh.render import TRAEFIK, MeshName, Shop
 
 _LAB = lab_named(all_labs(), "17")
@@ -36,7 +35,7 @@ def where(mesh: MeshName) -> Shop:
 
 
 @dataclass
-class Told:
+class Shop17(PretendedShop):
     """A shop that answers as it is told.
 
     :ivar orders: the statuses of orders, one after the other; the last again and again.
@@ -44,7 +43,6 @@ class Told:
     :ivar log: of the customers; None where their pod is not there.
     """
 
-    mesh: MeshName = "istio"
     seed: int = 0
     orders: Sequence[int] = (201,)
     page: int = 200
@@ -57,10 +55,6 @@ class Told:
     def where(self) -> Shop:
         return where(self.mesh)
 
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
-
     def leave(self) -> None:
         self.guests += 1
 
@@ -72,9 +66,6 @@ class Told:
         status = self.orders[min(self._placed, len(self.orders)) - 1]
         return Answer(status, {"order_id": "ord_1"}, None)
 
-    async def cancel(self, order_id: str) -> Answer:
-        return Answer(200, None, None)
-
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
     ) -> list[Probed]:
@@ -83,25 +74,17 @@ class Told:
             for position in range(len(requests))
         ]
 
-    async def audit(self) -> Finding:
-        return right("the books agree")
-
     async def kubectl(self, *arguments: str) -> str:
         if self.log is None:
             raise CommandFailed("pods not found")
         return self.log
 
 
-async def checked(told: Told) -> list[Finding]:
-    assert _LAB.meshed is not None
-    return [each async for each in _LAB.meshed.check(cast("MeshedShop", told))]
-
-
 @pytest.mark.parametrize(("mesh", "seed"), _SEEDS)
 async def test_a_mended_shop_is_told_what_it_was(mesh: MeshName, seed: int) -> None:
-    told = Told(mesh, seed + 10 * len(_MODULE.FAULTS[mesh]))
+    told = Shop17(mesh, seed + 10 * len(_MODULE.FAULTS[mesh]))
 
-    findings = await checked(told)
+    findings = await findings_of(_LAB, told)
 
     assert are_all_right(findings)
     assert told.guests == 6, "each customer is another one"
@@ -115,17 +98,17 @@ async def test_a_mended_shop_is_told_what_it_was(mesh: MeshName, seed: int) -> N
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(orders=(503,)), r"the first was lost at the log-in or the order: 503"),
-        (Told(orders=(201, 201, 202)), r"the third was lost at the log-in or the order: 202"),
-        (Told(orders=(201, 201, 201, 0)), r"the 4th was lost at the log-in or the order: 0"),
-        (Told(page=503), r"the first was lost at the catalogue: 503"),
-        (Told(opened=0), "payment answer frontend, which may not ask that: the shop was opened"),
-        (Told(opened=3), "product answer frontend, which may not ask that: the shop was opened"),
-        (Told(log=""), "no customer has come yet"),
+        (Shop17(orders=(503,)), r"the first was lost at the log-in or the order: 503"),
+        (Shop17(orders=(201, 201, 202)), r"the third was lost at the log-in or the order: 202"),
+        (Shop17(orders=(201, 201, 201, 0)), r"the 4th was lost at the log-in or the order: 0"),
+        (Shop17(page=503), r"the first was lost at the catalogue: 503"),
+        (Shop17(opened=0), "payment answer frontend, which may not ask that: the shop was opened"),
+        (Shop17(opened=3), "product answer frontend, which may not ask that: the shop was opened"),
+        (Shop17(log=""), "no customer has come yet"),
     ],
 )
-async def test_what_is_wrong_is_told_and_the_fault_is_not(told: Told, sentence: str) -> None:
-    findings = await checked(told)
+async def test_what_is_wrong_is_told_and_the_fault_is_not(told: Shop17, sentence: str) -> None:
+    findings = await findings_of(_LAB, told)
 
     wrong = [each for each in findings if not each.is_right]
     assert any(re.search(sentence, each.what) for each in wrong), wrong
@@ -137,14 +120,14 @@ async def test_what_is_wrong_is_told_and_the_fault_is_not(told: Told, sentence: 
 async def test_a_slow_shop_is_not_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_MODULE, "_SLOW_SECONDS", -1.0)
 
-    (first, *_) = await checked(Told())
+    (first, *_) = await findings_of(_LAB, Shop17())
 
     assert "was lost at an order that took 0 s" in first.what
 
 
 async def test_without_its_customers_a_lab_cannot_be_passed() -> None:
     with pytest.raises(LabError, match="nobody knows what customers have met: start the lab again"):
-        await checked(Told(log=None))
+        await findings_of(_LAB, Shop17(log=None))
 
 
 def test_the_score_is_what_was_lost() -> None:
@@ -220,4 +203,4 @@ def test_there_are_five_faults_and_more_in_each_mesh() -> None:
 
 async def test_a_check_takes_no_longer_than_it_must() -> None:
     async with asyncio.timeout(5):
-        await checked(Told(orders=(503,)))
+        await findings_of(_LAB, Shop17(orders=(503,)))

@@ -6,26 +6,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import pytest
 
-from labs.finding import Finding, right
 from labs.lab import all_labs, lab_named
-from labs.meshed import MeshedShop
 from labs.records import all_calls, own_milliseconds
 from labs.visitor import Answer
 from services.common.call_record import Call, Served
-from tools.mesh.render import Shop
+from tests.unit.labs.fake import PretendedShop, findings_of
 
 SERVICES = ("order", "user", "product", "inventory", "payment", "shipping")
 
 
 @dataclass
-class Told:
+class Shop14(PretendedShop):
     """A shop whose orders take as long as it is told.
 
     :ivar commit_ms: how long that step takes, one order after the other.
@@ -35,17 +31,11 @@ class Told:
 
     commit_ms: tuple[float, ...] = (10.0,)
     stripe_ms: float = 10.0
-    order: int = 201
     telling: tuple[str, ...] = SERVICES
     traces: list[str] = field(default_factory=list[str])
 
-    where = Shop()
-
-    @asynccontextmanager
-    async def visitor(self) -> AsyncGenerator[Told]:
-        yield self
-
-    async def insist(self, *, headers: Mapping[str, str]) -> Answer:
+    async def insist(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+        assert headers is not None
         version, trace, _, flags = headers["traceparent"].split("-")
         assert (version, flags) == ("00", "01")
         commit_ms = self.commit_ms[len(self.traces) % len(self.commit_ms)]
@@ -58,9 +48,6 @@ class Told:
         served = Served("order", "v1", "order", 1000, calls)
         return Answer(self.order, {"order_id": "ord_1"}, served)
 
-    async def cancel(self, order_id: str) -> Answer:
-        return Answer(200, None, None)
-
     async def kubectl(self, *arguments: str) -> str:
         assert arguments[0] == "logs"
         lines = [
@@ -70,26 +57,17 @@ class Told:
         ]
         return "\n".join(["[warning] a proxy", *lines, f"a proxy: {self.traces[-1]}"])
 
-    async def audit(self) -> Finding:
-        return right("the books agree")
-
-
-async def checked(told: Told) -> list[Finding]:
-    exercise = lab_named(all_labs(), "14").meshed
-    assert exercise is not None
-    return [each async for each in exercise.check(cast("MeshedShop", told))]
-
 
 @pytest.mark.parametrize(
     "told",
     [
-        Told(),
+        Shop14(),
         # Chance makes single orders slow.
-        Told(commit_ms=(900.0, 800.0, 20.0, 700.0)),
+        Shop14(commit_ms=(900.0, 800.0, 20.0, 700.0)),
     ],
 )
-async def test_quick_steps_and_logs_that_tell_are_right(told: Told) -> None:
-    findings = await checked(told)
+async def test_quick_steps_and_logs_that_tell_are_right(told: Shop14) -> None:
+    findings = await findings_of("14", told)
 
     assert len(findings) == 4
     assert all(each.is_right for each in findings), findings
@@ -99,25 +77,25 @@ async def test_quick_steps_and_logs_that_tell_are_right(told: Told) -> None:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(commit_ms=(810.0, 1200.0)), "one step of each order takes 810 ms or more"),
-        (Told(stripe_ms=900.0), "one step of each order takes 900 ms or more"),
-        (Told(order=503), "only 0 of 4 orders were placed"),
+        (Shop14(commit_ms=(810.0, 1200.0)), "one step of each order takes 810 ms or more"),
+        (Shop14(stripe_ms=900.0), "one step of each order takes 900 ms or more"),
+        (Shop14(order=503), "only 0 of 4 orders were placed"),
     ],
 )
-async def test_what_is_slow_or_fails_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in await checked(told) if not each.is_right]
+async def test_what_is_slow_or_fails_is_told(told: Shop14, sentence: str) -> None:
+    wrong = [each for each in await findings_of("14", told) if not each.is_right]
 
     assert any(sentence in each.what for each in wrong), wrong
     assert all(each.look for each in wrong)
 
 
 async def test_a_silent_service_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab: Any = lab_named(all_labs(), "14")
+    lab = lab_named(all_labs(), "14")
 
     monkeypatch.setattr(sys.modules[type(lab.meshed).__module__], "_LOG_SECONDS", 0.0)
-    told = Told(telling=("order", "user", "product", "inventory", "payment"))
+    told = Shop14(telling=("order", "user", "product", "inventory", "payment"))
 
-    wrong = [each async for each in lab.meshed.check(cast("MeshedShop", told)) if not each.is_right]
+    wrong = [each for each in await findings_of(lab, told) if not each.is_right]
 
     assert len(wrong) == 1
     assert wrong[0].what == (

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import pytest
 from aiohttp import web
@@ -17,10 +16,9 @@ from cryptography import x509
 
 from labs.certificate import is_for, names_of, shown_at
 from labs.errors import CommandFailed
-from labs.finding import Finding, right
-from labs.lab import all_labs, lab_named
-from labs.meshed import MeshedShop, Scheme
+from labs.meshed import Scheme
 from labs.visitor import Answer
+from tests.unit.labs.fake import PretendedShop, findings_of
 from tools.certificate import self_signed
 from tools.mesh.render import TRAEFIK, Gateway, MeshName, Shop
 
@@ -29,7 +27,7 @@ REDIRECT = Answer(301, None, None, f"https://{HOST}/products")
 
 
 @dataclass
-class Told:
+class Shop15(PretendedShop):
     """A shop with a gateway that answers as it is told.
 
     :ivar certificate_of: the host of its certificate; empty for none.
@@ -37,11 +35,9 @@ class Told:
     :ivar private: the status of what is not public.
     """
 
-    mesh: MeshName = "istio"
     is_there: bool = True
     certificate_of: str = HOST
     plain: Answer = REDIRECT
-    order: int = 201
     private: int = 404
     asked: list[tuple[Gateway, Scheme]] = field(default_factory=list[tuple[Gateway, Scheme]])
     _scheme: Scheme = "https"
@@ -58,7 +54,9 @@ class Told:
         return x509.load_pem_x509_certificate(self_signed(self.certificate_of).certificate)
 
     @asynccontextmanager
-    async def visitor_at(self, gateway: Gateway, scheme: Scheme = "https") -> AsyncGenerator[Told]:
+    async def visitor_at(
+        self, gateway: Gateway, scheme: Scheme = "https"
+    ) -> AsyncGenerator[Shop15]:
         self.asked.append((gateway, scheme))
         self._scheme = scheme
         yield self
@@ -66,29 +64,14 @@ class Told:
     async def send(self, method: str, path: str) -> Answer:
         return self.plain if self._scheme == "http" else Answer(self.private, None, None)
 
-    async def insist(self) -> Answer:
-        return Answer(self.order, {"order_id": "ord_1"}, None)
-
-    async def cancel(self, order_id: str) -> Answer:
-        return Answer(200, None, None)
-
-    async def audit(self) -> Finding:
-        return right("the books agree")
-
-
-async def checked(told: Told) -> list[Finding]:
-    exercise = lab_named(all_labs(), "15").meshed
-    assert exercise is not None
-    return [each async for each in exercise.check(cast("MeshedShop", told))]
-
 
 @pytest.mark.parametrize(
     ("mesh", "service"), [("istio", "ecommerce-gateway-istio"), ("linkerd", "traefik")]
 )
 async def test_a_right_way_in_is_told_right(mesh: MeshName, service: str) -> None:
-    told = Told(mesh)
+    told = Shop15(mesh)
 
-    findings = await checked(told)
+    findings = await findings_of("15", told)
 
     assert len(findings) == 5
     assert all(each.is_right for each in findings), findings
@@ -101,17 +84,17 @@ async def test_a_right_way_in_is_told_right(mesh: MeshName, service: str) -> Non
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Told(is_there=False), "nobody can come in by ecommerce-gateway-istio in shop-ingress"),
-        (Told(certificate_of=""), "no certificate is shown"),
-        (Told(certificate_of=f"old.{HOST}"), f"is for old.{HOST}, not for {HOST}"),
-        (Told(plain=Answer(200, None, None)), "over plain HTTP is answered 200"),
-        (Told(plain=Answer(301, None, None, "http://x/")), "over plain HTTP is answered 301"),
-        (Told(order=500), "who logs in and buys over https is answered 500"),
-        (Told(private=200), "what is not public is answered from outside: {'/metrics': 200"),
+        (Shop15(is_there=False), "nobody can come in by ecommerce-gateway-istio in shop-ingress"),
+        (Shop15(certificate_of=""), "no certificate is shown"),
+        (Shop15(certificate_of=f"old.{HOST}"), f"is for old.{HOST}, not for {HOST}"),
+        (Shop15(plain=Answer(200, None, None)), "over plain HTTP is answered 200"),
+        (Shop15(plain=Answer(301, None, None, "http://x/")), "over plain HTTP is answered 301"),
+        (Shop15(order=500), "who logs in and buys over https is answered 500"),
+        (Shop15(private=200), "what is not public is answered from outside: {'/metrics': 200"),
     ],
 )
-async def test_a_mistake_is_told(told: Told, sentence: str) -> None:
-    wrong = [each for each in await checked(told) if not each.is_right]
+async def test_a_mistake_is_told(told: Shop15, sentence: str) -> None:
+    wrong = [each for each in await findings_of("15", told) if not each.is_right]
 
     assert len(wrong) == 1
     assert sentence in wrong[0].what

@@ -12,7 +12,7 @@ from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, LocalExercise
 from labs.local import LocalShop
 from labs.waiting import eventually
-from services.order.model import Order, State
+from services.order.model import Order, OrderState
 
 _ORDERS = 5
 _REST_SECONDS = 30.0
@@ -42,7 +42,7 @@ class PayOnce(LocalExercise):
     async def check(self, shop: LocalShop) -> AsyncIterator[Finding]:
         shop.running()
         orders = await self._settled(shop)
-        confirmed = [order for order in orders if order.state is State.CONFIRMED]
+        confirmed = [order for order in orders if order.state is OrderState.CONFIRMED]
         yield judged(
             len(confirmed) >= _ORDERS,
             f"{len(confirmed)} orders are confirmed",

@@ -7,14 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from services.audit.snapshot import Snapshot
-from services.inventory.model import Reservation, Stock
-from services.inventory.model import State as ReservationState
-from services.order.model import Order
-from services.order.model import State as OrderState
-from services.payment.model import CANCELLED, Payment
-from services.payment.model import State as PaymentState
-from services.shipping.model import Shipment
-from services.shipping.model import State as ShipmentState
+from services.inventory.model import Reservation, ReservationState, Stock
+from services.order.model import Order, OrderState
+from services.payment.model import CANCELLED, Payment, PaymentState
+from services.shipping.model import Shipment, ShipmentState
 
 _GIVEN_BACK = frozenset(
     {ReservationState.REFUSED, ReservationState.RELEASED, ReservationState.RETURNED}

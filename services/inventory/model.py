@@ -49,7 +49,7 @@ MAX_QUANTITY = 999
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY)]
 
 
-class State(StrEnum):
+class ReservationState(StrEnum):
     """Where a reservation stands."""
 
     PENDING = "pending"
@@ -68,10 +68,16 @@ class State(StrEnum):
 # States that lead on by themselves. `pending` and `held` are not among them: there the order
 # decides what comes next.
 PASSING = frozenset(
-    {State.REFUSING, State.COMMITTING, State.RELEASING, State.RETURNING, State.RESTOCKING}
+    {
+        ReservationState.REFUSING,
+        ReservationState.COMMITTING,
+        ReservationState.RELEASING,
+        ReservationState.RETURNING,
+        ReservationState.RESTOCKING,
+    }
 )
 # States in which the order has its stock.
-RESERVED = frozenset({State.HELD, State.COMMITTING, State.SOLD})
+RESERVED = frozenset({ReservationState.HELD, ReservationState.COMMITTING, ReservationState.SOLD})
 
 
 class Line(Document):
@@ -125,7 +131,7 @@ class Stock(Document):
 
 
 class ReservationChanges(TypedDict, total=False):
-    state: State
+    state: ReservationState
     holds: Mapping[str, str]
     returns: Mapping[str, str]
     refusal: Refusal | None
@@ -141,7 +147,7 @@ class Reservation(Document):
     """
 
     id: str
-    state: State
+    state: ReservationState
     lines: tuple[Line, ...] = ()
     holds: Mapping[str, str] = {}
     returns: Mapping[str, str] = {}
@@ -163,13 +169,13 @@ class Reservation(Document):
         which they are placed: a reservation never returns to a state.
         """
         if kind is Tickets.HOLDS:
-            has_listed = self.state is not State.PENDING
+            has_listed = self.state is not ReservationState.PENDING
         else:
-            has_listed = self.state in {State.RESTOCKING, State.RETURNED}
+            has_listed = self.state in {ReservationState.RESTOCKING, ReservationState.RETURNED}
         return has_listed and not self.lists(kind, product_id, ticket_id)
 
 
-def moved(reservation: Reservation, state: State, now_ms: int) -> Reservation:
+def moved(reservation: Reservation, state: ReservationState, now_ms: int) -> Reservation:
     """The reservation in its next state."""
     since_ms = now_ms if state in PASSING else None
     return reservation.changed(state=state, unfinished_since_ms=since_ms)
@@ -177,17 +183,17 @@ def moved(reservation: Reservation, state: State, now_ms: int) -> Reservation:
 
 def held(reservation: Reservation, holds: Mapping[str, str], now_ms: int) -> Reservation:
     """The reservation with a ticket for each line, listed by product."""
-    return moved(reservation, State.HELD, now_ms).changed(holds=holds)
+    return moved(reservation, ReservationState.HELD, now_ms).changed(holds=holds)
 
 
 def refusing(reservation: Reservation, refusal: Refusal, now_ms: int) -> Reservation:
     """The reservation of a product of which there is not enough."""
-    return moved(reservation, State.REFUSING, now_ms).changed(refusal=refusal)
+    return moved(reservation, ReservationState.REFUSING, now_ms).changed(refusal=refusal)
 
 
 def restocking(reservation: Reservation, returns: Mapping[str, str], now_ms: int) -> Reservation:
     """The reservation with a ticket for each line that comes back, listed by product."""
-    return moved(reservation, State.RESTOCKING, now_ms).changed(returns=returns)
+    return moved(reservation, ReservationState.RESTOCKING, now_ms).changed(returns=returns)
 
 
 class OutOfStock(ShopError):

@@ -27,7 +27,7 @@ from services.inventory.model import (
     ReservationClosed,
     ReservationDiffers,
     ReservationNotHeld,
-    State,
+    ReservationState,
     Stock,
     Tickets,
     UnknownProduct,
@@ -100,7 +100,7 @@ class InventoryService:
         stored = await self._open(order_id, lines)
         if stored.value.lines and stored.value.lines != lines:
             raise ReservationDiffers(order_id)
-        while stored.value.state in {State.PENDING, State.REFUSING}:
+        while stored.value.state in {ReservationState.PENDING, ReservationState.REFUSING}:
             stored = await self._advance(stored)
         reservation = stored.value
         if reservation.refusal is not None:
@@ -118,13 +118,13 @@ class InventoryService:
         stored = await self._reservations.get(order_id)
         if stored is None:
             raise UnknownReservation(order_id)
-        while stored.value.state is not State.SOLD:
+        while stored.value.state is not ReservationState.SOLD:
             match stored.value.state:
-                case State.PENDING:
+                case ReservationState.PENDING:
                     raise ReservationNotHeld(order_id)
-                case State.HELD:
-                    stored = await self._move(stored, State.COMMITTING)
-                case State.COMMITTING:
+                case ReservationState.HELD:
+                    stored = await self._move(stored, ReservationState.COMMITTING)
+                case ReservationState.COMMITTING:
                     stored = await self._advance(stored)
                 case _:
                     raise ReservationClosed(order_id)
@@ -136,12 +136,16 @@ class InventoryService:
         Reserve that arrives later is refused.
         """
         stored = await self._fence(order_id)
-        while stored.value.state not in {State.REFUSED, State.RELEASED, State.RETURNED}:
+        while stored.value.state not in {
+            ReservationState.REFUSED,
+            ReservationState.RELEASED,
+            ReservationState.RETURNED,
+        }:
             match stored.value.state:
-                case State.PENDING | State.HELD:
-                    stored = await self._move(stored, State.RELEASING)
-                case State.SOLD:
-                    stored = await self._move(stored, State.RETURNING)
+                case ReservationState.PENDING | ReservationState.HELD:
+                    stored = await self._move(stored, ReservationState.RELEASING)
+                case ReservationState.SOLD:
+                    stored = await self._move(stored, ReservationState.RETURNING)
                 case _:
                     stored = await self._advance(stored)
 
@@ -175,13 +179,15 @@ class InventoryService:
         for line in lines:
             if line.product_id not in known:
                 raise UnknownProduct(line.product_id)
-        return await self._add(Reservation(id=order_id, state=State.PENDING, lines=lines))
+        return await self._add(
+            Reservation(id=order_id, state=ReservationState.PENDING, lines=lines)
+        )
 
     async def _fence(self, order_id: str) -> Stored[Reservation]:
         existing = await self._reservations.get(order_id)
         if existing is not None:
             return existing
-        return await self._add(Reservation(id=order_id, state=State.RELEASED))
+        return await self._add(Reservation(id=order_id, state=ReservationState.RELEASED))
 
     async def _add(self, reservation: Reservation) -> Stored[Reservation]:
         added = await self._reservations.add(reservation)
@@ -194,26 +200,26 @@ class InventoryService:
         of them moves on.
         """
         match stored.value.state:
-            case State.PENDING:
+            case ReservationState.PENDING:
                 return await self._hold(stored)
-            case State.REFUSING:
+            case ReservationState.REFUSING:
                 await self._undo_holds(stored.value)
-                return await self._move(stored, State.REFUSED)
-            case State.RELEASING:
+                return await self._move(stored, ReservationState.REFUSED)
+            case ReservationState.RELEASING:
                 await self._undo_holds(stored.value)
-                return await self._move(stored, State.RELEASED)
-            case State.COMMITTING:
+                return await self._move(stored, ReservationState.RELEASED)
+            case ReservationState.COMMITTING:
                 for line in stored.value.lines:
                     ticket_id = stored.value.holds[line.product_id]
                     await self._stock.cash_hold(line, stored.value.id, ticket_id)
-                return await self._move(stored, State.SOLD)
-            case State.RETURNING:
+                return await self._move(stored, ReservationState.SOLD)
+            case ReservationState.RETURNING:
                 return await self._list_returns(stored)
-            case State.RESTOCKING:
+            case ReservationState.RESTOCKING:
                 for line in stored.value.lines:
                     ticket_id = stored.value.returns[line.product_id]
                     await self._stock.cash_return(line, stored.value.id, ticket_id)
-                return await self._move(stored, State.RETURNED)
+                return await self._move(stored, ReservationState.RETURNED)
             case state:
                 raise AssertionError(f"nothing leads on from {state} by itself")
 
@@ -262,7 +268,9 @@ class InventoryService:
                 await self._stock.undo_return(line.product_id, reservation.id, ticket_id)
         return moved
 
-    async def _move(self, stored: Stored[Reservation], state: State) -> Stored[Reservation]:
+    async def _move(
+        self, stored: Stored[Reservation], state: ReservationState
+    ) -> Stored[Reservation]:
         return await self._write(stored, model.moved(stored.value, state, now_ms()))
 
     async def _write(
@@ -275,7 +283,7 @@ class InventoryService:
             return await self._reread(stored.value.id)
         if following.state not in PASSING:
             self._count(following.state.value)
-        if following.state is State.REFUSED and following.refusal is not None:
+        if following.state is ReservationState.REFUSED and following.refusal is not None:
             self._count_stock_out(following.refusal.product_id)
         log.info("reservation.moved", order_id=following.id, state=following.state)
         return moved

@@ -15,7 +15,7 @@ from services.common.fields import AddressFields, NewAddress, Slug
 from services.common.identity.caller_dependency import CallerDependency
 from services.common.limits import MAX_CURSOR_LENGTH, MAX_LINES, MAX_QUERY_LENGTH
 from services.common.protocols.problem import documented
-from services.order.model import BY_CUSTOMER, Order, PlaceOrder, State, fingerprint_of
+from services.order.model import BY_CUSTOMER, Order, OrderState, PlaceOrder, fingerprint_of
 from services.order.service import Orders
 
 _IdempotencyKey = Annotated[
@@ -93,7 +93,7 @@ class OrderView(BaseModel):
     """An order as its customer sees it."""
 
     order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
-    state: State
+    state: OrderState
     is_attempt: bool = Field(
         description="It was cancelled without ever having been confirmed: no order was placed, and "
         "nothing stays charged, unless `refund_failed` or `refund_disputed` says so."
@@ -164,7 +164,7 @@ async def place_order(
     _raise_if_refused(order)
     if not order.is_settled:
         response.status_code = 202
-    elif order.state is State.CANCELLED:
+    elif order.state is OrderState.CANCELLED:
         response.status_code = 200
     return _view(order)
 
@@ -242,7 +242,7 @@ def _raise_if_refused(order: Order) -> None:
     is not.
     """
     reason = order.reason
-    if order.state is State.CANCELLED and reason is not None and reason.code != BY_CUSTOMER:
+    if order.state is OrderState.CANCELLED and reason is not None and reason.code != BY_CUSTOMER:
         raise ShopError(
             reason.kind, reason.code, reason.detail, fields={**reason.fields, "order_id": order.id}
         )

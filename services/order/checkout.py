@@ -16,7 +16,7 @@ from services.common import error_codes
 from services.common.errors import Kind, ShopError, may_succeed_later
 from services.order import model
 from services.order.clients import Inventory, Payments, Shipping
-from services.order.model import NOT_COMPLETED, Order, Reason, Refund, State, Step
+from services.order.model import NOT_COMPLETED, Order, OrderState, Reason, Refund, Step
 
 
 class Callees(NamedTuple):
@@ -154,7 +154,7 @@ def succeeded(order: Order, now_ms: int, refund: Refund = Refund.NONE) -> Order:
     following = path[path.index(order.step) + 1 :]
     if following:
         return model.at_step(done, following[0])
-    end = State.CONFIRMED if path is FORWARD else State.CANCELLED
+    end = OrderState.CONFIRMED if path is FORWARD else OrderState.CANCELLED
     return model.settled(done, end, now_ms)
 
 
@@ -209,7 +209,7 @@ def is_alarming(order: Order, error: ShopError) -> bool:
 
 def steps_behind(order: Order) -> tuple[Step, ...]:
     """Returns the steps whose effects the order rests on, first to last."""
-    is_forward = order.state in {State.WORKING, State.CONFIRMED}
+    is_forward = order.state in {OrderState.WORKING, OrderState.CONFIRMED}
     path = FORWARD if is_forward else BACKWARD
     return path if order.step is None else path[: path.index(order.step)]
 

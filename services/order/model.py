@@ -33,7 +33,7 @@ ORDERS = Collection(
 )
 
 
-class State(StrEnum):
+class OrderState(StrEnum):
     """Where an order stands, for its customer."""
 
     WORKING = "working"
@@ -81,13 +81,18 @@ _REFUND_FAILED = "refund-failed"
 _MONEY_STAYED_AWAY = "refund failed"  # in the history, when that was found out later
 EVENT_KINDS = tuple(
     f"order-{outcome}"
-    for outcome in (State.CONFIRMED.value, State.CANCELLED.value, _NOT_PLACED, _REFUND_FAILED)
+    for outcome in (
+        OrderState.CONFIRMED.value,
+        OrderState.CANCELLED.value,
+        _NOT_PLACED,
+        _REFUND_FAILED,
+    )
 )
 
 # The entry of the history that a message is as old as, where it has another name.
 _MOMENTS_OF: Mapping[str, tuple[str, ...]] = {
-    _NOT_PLACED: (State.CANCELLED.value,),
-    _REFUND_FAILED: (State.CANCELLED.value, _MONEY_STAYED_AWAY),
+    _NOT_PLACED: (OrderState.CANCELLED.value,),
+    _REFUND_FAILED: (OrderState.CANCELLED.value, _MONEY_STAYED_AWAY),
 }
 
 
@@ -161,7 +166,7 @@ class PlaceOrder:
 class OrderChanges(OutboxChanges, total=False):
     """What changes of an order: never what was bought, by whom, or for how much."""
 
-    state: State
+    state: OrderState
     step: Step | None
     reason: Reason | None
     owner: str
@@ -202,7 +207,7 @@ class Order(Outbox):
     currency: str
     payment_method: str
     created_ms: int
-    state: State = State.WORKING
+    state: OrderState = OrderState.WORKING
     step: Step | None = Step.RESERVE
     reason: Reason | None = None
     owner: str = ""
@@ -238,14 +243,14 @@ class Order(Outbox):
     @property
     def was_confirmed(self) -> bool:
         """Whether the order has been confirmed at some time."""
-        return any(moment.what == State.CONFIRMED for moment in self.history)
+        return any(moment.what == OrderState.CONFIRMED for moment in self.history)
 
     @property
     def is_attempt(self) -> bool:
         """Whether it ended without ever having been confirmed: no order was placed. Nothing stays
         charged for it, though something may have been charged and paid back.
         """
-        return self.state is State.CANCELLED and not self.was_confirmed
+        return self.state is OrderState.CANCELLED and not self.was_confirmed
 
     @property
     def was_answered(self) -> bool:
@@ -350,7 +355,7 @@ def at_step(order: Order, step: Step) -> Order:
     return order.changed(step=step)
 
 
-def settled(order: Order, state: State, now_ms: int) -> Order:
+def settled(order: Order, state: OrderState, now_ms: int) -> Order:
     """The order in an end state, with the message that says so."""
     ended = order.and_then(state.value, now_ms).changed(state=state, step=None)
     outcomes = [_NOT_PLACED if ended.is_attempt else state.value]
@@ -368,7 +373,7 @@ def begun_again(order: Order, step: Step, error: ShopError, now_ms: int) -> Orde
 def turned_back(order: Order, step: Step, error: ShopError, reason: Reason, now_ms: int) -> Order:
     """The order on its way back, from that step on, since its own was refused."""
     back = order.and_then(_refusal(order, error), now_ms)
-    return back.changed(state=State.CANCELLING, step=step, reason=reason)
+    return back.changed(state=OrderState.CANCELLING, step=step, reason=reason)
 
 
 def kept(order: Order, error: ShopError, now_ms: int) -> Order:
@@ -377,8 +382,8 @@ def kept(order: Order, error: ShopError, now_ms: int) -> Order:
     """
     stands = order.and_then(_refusal(order, error), now_ms).changed(reason=None)
     if not is_customers_wish(order):
-        return settled(stands, State.CONFIRMED, now_ms)
-    return _closed_if_done(stands.changed(state=State.CONFIRMED, step=None))
+        return settled(stands, OrderState.CONFIRMED, now_ms)
+    return _closed_if_done(stands.changed(state=OrderState.CONFIRMED, step=None))
 
 
 def refund_looked_at(order: Order, refund: Refund, now_ms: int) -> Order:
@@ -401,13 +406,13 @@ def cancelled_by_customer(order: Order, now_ms: int) -> Order:
 
     :raises ShopError: CONFLICT, when the order is not confirmed (yet, or any more).
     """
-    if order.state is State.WORKING:
+    if order.state is OrderState.WORKING:
         raise in_progress()
-    if order.state is not State.CONFIRMED:
+    if order.state is not OrderState.CONFIRMED:
         raise ShopError(Kind.CONFLICT, "order-cancelled", "This order is cancelled already.")
     wish = Reason(kind=Kind.CONFLICT, code=BY_CUSTOMER, detail="You asked us to cancel it.")
     return order.and_then("cancel requested", now_ms).changed(
-        state=State.CANCELLING, step=Step.RECALL, open_since_ms=now_ms, reason=wish
+        state=OrderState.CANCELLING, step=Step.RECALL, open_since_ms=now_ms, reason=wish
     )
 
 
@@ -473,11 +478,11 @@ def told_again(order: Order, now_ms: int) -> Order:
     """The order with the events of its past waiting once more; the same where all of them wait
     anyway.
     """
-    past = [State.CONFIRMED.value] if order.was_confirmed else []
+    past = [OrderState.CONFIRMED.value] if order.was_confirmed else []
     if order.is_attempt:
         past += [] if order.was_answered else [_NOT_PLACED]
-    elif order.state is State.CANCELLED:
-        past.append(State.CANCELLED.value)
+    elif order.state is OrderState.CANCELLED:
+        past.append(OrderState.CANCELLED.value)
     past += [_REFUND_FAILED] if order.refund_failed and order.is_settled else []
     again = order.with_events_again(_event(order, outcome) for outcome in past)
     return order if again == order else again.changed(open_since_ms=order.open_since_ms or now_ms)
@@ -495,7 +500,7 @@ def _refusal(order: Order, error: ShopError) -> str:
 
 
 def _event(order: Order, outcome: str) -> Event:
-    reason = order.reason.detail if order.reason and outcome != State.CONFIRMED else ""
+    reason = order.reason.detail if order.reason and outcome != OrderState.CONFIRMED else ""
     refund: dict[str, str] = {}
     if order.refund_failed:
         refund = {"refund": Refund.FAILED.value}

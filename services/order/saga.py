@@ -24,7 +24,7 @@ from services.common.observing.telemetry import extract_trace
 from services.order import checkout, model
 from services.order.checkout import Callees, Verdict
 from services.order.clients import Notifications
-from services.order.model import Order, State, Step
+from services.order.model import Order, OrderState, Step
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
 
@@ -401,7 +401,7 @@ class Saga:
         drive.stored = await self._store.save(drive.stored, following)
         drive.failures, drive.outage_since = 0, None
         reason = following.reason.code if following.reason else ""
-        if order.state is State.WORKING and following.state is not State.WORKING:
+        if order.state is OrderState.WORKING and following.state is not OrderState.WORKING:
             self._checkouts.labels(self._reasons.bounded(reason)).inc()
         if following.is_settled and not order.is_settled:
             state = following.state.value

@@ -100,16 +100,16 @@ class Orders:
         :raises ShopError: CONFLICT when it is too late or too early.
         """
         order = await self._settled(await self.get(user_id, order_id))
-        if order.state is model.State.CONFIRMED:
+        if order.state is model.OrderState.CONFIRMED:
             await self._turn_back(order_id)
             order = await self._settled(order)
-            if order.state is model.State.CONFIRMED:
+            if order.state is model.OrderState.CONFIRMED:
                 raise ShopError(
                     Kind.CONFLICT,
                     error_codes.SHIPMENT_UNDER_WAY,
                     "This order is on its way already and can no longer be cancelled.",
                 )
-        if order.state is model.State.WORKING:
+        if order.state is model.OrderState.WORKING:
             raise model.in_progress()
         return order
 
@@ -118,7 +118,7 @@ class Orders:
         now = now_ms()
 
         def turned_back(order: Order) -> Order:
-            if order.state is not model.State.CONFIRMED:
+            if order.state is not model.OrderState.CONFIRMED:
                 return order
             return self._saga.owned(model.cancelled_by_customer(order, now))
 

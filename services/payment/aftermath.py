@@ -16,7 +16,7 @@ from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
 from services.payment import model
 from services.payment.clients import Disputed, Stripe
-from services.payment.model import Payment, State
+from services.payment.model import Payment, PaymentState
 from services.payment.store import PaymentStore, ReconciledStore
 
 log = get_logger(__name__)
@@ -43,7 +43,7 @@ class Aftermath:
             "Refunds that failed after they had succeeded, and charges that were disputed. Neither "
             "counts in payments once more.",
             ("kind",),
-            rare=(State.REFUND_FAILED, State.DISPUTED),
+            rare=(PaymentState.REFUND_FAILED, PaymentState.DISPUTED),
         )
         # Disputes of the overlap that need no second look, with their creation.
         self._known: dict[str, int] = {}
@@ -73,7 +73,7 @@ class Aftermath:
         is_back = refunded_cents >= payment.amount_cents
         await self._store.save(stored, model.refund_looked_at(payment, now_ms(), is_back=is_back))
         if not is_back:
-            self._reversals.labels(State.REFUND_FAILED).inc()
+            self._reversals.labels(PaymentState.REFUND_FAILED).inc()
             log.error("refund.failed_later", order_id=payment.id, intent_id=payment.intent_id)
 
     async def _look_for_disputes(self) -> None:
@@ -104,7 +104,7 @@ class Aftermath:
             return
         if not noted.is_written:
             return  # another process has, or an earlier round
-        self._reversals.labels(State.DISPUTED).inc()
+        self._reversals.labels(PaymentState.DISPUTED).inc()
         log.error(
             "payment.disputed",
             order_id=order_id,

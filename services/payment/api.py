@@ -11,7 +11,7 @@ from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.identity.caller_dependency import CallerDependency
 from services.common.protocols.problem import documented
-from services.payment.model import State
+from services.payment.model import PaymentState
 from services.payment.service import Payments
 
 
@@ -19,7 +19,7 @@ class PaymentView(BaseModel):
     """The payment of an order, as its customer sees it."""
 
     order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
-    state: State = Field(
+    state: PaymentState = Field(
         description="`refund_failed`: the money was paid back, and the bank did not take it."
     )
     is_disputed: bool = Field(description="The card's owner wants the charge back from the bank.")

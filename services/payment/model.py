@@ -20,7 +20,7 @@ PAYMENTS = Collection("payments", indexes=(Index("refunds", order="refund_look_m
 RECONCILED = Collection("reconciled")
 
 
-class State(StrEnum):
+class PaymentState(StrEnum):
     """Where a payment stands. Those in -ing announce a request to Stripe whose answer is not stored
     yet.
     """
@@ -40,10 +40,12 @@ class State(StrEnum):
 
 
 # What a cancellation ends in.
-CANCELLED = frozenset({State.VOIDED, State.REFUNDED, State.DISPUTED, State.REFUND_FAILED})
-CLOSED = CANCELLED | {State.CANCELLING}
+CANCELLED = frozenset(
+    {PaymentState.VOIDED, PaymentState.REFUNDED, PaymentState.DISPUTED, PaymentState.REFUND_FAILED}
+)
+CLOSED = CANCELLED | {PaymentState.CANCELLING}
 # A request that learns the payment's intent may be under way.
-INTENT_OPEN = frozenset({State.AUTHORIZING, State.CANCELLING})
+INTENT_OPEN = frozenset({PaymentState.AUTHORIZING, PaymentState.CANCELLING})
 
 
 class Refusal(Document):
@@ -68,7 +70,7 @@ class AuthorizePayment:
 class PaymentChanges(TypedDict, total=False):
     user_id: str
     payment_method: str
-    state: State
+    state: PaymentState
     attempt: int
     intent_id: str | None
     refusal: Refusal | None
@@ -94,7 +96,7 @@ class Payment(Document):
     amount_cents: int
     currency: str
     payment_method: str
-    state: State
+    state: PaymentState
     created_ms: int
     attempt: int = 1
     intent_id: str | None = None
@@ -152,7 +154,7 @@ def fence(order_id: str, created_ms: int) -> Payment:
         amount_cents=0,
         currency=CURRENCY,
         payment_method="",
-        state=State.VOIDED,
+        state=PaymentState.VOIDED,
         created_ms=created_ms,
     )
 
@@ -165,7 +167,7 @@ def requested(command: AuthorizePayment, now_ms: int) -> Payment:
         amount_cents=command.amount_cents,
         currency=command.currency,
         payment_method=command.payment_method,
-        state=State.AUTHORIZING,
+        state=PaymentState.AUTHORIZING,
         created_ms=now_ms,
     )
 
@@ -177,12 +179,12 @@ def under_next_key(payment: Payment) -> Payment:
 
 def authorized(payment: Payment, intent_id: str) -> Payment:
     """Stripe has set the amount aside."""
-    return payment.changed(state=State.AUTHORIZED, intent_id=intent_id)
+    return payment.changed(state=PaymentState.AUTHORIZED, intent_id=intent_id)
 
 
 def declined(payment: Payment, refusal: Refusal) -> Payment:
     """Stripe has refused it for good."""
-    return payment.changed(state=State.DECLINED, refusal=refusal)
+    return payment.changed(state=PaymentState.DECLINED, refusal=refusal)
 
 
 def known_again(payment: Payment, wanted: Payment) -> Payment:
@@ -192,32 +194,32 @@ def known_again(payment: Payment, wanted: Payment) -> Payment:
 
 def capturing(payment: Payment) -> Payment:
     """Whose capture is about to be asked for."""
-    return payment.changed(state=State.CAPTURING)
+    return payment.changed(state=PaymentState.CAPTURING)
 
 
 def captured(payment: Payment) -> Payment:
     """Stripe has charged it."""
-    return payment.changed(state=State.CAPTURED)
+    return payment.changed(state=PaymentState.CAPTURED)
 
 
 def cancelling(payment: Payment) -> Payment:
     """Whose void or refund is about to be asked for."""
-    return payment.changed(state=State.CANCELLING)
+    return payment.changed(state=PaymentState.CANCELLING)
 
 
 def voided(payment: Payment) -> Payment:
     """Stripe never set anything aside."""
-    return payment.changed(state=State.VOIDED)
+    return payment.changed(state=PaymentState.VOIDED)
 
 
-def given_back(payment: Payment, end: State, intent_id: str, now_ms: int) -> Payment:
+def given_back(payment: Payment, end: PaymentState, intent_id: str, now_ms: int) -> Payment:
     """After Stripe was asked for a void or a refund. A refund is only made so far, so it is looked
     at again.
 
     :param end: one of CANCELLED.
     """
     ended = payment.changed(state=end, intent_id=intent_id)
-    if end is not State.REFUNDED:
+    if end is not PaymentState.REFUNDED:
         return ended
     return ended.changed(refunded_ms=now_ms, refund_look_ms=now_ms)
 
@@ -228,7 +230,7 @@ def refund_looked_at(payment: Payment, now_ms: int, *, is_back: bool) -> Payment
     :param is_back: whether all of the money is back, or still on its way.
     """
     if not is_back:
-        return payment.changed(state=State.REFUND_FAILED, refund_look_ms=None)
+        return payment.changed(state=PaymentState.REFUND_FAILED, refund_look_ms=None)
     since_ms = now_ms if payment.refunded_ms is None else payment.refunded_ms
     return payment.changed(refund_look_ms=next_look_ms(since_ms, now_ms))
 
@@ -250,7 +252,7 @@ def recovered(
         amount_cents=amount_cents,
         currency=currency,
         payment_method="",
-        state=State.AUTHORIZED,
+        state=PaymentState.AUTHORIZED,
         created_ms=created_ms,
         intent_id=intent_id,
     )

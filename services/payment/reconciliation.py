@@ -33,7 +33,7 @@ from services.payment.clients import (
     Stripe,
     StripeError,
 )
-from services.payment.model import Declined, Payment, State
+from services.payment.model import Declined, Payment, PaymentState
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
 
@@ -163,7 +163,7 @@ class Reconciliation:
         may_be_under_way = payment.intent_id is None and payment.state in model.INTENT_OPEN
         if may_be_under_way and not self._quiet.has_stalled(intent.id, stored.revision):
             return False
-        if payment.state is State.AUTHORIZING:
+        if payment.state is PaymentState.AUTHORIZING:
             return await self._adopt(stored, intent)
         return await self._give_back(payment, intent)
 

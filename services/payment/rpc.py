@@ -6,19 +6,19 @@ from typing import Any
 
 from services.common.fields import checked_order_id
 from services.common.money import Money
-from services.payment.model import AuthorizePayment, Payment, State
+from services.payment.model import AuthorizePayment, Payment, PaymentState
 from services.payment.service import Payments
 from services.pb import payment_pb2 as pb
 from services.pb import payment_pb2_grpc
 
 _STATES = {
-    State.AUTHORIZED: pb.PAYMENT_STATE_AUTHORIZED,
-    State.CAPTURED: pb.PAYMENT_STATE_CAPTURED,
-    State.DECLINED: pb.PAYMENT_STATE_DECLINED,
-    State.VOIDED: pb.PAYMENT_STATE_VOIDED,
-    State.REFUNDED: pb.PAYMENT_STATE_REFUNDED,
-    State.DISPUTED: pb.PAYMENT_STATE_DISPUTED,
-    State.REFUND_FAILED: pb.PAYMENT_STATE_REFUND_FAILED,
+    PaymentState.AUTHORIZED: pb.PAYMENT_STATE_AUTHORIZED,
+    PaymentState.CAPTURED: pb.PAYMENT_STATE_CAPTURED,
+    PaymentState.DECLINED: pb.PAYMENT_STATE_DECLINED,
+    PaymentState.VOIDED: pb.PAYMENT_STATE_VOIDED,
+    PaymentState.REFUNDED: pb.PAYMENT_STATE_REFUNDED,
+    PaymentState.DISPUTED: pb.PAYMENT_STATE_DISPUTED,
+    PaymentState.REFUND_FAILED: pb.PAYMENT_STATE_REFUND_FAILED,
 }
 
 

@@ -29,16 +29,16 @@ from services.payment.clients import (
     Stripe,
     StripeError,
 )
-from services.payment.model import AuthorizePayment, Declined, Payment, Refusal, State
+from services.payment.model import AuthorizePayment, Declined, Payment, PaymentState, Refusal
 from services.payment.store import PaymentStore
 
 log = get_logger(__name__)
 
 _ENDS = {
-    GivenBack.VOIDED: State.VOIDED,
-    GivenBack.REFUNDED: State.REFUNDED,
-    GivenBack.DISPUTED: State.DISPUTED,
-    GivenBack.FAILED: State.REFUND_FAILED,
+    GivenBack.VOIDED: PaymentState.VOIDED,
+    GivenBack.REFUNDED: PaymentState.REFUNDED,
+    GivenBack.DISPUTED: PaymentState.DISPUTED,
+    GivenBack.FAILED: PaymentState.REFUND_FAILED,
 }
 
 # How often a request begins again because another one for the same payment was quicker.
@@ -58,7 +58,7 @@ class Payments:
             "Payments that a request brought to a state. What becomes of one later counts in "
             "payment_reversals.",
             ("state",),
-            rare=(State.DISPUTED, State.REFUND_FAILED),
+            rare=(PaymentState.DISPUTED, PaymentState.REFUND_FAILED),
         )
         self._declines = metrics.counter(
             "payment_declines",
@@ -126,7 +126,7 @@ class Payments:
             )
         if payment.refusal is not None:
             raise Declined(payment.refusal)
-        if payment.state is not State.AUTHORIZING:
+        if payment.state is not PaymentState.AUTHORIZING:
             if payment.user_id:
                 return payment
             return (await self._store.save(stored, model.known_again(payment, wanted))).value
@@ -142,18 +142,21 @@ class Payments:
         stored = await self._store.get(order_id) or await self._recover(order_id, "capture")
         if stored is None:
             raise ShopError(Kind.CONFLICT, "not-authorized", "This order has no payment.")
-        if stored.value.state is State.AUTHORIZING:
+        if stored.value.state is PaymentState.AUTHORIZING:
             stored = await self._authorized_before(stored)
         payment = stored.value
-        if payment.state is State.CAPTURED:
+        if payment.state is PaymentState.CAPTURED:
             return payment
         if payment.state in model.CLOSED:
             raise model.closed()
-        if payment.state not in {State.AUTHORIZED, State.CAPTURING} or payment.intent_id is None:
+        if (
+            payment.state not in {PaymentState.AUTHORIZED, PaymentState.CAPTURING}
+            or payment.intent_id is None
+        ):
             raise ShopError(
                 Kind.CONFLICT, "not-authorized", "There is no authorization to capture."
             )
-        if payment.state is State.AUTHORIZED:
+        if payment.state is PaymentState.AUTHORIZED:
             stored = await self._store.save(stored, model.capturing(payment))
         try:
             intent = await self._stripe.capture(payment.intent_id)
@@ -182,7 +185,7 @@ class Payments:
         payment = stored.value
         if payment.state in model.CANCELLED:
             return payment
-        if payment.state is not State.CANCELLING:
+        if payment.state is not PaymentState.CANCELLING:
             stored = await self._store.save(stored, model.cancelling(payment))
         if payment.refusal is not None:
             return await self._finish(stored, model.voided(stored.value))
@@ -215,7 +218,7 @@ class Payments:
                 await self._store.save(stored, model.under_next_key(payment))
                 raise
             return found
-        if payment.state is State.AUTHORIZING:
+        if payment.state is PaymentState.AUTHORIZING:
             return intent
         return await self._stripe.retrieve(
             intent.id

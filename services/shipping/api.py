@@ -16,7 +16,7 @@ from services.common.identity.caller_dependency import CallerDependency
 from services.common.money import CURRENCY
 from services.common.protocols.problem import documented
 from services.shipping import model
-from services.shipping.model import State
+from services.shipping.model import ShipmentState
 from services.shipping.service import Shipments
 
 
@@ -39,7 +39,7 @@ class Quotes(BaseModel):
 class TrackingView(BaseModel):
     """An entry of the tracking history."""
 
-    state: State
+    state: ShipmentState
     at: datetime
     place: str = Field(examples=["Sorting centre"])
 
@@ -48,7 +48,7 @@ class ShipmentView(BaseModel):
     """A parcel and its way so far."""
 
     order_id: str = Field(examples=["ord_mfrggzdfmztwq2lkmfrggzdf"])
-    state: State
+    state: ShipmentState
     tracking_number: str = Field(examples=["MM0123456789NL"])
     service: str = Field(examples=["standard"])
     history: list[TrackingView]

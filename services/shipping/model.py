@@ -24,7 +24,7 @@ _WAREHOUSE = "Utrecht warehouse"
 SHIPMENTS = Collection("shipments", indexes=(Index("due", order="due_ms"),))
 
 
-class State(StrEnum):
+class ShipmentState(StrEnum):
     """Where a shipment is."""
 
     PREPARED = "prepared"
@@ -36,16 +36,16 @@ class State(StrEnum):
 
 
 # The carrier's way, and where a parcel is seen on it.
-_NEXT: Mapping[State, tuple[State, str]] = {
-    State.DISPATCHED: (State.IN_TRANSIT, "Sorting centre"),
-    State.IN_TRANSIT: (State.OUT_FOR_DELIVERY, "Local depot"),
-    State.OUT_FOR_DELIVERY: (State.DELIVERED, "Your address"),
+_NEXT: Mapping[ShipmentState, tuple[ShipmentState, str]] = {
+    ShipmentState.DISPATCHED: (ShipmentState.IN_TRANSIT, "Sorting centre"),
+    ShipmentState.IN_TRANSIT: (ShipmentState.OUT_FOR_DELIVERY, "Local depot"),
+    ShipmentState.OUT_FOR_DELIVERY: (ShipmentState.DELIVERED, "Your address"),
 }
 
 # What the customer is told about.
-_TOLD: Mapping[State, str] = {
-    State.IN_TRANSIT: "shipment-dispatched",
-    State.DELIVERED: "shipment-delivered",
+_TOLD: Mapping[ShipmentState, str] = {
+    ShipmentState.IN_TRANSIT: "shipment-dispatched",
+    ShipmentState.DELIVERED: "shipment-delivered",
 }
 EVENT_KINDS = tuple(_TOLD.values())
 
@@ -53,7 +53,7 @@ EVENT_KINDS = tuple(_TOLD.values())
 class Moment(Document):
     """An entry of the tracking history."""
 
-    state: State
+    state: ShipmentState
     at_ms: int
     place: str
 
@@ -78,7 +78,7 @@ class CreateShipment:
 
 
 class ShipmentChanges(OutboxChanges, total=False):
-    state: State
+    state: ShipmentState
     history: tuple[Moment, ...]
     moves_ms: int | None
     due_ms: int | None
@@ -97,7 +97,7 @@ class Shipment(Outbox):
     address: AddressFields | None
     weight_grams: int
     service: str
-    state: State
+    state: ShipmentState
     history: tuple[Moment, ...]
     moves_ms: int | None = None
     due_ms: int | None = None
@@ -208,8 +208,8 @@ def prepared(command: CreateShipment, now_ms: int, trace: Mapping[str, str]) -> 
         address=command.address,
         weight_grams=command.weight_grams,
         service=command.service,
-        state=State.PREPARED,
-        history=(Moment(state=State.PREPARED, at_ms=now_ms, place=_WAREHOUSE),),
+        state=ShipmentState.PREPARED,
+        history=(Moment(state=ShipmentState.PREPARED, at_ms=now_ms, place=_WAREHOUSE),),
         trace=trace,
     )
 
@@ -219,11 +219,11 @@ def dispatched(shipment: Shipment, now_ms: int, step_ms: int) -> Shipment:
 
     :raises ShopError: CONFLICT, when it was cancelled.
     """
-    if shipment.state is State.CANCELLED:
+    if shipment.state is ShipmentState.CANCELLED:
         raise closed()
-    if shipment.state is not State.PREPARED:
+    if shipment.state is not ShipmentState.PREPARED:
         return shipment
-    return _moved(shipment, State.DISPATCHED, _WAREHOUSE, now_ms, step_ms)
+    return _moved(shipment, ShipmentState.DISPATCHED, _WAREHOUSE, now_ms, step_ms)
 
 
 def moves_now(shipment: Shipment, now_ms: int, step_ms: int) -> bool:
@@ -248,17 +248,17 @@ def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
 
     :raises ShopError: CONFLICT, when it is on its way.
     """
-    if shipment.state is State.CANCELLED:
+    if shipment.state is ShipmentState.CANCELLED:
         return shipment
-    if shipment.state not in {State.PREPARED, State.DISPATCHED}:
+    if shipment.state not in {ShipmentState.PREPARED, ShipmentState.DISPATCHED}:
         raise ShopError(
             Kind.CONFLICT,
             error_codes.SHIPMENT_UNDER_WAY,
             "The parcel is on its way already and cannot be stopped.",
         )
-    moment = Moment(state=State.CANCELLED, at_ms=now_ms, place=_WAREHOUSE)
+    moment = Moment(state=ShipmentState.CANCELLED, at_ms=now_ms, place=_WAREHOUSE)
     stopped = shipment.changed(
-        state=State.CANCELLED, history=(*shipment.history, moment), moves_ms=None
+        state=ShipmentState.CANCELLED, history=(*shipment.history, moment), moves_ms=None
     )
     return _scheduled(stopped, now_ms)
 
@@ -309,8 +309,8 @@ def fence(order_id: str, now_ms: int) -> Shipment:
         address=None,
         weight_grams=0,
         service="standard",
-        state=State.CANCELLED,
-        history=(Moment(state=State.CANCELLED, at_ms=now_ms, place=_WAREHOUSE),),
+        state=ShipmentState.CANCELLED,
+        history=(Moment(state=ShipmentState.CANCELLED, at_ms=now_ms, place=_WAREHOUSE),),
     )
 
 
@@ -327,7 +327,9 @@ def _zone(country: str) -> _Zone:
     return _EUROPE if country in _EUROPEAN_COUNTRIES else _WORLD
 
 
-def _moved(shipment: Shipment, state: State, place: str, now_ms: int, step_ms: int) -> Shipment:
+def _moved(
+    shipment: Shipment, state: ShipmentState, place: str, now_ms: int, step_ms: int
+) -> Shipment:
     events = shipment.events
     if state in _TOLD:
         events = (*events, _event(shipment, state))
@@ -344,7 +346,7 @@ def _scheduled(shipment: Shipment, now_ms: int) -> Shipment:
     return shipment.changed(due_ms=now_ms if shipment.events else shipment.moves_ms)
 
 
-def _event(shipment: Shipment, reached: State) -> Event:
+def _event(shipment: Shipment, reached: ShipmentState) -> Event:
     return Event(
         id=f"{shipment.id}:{reached.value}",
         kind=_TOLD[reached],

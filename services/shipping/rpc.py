@@ -13,16 +13,16 @@ from services.common.money import Money
 from services.pb import shared_pb2, shipping_pb2_grpc
 from services.pb import shipping_pb2 as pb
 from services.shipping import model
-from services.shipping.model import Contact, CreateShipment, Shipment, State
+from services.shipping.model import Contact, CreateShipment, Shipment, ShipmentState
 from services.shipping.service import Shipments
 
-_STATES: Mapping[State, pb.ShipmentState.ValueType] = {
-    State.PREPARED: pb.SHIPMENT_STATE_PREPARED,
-    State.DISPATCHED: pb.SHIPMENT_STATE_DISPATCHED,
-    State.IN_TRANSIT: pb.SHIPMENT_STATE_IN_TRANSIT,
-    State.OUT_FOR_DELIVERY: pb.SHIPMENT_STATE_OUT_FOR_DELIVERY,
-    State.DELIVERED: pb.SHIPMENT_STATE_DELIVERED,
-    State.CANCELLED: pb.SHIPMENT_STATE_CANCELLED,
+_STATES: Mapping[ShipmentState, pb.ShipmentState.ValueType] = {
+    ShipmentState.PREPARED: pb.SHIPMENT_STATE_PREPARED,
+    ShipmentState.DISPATCHED: pb.SHIPMENT_STATE_DISPATCHED,
+    ShipmentState.IN_TRANSIT: pb.SHIPMENT_STATE_IN_TRANSIT,
+    ShipmentState.OUT_FOR_DELIVERY: pb.SHIPMENT_STATE_OUT_FOR_DELIVERY,
+    ShipmentState.DELIVERED: pb.SHIPMENT_STATE_DELIVERED,
+    ShipmentState.CANCELLED: pb.SHIPMENT_STATE_CANCELLED,
 }
 
 

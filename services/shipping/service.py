@@ -15,7 +15,7 @@ from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace, inject_trace
 from services.shipping import model
 from services.shipping.clients import Notifications
-from services.shipping.model import CreateShipment, Shipment, State
+from services.shipping.model import CreateShipment, Shipment, ShipmentState
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 
@@ -68,7 +68,7 @@ class Shipments:
         wanted = model.prepared(command, now_ms(), trace)
         stored = await self._store.add(wanted) or await self._store.get(wanted.id)
         assert stored is not None, "shipments are never deleted"
-        if stored.value.state is State.CANCELLED:
+        if stored.value.state is ShipmentState.CANCELLED:
             raise model.closed()
         return stored.value
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from services.audit.invariants import Violation
 from services.audit.snapshot import Snapshot
-from services.order.model import BY_CUSTOMER, NOT_COMPLETED, Order, State
-from services.shipping.model import State as ShipmentState
+from services.order.model import BY_CUSTOMER, NOT_COMPLETED, Order, OrderState
+from services.shipping.model import ShipmentState
 from tests.chaos.checkout import SCARCE, Checkout
 from tests.chaos.history import Action, CheckoutHistory, History
 from tests.chaos.mails import Mail
@@ -128,9 +128,9 @@ def _not_as_asked(order: Order, one: CheckoutHistory, checkout: Checkout) -> Ite
 def _unexplained_end(
     order: Order, one: CheckoutHistory, checkout: Checkout, restored: Collection[str]
 ) -> Iterator[str]:
-    if order.state is State.CONFIRMED and checkout.decline_code is not None:
+    if order.state is OrderState.CONFIRMED and checkout.decline_code is not None:
         yield f"it is paid with {checkout.payment_method}, which is always declined"
-    if order.state is State.CANCELLED:
+    if order.state is OrderState.CANCELLED:
         explained = {"checkout-unavailable", checkout.decline_code}
         if not checkout.items.keys().isdisjoint(SCARCE):
             explained.add("out-of-stock")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
 
-from services.order.model import BY_CUSTOMER, Order, State
+from services.order.model import BY_CUSTOMER, Order, OrderState
 from tests.chaos.checkout import Checkout
 from tests.chaos.history import UNDECIDED, Action, CheckoutHistory, Op
 
@@ -18,40 +18,42 @@ _UNDER_WAY = "shipment-under-way"
 class Standing(NamedTuple):
     """Where an order stands. `reason` is why it is (being) cancelled."""
 
-    state: State
+    state: OrderState
     reason: str | None = None
 
 
 def standing_of(op: Op) -> Standing | None:
     """What an answer says; None when it does not tell."""
     if op.state is not None:
-        return Standing(State(op.state), op.reason)
+        return Standing(OrderState(op.state), op.reason)
     if op.order_id is not None:
-        return Standing(State.CANCELLED, op.reason)
+        return Standing(OrderState.CANCELLED, op.reason)
     if op.action is Action.CANCEL and op.status == 409:
         if op.reason == _UNDER_WAY:
-            return Standing(State.CONFIRMED)
+            return Standing(OrderState.CONFIRMED)
         if op.reason == "order-in-progress":
-            return Standing(State.WORKING)
+            return Standing(OrderState.WORKING)
     return None
 
 
 def may_end_as(standing: Standing, op: Op, order: Order) -> bool:
     """Whether the order may have gone on from there, where the answer has put it, to its end."""
-    if op.reason == _UNDER_WAY and order.state is not State.CONFIRMED:
+    if op.reason == _UNDER_WAY and order.state is not OrderState.CONFIRMED:
         return False
     reason = order.reason.code if order.reason else None
     match standing.state:
-        case State.WORKING:
+        case OrderState.WORKING:
             return True
-        case State.CONFIRMED:
-            return order.state is State.CONFIRMED or (
-                order.state is State.CANCELLED and reason == BY_CUSTOMER and order.was_confirmed
+        case OrderState.CONFIRMED:
+            return order.state is OrderState.CONFIRMED or (
+                order.state is OrderState.CANCELLED
+                and reason == BY_CUSTOMER
+                and order.was_confirmed
             )
-        case State.CANCELLING if order.state is State.CONFIRMED:
+        case OrderState.CANCELLING if order.state is OrderState.CONFIRMED:
             return standing.reason == BY_CUSTOMER  # it was on its way already
         case _:
-            return order.state is State.CANCELLED and reason == standing.reason
+            return order.state is OrderState.CANCELLED and reason == standing.reason
 
 
 def is_fair_refusal(op: Op, checkout: Checkout) -> bool:
@@ -71,5 +73,5 @@ def steps_back(one: CheckoutHistory) -> Iterator[tuple[Op, Op]]:
     for (former, before), (later, after) in combinations(in_order, 2):
         if former.answered_seconds > later.sent_seconds:
             continue
-        if after is State.WORKING is not before or after is not State.CANCELLED is before:
+        if after is OrderState.WORKING is not before or after is not OrderState.CANCELLED is before:
             yield former, later

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from services.__main__ import main
 from services.common.documents import Documents, Stored
-from services.inventory.model import Reservation, State, Stock
+from services.inventory.model import Reservation, ReservationState, Stock
 from services.inventory.service import InventoryService
 from services.inventory.store import ReservationStore
 from services.order.saga import Saga
@@ -36,7 +36,9 @@ def without_fence() -> None:
     async def released(service: Any, order_id: str) -> Stored[Reservation]:
         reservations: ReservationStore = service._reservations
         existing = await reservations.get(order_id)
-        return existing or Stored(Reservation(id=order_id, state=State.RELEASED), revision=1)
+        return existing or Stored(
+            Reservation(id=order_id, state=ReservationState.RELEASED), revision=1
+        )
 
     patch.object(InventoryService, "_fence", released).start()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.order.model import State
+from services.order.model import OrderState
 from tests.chaos.mutations import MUTATIONS
 from tests.chaos.proxies import Fault, TcpFault
 from tests.chaos.run import Options, Report, run, schedule_of
@@ -25,7 +25,7 @@ def _check(report: Report) -> None:
     print(report)
     assert not [str(violation) for violation in report.violations]
     assert report.unrest is None
-    assert report.ends[State.CONFIRMED] > report.options.checkouts / 2
+    assert report.ends[OrderState.CONFIRMED] > report.options.checkouts / 2
     assert {incident.kind for incident in report.schedule.incidents} <= report.incidents.keys()
     assert {*Fault, TcpFault.RESET, TcpFault.BLACK_HOLE} <= report.requests.keys()
 

@@ -8,12 +8,10 @@ import pytest
 
 from services.audit.invariants import violations_of_order
 from services.audit.snapshot import Intent, Refund
-from services.inventory.model import Reservation, Stock, Ticket
-from services.inventory.model import State as ReservationState
-from services.order.model import Order
-from services.order.model import State as OrderState
-from services.payment.model import State as PaymentState
-from services.shipping.model import State as ShipmentState
+from services.inventory.model import Reservation, ReservationState, Stock, Ticket
+from services.order.model import Order, OrderState
+from services.payment.model import PaymentState
+from services.shipping.model import ShipmentState
 from tests.chaos.checker import details_of, violations
 from tests.chaos.checkout import SCARCE, Behaviour
 from tests.chaos.history import Action, Op

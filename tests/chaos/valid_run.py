@@ -9,14 +9,12 @@ from services.audit.snapshot import Intent, Ledger, Refund, Snapshot
 from services.common.documents import Event
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
-from services.inventory.model import Reservation, Stock
-from services.inventory.model import State as ReservationState
+from services.inventory.model import Reservation, ReservationState, Stock
 from services.notification.model import Message
 from services.order import checkout
 from services.order import model as orders
 from services.order.model import Order, Step
-from services.payment.model import Payment
-from services.payment.model import State as PaymentState
+from services.payment.model import Payment, PaymentState
 from services.shipping import model as shipping
 from services.shipping.model import Shipment
 from tests.chaos.checker import Evidence
@@ -84,7 +82,7 @@ class ValidRun:
             for one in self.history
             if self.history.checkout_of(one).behaviour is behaviour
             and one.order_id in self.orders
-            and self.orders[one.order_id].state is orders.State.CONFIRMED
+            and self.orders[one.order_id].state is orders.OrderState.CONFIRMED
         )
 
     def _live(self, checkout: Checkout, user_id: str) -> None:
@@ -219,7 +217,7 @@ def _parcel(order: Order) -> Shipment:
         address=order.address,
         weight_grams=order.weight_grams,
         service=order.shipping_service,
-        state=shipping.State.PREPARED,
+        state=shipping.ShipmentState.PREPARED,
         history=(),
     )
 

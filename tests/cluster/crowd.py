@@ -13,7 +13,7 @@ import aiohttp
 
 from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
-from services.order.model import State
+from services.order.model import OrderState
 from tests.testkit.customer import Answer, Client, Customer, Items
 from tests.testkit.waiting import eventually
 
@@ -60,7 +60,7 @@ async def buy_once(customer: Customer, items: Items) -> Answer:
 
     async def look() -> Answer | None:
         seen = await customer.order(placed.body["order_id"])
-        return None if seen.status == 200 and seen.body["state"] == State.WORKING else seen
+        return None if seen.status == 200 and seen.body["state"] == OrderState.WORKING else seen
 
     return await eventually(look, f"an end of the order {placed.body['order_id']}", 60)
 
@@ -89,7 +89,7 @@ async def buying_during(
             except aiohttp.ClientError as error:
                 purchases.failures[repr(error)] += 1
             else:
-                if answer.status in {200, 201} and answer.body["state"] == State.CONFIRMED:
+                if answer.status in {200, 201} and answer.body["state"] == OrderState.CONFIRMED:
                     purchases.confirmed.append(answer.body["order_id"])
                     purchases.watched += answer.status == 200
                 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.order.model import State
+from services.order.model import OrderState
 from tests.cluster.crowd import Purchases, buy_once, buy_patiently, buying_during
 from tests.cluster.release import Release
 from tests.testkit.customer import Client
@@ -18,7 +18,7 @@ async def _all_kept(purchases: Purchases, release: Release) -> None:
     async with release.books() as books:
         snapshot = await books.settled(60)
     for order_id in purchases.confirmed:
-        assert snapshot.orders[order_id].state is State.CONFIRMED
+        assert snapshot.orders[order_id].state is OrderState.CONFIRMED
 
 
 async def test_a_rolling_upgrade(release: Release, client: Client) -> None:

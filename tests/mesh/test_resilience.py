@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from services.order.model import State
+from services.order.model import OrderState
 from tests.mesh.meshed import Mesh, everybody_connects, takes_effect
 from tests.mesh.scenarios import shows
 from tests.mesh.test_traffic import CANARY, CATALOGUE, everybody_sees, served
@@ -43,7 +43,7 @@ async def books_are_in_order(mesh: Mesh, orders: list[str]) -> None:
     async with mesh.release.books() as books:
         snapshot = await books.settled(90)
     for order_id in orders:
-        assert snapshot.orders[order_id].state is State.CONFIRMED
+        assert snapshot.orders[order_id].state is OrderState.CONFIRMED
 
 
 @pytest.mark.parametrize("scenario", ["05-fault-delay"])

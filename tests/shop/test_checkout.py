@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from services.inventory.model import Stock
-from services.payment.model import State as PaymentState
+from services.payment.model import PaymentState
 from tests.testkit.books import Books, open_books
 from tests.testkit.customer import Answer, Client, Customer
 from tests.testkit.shop import Shop

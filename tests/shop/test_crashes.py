@@ -16,7 +16,7 @@ from itertools import pairwise
 import aiohttp
 import pytest
 
-from services.order.model import Order, State, Step, order_id_for
+from services.order.model import Order, OrderState, Step, order_id_for
 from tests.testkit.books import Books, open_books
 from tests.testkit.customer import Client, Customer
 from tests.testkit.metrics import requests_served
@@ -44,7 +44,7 @@ def _at_step(step: Step, holder: str) -> Point:
     return Point(step.value, holder, lambda order: order.step is step)
 
 
-def _telling(state: State) -> Point:
+def _telling(state: OrderState) -> Point:
     return Point(
         f"tell {state}", "notification", lambda order: order.state is state and bool(order.events)
     )
@@ -57,13 +57,13 @@ CHECKOUT = (
     _at_step(Step.CAPTURE, "stripe_sandbox"),
     _at_step(Step.COMMIT, "inventory"),
     _at_step(Step.DISPATCH, "shipping"),
-    _telling(State.CONFIRMED),
+    _telling(OrderState.CONFIRMED),
 )
 CANCELLATION = (
     _at_step(Step.RECALL, "shipping"),
     _at_step(Step.REFUND, "stripe_sandbox"),
     _at_step(Step.RELEASE, "inventory"),
-    _telling(State.CANCELLED),
+    _telling(OrderState.CANCELLED),
 )
 
 
@@ -139,7 +139,7 @@ async def test_a_crash_during_a_checkout(
     answer = await placing
     assert (answer.status, answer.body["state"]) == (201, "confirmed")
     snapshot = await books.settled()
-    assert snapshot.orders[answer.body["order_id"]].state is State.CONFIRMED
+    assert snapshot.orders[answer.body["order_id"]].state is OrderState.CONFIRMED
 
 
 @pytest.mark.parametrize(("path", "killed"), _cases(CANCELLATION))
@@ -156,7 +156,7 @@ async def test_a_crash_during_a_cancellation(
 
     await cancelling
     snapshot = await books.settled()
-    assert snapshot.orders[order_id].state is State.CANCELLED
+    assert snapshot.orders[order_id].state is OrderState.CANCELLED
     assert snapshot.ledger.refunded(order_id) == snapshot.orders[order_id].total_cents
 
 

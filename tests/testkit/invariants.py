@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from services.audit.invariants import Violation, violations_of_order, violations_without_order
 from services.audit.snapshot import Snapshot
-from services.order.model import Order, State
+from services.order.model import Order, OrderState
 
 # The states of an intent that holds or has held money; a declined one has another.
 _HELD_MONEY = frozenset({"requires_capture", "succeeded", "canceled"})
@@ -24,10 +24,10 @@ def violations_of(
     """
     sold: Counter[str] = Counter()
     for order in snapshot.orders.values():
-        if order.state is State.CONFIRMED:
+        if order.state is OrderState.CONFIRMED:
             for line in order.lines:
                 sold[line.product_id] += line.quantity
-        if order.is_settled and order.state in {State.CONFIRMED, State.CANCELLED}:
+        if order.is_settled and order.state in {OrderState.CONFIRMED, OrderState.CANCELLED}:
             yield from violations_of_order(order, snapshot)
             yield from _wrongly_told(order, snapshot)
             if "payment" not in restored:  # which has lost how often it asked

@@ -6,11 +6,11 @@ import pytest
 
 from services.audit.invariants import notes
 from services.audit.snapshot import Dispute, Intent, Ledger, Refund, Snapshot
-from services.order.model import State
+from services.order.model import OrderState
 from tests.unit.order.examples import an_order
 
 
-def noted(state: State, status: str, *, is_refunded: bool = False) -> list[str]:
+def noted(state: OrderState, status: str, *, is_refunded: bool = False) -> list[str]:
     """The notes about one order whose charge was disputed."""
     order = an_order(state=state, step=None)
     ledger = Ledger(
@@ -21,20 +21,20 @@ def noted(state: State, status: str, *, is_refunded: bool = False) -> list[str]:
     return list(notes(Snapshot({order.id: order}, {}, {}, {}, {}, {}, ledger)))
 
 
-@pytest.mark.parametrize("state", [State.CONFIRMED, State.CANCELLED])
+@pytest.mark.parametrize("state", [OrderState.CONFIRMED, OrderState.CANCELLED])
 @pytest.mark.parametrize("status", ["needs_response", "under_review", "warning_needs_response"])
-def test_one_that_is_not_decided_is_to_be_answered(state: State, status: str) -> None:
+def test_one_that_is_not_decided_is_to_be_answered(state: OrderState, status: str) -> None:
     (note,) = noted(state, status)
     assert "8685 cents are disputed (dp_1): answer the dispute at Stripe" in note
 
 
-@pytest.mark.parametrize("state", [State.CONFIRMED, State.CANCELLED])
-def test_one_that_is_lost_has_returned_the_money(state: State) -> None:
+@pytest.mark.parametrize("state", [OrderState.CONFIRMED, OrderState.CANCELLED])
+def test_one_that_is_lost_has_returned_the_money(state: OrderState) -> None:
     assert noted(state, "lost") == []
 
 
 def test_one_that_is_won_leaves_the_shop_with_the_money_of_a_cancelled_order() -> None:
-    assert noted(State.CONFIRMED, "won") == []
-    (note,) = noted(State.CANCELLED, "won")
+    assert noted(OrderState.CONFIRMED, "won") == []
+    (note,) = noted(OrderState.CANCELLED, "won")
     assert note.endswith("the bank has left them with the shop: pay them back")
-    assert noted(State.CANCELLED, "won", is_refunded=True) == []
+    assert noted(OrderState.CANCELLED, "won", is_refunded=True) == []

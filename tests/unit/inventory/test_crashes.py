@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.inventory.model import State, Stock
+from services.inventory.model import ReservationState, Stock
 from services.inventory.service import STRAY_SECONDS
 from tests.unit.interleaving import Actor, cut_everywhere, run
 from tests.unit.inventory.world import (
@@ -52,15 +52,15 @@ INTERRUPTIONS = pytest.mark.parametrize("interruption", [Actor.die, Actor.lose_t
 @pytest.mark.parametrize(
     ("before", "job", "state"),
     [
-        (nothing, reserve, State.HELD),
-        (reserve, commit, State.SOLD),
-        (nothing, release, State.RELEASED),
-        (reserve, release, State.RELEASED),
-        (buy, release, State.RETURNED),
+        (nothing, reserve, ReservationState.HELD),
+        (reserve, commit, ReservationState.SOLD),
+        (nothing, release, ReservationState.RELEASED),
+        (reserve, release, ReservationState.RELEASED),
+        (buy, release, ReservationState.RETURNED),
     ],
 )
 def test_repeating_finishes_it(
-    before: Job, job: Job, state: State, interruption: Callable[[Actor], None]
+    before: Job, job: Job, state: ReservationState, interruption: Callable[[Actor], None]
 ) -> None:
     cuts = 0
     for world in interrupted(before, job, interruption):
@@ -92,7 +92,7 @@ def test_an_interrupted_refusal_stays_one(interruption: Callable[[Actor], None])
             {"product_id": "bowl", "available": str(INITIAL)},
         )
         world.audit()
-        assert world.reservations()["order-1"].state is State.REFUSED
+        assert world.reservations()["order-1"].state is ReservationState.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_sweep_finishes_what_has_begun_to_move(before: Job, job: Job) -> Non
     for world in interrupted(before, job, Actor.die):
         world.settle()
         reservation = world.reservations().get("order-1")
-        if reservation is not None and reservation.state is not State.PENDING:
+        if reservation is not None and reservation.state is not ReservationState.PENDING:
             world.audit()
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from services.inventory.model import State
+from services.inventory.model import ReservationState
 from tests.unit.interleaving import Actor, interleave_in_every_way, interleave_jobs, run
 from tests.unit.inventory.world import (
     INITIAL,
@@ -67,7 +67,7 @@ def test_two_orders_for_the_last_pieces() -> None:
         world.settle()
         world.audit()
         states = sorted(reservation.state for reservation in world.reservations().values())
-        assert states == [State.HELD, State.REFUSED]
+        assert states == [ReservationState.HELD, ReservationState.REFUSED]
         assert world.stock("apron").reserved == 3
         assert world.stock("bowl").reserved == 4
 
@@ -110,7 +110,9 @@ def test_many_processes_some_of_which_die(seed: int) -> None:
     for actor in at_work:
         actor.finish()
     for order_id, reservation in world.reservations().items():
-        if reservation.state is State.PENDING:  # whose process died: the order's saga goes on
+        if (
+            reservation.state is ReservationState.PENDING
+        ):  # whose process died: the order's saga goes on
             error = Actor(world.service.reserve(order_id, orders[order_id])).finish()
             assert error is None or error.code == "out-of-stock"
     world.settle()

@@ -9,7 +9,7 @@ from services.inventory.model import (
     MAX_LINES,
     MAX_QUANTITY,
     Reservation,
-    State,
+    ReservationState,
     Tickets,
     merge_lines,
 )
@@ -57,17 +57,17 @@ def test_merging_keeps_every_piece_and_does_not_depend_on_the_order(
 @pytest.mark.parametrize(
     ("state", "kind", "stray"),
     [
-        (State.PENDING, Tickets.HOLDS, False),  # it may yet be listed
-        (State.HELD, Tickets.HOLDS, True),
-        (State.RELEASED, Tickets.HOLDS, True),
-        (State.SOLD, Tickets.RETURNS, False),  # a stale look at the reservation
-        (State.RETURNING, Tickets.RETURNS, False),
-        (State.RESTOCKING, Tickets.RETURNS, True),
-        (State.RETURNED, Tickets.RETURNS, True),
+        (ReservationState.PENDING, Tickets.HOLDS, False),  # it may yet be listed
+        (ReservationState.HELD, Tickets.HOLDS, True),
+        (ReservationState.RELEASED, Tickets.HOLDS, True),
+        (ReservationState.SOLD, Tickets.RETURNS, False),  # a stale look at the reservation
+        (ReservationState.RETURNING, Tickets.RETURNS, False),
+        (ReservationState.RESTOCKING, Tickets.RETURNS, True),
+        (ReservationState.RETURNED, Tickets.RETURNS, True),
     ],
 )
 def test_a_ticket_that_is_not_listed_is_a_stray_once_it_cannot_be(
-    state: State, kind: Tickets, stray: bool
+    state: ReservationState, kind: Tickets, stray: bool
 ) -> None:
     listing = {"apron": "mine"}
     reservation = Reservation(id="order-1", state=state, holds=listing, returns=listing)

@@ -9,7 +9,7 @@ from services.inventory.model import (
     ReservationClosed,
     ReservationDiffers,
     ReservationNotHeld,
-    State,
+    ReservationState,
     Stock,
     UnknownProduct,
     UnknownReservation,
@@ -151,7 +151,7 @@ def test_nothing_reserved_cannot_be_committed() -> None:
 def test_a_reservation_under_way_cannot_be_committed() -> None:
     world = World()
     Actor(reserve(world)).go(4)
-    assert world.reservations()["order-1"].state is State.PENDING
+    assert world.reservations()["order-1"].state is ReservationState.PENDING
     assert isinstance(refused(commit(world)), ReservationNotHeld)
 
 

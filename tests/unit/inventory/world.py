@@ -7,13 +7,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.common.documents import Documents
-from services.inventory.model import Line, Reservation, State, Stock
+from services.inventory.model import Line, Reservation, ReservationState, Stock
 from services.inventory.service import InventoryService
 from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
 from tests.unit.interleaving import SteppedStore, run
 
 INITIAL = 5
-FINAL = {State.REFUSED, State.RELEASED, State.RETURNED, State.SOLD, State.HELD}
+FINAL = {
+    ReservationState.REFUSED,
+    ReservationState.RELEASED,
+    ReservationState.RETURNED,
+    ReservationState.SOLD,
+    ReservationState.HELD,
+}
 
 Work = Coroutine[Any, Any, None]
 Job = Callable[["World"], Work]
@@ -70,9 +76,9 @@ class World:
             assert reservation.state in FINAL, reservation
             assert reservation.unfinished_since_ms is None, reservation
             for line in reservation.lines:
-                if reservation.state is State.HELD:
+                if reservation.state is ReservationState.HELD:
                     held[line.product_id] += line.quantity
-                elif reservation.state is State.SOLD:
+                elif reservation.state is ReservationState.SOLD:
                     sold[line.product_id] += line.quantity
         for stock in self.all_stock():
             tickets = [ticket for by_id in stock.holds.values() for ticket in by_id.values()]

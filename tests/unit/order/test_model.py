@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from services.common.errors import Kind, ShopError
 from services.order import checkout, model
 from services.order.checkout import BACKWARD, FORWARD
-from services.order.model import Order, Refund, State, Step
+from services.order.model import Order, OrderState, Refund, Step
 from tests.unit.order.examples import OUTAGES, PLACED_MS, REFUSALS, an_order, error
 
 SOON_MS = PLACED_MS + 60_000
@@ -27,7 +27,7 @@ PAID = (Step.COMMIT, Step.DISPATCH)
 
 
 def at(step: Step, **changes: object) -> Order:
-    state = State.WORKING if step in FORWARD else State.CANCELLING
+    state = OrderState.WORKING if step in FORWARD else OrderState.CANCELLING
     return an_order(step=step, state=state, **changes)
 
 
@@ -46,7 +46,7 @@ def test_every_step_is_on_one_of_the_two_ways() -> None:
 @pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(FORWARD)))
 def test_success_leads_forward(step: Step, following: Step) -> None:
     order = checkout.succeeded(at(step), SOON_MS)
-    assert (order.step, order.state) == (following, State.WORKING)
+    assert (order.step, order.state) == (following, OrderState.WORKING)
     assert [(moment.what, moment.at_ms) for moment in order.history] == [(step.value, SOON_MS)]
     assert not order.events
 
@@ -54,18 +54,18 @@ def test_success_leads_forward(step: Step, following: Step) -> None:
 @pytest.mark.parametrize(("step", "following"), list(itertools.pairwise(BACKWARD)))
 def test_success_leads_further_back(step: Step, following: Step) -> None:
     order = checkout.succeeded(at(step), SOON_MS)
-    assert (order.step, order.state) == (following, State.CANCELLING)
+    assert (order.step, order.state) == (following, OrderState.CANCELLING)
 
 
 @pytest.mark.parametrize(
     ("step", "state", "told"),
     [
-        (FORWARD[-1], State.CONFIRMED, "confirmed"),
-        (BACKWARD[-1], State.CANCELLED, "not-placed"),
+        (FORWARD[-1], OrderState.CONFIRMED, "confirmed"),
+        (BACKWARD[-1], OrderState.CANCELLED, "not-placed"),
     ],
 )
 def test_the_last_step_settles_the_order_and_tells_the_customer(
-    step: Step, state: State, told: str
+    step: Step, state: OrderState, told: str
 ) -> None:
     order = checkout.succeeded(at(step), SOON_MS)
     assert order.is_settled
@@ -89,7 +89,7 @@ def test_an_outage_ends_an_order_only_as_long_as_it_is_not_paid(step: Step, kind
     before = at(step)
     order = failed(before, kind, may_wait=False)
     if step in (Step.RESERVE, Step.AUTHORIZE, Step.SHIP):
-        assert (order.step, order.state) == (UNDO[step], State.CANCELLING)
+        assert (order.step, order.state) == (UNDO[step], OrderState.CANCELLING)
         assert order.reason is not None
         assert order.reason.code == "checkout-unavailable"
         assert "not charged" in order.reason.detail
@@ -102,7 +102,7 @@ def test_an_outage_ends_an_order_only_as_long_as_it_is_not_paid(step: Step, kind
 @pytest.mark.parametrize("step", [step for step in UNDO if step is not Step.CAPTURE])
 def test_a_refusal_leads_back(step: Step, kind: Kind, *, may_wait: bool) -> None:
     order = failed(at(step), kind, may_wait=may_wait)
-    assert (order.step, order.state) == (UNDO[step], State.CANCELLING)
+    assert (order.step, order.state) == (UNDO[step], OrderState.CANCELLING)
     assert order.reason is not None
     assert (order.reason.kind, order.reason.code) == (kind, "told-so")
     assert order.reason.detail == "As the test says."
@@ -115,7 +115,7 @@ def test_a_refused_capture_leads_back_and_only_a_decline_is_the_customers_matter
     kind: Kind,
 ) -> None:
     order = failed(at(Step.CAPTURE), kind)
-    assert (order.step, order.state) == (Step.RECALL, State.CANCELLING)
+    assert (order.step, order.state) == (Step.RECALL, OrderState.CANCELLING)
     assert order.reason is not None
     told = "told-so" if kind is Kind.DECLINED else model.NOT_COMPLETED
     assert order.reason.code == told
@@ -133,7 +133,7 @@ class TestARefusalOfAPaidOrder:
         self, step: Step, begins_again_at: Step, kind: Kind
     ) -> None:
         order = failed(at(step), kind, may_wait=False)
-        assert (order.step, order.state) == (begins_again_at, State.WORKING)
+        assert (order.step, order.state) == (begins_again_at, OrderState.WORKING)
         assert order.begun_again
         assert [moment.what for moment in order.history] == [
             f"{step.value} refused: told-so; begun again"
@@ -143,7 +143,7 @@ class TestARefusalOfAPaidOrder:
     @pytest.mark.parametrize("step", FORWARD)
     def test_a_second_time_leads_all_the_way_back(self, step: Step, kind: Kind) -> None:
         order = failed(at(step, begun_again=True), kind)
-        assert (order.step, order.state) == (Step.RECALL, State.CANCELLING)
+        assert (order.step, order.state) == (Step.RECALL, OrderState.CANCELLING)
         assert order.reason is not None
         assert (order.reason.kind, order.reason.code) == (Kind.CONFLICT, model.NOT_COMPLETED)
         assert "paid back" in order.reason.detail
@@ -164,7 +164,9 @@ class TestARefusalOfAPaidOrder:
         assert not checkout.is_alarming(at(step, begun_again=True), outage)
 
     def test_is_alarming_on_the_way_back_unless_the_parcel_is_under_way(self) -> None:
-        asked = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
+        asked = model.cancelled_by_customer(
+            an_order(state=OrderState.CONFIRMED, step=None), SOON_MS
+        )
         assert not checkout.is_alarming(asked, error(Kind.CONFLICT))
         assert checkout.is_alarming(asked, error(Kind.INVALID))
         assert all(checkout.is_alarming(at(step), error(Kind.CONFLICT)) for step in BACKWARD)
@@ -172,7 +174,7 @@ class TestARefusalOfAPaidOrder:
     def test_whose_parcel_is_under_way_all_the_same_is_confirmed_and_told(self) -> None:
         back = failed(at(Step.RESERVE, begun_again=True), Kind.CONFLICT, code="out-of-stock")
         order = failed(back, Kind.CONFLICT, code="shipment-under-way")
-        assert (order.state, order.step, order.reason) == (State.CONFIRMED, None, None)
+        assert (order.state, order.step, order.reason) == (OrderState.CONFIRMED, None, None)
         assert [event.kind for event in order.events] == ["order-confirmed"]
 
 
@@ -192,9 +194,9 @@ def test_the_way_back_never_ends_early(step: Step, kind: Kind, *, may_wait: bool
 
 
 def test_a_parcel_under_way_keeps_the_order_confirmed() -> None:
-    asked = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
+    asked = model.cancelled_by_customer(an_order(state=OrderState.CONFIRMED, step=None), SOON_MS)
     order = failed(asked, Kind.CONFLICT, code="shipment-under-way")
-    assert (order.state, order.step, order.reason) == (State.CONFIRMED, None, None)
+    assert (order.state, order.step, order.reason) == (OrderState.CONFIRMED, None, None)
     assert [moment.what for moment in order.history] == [
         "cancel requested",
         "recall refused: shipment-under-way",
@@ -210,28 +212,32 @@ def test_every_order_ends_whatever_happens() -> None:
         while order.step is not None:
             steps.append(order.step)
             order = checkout.succeeded(order, SOON_MS)
-        assert order.state in {State.CONFIRMED, State.CANCELLED}
+        assert order.state in {OrderState.CONFIRMED, OrderState.CANCELLED}
         assert len(steps) == len(set(steps)) <= len(FORWARD)
-        if order.state is State.CANCELLED:
+        if order.state is OrderState.CANCELLED:
             assert steps == list(BACKWARD[BACKWARD.index(UNDO[step]) :])
 
 
 class TestCancellation:
     def test_begins_with_the_parcel(self) -> None:
-        order = model.cancelled_by_customer(an_order(state=State.CONFIRMED, step=None), SOON_MS)
-        assert (order.state, order.step) == (State.CANCELLING, Step.RECALL)
+        order = model.cancelled_by_customer(
+            an_order(state=OrderState.CONFIRMED, step=None), SOON_MS
+        )
+        assert (order.state, order.step) == (OrderState.CANCELLING, Step.RECALL)
         assert order.reason is not None
         assert order.reason.code == model.BY_CUSTOMER
 
     @pytest.mark.parametrize(
         ("state", "code", "may_try_again"),
         [
-            (State.WORKING, "order-in-progress", True),
-            (State.CANCELLING, "order-cancelled", False),
-            (State.CANCELLED, "order-cancelled", False),
+            (OrderState.WORKING, "order-in-progress", True),
+            (OrderState.CANCELLING, "order-cancelled", False),
+            (OrderState.CANCELLED, "order-cancelled", False),
         ],
     )
-    def test_is_for_confirmed_orders(self, state: State, code: str, may_try_again: bool) -> None:
+    def test_is_for_confirmed_orders(
+        self, state: OrderState, code: str, may_try_again: bool
+    ) -> None:
         with pytest.raises(ShopError) as refused:
             model.cancelled_by_customer(an_order(state=state), SOON_MS)
         assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, code)
@@ -273,7 +279,7 @@ class TestAnAttempt:
         order = model.cancelled_by_customer(checkout.succeeded(at(Step.DISPATCH), SOON_MS), SOON_MS)
         while not order.is_settled:
             order = checkout.succeeded(order, SOON_MS)
-        assert (order.state, order.is_attempt) == (State.CANCELLED, False)
+        assert (order.state, order.is_attempt) == (OrderState.CANCELLED, False)
         assert [event.kind for event in order.events] == ["order-confirmed", "order-cancelled"]
 
     def test_is_told_again_as_what_it_is(self) -> None:
@@ -337,7 +343,7 @@ class TestARefund:
 
     def test_is_not_known_of_orders_of_an_older_version(self) -> None:
         known_since = {"refund_look_ms", "refund_failed", "refund_disputed"}
-        old = an_order(state=State.CANCELLED, step=None).model_dump(exclude=known_since)
+        old = an_order(state=OrderState.CANCELLED, step=None).model_dump(exclude=known_since)
         assert not Order.model_validate(old).refund_failed
 
 

@@ -9,7 +9,7 @@ import pytest
 from services.common import clock, context
 from services.common.errors import Kind, ShopError
 from services.order import refunds
-from services.order.model import Order, Refund, State, Step
+from services.order.model import Order, OrderState, Refund, Step
 from tests.unit.order.examples import an_order, error
 from tests.unit.order.world import NOTIFY, Process, World
 
@@ -126,7 +126,7 @@ async def test_an_order_whose_customer_is_not_told_yet_is_left_to_its_owner(
     world: World, process: Process
 ) -> None:
     held = world.around.hold(NOTIFY)
-    stored = await world.begin(process, an_order(step=Step.RECALL, state=State.CANCELLING))
+    stored = await world.begin(process, an_order(step=Step.RECALL, state=OrderState.CANCELLING))
     await world.asked_for(NOTIFY)
     world.around.refund = Refund.FAILED
     await look(process)

@@ -16,7 +16,7 @@ from services.common.documents import Documents, Event, Stored, StoreUnavailable
 from services.common.errors import Kind
 from services.order import model, saga
 from services.order.checkout import BACKWARD, FORWARD
-from services.order.model import Moment, Order, State, Step
+from services.order.model import Moment, Order, OrderState, Step
 from services.order.store import OrderStore
 from tests.unit.common.kit import until
 from tests.unit.order.examples import an_order, error
@@ -63,7 +63,7 @@ class TestOneProcess:
         process = world.process()
         stored = await world.begin(process, placed_now())
         order = await world.finished(stored.value.id)
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
         assert world.around.asked == ALL_WELL
         assert [event.kind for event in world.around.told] == ["order-confirmed"]
         assert order.events == ()
@@ -82,7 +82,7 @@ class TestOneProcess:
         await world.when(stored.value.id, lambda order: order.step is Step.REFUND)
         counted = 'meshmart_checkouts_total{reason="card-declined"} 1.0'
         await until(lambda: counted in process.metrics.exposition().decode())
-        assert (await world.order(stored.value.id)).state is State.CANCELLING
+        assert (await world.order(stored.value.id)).state is OrderState.CANCELLING
         hold.set()
         await world.finished(stored.value.id)
         assert counted in process.metrics.exposition().decode()
@@ -109,7 +109,7 @@ class TestOneProcess:
         process = world.process()
         confirmed_ms = now_ms() - 90_000
         order = an_order(
-            state=State.CONFIRMED,
+            state=OrderState.CONFIRMED,
             step=None,
             open_since_ms=now_ms() - 200_000,
             events=(Event(id="e", kind="order-confirmed", facts={}),),
@@ -154,7 +154,7 @@ class TestOneProcess:
         world.around.fail(step, OUTAGE)
         stored = await world.begin(world.process(), placed_now())
         order = await world.finished(stored.value.id)
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
         assert world.around.counts() == {**dict.fromkeys(ALL_WELL, 1), step: 2}
 
     @pytest.mark.parametrize("step", UNDONE_AFTER)
@@ -162,7 +162,7 @@ class TestOneProcess:
         world.around.fail(step, REFUSAL)
         stored = await world.begin(world.process(), placed_now())
         order = await world.finished(stored.value.id)
-        assert order.state is State.CANCELLED
+        assert order.state is OrderState.CANCELLED
         assert order.reason is not None
         code = model.NOT_COMPLETED if step is Step.CAPTURE else "out-of-stock"
         assert order.reason.code == code
@@ -175,7 +175,7 @@ class TestOneProcess:
         process = world.process(order_give_up_seconds=0.3)
         stored = await world.begin(process, placed_now())
         order = await world.finished(stored.value.id)
-        assert order.state is State.CANCELLED
+        assert order.state is OrderState.CANCELLED
         assert order.reason is not None
         assert (order.reason.kind, order.reason.code) == (Kind.UNAVAILABLE, "checkout-unavailable")
         assert world.around.counts()[Step.AUTHORIZE] >= 2
@@ -187,7 +187,7 @@ class TestOneProcess:
     ) -> None:
         world.around.fail(step, OUTAGE, OUTAGE)
         stored = await world.begin(world.process(order_give_up_seconds=0.0), placed_now())
-        assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+        assert (await world.finished(stored.value.id)).state is OrderState.CONFIRMED
         assert not set(world.around.asked) & set(BACKWARD)
 
     async def test_reserves_again_what_a_restored_store_has_forgotten(self, world: World) -> None:
@@ -195,7 +195,7 @@ class TestOneProcess:
         process = world.process()
         stored = await world.begin(process, placed_now())
         order = await world.finished(stored.value.id)
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
         until_commit = FORWARD[: FORWARD.index(Step.COMMIT) + 1]
         assert world.around.asked == [*until_commit, *until_commit, Step.DISPATCH, NOTIFY]
         assert 'order_final_refusals_total{step="commit"} 1.0' in (
@@ -207,7 +207,7 @@ class TestOneProcess:
     ) -> None:
         world.around.fail(Step.DISPATCH, error(Kind.NOT_FOUND, "unknown-shipment"))
         stored = await world.begin(world.process(), placed_now())
-        assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+        assert (await world.finished(stored.value.id)).state is OrderState.CONFIRMED
         from_ship = FORWARD[FORWARD.index(Step.SHIP) :]
         assert world.around.asked == [*FORWARD, *from_ship, NOTIFY]
 
@@ -219,7 +219,7 @@ class TestOneProcess:
         world.around.fail(Step.RESERVE, REFUSAL)
         answered.set()
         order = await world.finished(stored.value.id)
-        assert order.state is State.CANCELLED
+        assert order.state is OrderState.CANCELLED
         assert order.reason is not None
         assert order.reason.code == model.NOT_COMPLETED
         assert world.around.asked[-4:] == [*BACKWARD, NOTIFY]
@@ -229,7 +229,7 @@ class TestOneProcess:
         world.around.fail(Step.CAPTURE, REFUSAL)
         world.around.fail(step, OUTAGE, error(Kind.INVALID))
         stored = await world.begin(world.process(), placed_now())
-        assert (await world.finished(stored.value.id)).state is State.CANCELLED
+        assert (await world.finished(stored.value.id)).state is OrderState.CANCELLED
         assert world.around.counts()[step] == 3
 
     async def test_calls_in_the_name_of_the_request(self, world: World) -> None:
@@ -256,7 +256,7 @@ class TestWaiting:
         stored = await world.begin(process, placed_now())
         order = await process.saga.settled(stored.value.id, 5.0)
         assert order is not None
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
         assert order.open_since_ms is not None
         told.set()
         await world.finished(order.id)
@@ -268,13 +268,13 @@ class TestWaiting:
         await world.asked_for(Step.CAPTURE)
         order = await process.saga.settled(stored.value.id, 0.1)
         assert order is not None
-        assert (order.state, order.step) == (State.WORKING, Step.CAPTURE)
+        assert (order.state, order.step) == (OrderState.WORKING, Step.CAPTURE)
 
     async def test_sees_what_another_process_does(self, world: World) -> None:
         stored = await world.begin(world.process("order-1"), placed_now())
         order = await world.process("order-2").saga.settled(stored.value.id, 5.0)
         assert order is not None
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
 
     async def test_knows_nothing_of_an_unknown_order(self, world: World) -> None:
         assert await world.process().saga.settled("ord_unknown", 5.0) is None
@@ -293,7 +293,7 @@ class TestResume:
         hold.set()
         await world.take_over("order-2")
         order = await world.finished(stored.value.id)
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
         assert world.around.counts() == {**dict.fromkeys(ALL_WELL, 1), step: 2}
 
     async def test_goes_on_undoing(self, world: World) -> None:
@@ -306,7 +306,7 @@ class TestResume:
         hold.set()
         await world.take_over("order-2")
         order = await world.finished(stored.value.id)
-        assert order.state is State.CANCELLED
+        assert order.state is OrderState.CANCELLED
         assert order.reason is not None
         assert order.reason.code == model.NOT_COMPLETED
 
@@ -326,7 +326,7 @@ class TestResume:
         crashed = model.owned(placed_now(), "order-1")
         assert await world.store.add(crashed.model_copy(update={"step": Step.CAPTURE}))
         await world.process("order-1").saga.sweep()
-        assert (await world.finished(crashed.id)).state is State.CONFIRMED
+        assert (await world.finished(crashed.id)).state is OrderState.CONFIRMED
         assert world.around.asked == [Step.CAPTURE, Step.COMMIT, Step.DISPATCH, NOTIFY]
 
     async def test_takes_up_its_own_just_once(self, world: World) -> None:
@@ -344,7 +344,7 @@ class TestResume:
         assert await world.store.add(crashed)
         processes = [world.process(f"order-{number}") for number in range(1, 5)]
         await asyncio.gather(*(process.saga.sweep() for process in processes))
-        assert (await world.finished(crashed.id)).state is State.CONFIRMED
+        assert (await world.finished(crashed.id)).state is OrderState.CONFIRMED
         assert world.around.asked == ALL_WELL
 
     async def test_works_off_a_backlog(self, world: World) -> None:
@@ -369,7 +369,7 @@ class TestResume:
         await world.asked_for(Step.RESERVE)
         assert await world.store.add(placed_now().model_copy(update={"step": Step.CAPTURE}))
         await process.saga.sweep()
-        assert (await world.finished(placed_now().id)).state is State.CONFIRMED
+        assert (await world.finished(placed_now().id)).state is OrderState.CONFIRMED
         hold.set()
         await world.finished("ord_new")
 
@@ -392,7 +392,7 @@ class TestOutage:
         world.around.fail(Step.AUTHORIZE, *[OUTAGE] * 20)
         stored = await world.begin(world.process("order-1"), placed_now())
         put_down = await world.when(stored.value.id, lambda order: not order.owner)
-        assert (put_down.state, put_down.step) == (State.WORKING, Step.AUTHORIZE)
+        assert (put_down.state, put_down.step) == (OrderState.WORKING, Step.AUTHORIZE)
         world.around.failures.clear()
         await world.process("order-2").saga.sweep()
         assert (await world.finished(stored.value.id)).owner == "order-2"
@@ -456,7 +456,7 @@ class TestOutage:
             stored = await world.begin(process, placed_now())
             await world.when(stored.value.id, lambda _: store.fails is None)
             await process.saga.sweep()
-            assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+            assert (await world.finished(stored.value.id)).state is OrderState.CONFIRMED
 
 
 class TestTakeover:
@@ -469,7 +469,7 @@ class TestTakeover:
         del world.around.gates[Step.AUTHORIZE]
         await world.take_over("order-2")
         done = await world.finished(order_id)
-        assert (done.state, done.owner) == (State.CONFIRMED, "order-2")
+        assert (done.state, done.owner) == (OrderState.CONFIRMED, "order-2")
         hold.set()
         await asyncio.sleep(0.05)  # enough for the first one to go on, if it did
         assert await world.order(order_id) == done
@@ -570,7 +570,7 @@ class TestEvents:
         world.around.fail(NOTIFY, OUTAGE, error(Kind.INTERNAL))
         stored = await world.begin(world.process(), placed_now())
         order = await world.finished(stored.value.id)
-        assert order.state is State.CONFIRMED, "an order does not depend on its mail"
+        assert order.state is OrderState.CONFIRMED, "an order does not depend on its mail"
         assert len({event.id for event in world.around.told}) == 1
         assert len(world.around.told) == 3
 
@@ -624,7 +624,7 @@ async def test_an_order_outlives_an_outage_of_the_database(tmp_path: Path) -> No
         order = await world.order(stored.value.id)
         assert order.step is Step.SHIP, "what happened after it could not be stored"
         await process.saga.sweep()
-        assert (await world.finished(stored.value.id)).state is State.CONFIRMED
+        assert (await world.finished(stored.value.id)).state is OrderState.CONFIRMED
         assert world.around.counts()[Step.SHIP] == 2
 
 

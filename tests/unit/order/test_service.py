@@ -12,7 +12,7 @@ import pytest
 from services.common import context
 from services.common.errors import Kind, ShopError
 from services.order import model
-from services.order.model import Order, PlaceOrder, State, Step
+from services.order.model import Order, OrderState, PlaceOrder, Step
 from tests.unit.order.examples import ADDRESS, error
 from tests.unit.order.world import NOTIFY, Process, World
 
@@ -57,7 +57,7 @@ class TestPlacing:
         self, process: Process
     ) -> None:
         order = await place(process)
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
         assert [(line.name, line.quantity, line.unit_price_cents) for line in order.lines] == [
             ("Oak Serving Board", 2, 3495),
             ("Bowl", 1, 1200),
@@ -79,14 +79,14 @@ class TestPlacing:
             "currency": "EUR",
         }
         assert world.around.asked == []
-        assert (await place(process, expected_total_cents=8685)).state is State.CONFIRMED
+        assert (await place(process, expected_total_cents=8685)).state is OrderState.CONFIRMED
         # Repeated, it is that order, whatever things cost now.
-        assert (await place(process, expected_total_cents=1)).state is State.CONFIRMED
+        assert (await place(process, expected_total_cents=1)).state is OrderState.CONFIRMED
 
     async def test_gives_a_refused_order_too(self, world: World, process: Process) -> None:
         world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "insufficient-funds"))
         order = await place(process)
-        assert order.state is State.CANCELLED
+        assert order.state is OrderState.CANCELLED
         assert order.reason is not None
         assert (order.reason.kind, order.reason.code) == (Kind.DECLINED, "insufficient-funds")
 
@@ -95,9 +95,9 @@ class TestPlacing:
     ) -> None:
         held = world.around.hold(Step.CAPTURE)
         order = await place(world.process(order_answer_seconds=0.05))
-        assert (order.state, order.is_settled) == (State.WORKING, False)
+        assert (order.state, order.is_settled) == (OrderState.WORKING, False)
         held.set()
-        assert (await world.finished(order.id)).state is State.CONFIRMED
+        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
 
     async def test_answers_within_the_callers_deadline(
         self, world: World, process: Process
@@ -115,7 +115,7 @@ class TestPlacing:
         request.cancel()
         held.set()
         order = await world.finished(model.order_id_for("usr_ada", "key-1"))
-        assert order.state is State.CONFIRMED
+        assert order.state is OrderState.CONFIRMED
 
     async def test_names_an_unknown_product(self, world: World, process: Process) -> None:
         error = await refusal(place(process, quantities={"bowl": 1, "sword": 1}))
@@ -144,14 +144,14 @@ class TestIdempotency:
         processes = [world.process(f"order-{number}") for number in range(3)]
         orders = await asyncio.gather(*(place(processes[n % 3]) for n in range(20)))
         assert {order.id for order in orders} == {orders[0].id}
-        assert {order.state for order in orders} == {State.CONFIRMED}
+        assert {order.state for order in orders} == {OrderState.CONFIRMED}
         assert world.around.counts()[Step.RESERVE] == 1
         assert world.around.counts()[Step.CAPTURE] == 1
 
     async def test_holds_for_refused_orders(self, world: World, process: Process) -> None:
         world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
-        assert (await place(process)).state is State.CANCELLED
-        assert (await place(process)).state is State.CANCELLED
+        assert (await place(process)).state is OrderState.CANCELLED
+        assert (await place(process)).state is OrderState.CANCELLED
         assert world.around.counts()[Step.AUTHORIZE] == 1
 
     async def test_another_body_under_the_same_key_is_refused(
@@ -160,7 +160,7 @@ class TestIdempotency:
         order = await place(process)
         error = await refusal(place(process, fingerprint="body-2"))
         assert (error.kind, error.code) == (Kind.INVALID, "idempotency-key-reused")
-        assert (await world.finished(order.id)).state is State.CONFIRMED
+        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
 
     async def test_of_two_bodies_at_once_one_wins(self, world: World, process: Process) -> None:
         results = await asyncio.gather(
@@ -255,7 +255,7 @@ class TestCancelling:
         order = await place(process)
         await world.finished(order.id)
         cancelled = await process.orders.cancel("usr_ada", order.id)
-        assert cancelled.state is State.CANCELLED
+        assert cancelled.state is OrderState.CANCELLED
         assert effects(world)[-3:] == [Step.RECALL, Step.REFUND, Step.RELEASE]
         await world.finished(order.id)
         assert [event.kind for event in world.around.told] == [
@@ -267,7 +267,7 @@ class TestCancelling:
     async def test_twice_is_cancelled_once(self, world: World, process: Process) -> None:
         order = await place(process)
         for _ in range(2):
-            assert (await process.orders.cancel("usr_ada", order.id)).state is State.CANCELLED
+            assert (await process.orders.cancel("usr_ada", order.id)).state is OrderState.CANCELLED
         assert world.around.counts()[Step.REFUND] == 1
 
     async def test_at_once_by_many_is_cancelled_once(self, world: World) -> None:
@@ -276,7 +276,7 @@ class TestCancelling:
         results = await asyncio.gather(
             *(processes[n % 3].orders.cancel("usr_ada", order.id) for n in range(9))
         )
-        assert {result.state for result in results} == {State.CANCELLED}
+        assert {result.state for result in results} == {OrderState.CANCELLED}
         assert world.around.counts()[Step.REFUND] == 1
 
     async def test_comes_too_late_for_a_parcel_under_way(
@@ -287,7 +287,7 @@ class TestCancelling:
         late = await refusal(process.orders.cancel("usr_ada", order.id))
         assert (late.kind, late.code) == (Kind.CONFLICT, "shipment-under-way")
         after = await world.finished(order.id)
-        assert (after.state, after.reason) == (State.CONFIRMED, None)
+        assert (after.state, after.reason) == (OrderState.CONFIRMED, None)
         assert world.around.counts()[Step.REFUND] == 0
 
     async def test_comes_too_early_for_an_order_that_is_worked_on(self, world: World) -> None:
@@ -297,7 +297,7 @@ class TestCancelling:
         early = await refusal(process.orders.cancel("usr_ada", order.id))
         assert (early.kind, early.code) == (Kind.CONFLICT, "order-in-progress")
         held.set()
-        assert (await world.finished(order.id)).state is State.CONFIRMED
+        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
 
     async def test_of_a_refused_order_changes_nothing(self, world: World, process: Process) -> None:
         world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
@@ -311,11 +311,11 @@ class TestCancelling:
         order = await place(process)
         await world.finished(order.id)
         held = world.around.hold(Step.REFUND)
-        assert (await process.orders.cancel("usr_ada", order.id)).state is State.CANCELLING
+        assert (await process.orders.cancel("usr_ada", order.id)).state is OrderState.CANCELLING
         held.set()
-        assert (await world.finished(order.id)).state is State.CANCELLED
+        assert (await world.finished(order.id)).state is OrderState.CANCELLED
 
     async def test_is_for_the_owner_only(self, world: World, process: Process) -> None:
         order = await place(process)
         assert (await refusal(process.orders.cancel("usr_eve", order.id))).kind is Kind.NOT_FOUND
-        assert (await world.finished(order.id)).state is State.CONFIRMED
+        assert (await world.finished(order.id)).state is OrderState.CONFIRMED

@@ -12,7 +12,7 @@ from services.common.errors import ShopError
 from services.common.observing.metrics import Metrics
 from services.payment import aftermath, service
 from services.payment.aftermath import Aftermath
-from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled, State
+from services.payment.model import PAYMENTS, RECONCILED, Payment, PaymentState, Reconciled
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
 from tests.unit.payment.examples import ORDER, a_command
@@ -88,7 +88,7 @@ class TestARefund:
         await looking.run()
         shop.now_ms += MINUTE_MS
         await looking.run()
-        assert (await shop.payment()).state is State.REFUNDED
+        assert (await shop.payment()).state is PaymentState.REFUNDED
         assert reversals(shop) == {"disputed": 0, "refund_failed": 0}
 
     async def test_that_fails_later_is_known_counted_and_told(
@@ -100,7 +100,7 @@ class TestARefund:
         shop.now_ms += DAY_MS
         await looking.run()
         payment = await shop.payment()
-        assert (payment.state, payment.refund_look_ms) == (State.REFUND_FAILED, None)
+        assert (payment.state, payment.refund_look_ms) == (PaymentState.REFUND_FAILED, None)
         assert reversals(shop) == {"disputed": 0, "refund_failed": 1}
         assert await shop.payments.cancel(ORDER) == payment, "who asks again is told"
         assert shop.stripe.asked.count("refund") == 1, "and nothing is paid back twice"
@@ -139,7 +139,7 @@ class TestARefund:
         await shop.store.save(stored, old)
         shop.bank_sends_back()
         await looking.run()
-        assert (await shop.payment()).state is State.REFUNDED
+        assert (await shop.payment()).state is PaymentState.REFUNDED
 
     @pytest.mark.parametrize("cancelled", ["voided", "fenced"])
     async def test_is_not_asked_for_where_nothing_was_charged(
@@ -157,9 +157,9 @@ class TestARefund:
         shop.stripe.before["refunded"] = away()
         with pytest.raises(ShopError):
             await looking.run()
-        assert (await shop.payment()).state is State.REFUNDED
+        assert (await shop.payment()).state is PaymentState.REFUNDED
         await looking.run()
-        assert (await shop.payment()).state is State.REFUND_FAILED
+        assert (await shop.payment()).state is PaymentState.REFUND_FAILED
 
     async def test_that_stripe_does_not_know_holds_up_no_others(
         self, shop: Shop, looking: Aftermath
@@ -171,13 +171,13 @@ class TestARefund:
         shop.stripe.before["refunded"] = refused("resource-missing")
         await looking.run()
         states = {(await shop.payment(order_id)).state for order_id in (ORDER, "ord_2")}
-        assert states == {State.REFUNDED, State.REFUND_FAILED}
+        assert states == {PaymentState.REFUNDED, PaymentState.REFUND_FAILED}
 
     async def test_is_counted_once_by_several_processes(self, shop: Shop) -> None:
         await shop.refunded()
         shop.bank_sends_back()
         await asyncio.gather(*[(await shop.process()).run() for _ in range(4)])
-        assert (await shop.payment()).state is State.REFUND_FAILED
+        assert (await shop.payment()).state is PaymentState.REFUND_FAILED
 
 
 class TestADispute:
@@ -187,7 +187,7 @@ class TestADispute:
         for _ in range(3):
             await looking.run()
         payment = await shop.payment()
-        assert (payment.state, payment.is_disputed) == (State.CAPTURED, True)
+        assert (payment.state, payment.is_disputed) == (PaymentState.CAPTURED, True)
         assert reversals(shop) == {"disputed": 1, "refund_failed": 0}
         assert await shop.payments.capture(ORDER) == payment
         assert shop.stripe.asked.count("order_of") == 1
@@ -250,4 +250,4 @@ async def test_documents_of_an_older_version_are_read(database: SqliteStore) -> 
     await database.insert(PAYMENTS, ORDER, old)
     stored = await documents.get(ORDER)
     assert stored is not None
-    assert (stored.value.state, stored.value.is_disputed) == (State.REFUNDED, False)
+    assert (stored.value.state, stored.value.is_disputed) == (PaymentState.REFUNDED, False)

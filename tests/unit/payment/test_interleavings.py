@@ -12,7 +12,7 @@ import pytest
 from services.common.documents import Documents
 from services.common.observing.metrics import Metrics
 from services.payment.clients import IntentStatus
-from services.payment.model import PAYMENTS, RECONCILED, Payment, Reconciled, State
+from services.payment.model import PAYMENTS, RECONCILED, Payment, PaymentState, Reconciled
 from services.payment.reconciliation import Reconciliation
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
@@ -52,7 +52,7 @@ class World:
         )
 
     @property
-    def state(self) -> State:
+    def state(self) -> PaymentState:
         """Of the payment."""
         (body,) = self.documents.bodies(PAYMENTS)
         return Payment.model_validate(body).state
@@ -102,11 +102,11 @@ async def pay(world: World) -> None:
 def check(world: World, jobs: tuple[Job, ...]) -> None:
     """What holds once all jobs have ended."""
     if cancel in jobs:
-        assert world.state in {State.VOIDED, State.REFUNDED}
+        assert world.state in {PaymentState.VOIDED, PaymentState.REFUNDED}
         assert world.intents_with_money == 0
         return
     assert world.intents_with_money == 1
-    assert world.state in {State.AUTHORIZED, State.CAPTURED}
+    assert world.state in {PaymentState.AUTHORIZED, PaymentState.CAPTURED}
 
 
 @pytest.mark.parametrize(
@@ -177,4 +177,4 @@ def test_an_order_that_never_asks_again_has_its_money_accounted_for(
         if world.stripe.intents:
             (body,) = world.documents.bodies(PAYMENTS)
             assert body["intent_id"] == "pi_1"
-            assert world.state is not State.AUTHORIZING
+            assert world.state is not PaymentState.AUTHORIZING

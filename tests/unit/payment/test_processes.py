@@ -12,7 +12,7 @@ from services.common.documents import Documents, SqliteStore
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.payment.clients import Stripe
-from services.payment.model import PAYMENTS, Payment, State
+from services.payment.model import PAYMENTS, Payment, PaymentState
 from services.payment.reconciliation import Reconciliation
 from services.payment.rpc import PaymentRpc
 from services.payment.service import Payments
@@ -46,7 +46,7 @@ async def test_duplicates_at_once_both_end_well_within_a_second(
         )
         took_seconds.append(time.monotonic() - started)
         assert one == other
-        assert one.state is State.AUTHORIZED
+        assert one.state is PaymentState.AUTHORIZED
     assert len(await bank.intents()) == 3
     # A pause of ours would be in all of them, one of the machine's is hardly.
     assert min(took_seconds) < 1.0
@@ -71,7 +71,7 @@ async def test_what_an_interrupted_process_left_is_found_in_stripes_list(
             amount_cents=2500,
             currency="EUR",
             payment_method="pm_card_visa",
-            state=State.AUTHORIZING,
+            state=PaymentState.AUTHORIZING,
             created_ms=0,
             attempt=2,
         )
@@ -89,7 +89,7 @@ async def test_what_an_interrupted_process_left_is_found_in_stripes_list(
     await reconciliation.run()
     adopted = await store.get(ORDER)
     assert adopted is not None
-    assert adopted.value.state is State.AUTHORIZED
+    assert adopted.value.state is PaymentState.AUTHORIZED
     status = {intent["id"]: intent["status"] for intent in await bank.intents()}
     assert status[stray.id] == "canceled"
     assert (await bank.totals())["authorized_open_cents"] == 121 * 2500

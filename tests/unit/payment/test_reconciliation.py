@@ -11,7 +11,7 @@ import pytest
 from services.common.errors import ShopError
 from services.common.observing.metrics import Metrics
 from services.payment.clients import IntentStatus, StripeError
-from services.payment.model import Payment, State
+from services.payment.model import Payment, PaymentState
 from services.payment.reconciliation import Reconciliation
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
@@ -148,7 +148,7 @@ class TestOwnIntents:
         await shop.rounds(3)
         assert shop.statuses == [IntentStatus.CAPTURED]
         assert shop.strays == {"unknown": 1}
-        assert (await shop.payments.cancel(ORDER)).state is State.REFUNDED
+        assert (await shop.payments.cancel(ORDER)).state is PaymentState.REFUNDED
 
 
 class TestLostAnswers:
@@ -157,10 +157,10 @@ class TestLostAnswers:
         await failure(shop.authorize())
         await shop.rounds()
         payment = await shop.payment()
-        assert (payment.state, payment.intent_id) == (State.AUTHORIZED, "pi_1")
+        assert (payment.state, payment.intent_id) == (PaymentState.AUTHORIZED, "pi_1")
         assert shop.strays == {"adopted": 1}
         assert await shop.authorize() == payment
-        assert (await shop.payments.capture(ORDER)).state is State.CAPTURED
+        assert (await shop.payments.capture(ORDER)).state is PaymentState.CAPTURED
 
     async def test_are_not_taken_from_a_request_under_way(self, shop: Shop) -> None:
         answered = shop.stripe.gates["authorize"] = asyncio.Event()
@@ -168,7 +168,7 @@ class TestLostAnswers:
         await until(lambda: bool(shop.stripe.intents))
         await shop.reconciliation.run()
         await shop.reconciliation.run()
-        assert (await shop.payment()).state is State.AUTHORIZING
+        assert (await shop.payment()).state is PaymentState.AUTHORIZING
         answered.set()
         assert (await slow).intent_id == "pi_1"
         await shop.rounds()
@@ -179,7 +179,7 @@ class TestLostAnswers:
         slow = asyncio.create_task(shop.authorize())
         await until(lambda: bool(shop.stripe.intents))
         await shop.rounds()
-        assert (await shop.payment()).state is State.AUTHORIZED
+        assert (await shop.payment()).state is PaymentState.AUTHORIZED
         answered.set()
         assert await slow == await shop.payment()
 
@@ -190,7 +190,7 @@ class TestLostAnswers:
         await failure(shop.payments.cancel(ORDER))
         await shop.rounds()
         assert shop.statuses == [IntentStatus.CANCELLED]
-        assert (await shop.payments.cancel(ORDER)).state is State.VOIDED
+        assert (await shop.payments.cancel(ORDER)).state is PaymentState.VOIDED
 
     async def test_keep_the_window_open_until_they_are_settled(self, shop: Shop) -> None:
         shop.stripe.after["authorize"] = away()
@@ -201,7 +201,7 @@ class TestLostAnswers:
         shop.pass_time(HOUR)
         await shop.authorize("ord_another")
         await shop.reconciliation.run()
-        assert (await shop.payment()).state is State.AUTHORIZED
+        assert (await shop.payment()).state is PaymentState.AUTHORIZED
 
 
 class TestStrays:
@@ -224,18 +224,18 @@ class TestStrays:
         shop.stripe.stored_500 = "late"
         assert isinstance(await failure(shop.authorize()), StripeError)
         payment = await shop.authorize()
-        assert (payment.attempt, payment.state) == (2, State.AUTHORIZED)
+        assert (payment.attempt, payment.state) == (2, PaymentState.AUTHORIZED)
         shop.stripe.land()
         assert shop.statuses == [IntentStatus.AUTHORIZED] * 2, "the money is held twice"
         await shop.rounds(1)
         assert shop.statuses == [IntentStatus.AUTHORIZED, IntentStatus.CANCELLED]
-        assert (await shop.payments.capture(ORDER)).state is State.CAPTURED
+        assert (await shop.payments.capture(ORDER)).state is PaymentState.CAPTURED
 
     async def test_come_late_for_an_order_that_was_cancelled(self, shop: Shop) -> None:
         shop.stripe.stored_500 = "late"
         await failure(shop.authorize())
         shop.stripe.decline = refused("card-declined")
-        assert (await shop.payments.cancel(ORDER)).state is State.VOIDED
+        assert (await shop.payments.cancel(ORDER)).state is PaymentState.VOIDED
         shop.stripe.land()
         await shop.rounds(1)
         assert shop.statuses == [IntentStatus.CANCELLED]

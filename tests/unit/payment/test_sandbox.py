@@ -18,7 +18,7 @@ from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.payment.aftermath import Aftermath
 from services.payment.clients import Stripe, StripeError
-from services.payment.model import Payment, State
+from services.payment.model import Payment, PaymentState
 from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore, ReconciledStore
@@ -133,17 +133,17 @@ async def test_a_payment_is_set_aside_charged_and_paid_back(
     assert intent["metadata"] == {"order_id": ORDER}
     assert (await bank.totals())["authorized_open_cents"] == 2500
 
-    assert (await payments.capture(ORDER)).state is State.CAPTURED
+    assert (await payments.capture(ORDER)).state is PaymentState.CAPTURED
     totals = await bank.totals()
     assert (totals["authorized_open_cents"], totals["captured_cents"]) == (0, 2500)
 
-    assert (await payments.cancel(ORDER)).state is State.REFUNDED
+    assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
     assert (await bank.totals())["refunded_cents"] == 2500
 
 
 async def test_an_authorization_is_given_up(payments: Payments, bank: Bank) -> None:
     await authorize(payments)
-    assert (await payments.cancel(ORDER)).state is State.VOIDED
+    assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
     totals = await bank.totals()
     assert (totals["authorized_open_cents"], totals["captured_cents"]) == (0, 0)
 
@@ -171,7 +171,7 @@ async def test_a_declined_card_is_explained_to_its_owner(
         assert (error.kind, error.code) == (Kind.DECLINED, code)
         assert advice in error.detail
     assert len(await bank.intents()) == 1
-    assert (await payments.cancel(ORDER)).state is State.VOIDED
+    assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
     totals = await bank.totals()
     assert (totals["authorized_open_cents"], totals["captured_cents"]) == (0, 0)
 
@@ -198,7 +198,7 @@ async def test_many_requests_at_once_charge_once(payments: Payments, bank: Bank)
         assert isinstance(result, Payment) or (
             isinstance(result, ShopError) and result.kind is Kind.UNAVAILABLE
         )
-    assert (await authorize(payments)).state is State.AUTHORIZED
+    assert (await authorize(payments)).state is PaymentState.AUTHORIZED
     assert len(await bank.intents()) == 1
 
 
@@ -207,7 +207,7 @@ async def test_a_lost_answer_is_found_by_the_next_try(payments: Payments, bank: 
     error = await failure(authorize(payments))
     assert (error.kind, error.code) == (Kind.UNAVAILABLE, "stripe-unavailable")
     await bank.misbehave()
-    assert (await authorize(payments)).state is State.AUTHORIZED
+    assert (await authorize(payments)).state is PaymentState.AUTHORIZED
     assert len(await bank.intents()) == 1
 
 
@@ -218,7 +218,7 @@ async def test_a_lost_answer_is_found_and_voided_by_a_cancellation(
     await failure(authorize(payments))
     assert (await bank.totals())["authorized_open_cents"] == 2500
     await bank.misbehave()
-    assert (await payments.cancel(ORDER)).state is State.VOIDED
+    assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
     assert (await bank.totals())["authorized_open_cents"] == 0
 
 
@@ -227,7 +227,7 @@ async def test_a_lost_capture_is_found(payments: Payments, bank: Bank) -> None:
     await bank.misbehave(lost_reply_rate=1)
     assert (await failure(payments.capture(ORDER))).kind is Kind.UNAVAILABLE
     await bank.misbehave()
-    assert (await payments.capture(ORDER)).state is State.CAPTURED
+    assert (await payments.capture(ORDER)).state is PaymentState.CAPTURED
     assert (await bank.totals())["captured_cents"] == 2500
 
 
@@ -237,21 +237,21 @@ async def test_a_lost_refund_is_found(payments: Payments, bank: Bank) -> None:
     await bank.misbehave(lost_reply_rate=1)
     assert (await failure(payments.cancel(ORDER))).kind is Kind.UNAVAILABLE
     await bank.misbehave()
-    assert (await payments.cancel(ORDER)).state is State.REFUNDED
+    assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
     assert (await bank.totals())["refunded_cents"] == 2500
 
 
 @pytest.mark.parametrize(
     ("status", "end"),
     [
-        ("succeeded", State.REFUNDED),
-        ("pending", State.REFUNDED),
-        ("failed", State.REFUND_FAILED),
-        ("canceled", State.REFUND_FAILED),
+        ("succeeded", PaymentState.REFUNDED),
+        ("pending", PaymentState.REFUNDED),
+        ("failed", PaymentState.REFUND_FAILED),
+        ("canceled", PaymentState.REFUND_FAILED),
     ],
 )
 async def test_a_refund_counts_by_its_status(
-    payments: Payments, monkeypatch: pytest.MonkeyPatch, status: str, end: State
+    payments: Payments, monkeypatch: pytest.MonkeyPatch, status: str, end: PaymentState
 ) -> None:
     as_sandbox = Refund.json
 
@@ -267,9 +267,9 @@ async def test_a_refund_counts_by_its_status(
 @pytest.mark.parametrize(
     ("card", "end"),
     [
-        ("pm_card_visa", State.REFUNDED),
-        ("pm_card_pendingRefund", State.REFUNDED),
-        ("pm_card_refundFail", State.REFUND_FAILED),
+        ("pm_card_visa", PaymentState.REFUNDED),
+        ("pm_card_pendingRefund", PaymentState.REFUNDED),
+        ("pm_card_refundFail", PaymentState.REFUND_FAILED),
     ],
 )
 async def test_what_becomes_of_a_refund_is_found_later(
@@ -279,12 +279,12 @@ async def test_what_becomes_of_a_refund_is_found_later(
     looked: ReconciledStore,
     monkeypatch: pytest.MonkeyPatch,
     card: str,
-    end: State,
+    end: PaymentState,
 ) -> None:
     monkeypatch.setattr(model, "REFUND_CHANGES_SECONDS", 0)
     await authorize(payments, card)
     await payments.capture(ORDER)
-    assert (await payments.cancel(ORDER)).state is State.REFUNDED
+    assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
     await Aftermath(store, looked, stripe, Metrics()).run()
     assert (await payments.cancel(ORDER)).state is end
 
@@ -299,7 +299,7 @@ async def test_a_disputed_charge_is_found_and_not_paid_back_as_well(
     found = await store.get_many([ORDER, "ord_2"])
     noted = {order_id: stored.value.is_disputed for order_id, stored in found.items()}
     assert noted == {ORDER: True, "ord_2": False}
-    assert (await payments.cancel(ORDER)).state is State.DISPUTED
+    assert (await payments.cancel(ORDER)).state is PaymentState.DISPUTED
     assert (await bank.totals())["refunded_cents"] == 0
 
 
@@ -325,7 +325,7 @@ async def test_an_authorization_behind_a_500_is_found(payments: Payments, bank: 
     """Stripe stores its 500 for the key and repeats it, so the intent must be looked for."""
     await bank.misbehave(stored_failure_rate=1)
     payment = await authorize(payments)
-    assert (payment.state, payment.attempt) == (State.AUTHORIZED, 1)
+    assert (payment.state, payment.attempt) == (PaymentState.AUTHORIZED, 1)
     (intent,) = await bank.intents()
     assert intent["id"] == payment.intent_id
 
@@ -364,7 +364,7 @@ async def test_failures_before_the_effect_end_with_one_charge(
     for _ in range(3):
         assert (await failure(authorize(payments))).kind is Kind.UNAVAILABLE
     await bank.misbehave()
-    assert (await authorize(payments)).state is State.AUTHORIZED
+    assert (await authorize(payments)).state is PaymentState.AUTHORIZED
     assert (await bank.totals())["authorized_open_cents"] == 2500
 
 
@@ -392,9 +392,9 @@ async def test_whatever_goes_wrong_the_books_are_right(
         raise AssertionError("it does not get there")
 
     await insist(lambda: authorize(payments))
-    assert (await insist(lambda: payments.capture(ORDER))).state is State.CAPTURED
+    assert (await insist(lambda: payments.capture(ORDER))).state is PaymentState.CAPTURED
     assert (await bank.totals())["captured_cents"] == 2500
-    assert (await insist(lambda: payments.cancel(ORDER))).state is State.REFUNDED
+    assert (await insist(lambda: payments.cancel(ORDER))).state is PaymentState.REFUNDED
     assert (await bank.totals())["refunded_cents"] == 2500
 
 
@@ -444,7 +444,7 @@ async def test_a_500_for_one_payment_stops_no_other(
     for _ in range(10):
         assert isinstance(await failure(stripe.capture("pi_unknown")), StripeError)
     await bank.misbehave()
-    assert (await authorize(payments)).state is State.AUTHORIZED
+    assert (await authorize(payments)).state is PaymentState.AUTHORIZED
 
 
 async def test_calls_are_in_the_record(payments: Payments, request_context: RequestContext) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.payment.clients import DECLINE_CODES, IntentStatus, StripeError
-from services.payment.model import Payment, State
+from services.payment.model import Payment, PaymentState
 from services.payment.service import Payments
 from services.payment.store import PaymentStore
 from tests.unit.common.kit import until
@@ -45,7 +45,7 @@ async def failure(call: Awaitable[object]) -> ShopError:
     return failed.value
 
 
-async def state(store: PaymentStore) -> State:
+async def state(store: PaymentStore) -> PaymentState:
     stored = await store.get(ORDER)
     assert stored is not None
     return stored.value.state
@@ -58,7 +58,7 @@ def statuses(stripe: FakeStripe) -> list[IntentStatus]:
 class TestAuthorize:
     async def test_sets_the_amount_aside_once(self, payments: Payments, stripe: FakeStripe) -> None:
         first = await authorize(payments)
-        assert (first.state, first.intent_id) == (State.AUTHORIZED, "pi_1")
+        assert (first.state, first.intent_id) == (PaymentState.AUTHORIZED, "pi_1")
         assert await authorize(payments) == first
         assert stripe.asked == ["authorize"]
 
@@ -82,7 +82,7 @@ class TestAuthorize:
         for _ in range(2):
             error = await failure(authorize(payments))
             assert (error.kind, error.code) == (kind, "card-declined")
-        assert await state(store) is State.DECLINED
+        assert await state(store) is PaymentState.DECLINED
         assert stripe.asked == ["authorize"]
 
     async def test_declines_are_counted_once_by_few_codes(
@@ -111,7 +111,7 @@ class TestAuthorize:
         stripe.before["authorize"] = away()
         assert (await failure(authorize(payments))).kind is Kind.UNAVAILABLE
         assert stripe.intents == {}
-        assert (await authorize(payments)).state is State.AUTHORIZED
+        assert (await authorize(payments)).state is PaymentState.AUTHORIZED
 
     async def test_finds_what_a_lost_answer_said(
         self, payments: Payments, stripe: FakeStripe
@@ -134,7 +134,7 @@ class TestAuthorize:
         stripe.stored_500 = "nothing"
         assert isinstance(await failure(authorize(payments)), StripeError)
         payment = await authorize(payments)
-        assert (payment.state, payment.attempt) == (State.AUTHORIZED, 2)
+        assert (payment.state, payment.attempt) == (PaymentState.AUTHORIZED, 2)
         assert len(stripe.intents) == 1
 
     async def test_keeps_its_key_while_it_cannot_be_known_what_is_behind_a_500(
@@ -158,7 +158,7 @@ class TestAuthorize:
 class TestCapture:
     async def test_charges_once(self, payments: Payments, stripe: FakeStripe) -> None:
         payment = await captured(payments)
-        assert payment.state is State.CAPTURED
+        assert payment.state is PaymentState.CAPTURED
         assert await payments.capture(ORDER) == payment
         assert statuses(stripe) == [IntentStatus.CAPTURED]
         assert stripe.asked.count("capture") == 1
@@ -178,7 +178,7 @@ class TestCapture:
         stripe.after["capture"] = lost
         if not isinstance(lost, StripeError):
             assert (await failure(payments.capture(ORDER))).kind is Kind.UNAVAILABLE
-        assert (await payments.capture(ORDER)).state is State.CAPTURED
+        assert (await payments.capture(ORDER)).state is PaymentState.CAPTURED
 
     @pytest.mark.parametrize("error", [away(), StripeError()])
     async def test_is_tried_again_after_a_failure(
@@ -187,7 +187,7 @@ class TestCapture:
         await authorize(payments)
         stripe.before["capture"] = error
         assert (await failure(payments.capture(ORDER))).kind is Kind.UNAVAILABLE
-        assert (await payments.capture(ORDER)).state is State.CAPTURED
+        assert (await payments.capture(ORDER)).state is PaymentState.CAPTURED
 
     async def test_says_when_the_authorization_is_gone(
         self, payments: Payments, stripe: FakeStripe
@@ -196,18 +196,18 @@ class TestCapture:
         stripe.intents["pi_1"].status = IntentStatus.CANCELLED  # Stripe does so after some days
         error = await failure(payments.capture(ORDER))
         assert (error.kind, error.code) == (Kind.DECLINED, "authorization-expired")
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
 
 
 class TestCancel:
     async def test_gives_up_an_authorization(self, payments: Payments, stripe: FakeStripe) -> None:
         await authorize(payments)
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         assert statuses(stripe) == [IntentStatus.CANCELLED]
 
     async def test_pays_back_a_charge(self, payments: Payments, stripe: FakeStripe) -> None:
         await captured(payments)
-        assert (await payments.cancel(ORDER)).state is State.REFUNDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
         assert stripe.intents["pi_1"].refunded
 
     async def test_twice_changes_nothing_more(self, payments: Payments, stripe: FakeStripe) -> None:
@@ -222,21 +222,21 @@ class TestCancel:
     ) -> None:
         stripe.decline = refused("card-declined", Kind.DECLINED)
         await failure(authorize(payments))
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         assert stripe.asked == ["authorize"]
 
     async def test_closes_a_payment_that_was_never_asked_for(
         self, payments: Payments, stripe: FakeStripe
     ) -> None:
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         for late in (authorize(payments), payments.capture(ORDER)):
             error = await failure(late)
             assert (error.kind, error.code) == (Kind.CONFLICT, "payment-closed")
         assert stripe.asked == ["find"]
 
-    @pytest.mark.parametrize("end", [State.VOIDED, State.REFUNDED])
-    async def test_closes_a_payment_for_good(self, payments: Payments, end: State) -> None:
-        await (authorize(payments) if end is State.VOIDED else captured(payments))
+    @pytest.mark.parametrize("end", [PaymentState.VOIDED, PaymentState.REFUNDED])
+    async def test_closes_a_payment_for_good(self, payments: Payments, end: PaymentState) -> None:
+        await (authorize(payments) if end is PaymentState.VOIDED else captured(payments))
         assert (await payments.cancel(ORDER)).state is end
         assert (await failure(authorize(payments))).code == "payment-closed"
         assert (await failure(payments.capture(ORDER))).code == "payment-closed"
@@ -247,7 +247,7 @@ class TestCancel:
     ) -> None:
         getattr(stripe, failing)["authorize"] = away()
         await failure(authorize(payments))
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         assert statuses(stripe) == [IntentStatus.CANCELLED]
 
     async def test_finds_an_authorization_behind_a_500(
@@ -256,7 +256,7 @@ class TestCancel:
         stripe.stored_500 = "effect"
         stripe.before["find"] = away()
         await failure(authorize(payments))
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         assert statuses(stripe) == [IntentStatus.CANCELLED]
 
     async def test_takes_a_refusal_whose_answer_was_lost_for_an_end(
@@ -265,7 +265,7 @@ class TestCancel:
         stripe.decline = refused("card-declined", Kind.DECLINED)
         stripe.after["authorize"] = away()
         await failure(authorize(payments))
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
 
     async def test_pays_back_what_a_late_capture_charges(
         self, payments: Payments, stripe: FakeStripe
@@ -273,7 +273,7 @@ class TestCancel:
         """The capture reaches Stripe between the cancellation's look and its void."""
         await authorize(payments)
         stripe.late_capture = True
-        assert (await payments.cancel(ORDER)).state is State.REFUNDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
         assert stripe.intents["pi_1"].refunded
 
     async def test_while_an_authorization_is_under_way_leaves_nothing_set_aside(
@@ -283,7 +283,7 @@ class TestCancel:
         slow = asyncio.create_task(authorize(payments))
         await until(lambda: bool(stripe.intents))
         del stripe.gates["authorize"]
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         answered.set()
         assert (await failure(slow)).code == "payment-closed"
         assert (await failure(authorize(payments))).code == "payment-closed"
@@ -296,7 +296,7 @@ class TestCancel:
         answered = stripe.gates["capture"] = asyncio.Event()
         slow = asyncio.create_task(payments.capture(ORDER))
         await until(lambda: statuses(stripe) == [IntentStatus.CAPTURED])
-        assert (await payments.cancel(ORDER)).state is State.REFUNDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
         answered.set()
         assert (await failure(slow)).code == "payment-closed"
         assert (await failure(payments.capture(ORDER))).code == "payment-closed"
@@ -309,7 +309,7 @@ class TestCancel:
         await (authorize(payments) if operation == "void" else captured(payments))
         stripe.after[operation] = lost
         assert (await failure(payments.cancel(ORDER))).kind is Kind.UNAVAILABLE
-        end = State.VOIDED if operation == "void" else State.REFUNDED
+        end = PaymentState.VOIDED if operation == "void" else PaymentState.REFUNDED
         assert (await payments.cancel(ORDER)).state is end
 
     async def test_by_many_at_once_pays_back_once(
@@ -317,7 +317,7 @@ class TestCancel:
     ) -> None:
         await captured(payments)
         await asyncio.gather(*(payments.cancel(ORDER) for _ in range(10)), return_exceptions=True)
-        assert (await payments.cancel(ORDER)).state is State.REFUNDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
 
     async def test_concludes_nothing_when_stripe_has_forgotten(
         self, payments: Payments, stripe: FakeStripe, store: PaymentStore
@@ -325,8 +325,8 @@ class TestCancel:
         await authorize(payments)
         stripe.before["retrieve"] = refused("resource-missing")
         assert (await failure(payments.cancel(ORDER))).code == "resource-missing"
-        assert await state(store) is State.CANCELLING
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert await state(store) is PaymentState.CANCELLING
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
 
 
 class TestARefundThatIsRefusedForGood:
@@ -335,8 +335,8 @@ class TestARefundThatIsRefusedForGood:
     ) -> None:
         await captured(payments)
         stripe.before["refund"] = refused("charge-not-refundable")
-        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
-        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUND_FAILED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUND_FAILED
         assert stripe.asked.count("refund") == 1
 
     async def test_because_of_a_dispute_ends_the_payment(
@@ -345,7 +345,7 @@ class TestARefundThatIsRefusedForGood:
         await captured(payments)
         stripe.before["refund"] = refused("charge-disputed")
         first = await payments.cancel(ORDER)
-        assert first.state is State.DISPUTED
+        assert first.state is PaymentState.DISPUTED
         assert await payments.cancel(ORDER) == first
         assert stripe.asked.count("refund") == 1
 
@@ -354,8 +354,8 @@ class TestARefundThatIsRefusedForGood:
     ) -> None:
         await captured(payments)
         stripe.refunds_fail = True
-        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
-        assert (await payments.cancel(ORDER)).state is State.REFUND_FAILED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUND_FAILED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUND_FAILED
         assert stripe.asked.count("refund") == 1
         assert (await failure(payments.capture(ORDER))).code == "payment-closed"
 
@@ -373,7 +373,10 @@ class TestARestoredStore:
 
     @pytest.mark.parametrize(
         ("held", "end"),
-        [(IntentStatus.AUTHORIZED, State.VOIDED), (IntentStatus.CAPTURED, State.REFUNDED)],
+        [
+            (IntentStatus.AUTHORIZED, PaymentState.VOIDED),
+            (IntentStatus.CAPTURED, PaymentState.REFUNDED),
+        ],
     )
     async def test_gives_the_money_back_all_the_same(
         self,
@@ -381,7 +384,7 @@ class TestARestoredStore:
         stripe: FakeStripe,
         metrics: Metrics,
         held: IntentStatus,
-        end: State,
+        end: PaymentState,
     ) -> None:
         intent_id = stripe.put(ORDER, held)
         payment = await payments.cancel(ORDER)
@@ -397,14 +400,14 @@ class TestARestoredStore:
         stripe.before["find"] = away()
         assert (await failure(payments.cancel(ORDER))).kind is Kind.UNAVAILABLE
         assert await store.get(ORDER) is None
-        assert (await payments.cancel(ORDER)).state is State.REFUNDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.REFUNDED
 
     @pytest.mark.parametrize("held", [IntentStatus.AUTHORIZED, IntentStatus.CAPTURED])
     async def test_charges_what_was_authorized(
         self, payments: Payments, stripe: FakeStripe, held: IntentStatus
     ) -> None:
         stripe.put(ORDER, held)
-        assert (await payments.capture(ORDER)).state is State.CAPTURED
+        assert (await payments.capture(ORDER)).state is PaymentState.CAPTURED
         assert statuses(stripe) == [IntentStatus.CAPTURED]
 
     @pytest.mark.parametrize("held", [IntentStatus.AUTHORIZED, IntentStatus.CAPTURED])
@@ -416,7 +419,7 @@ class TestARestoredStore:
         assert (await failure(authorize(payments))).kind is Kind.UNAVAILABLE
         intent_id = stripe.put(ORDER, held)
         payment = await payments.capture(ORDER)
-        assert (payment.state, payment.intent_id) == (State.CAPTURED, intent_id)
+        assert (payment.state, payment.intent_id) == (PaymentState.CAPTURED, intent_id)
         assert statuses(stripe) == [IntentStatus.CAPTURED]
         assert 'payments_recovered_total{request="capture"} 1.0' in metrics.exposition().decode()
 
@@ -426,7 +429,7 @@ class TestARestoredStore:
         stripe.put(ORDER, IntentStatus.CAPTURED)
         await payments.capture(ORDER)
         recovered = await authorize(payments)
-        assert (recovered.user_id, recovered.state) == ("usr_ada", State.CAPTURED)
+        assert (recovered.user_id, recovered.state) == ("usr_ada", PaymentState.CAPTURED)
         assert await payments.get("usr_ada", ORDER) == recovered
         assert len(stripe.intents) == 1
 
@@ -434,7 +437,7 @@ class TestARestoredStore:
         self, payments: Payments, stripe: FakeStripe
     ) -> None:
         stripe.put(ORDER, IntentStatus.CANCELLED)
-        assert (await payments.cancel(ORDER)).state is State.VOIDED
+        assert (await payments.cancel(ORDER)).state is PaymentState.VOIDED
         assert stripe.asked == ["find"]
 
 

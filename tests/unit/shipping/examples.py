@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.common.fields import AddressFields
-from services.shipping.model import Contact, CreateShipment, Moment, Shipment, State
+from services.shipping.model import Contact, CreateShipment, Moment, Shipment, ShipmentState
 
 ORDER = "ord_1"
 NOW_MS = 1_700_000_000_000
@@ -34,7 +34,7 @@ def a_shipment(**changes: Any) -> Shipment:
         address=ADDRESS,
         weight_grams=1200,
         service="standard",
-        state=State.PREPARED,
-        history=(Moment(state=State.PREPARED, at_ms=NOW_MS, place="Utrecht warehouse"),),
+        state=ShipmentState.PREPARED,
+        history=(Moment(state=ShipmentState.PREPARED, at_ms=NOW_MS, place="Utrecht warehouse"),),
     )
     return shipment.model_copy(update=changes)

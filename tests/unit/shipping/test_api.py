@@ -26,7 +26,7 @@ from services.pb import shared_pb2
 from services.pb import shipping_pb2 as pb
 from services.shipping.clients import Notifications
 from services.shipping.main import wire as wire_shipping
-from services.shipping.model import SHIPMENTS, Shipment, State
+from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -284,7 +284,7 @@ class Carrier:
         async with asyncio.timeout(10.0):
             while True:
                 shipment = await self.sweep()
-                if shipment.state is State.DELIVERED and not shipment.events:
+                if shipment.state is ShipmentState.DELIVERED and not shipment.events:
                     return shipment
                 await asyncio.sleep(0.01)
 
@@ -314,7 +314,7 @@ async def test_the_customer_finds_both_messages_in_the_inbox(
     await carrier.shipments.dispatch(ORDER)
     with context.background(30.0):
         away = await carrier.sweep()
-        assert (away.state, len(away.events)) == (State.IN_TRANSIT, 1)
+        assert (away.state, len(away.events)) == (ShipmentState.IN_TRANSIT, 1)
         async with running(
             "notification", wire_notification, tmp_path, notification_port
         ) as notification:

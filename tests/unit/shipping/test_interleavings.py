@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from services.common.documents import Documents
 from services.common.observing.metrics import Metrics
-from services.shipping.model import SHIPMENTS, Shipment, State
+from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -76,10 +76,10 @@ def check(world: World, jobs: tuple[Job, ...]) -> None:
     states = [moment.state for moment in shipment.history]
     assert len(states) == len(set(states)), "each stage once"
     if cancel in jobs:
-        assert shipment.state is State.CANCELLED
+        assert shipment.state is ShipmentState.CANCELLED
         assert (shipment.moves_ms, shipment.due_ms, shipment.events) == (None, None, ())
     else:
-        assert shipment.state in {State.PREPARED, State.DISPATCHED}
+        assert shipment.state in {ShipmentState.PREPARED, ShipmentState.DISPATCHED}
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,22 @@ from hypothesis import strategies as st
 from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.errors import Kind, ShopError
 from services.shipping import model
-from services.shipping.model import Shipment, State
+from services.shipping.model import Shipment, ShipmentState
 from tests.unit.shipping.examples import NOW_MS, STEP_MS, a_shipment
 
-WAY = [State.DISPATCHED, State.IN_TRANSIT, State.OUT_FOR_DELIVERY, State.DELIVERED]
+WAY = [
+    ShipmentState.DISPATCHED,
+    ShipmentState.IN_TRANSIT,
+    ShipmentState.OUT_FOR_DELIVERY,
+    ShipmentState.DELIVERED,
+]
 
 
-def moved_to(state: State) -> Shipment:
+def moved_to(state: ShipmentState) -> Shipment:
     """A parcel that went its way up to there, a step at a time, its events undelivered."""
     shipment = a_shipment()
     now_ms = NOW_MS
-    if state is State.PREPARED:
+    if state is ShipmentState.PREPARED:
         return shipment
     shipment = model.dispatched(shipment, now_ms, STEP_MS)
     while shipment.state is not state:
@@ -86,8 +91,8 @@ class TestQuotes:
 
 class TestWay:
     def test_leads_from_stage_to_stage(self) -> None:
-        shipment = moved_to(State.DELIVERED)
-        assert [moment.state for moment in shipment.history] == [State.PREPARED, *WAY]
+        shipment = moved_to(ShipmentState.DELIVERED)
+        assert [moment.state for moment in shipment.history] == [ShipmentState.PREPARED, *WAY]
         times = [moment.at_ms for moment in shipment.history[1:]]
         assert times == [NOW_MS + n * STEP_MS for n in range(4)]
         assert shipment.moves_ms is None
@@ -99,15 +104,15 @@ class TestWay:
 
     def test_waits_for_no_time_that_a_wrong_clock_has_set(self) -> None:
         shipment = model.dispatched(a_shipment(), NOW_MS + 300_000, STEP_MS)
-        assert model.advanced(shipment, NOW_MS, STEP_MS).state is State.IN_TRANSIT
+        assert model.advanced(shipment, NOW_MS, STEP_MS).state is ShipmentState.IN_TRANSIT
 
-    @pytest.mark.parametrize("state", [State.PREPARED, State.DELIVERED])
-    def test_begins_and_ends(self, state: State) -> None:
+    @pytest.mark.parametrize("state", [ShipmentState.PREPARED, ShipmentState.DELIVERED])
+    def test_begins_and_ends(self, state: ShipmentState) -> None:
         shipment = moved_to(state)
         assert model.advanced(shipment, NOW_MS + 10**9, STEP_MS) is shipment
 
     def test_is_told_where_it_begins_and_ends_for_the_customer(self) -> None:
-        shipment = moved_to(State.DELIVERED)
+        shipment = moved_to(ShipmentState.DELIVERED)
         assert [(event.id, event.kind) for event in shipment.events] == [
             (f"{shipment.id}:in-transit", "shipment-dispatched"),
             (f"{shipment.id}:delivered", "shipment-delivered"),
@@ -115,20 +120,20 @@ class TestWay:
         assert shipment.events[0].facts["tracking_number"] == shipment.tracking_number
 
     @pytest.mark.parametrize("state", WAY)
-    def test_is_begun_once(self, state: State) -> None:
+    def test_is_begun_once(self, state: ShipmentState) -> None:
         shipment = moved_to(state)
         assert model.dispatched(shipment, NOW_MS, STEP_MS) is shipment
 
     def test_is_due_while_there_is_something_to_do(self) -> None:
         prepared = a_shipment()
-        dispatched = moved_to(State.DISPATCHED)
-        in_transit = moved_to(State.IN_TRANSIT)
+        dispatched = moved_to(ShipmentState.DISPATCHED)
+        in_transit = moved_to(ShipmentState.IN_TRANSIT)
         assert prepared.due_ms is None
         assert dispatched.due_ms == NOW_MS + STEP_MS
         assert in_transit.due_ms == NOW_MS + STEP_MS, "it has an event to deliver at once"
         told = model.delivered(in_transit, NOW_MS)
         assert told.due_ms == NOW_MS + 2 * STEP_MS
-        done = moved_to(State.DELIVERED)
+        done = moved_to(ShipmentState.DELIVERED)
         for _ in done.events:
             done = model.delivered(done, NOW_MS)
         assert (done.events, done.due_ms) == ((), None)
@@ -137,12 +142,12 @@ class TestWay:
         numbers = {a_shipment(id=f"ord_{n}").tracking_number for n in range(100)}
         assert len(numbers) == 100
         assert all(len(number) == 14 and number.startswith("MM") for number in numbers)
-        assert a_shipment().tracking_number == moved_to(State.DELIVERED).tracking_number
+        assert a_shipment().tracking_number == moved_to(ShipmentState.DELIVERED).tracking_number
 
 
 class TestEvents:
     def test_wait_longer_and_longer_while_nobody_can_be_told(self) -> None:
-        shipment = moved_to(State.IN_TRANSIT)
+        shipment = moved_to(ShipmentState.IN_TRANSIT)
         pauses_ms: list[int] = []
         for _ in range(30):
             shipment = model.postponed(shipment, NOW_MS, jitter=0.0)
@@ -154,7 +159,7 @@ class TestEvents:
         assert model.delivered(shipment, NOW_MS).failures == 0
 
     def test_that_are_refused_are_kept_and_hold_up_nothing(self) -> None:
-        shipment = moved_to(State.DELIVERED)
+        shipment = moved_to(ShipmentState.DELIVERED)
         refused, other = shipment.events
         parked = model.undeliverable(shipment, NOW_MS)
         assert (parked.undelivered, parked.events) == ((refused,), (other,))
@@ -162,15 +167,17 @@ class TestEvents:
 
 
 class TestCancellation:
-    @pytest.mark.parametrize("state", [State.PREPARED, State.DISPATCHED])
-    def test_stops_what_the_carrier_has_not_got(self, state: State) -> None:
+    @pytest.mark.parametrize("state", [ShipmentState.PREPARED, ShipmentState.DISPATCHED])
+    def test_stops_what_the_carrier_has_not_got(self, state: ShipmentState) -> None:
         shipment = model.cancelled(moved_to(state), NOW_MS)
-        assert shipment.state is State.CANCELLED
+        assert shipment.state is ShipmentState.CANCELLED
         assert (shipment.moves_ms, shipment.due_ms) == (None, None)
         assert model.cancelled(shipment, NOW_MS + 1) is shipment
 
-    @pytest.mark.parametrize("state", [State.IN_TRANSIT, State.OUT_FOR_DELIVERY, State.DELIVERED])
-    def test_is_too_late_for_what_is_on_its_way(self, state: State) -> None:
+    @pytest.mark.parametrize(
+        "state", [ShipmentState.IN_TRANSIT, ShipmentState.OUT_FOR_DELIVERY, ShipmentState.DELIVERED]
+    )
+    def test_is_too_late_for_what_is_on_its_way(self, state: ShipmentState) -> None:
         with pytest.raises(ShopError) as refused:
             model.cancelled(moved_to(state), NOW_MS)
         assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "shipment-under-way")

@@ -17,7 +17,7 @@ from services.common.documents import Documents, Event, SqliteStore, Stored, Sto
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Shipment, State
+from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -25,7 +25,7 @@ from tests.testkit.waiting import eventually
 from tests.unit.shipping.examples import a_command
 
 HOUR_MS = 3_600_000
-TOLD = (State.IN_TRANSIT, State.DELIVERED)
+TOLD = (ShipmentState.IN_TRANSIT, ShipmentState.DELIVERED)
 
 
 class Inbox(Notifications):
@@ -136,7 +136,7 @@ async def test_sweeping_at_once_moves_each_parcel_by_one_stage(world: World) -> 
 
 async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(world: World) -> None:
     one, other = await world.process(), await world.process()
-    outcomes: Counter[State] = Counter()
+    outcomes: Counter[ShipmentState] = Counter()
     for number in range(20):
         order_id = f"ord_{number}"
         await one.dispatched(order_id)
@@ -146,15 +146,15 @@ async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(world: World) ->
         )
         shipment = await one.shipment(order_id)
         outcomes[shipment.state] += 1
-        if shipment.state is State.CANCELLED:
+        if shipment.state is ShipmentState.CANCELLED:
             assert cancelled is None
             assert (shipment.events, shipment.due_ms) == ((), None)
             assert f"{order_id}:in-transit" not in world.inbox.told
         else:
             assert isinstance(cancelled, ShopError)
             assert cancelled.code == "shipment-under-way"
-            assert State.CANCELLED not in {moment.state for moment in shipment.history}
-    assert set(outcomes) <= {State.CANCELLED, State.IN_TRANSIT}
+            assert ShipmentState.CANCELLED not in {moment.state for moment in shipment.history}
+    assert set(outcomes) <= {ShipmentState.CANCELLED, ShipmentState.IN_TRANSIT}
 
 
 @pytest.mark.parametrize("saves_left", [0, 1])
@@ -168,8 +168,8 @@ async def test_what_a_process_leaves_undone_another_does(world: World, saves_lef
         await doomed.shipments.move_on()
     await survivor.shipments.move_on()
     shipment = await survivor.shipment("ord_1")
-    assert (shipment.state, shipment.events) == (State.IN_TRANSIT, ())
-    assert [moment.state for moment in shipment.history].count(State.IN_TRANSIT) == 1
+    assert (shipment.state, shipment.events) == (ShipmentState.IN_TRANSIT, ())
+    assert [moment.state for moment in shipment.history].count(ShipmentState.IN_TRANSIT) == 1
     assert world.inbox.told == ["ord_1:in-transit"] * (1 + saves_left), "always under the same id"
 
 
@@ -182,7 +182,7 @@ async def test_a_customer_who_cannot_be_told_holds_up_nobody(world: World) -> No
         await process.shipments.move_on()
     assert world.inbox.told == ["ord_2:in-transit", "ord_2:delivered"]
     waiting = await process.shipment("ord_1")
-    assert waiting.state is State.DELIVERED
+    assert waiting.state is ShipmentState.DELIVERED
     assert waiting.due_ms is not None
     assert waiting.due_ms > now_ms(), "after a pause"
     world.inbox.unreachable = set()
@@ -252,4 +252,4 @@ async def test_a_wrong_clock_holds_up_no_parcel(world: World, minutes: int) -> N
     change = {"due_ms": skewed_ms, "moves_ms": skewed_ms}
     await process.store.save(stored, stored.value.model_copy(update=change))
     await process.shipments.move_on()
-    assert (await process.shipment("ord_1")).state is State.IN_TRANSIT
+    assert (await process.shipment("ord_1")).state is ShipmentState.IN_TRANSIT

@@ -15,7 +15,7 @@ from services.common.documents import Documents, Event, RevisionConflict, Sqlite
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
 from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Shipment, State
+from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -89,7 +89,7 @@ async def delivered(shipments: Shipments, order_id: str = ORDER) -> Shipment:
         while True:
             await shipments.move_on()
             shipment = await shipments.get("usr_ada", order_id)
-            if shipment.state is State.DELIVERED and not shipment.events:
+            if shipment.state is ShipmentState.DELIVERED and not shipment.events:
                 return shipment
             await asyncio.sleep(0.01)
 
@@ -110,7 +110,7 @@ async def failure(call: Awaitable[object]) -> ShopError:
 class TestCreating:
     async def test_prepares_a_parcel_once(self, shipments: Shipments) -> None:
         first = await create(shipments)
-        assert (first.state, first.due_ms) == (State.PREPARED, None)
+        assert (first.state, first.due_ms) == (ShipmentState.PREPARED, None)
         assert await create(shipments) == first
         assert await create(shipments, weight_grams=1) == first, "the first request counts"
 
@@ -135,7 +135,7 @@ class TestDispatching:
     async def test_twice_changes_nothing_more(self, shipments: Shipments) -> None:
         await create(shipments)
         first = await shipments.dispatch(ORDER)
-        assert first.state is State.DISPATCHED
+        assert first.state is ShipmentState.DISPATCHED
         assert await shipments.dispatch(ORDER) == first
 
     async def test_wins_against_others_by_trying_again(
@@ -143,7 +143,7 @@ class TestDispatching:
     ) -> None:
         await create(shipments)
         documents.conflicts = 2
-        assert (await shipments.dispatch(ORDER)).state is State.DISPATCHED
+        assert (await shipments.dispatch(ORDER)).state is ShipmentState.DISPATCHED
 
     async def test_does_not_bring_back_what_was_cancelled(self, shipments: Shipments) -> None:
         await create(shipments)
@@ -197,7 +197,7 @@ class TestMovingOn:
         await create(shipments, "ord_dispatched")
         dispatched = await shipments.dispatch("ord_dispatched")
         await shipments.move_on()
-        assert (await shipments.get("usr_ada", "ord_prepared")).state is State.PREPARED
+        assert (await shipments.get("usr_ada", "ord_prepared")).state is ShipmentState.PREPARED
         assert await shipments.get("usr_ada", "ord_dispatched") == dispatched
 
     async def test_goes_on_although_nobody_can_be_told_and_tells_later(
@@ -210,14 +210,14 @@ class TestMovingOn:
         await due(shipments, ORDER)
         await shipments.move_on()
         waiting = await shipments.get("usr_ada", ORDER)
-        assert waiting.state is State.IN_TRANSIT
+        assert waiting.state is ShipmentState.IN_TRANSIT
         assert len(waiting.events) == 1
         assert waiting.due_ms is not None
         await shipments.move_on()
         assert len(notifications.told) == 1, "it is left alone for a while"
         notifications.away = False
         shipment = await delivered(shipments)
-        assert [moment.state for moment in shipment.history][-1] is State.DELIVERED
+        assert [moment.state for moment in shipment.history][-1] is ShipmentState.DELIVERED
         assert notifications.told == [
             f"{ORDER}:in-transit",
             f"{ORDER}:in-transit",
@@ -256,7 +256,7 @@ class TestMovingOn:
         documents.conflicts = 1
         await shipments.move_on()
         states = {(await shipments.get("usr_ada", o)).state for o in ("ord_a", "ord_b")}
-        assert states == {State.DISPATCHED, State.IN_TRANSIT}
+        assert states == {ShipmentState.DISPATCHED, ShipmentState.IN_TRANSIT}
 
 
 async def test_a_shipment_is_shown_to_its_owner_only(shipments: Shipments) -> None:

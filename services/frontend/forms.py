@@ -14,6 +14,7 @@ from services.common import limits
 from services.common.delivery import COUNTRIES, expected_postal_code
 from services.common.errors import ShopError
 from services.common.fields import NewAddress, NewName, is_slug, normalised_email
+from services.common.validation import first_wrong
 from services.frontend.model import MAX_QUANTITY, CartRefused, PostalAddress
 from services.frontend.security import check_form
 from services.frontend.visit import VisitDependency
@@ -55,7 +56,7 @@ class Form:
         try:
             return _PERSON.validate_python(value)
         except ValidationError as error:
-            self.errors[name] = f"{error.errors(include_url=False)[0]['msg']}."
+            self.errors[name] = f"{first_wrong(error).reason}."
             return value
 
     def email(self, name: str) -> str:

@@ -29,6 +29,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, NoReturn
 
+from services.common.backoff import Backoff
 from services.common.serving.host import Host
 from services.common.serving.process import EXIT_CONFIGURATION, PARENT_FD, READY_FD
 from services.common.settings import ProcessSettings, read_settings
@@ -51,7 +52,7 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 4.0
 _DEATHS_AT_START = 3
 _LONG_ENOUGH_SECONDS = 2.0
-_MAX_RESTART_PAUSE_SECONDS = 5.0
+_RESTARTS = Backoff(first_seconds=0.1, longest_seconds=5.0)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 StartMethod = Literal["fork", "spawn"]
@@ -271,7 +272,7 @@ class _Runner:
         )
         lived_seconds = time.monotonic() - child.started
         child.quick_deaths = 0 if lived_seconds > _LONG_ENOUGH_SECONDS else child.quick_deaths + 1
-        pause_seconds = min(_MAX_RESTART_PAUSE_SECONDS, 0.1 * 2**child.quick_deaths)
+        pause_seconds = _RESTARTS.pause_seconds(child.quick_deaths + 1)
         self._console.say(f"{child.planned.instance} (pid {child.pid}) {how}; restarting")
         child.pid = 0
         child.is_ready = False

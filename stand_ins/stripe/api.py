@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.common.protocols.http_semantics import allowed_here
+from services.common.validation import first_wrong
 from stand_ins.stripe import commands, faults_page, page
 from stand_ins.stripe.commands import ReadCommand
 from stand_ins.stripe.edges import ProtocolMiddleware, is_own_page, refused
@@ -139,9 +140,9 @@ class Api:
         try:
             self._injector.load(SandboxFaults.model_validate_json(await _body(request)))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            return refused(400, f"{where}: {first['msg']}" if where else first["msg"])
+            wrong = first_wrong(error)
+            where = wrong.place("")
+            return refused(400, f"{where}: {wrong.reason}" if where else wrong.reason)
         except ApiError as error:
             return refused(error.status, error.message)
         return JSONResponse(self._injector.faults.model_dump())

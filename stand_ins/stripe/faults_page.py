@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from markupsafe import Markup
 from pydantic import ValidationError
 
+from services.common.validation import first_wrong
 from stand_ins.stripe.errors import invalid
 from stand_ins.stripe.faults import SandboxFaults
 from stand_ins.stripe.frame import frame
@@ -181,10 +182,10 @@ def read(form: bytes) -> SandboxFaults:
         }
         return SandboxFaults.model_validate({**fields, **shares})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = str(first["loc"][0])
+        wrong = first_wrong(error)
+        field = wrong.path[0]
         label = SLIDERS[field].label if field in SLIDERS else field.capitalize()
-        raise invalid(f"{label}: {first['msg']}.") from None
+        raise invalid(f"{label}: {wrong.reason}.") from None
     except ValueError:  # no UTF-8, too many fields, or no number
         raise invalid("The form cannot be read.") from None
 

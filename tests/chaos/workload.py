@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from sys import intern
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from services.common.backoff import Backoff
 from tests.chaos.checkout import Behaviour, Checkout
 from tests.chaos.client import PersistentCustomer, answered, registered
 from tests.chaos.history import Action, CheckoutHistory, History, Op
@@ -18,8 +20,8 @@ from tests.testkit.customer import Answer, Client
 _VISIT_SECONDS = 10.0
 _MAX_ATTEMPTS = 6
 _WATCH_SECONDS = 3.0
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.05, 0.5
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
+_LOOKS = Backoff(first_seconds=0.05, longest_seconds=0.5)
+_PAUSES = Backoff(first_seconds=0.1, longest_seconds=1.0)
 
 _END_STATES = frozenset({"confirmed", "cancelled"})
 
@@ -132,29 +134,25 @@ class _Visit:
 
     async def _insist(self, action: Action) -> Op:
         """Repeats a request until the shop has decided, or until it has been enough."""
-        pause_seconds = _FIRST_PAUSE_SECONDS
-        attempts = 0
-        while True:
+        for attempt in itertools.count(1):
             op, retry_after_seconds = await self._exchange(action, self._left_seconds)
-            attempts += 1
-            jittered_seconds = pause_seconds * self._chance.uniform(0.5, 1.0)
-            wait_seconds = max(retry_after_seconds, jittered_seconds)
-            had_enough = attempts == _MAX_ATTEMPTS or wait_seconds > self._left_seconds
+            pause_seconds = _PAUSES.pause_seconds(attempt, self._chance.random())
+            wait_seconds = max(retry_after_seconds, pause_seconds)
+            had_enough = attempt == _MAX_ATTEMPTS or wait_seconds > self._left_seconds
             if had_enough or not op.is_undecided:
                 return op
             await asyncio.sleep(wait_seconds)
-            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+        raise AssertionError("unreachable: the last attempt returns")
 
     async def _watch(self) -> Op:
         """Looks at an order that is being worked on until it is settled, for a while."""
         until_seconds = min(self._until_seconds, self._history.seconds() + _WATCH_SECONDS)
-        pause_seconds = _FIRST_LOOK_SECONDS
-        while True:
+        for look in itertools.count(1):
             op = await self._do(Action.LOOK)
             if op.state in _END_STATES or self._history.seconds() > until_seconds:
                 return op
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _LONGEST_LOOK_SECONDS)
+            await asyncio.sleep(_LOOKS.pause_seconds(look))
+        raise AssertionError("unreachable: the last look returns")
 
     async def _do(self, action: Action, within_seconds: float | None = None) -> Op:
         left_seconds = self._left_seconds if within_seconds is None else within_seconds

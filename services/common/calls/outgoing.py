@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from prometheus_client import Counter, Gauge
 
 from services.common import call_record, context
+from services.common.backoff import Backoff, any_jitter
 from services.common.calls.circuit_breaker import AttemptVerdict, CircuitBreaker, CircuitOpen
 from services.common.calls.retry_budget import RetryBudget
 from services.common.errors import Kind, ShopError
@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-_FIRST_PAUSE_SECONDS = 0.05
+_RETRY_PAUSES = Backoff(first_seconds=0.075, longest_seconds=1.0)
 
 
 class CallRefused(ShopError):
@@ -259,8 +259,7 @@ async def with_retries(
                 or not guard.circuit.is_closed
             ):
                 raise
-            jitter = random.uniform(0.5, 1.5)  # noqa: S311  not for secrets
-            pause_seconds = _FIRST_PAUSE_SECONDS * 2**number * jitter
+            pause_seconds = _RETRY_PAUSES.pause_seconds(number + 1, any_jitter())
             if pause_seconds >= context.current().seconds_left:
                 raise
         await asyncio.sleep(pause_seconds)

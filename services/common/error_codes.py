@@ -26,7 +26,6 @@ SAME_PASSWORD = "same-password"  # noqa: S105
 SESSION_ENDED = "session-ended"
 SHIPMENT_UNDER_WAY = "shipment-under-way"
 TOO_MANY_ATTEMPTS = "too-many-attempts"
-TOO_MANY_PRODUCTS = "too-many-products"
 TOTAL_CHANGED = "total-changed"
 WEAK_PASSWORD = "weak-password"  # noqa: S105
 WEIGHT_OUT_OF_RANGE = "weight-out-of-range"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -35,6 +36,7 @@ from services.common.limits import (
     MAX_EMAIL_LENGTH,
     MAX_NAME_LENGTH,
     MAX_POSTAL_CODE_LENGTH,
+    MAX_PRODUCT_IDS,
     MAX_STREET_LENGTH,
 )
 
@@ -142,6 +144,19 @@ def checked_order_id(order_id: str) -> str:
             Kind.INVALID, "invalid-order-id", "An order id is 1 to 64 letters, digits, _ or -."
         )
     return order_id
+
+
+def check_product_count(product_ids: Sequence[str]) -> None:
+    """Checks how many products one call asks for.
+
+    :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
+    """
+    if len(product_ids) > MAX_PRODUCT_IDS:
+        raise ShopError(
+            Kind.INVALID,
+            "too-many-products",
+            f"Ask for at most {MAX_PRODUCT_IDS} products at once.",
+        )
 
 
 def _without_breaks(text: str) -> str:

@@ -9,12 +9,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from services.common import error_codes
 from services.common.background.stall_detector import StallDetector
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
-from services.common.errors import Kind, ShopError
-from services.common.limits import MAX_PRODUCT_IDS
+from services.common.fields import check_product_count
 from services.common.observing.logs import get_logger
 from services.inventory import model
 from services.inventory.model import (
@@ -79,12 +77,7 @@ class InventoryService:
 
         :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """
-        if len(product_ids) > MAX_PRODUCT_IDS:
-            raise ShopError(
-                Kind.INVALID,
-                error_codes.TOO_MANY_PRODUCTS,
-                f"Ask for at most {MAX_PRODUCT_IDS} products at once.",
-            )
+        check_product_count(product_ids)
         found = await self._stock.get_many(sorted(set(product_ids)))
         return {product_id: stock.available for product_id, stock in found.items()}
 

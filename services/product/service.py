@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.common import error_codes
-from services.common.errors import Kind, ShopError
+from services.common.errors import ShopError
+from services.common.fields import check_product_count
 from services.common.limits import MAX_PRODUCT_IDS
 from services.common.observing.logs import get_logger
 from services.product.files import Catalogue, Picture
@@ -135,12 +135,7 @@ class ProductService:
         :raises UnknownProduct: naming the first that there is not.
         :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """
-        if len(product_ids) > MAX_PRODUCT_IDS:
-            raise ShopError(
-                Kind.INVALID,
-                error_codes.TOO_MANY_PRODUCTS,
-                f"Ask for at most {MAX_PRODUCT_IDS} products at once.",
-            )
+        check_product_count(product_ids)
         found = await self._store.get_many(product_ids)
         for product_id in product_ids:
             if product_id not in found:

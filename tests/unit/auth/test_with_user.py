@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ import aiohttp
 import pytest
 
 from services.auth.main import wire as wire_auth
-from services.common.serving.host import Wire, serve
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.user.main import wire as wire_user
 from tests.testkit.ports import free_port
 from tests.unit.auth.kit import EMAIL, PASSWORD
+from tests.unit.serving import running_service
 from tests.unit.user.kit import accounts
 
 
@@ -55,22 +55,10 @@ class Shop:
             return Answer(response.status, await response.json(content_type=None) if text else None)
 
 
-@asynccontextmanager
-async def serving(name: str, wire: Wire, **settings: Any) -> AsyncGenerator[None]:
-    process = ProcessSettings(
+def process_of(name: str, **settings: Any) -> ProcessSettings:
+    return ProcessSettings(
         host="127.0.0.1", instance=f"{name}-1", drain_seconds=1, trace_sampling_ratio=0, **settings
     )
-    ready, stop = asyncio.Event(), asyncio.Event()
-    service = asyncio.create_task(
-        serve(name, wire, topology=load_topology(), process=process, announce=ready.set, stop=stop)
-    )
-    service.add_done_callback(lambda _: ready.set())
-    await ready.wait()
-    try:
-        yield
-    finally:
-        stop.set()
-        await service
 
 
 @pytest.fixture
@@ -79,31 +67,28 @@ async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerato
     database_url = f"sqlite:///{tmp_path}"
     auth_ports = (free_port(), free_port())
     user_port, user_grpc_port = free_port(), free_port()
+    topology = load_topology()
+    user = process_of(
+        "user",
+        database_url=database_url,
+        http_port=user_port,
+        grpc_port=user_grpc_port,
+        http_addresses={"auth": tuple(f"127.0.0.1:{port}" for port in auth_ports)},
+    )
     async with AsyncExitStack() as running:
-        await running.enter_async_context(
-            serving(
-                "user",
-                wire_user,
-                database_url=database_url,
-                http_port=user_port,
-                grpc_port=user_grpc_port,
-                http_addresses={"auth": tuple(f"127.0.0.1:{port}" for port in auth_ports)},
-            )
-        )
+        await running.enter_async_context(running_service("user", wire_user, topology, user))
         for iterations, port in enumerate(auth_ports, start=1):
             monkeypatch.setenv("PASSWORD_HASH_ITERATIONS", str(iterations))
-            await running.enter_async_context(
-                serving(
-                    "auth",
-                    wire_auth,
-                    database_url=database_url,
-                    http_port=port,
-                    grpc_addresses={
-                        "user": (f"127.0.0.1:{user_grpc_port}",),
-                        "notification": (f"127.0.0.1:{free_port()}",),
-                    },
-                )
+            auth = process_of(
+                "auth",
+                database_url=database_url,
+                http_port=port,
+                grpc_addresses={
+                    "user": (f"127.0.0.1:{user_grpc_port}",),
+                    "notification": (f"127.0.0.1:{free_port()}",),
+                },
             )
+            await running.enter_async_context(running_service("auth", wire_auth, topology, auth))
         session = await running.enter_async_context(aiohttp.ClientSession())
         yield Shop(
             session,

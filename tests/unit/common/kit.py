@@ -13,10 +13,11 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from services.common.calls.outgoing import CallTools
 from services.common.observing.metrics import Metrics
-from services.common.serving.host import Host, Wire, hosting, serve
+from services.common.serving.host import Host, Wire, hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import Edge, Topology
 from tests.testkit.ports import free_port
+from tests.unit.serving import running_service
 
 RESERVE = "meshmart.inventory.v1.InventoryService/Reserve"
 COMMIT = "meshmart.inventory.v1.InventoryService/Commit"
@@ -147,26 +148,8 @@ async def serving(wire: Wire, **settings: Any) -> AsyncGenerator[Running]:
         hosts.append(host)
         await wire(host)
 
-    ready, stop = asyncio.Event(), asyncio.Event()
-    service = asyncio.create_task(
-        serve(
-            "callee",
-            wire_and_keep,
-            topology=TOPOLOGY,
-            process=process,
-            announce=ready.set,
-            stop=stop,
-        )
-    )
-    service.add_done_callback(lambda _: ready.set())
-    await ready.wait()
-    if not service.done():
-        try:
-            yield Running(process, hosts[0], stop)
-        finally:
-            stop.set()
-            await service
-    await service
+    async with running_service("callee", wire_and_keep, TOPOLOGY, process) as stop:
+        yield Running(process, hosts[0], stop)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -20,8 +20,8 @@ from tests.unit.frontend.fakes import (
     BackendAddresses,
     Backends,
     running_backends,
-    serving,
 )
+from tests.unit.serving import running_service
 
 StartFrontend = Callable[..., Awaitable[str]]
 
@@ -78,7 +78,9 @@ async def start_frontend(
                 environment.setenv("SECURE_COOKIES", str(secure))
                 environment.setenv("SERVE_API", "true")
                 environment.setenv("SHOP_URL", shop_url)
-                await stack.enter_async_context(serving("frontend", wire, topology, process))
+                await stack.enter_async_context(
+                    running_service("frontend", wire, topology, process)
+                )
             return f"http://{LOOPBACK}:{port}"
 
         yield start

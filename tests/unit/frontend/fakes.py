@@ -23,7 +23,7 @@ from services.common import context
 from services.common.errors import Kind, ShopError
 from services.common.identity.access_tokens import AUDIENCE, ISSUER
 from services.common.listening import LOOPBACK
-from services.common.serving.host import Host, Wire, serve
+from services.common.serving.host import Host, Wire
 from services.common.settings import ProcessSettings
 from services.common.topology import Topology
 from services.local.ports import Ports
@@ -37,6 +37,7 @@ from services.pb import (
     shipping_pb2_grpc,
 )
 from tests.testkit.customer import PASSWORD, Person
+from tests.unit.serving import running_service
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 ADA = Person(email="ada@example.com")
@@ -631,26 +632,6 @@ class BackendAddresses:
 
 
 @asynccontextmanager
-async def serving(
-    name: str, wire: Wire, topology: Topology, process: ProcessSettings
-) -> AsyncGenerator[None]:
-    """Runs one service in this process."""
-    ready, stop = asyncio.Event(), asyncio.Event()
-    service = asyncio.create_task(
-        serve(name, wire, topology=topology, process=process, announce=ready.set, stop=stop)
-    )
-    starting = asyncio.create_task(ready.wait())
-    await asyncio.wait({service, starting}, return_when=asyncio.FIRST_COMPLETED)
-    starting.cancel()
-    try:
-        if not service.done():
-            yield
-    finally:
-        stop.set()
-        await service
-
-
-@asynccontextmanager
 async def running_backends(
     backends: Backends, topology: Topology
 ) -> AsyncGenerator[BackendAddresses]:
@@ -673,5 +654,7 @@ async def running_backends(
                 instance=f"{name}-1",
                 drain_seconds=0,
             )
-            await stack.enter_async_context(serving(name, _wire(name, backends), topology, process))
+            await stack.enter_async_context(
+                running_service(name, _wire(name, backends), topology, process)
+            )
         yield BackendAddresses(http, rpc)

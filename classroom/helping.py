@@ -57,7 +57,7 @@ class Helping:
             return report_of(json.loads(said))
         except ValueError as error:
             raise LabError(
-                f"The report of {student.name} cannot be read; it is written anew after "
+                f"The report of {student.name} cannot be read; it is written again after "
                 f"kubectl -n {student.name} delete configmap {REPORT}"
             ) from error
 

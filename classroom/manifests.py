@@ -22,7 +22,7 @@ _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 # their metrics.
 _PUBLIC_PORT, _LINKERDS_PORT = 3000, 4143
 _METRICS_PORTS = {"istio": (15020,), "linkerd": (4190, 4191)}
-# Room for all of a shop's pods made anew at once, and for what labs add.
+# Room for all of a shop's pods made again at once, and for what labs add.
 _SHOPS, _MORE = 2, Share(2000, 2048, 8)
 
 

@@ -78,7 +78,7 @@ class Opening:
     say: Say
 
     async def open(self) -> None:
-        """Makes the class; whoever is there keeps their shop, and gets a kubeconfig file anew.
+        """Makes the class; whoever is there keeps their shop, and gets a kubeconfig file again.
 
         :raises LabError: the cluster cannot hold it, or a shop does not become ready.
         """

@@ -1,7 +1,7 @@
 """The board as a page on this machine, which looks at the cluster again and again.
 
 ``/?live`` loads itself every few seconds. ``/`` does not, for those whom that would disturb: who
-reads it with a screen reader, say, would begin anew each time.
+reads it with a screen reader, say, would begin again each time.
 """
 
 from __future__ import annotations

@@ -457,7 +457,7 @@ def test_a_namespace_is_bounded(mesh: Any) -> None:
     assert (subject["namespace"], subject["name"]) == ("student-07", "student")
     assert made["RoleBinding"]["roleRef"]["kind"] == "Role"
     assert quota(student)["services.nodeports"] == quota(student)["services.loadbalancers"] == "0"
-    # A shop whose pods are all made anew fits in.
+    # A shop whose pods are all made again fits in.
     assert int(quota(student)["pods"]) >= 2 * at_rest(mesh).pods
     wall = made["NetworkPolicy"]["spec"]
     assert (wall["podSelector"], wall["policyTypes"]) == ({}, ["Ingress"])

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
-from services.common.fields import AddressFields, NewAddress, Slug
+from services.common.fields import AddressFields, NewAddress
 from services.common.identity.caller_dependency import CallerDependency
 from services.common.limits import MAX_CURSOR_LENGTH, MAX_LINES, MAX_QUERY_LENGTH
 from services.common.protocols.problem import documented
@@ -39,7 +39,8 @@ class Item(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    product_id: Slug = Field(examples=["oak-serving-board"])
+    # Wider than what an id is: one that no product has is unknown-product, not invalid-request.
+    product_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", examples=["oak-serving-board"])
     quantity: int = Field(ge=1, le=99, strict=True, examples=[2])
 
 

@@ -11,10 +11,10 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.common.errors import Kind, ShopError
-from services.common.fields import MAX_SLUG_LENGTH, OneLine, Slug
+from services.common.fields import MAX_SLUG_LENGTH, Slug
 from services.common.money import Money
 
 MAX_QUERY_WORDS = 8
@@ -25,7 +25,7 @@ MIN_WORD_LENGTH = 2
 
 MAX_PRICE_CENTS = 10_000_000
 
-_Line = Annotated[str, OneLine(200)]
+_Line = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 
 
 class _CatalogueValue(BaseModel):

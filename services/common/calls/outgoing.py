@@ -28,7 +28,8 @@ log = get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-_RETRY_PAUSES = Backoff(first_seconds=0.075, longest_seconds=1.0)
+# On average; half as long to half as long again, by chance.
+_RETRY_PAUSES = Backoff(first_seconds=0.05, longest_seconds=1.0)
 
 
 class CallRefused(ShopError):
@@ -259,7 +260,7 @@ async def with_retries(
                 or not guard.circuit.is_closed
             ):
                 raise
-            pause_seconds = _RETRY_PAUSES.pause_seconds(number + 1, any_jitter())
+            pause_seconds = _RETRY_PAUSES.pause_seconds(number + 1) * (0.5 + any_jitter())
             if pause_seconds >= context.current().seconds_left:
                 raise
         await asyncio.sleep(pause_seconds)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from functools import cache
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from services.common.validation import first_wrong
 
 
 class Document(BaseModel):
@@ -28,11 +31,26 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     def _changed(self, to: Mapping[str, object]) -> Self:
-        """Returns this value with other values in some of its fields.
+        """Returns this value with other values in some of its fields. Only those are validated: the
+        others were when this value was made.
 
         :raises ValueError: there is no such field, or it has another type.
         """
-        unknown = to.keys() - type(self).model_fields.keys()
-        if unknown:
-            raise ValueError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
-        return self.model_validate({**dict(self), **to}, strict=True)
+        kind = type(self)
+        checked = {name: _checked(kind, name, value) for name, value in to.items()}
+        return self.model_copy(update=checked)
+
+
+def _checked(kind: type[Document], name: str, value: object) -> object:
+    try:
+        return _field(kind, name).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{kind.__name__}.{name}: {first_wrong(error).reason}") from error
+
+
+@cache
+def _field(kind: type[Document], name: str) -> TypeAdapter[Any]:
+    field = kind.model_fields.get(name)
+    if field is None:
+        raise ValueError(f"{kind.__name__} has no field {name}")
+    return TypeAdapter(field.rebuild_annotation())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self, TypedDict, Unpack
 
 import pytest
+from pydantic import Field
 
 from services.common.documents import Document
 
@@ -16,7 +17,7 @@ class CounterChanges(TypedDict, total=False):
 
 class Counter(Document):
     id: str
-    count: int = 0
+    count: int = Field(default=0, ge=0)
     marks: tuple[str, ...] = ()
 
     def changed(self, **to: Unpack[CounterChanges]) -> Self:
@@ -39,3 +40,8 @@ def test_a_field_that_is_not_there_is_refused() -> None:
 def test_a_value_of_another_type_is_refused(wrong: int) -> None:
     with pytest.raises(ValueError, match="count"):
         Counter(id="a").changed(count=wrong)
+
+
+def test_a_value_beyond_its_bounds_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Counter\.count: Input should be greater than or equal"):
+        Counter(id="a").changed(count=-1)

@@ -15,6 +15,7 @@ from services.common import context
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict
 from services.common.errors import ShopError
+from services.common.notifying import Notifications
 from services.common.observing.logs import get_logger
 from services.common.serving.host import Host
 from services.common.settings import ProcessSettings
@@ -32,8 +33,7 @@ from services.payment.service import Payments
 from services.payment.settings import PaymentSettings
 from services.payment.store import PaymentStore
 from services.shipping import model as shipping
-from services.shipping.clients import Notifications
-from services.shipping.model import SHIPMENTS, Contact, CreateShipment, Shipment
+from services.shipping.model import SHIPMENTS, CreateShipment, Shipment
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -181,7 +181,7 @@ class Mending:
         await self._shipments.create(
             CreateShipment(
                 order_id=order.id,
-                contact=Contact(user_id=order.user_id, **order.contact.model_dump()),
+                contact=order.recipient,
                 address=order.address,
                 weight_grams=order.weight_grams,
                 service=order.shipping_service,

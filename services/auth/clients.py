@@ -5,8 +5,10 @@ from __future__ import annotations
 from services.auth.model.accounts import Account, Credentials
 from services.auth.model.links import Mail
 from services.common.calls.grpc_client import GrpcEdge
+from services.common.documents import Event
 from services.common.errors import Kind, ShopError
-from services.pb import notification_pb2, shared_pb2
+from services.common.notifying import Notifications, Recipient
+from services.pb import notification_pb2
 from services.pb import user_pb2 as pb
 
 
@@ -88,16 +90,13 @@ class Users:
             raise
 
 
-class Notifications:
-    """notification: mails the owners of accounts."""
+class AccountNotifications(Notifications):
+    """notification: mails the owners of accounts, and learns which addresses reach them."""
 
     def __init__(self, edge: GrpcEdge) -> None:
-        service = "meshmart.notification.v1.NotificationService"
-        self._notify = edge.rpc(
-            f"{service}/Notify", notification_pb2.NotifyRequest, notification_pb2.NotifyResponse
-        )
+        super().__init__(edge)
         self._confirm = edge.rpc(
-            f"{service}/ConfirmAddress",
+            "meshmart.notification.v1.NotificationService/ConfirmAddress",
             notification_pb2.ConfirmAddressRequest,
             notification_pb2.ConfirmAddressResponse,
         )
@@ -107,13 +106,9 @@ class Notifications:
 
         :param code: what its link bears; empty for a mail without one.
         """
-        contact = shared_pb2.Contact(
-            user_id=account.user_id, name=account.name, email=account.contact_email
-        )
-        request = notification_pb2.NotifyRequest(
-            event_id=event_id, contact=contact, kind=mail, facts={"code": code} if code else {}
-        )
-        await self._notify(request)
+        to = Recipient(user_id=account.user_id, name=account.name, email=account.contact_email)
+        facts = {"code": code} if code else {}
+        await self.deliver(to, Event(id=event_id, kind=mail, facts=facts))
 
     async def confirm_address(self, user_id: str, email: str) -> None:
         """Tells that mail to the address reaches the user."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from services.auth.clients import Notifications, Users
+from services.auth.clients import AccountNotifications, Users
 from services.auth.model import links as model
 from services.auth.model.accounts import Account
 from services.auth.model.links import Link, Mail, MailRequest
@@ -42,7 +42,7 @@ class Links:
         self,
         store: LinkStore,
         users: Users,
-        notifications: Notifications,
+        notifications: AccountNotifications,
         limits: Limits,
         clock: Callable[[], int] = now_ms,
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.auth import api
-from services.auth.clients import Notifications, Users
+from services.auth.clients import AccountNotifications, Users
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Limits, Links
@@ -62,7 +62,7 @@ async def wire(host: Host) -> None:
         SessionStore(await host.documents(SESSIONS, Session)), settings.refresh_token_seconds
     )
     users = Users(host.grpc("user"))
-    notifications = Notifications(host.grpc("notification"))
+    notifications = AccountNotifications(host.grpc("notification"))
     links = Links(
         LinkStore(
             await host.documents(LINKS, Link),

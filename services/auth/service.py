@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from services.auth.clients import Notifications, Users
+from services.auth.clients import AccountNotifications, Users
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Links
@@ -53,7 +53,7 @@ class Auth:
         self,
         *,
         users: Users,
-        notifications: Notifications,
+        notifications: AccountNotifications,
         passwords: Passwords,
         throttle: LoginThrottle,
         devices: Devices,

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.common.calls.grpc_client import GrpcEdge
-from services.common.documents import Event
 from services.common.money import Money
 from services.order.model import Contact, Order, Refund
 from services.pb import (
     inventory_pb2,
-    notification_pb2,
     payment_pb2,
     product_pb2,
     shared_pb2,
@@ -173,7 +171,7 @@ class Shipping:
         await self._create(
             shipping_pb2.CreateShipmentRequest(
                 order_id=order.id,
-                contact=_contact(order),
+                contact=order.recipient.to_message(),
                 address=address,
                 weight_grams=order.weight_grams,
                 service=order.shipping_service,
@@ -187,28 +185,3 @@ class Shipping:
     async def recall(self, order: Order) -> None:
         """Stops the shipment. CONFLICT when the carrier has it already."""
         await self._cancel(shipping_pb2.CancelShipmentRequest(order_id=order.id))
-
-
-class Notifications:
-    """notification: tells the customer."""
-
-    def __init__(self, edge: GrpcEdge) -> None:
-        self._notify = edge.rpc(
-            "meshmart.notification.v1.NotificationService/Notify",
-            notification_pb2.NotifyRequest,
-            notification_pb2.NotifyResponse,
-        )
-
-    async def deliver(self, order: Order, event: Event) -> None:
-        """Hands over one event; a repeated one changes nothing."""
-        await self._notify(
-            notification_pb2.NotifyRequest(
-                event_id=event.id, contact=_contact(order), kind=event.kind, facts=event.facts
-            )
-        )
-
-
-def _contact(order: Order) -> shared_pb2.Contact:
-    return shared_pb2.Contact(
-        user_id=order.user_id, name=order.contact.name, email=order.contact.email
-    )

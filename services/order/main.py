@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from services.common.notifying import Notifications
 from services.common.serving.host import Host
 from services.order import api
 from services.order.checkout import Callees
-from services.order.clients import Inventory, Notifications, Payments, Products, Shipping, Users
+from services.order.clients import Inventory, Payments, Products, Shipping, Users
 from services.order.model import ORDERS, Order
 from services.order.refunds import Refunds
 from services.order.saga import Saga

@@ -22,6 +22,7 @@ from services.common.background.rechecks import next_look_ms
 from services.common.documents import Collection, Document, Event, Index, Outbox, OutboxChanges
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
+from services.common.notifying import Recipient
 
 ORDERS = Collection(
     "orders",
@@ -117,7 +118,7 @@ class Line(Document):
 
 
 class Contact(Document):
-    """Whom to tell about the order."""
+    """How to reach the customer."""
 
     name: str
     email: str
@@ -256,6 +257,11 @@ class Order(Outbox):
     def was_answered(self) -> bool:
         """Whether the customer has the refusal of this attempt as an answer: no message is due."""
         return any(moment.what == ANSWERED for moment in self.history)
+
+    @property
+    def recipient(self) -> Recipient:
+        """Whom to tell about the order."""
+        return Recipient(user_id=self.user_id, name=self.contact.name, email=self.contact.email)
 
     def changed(self, **to: Unpack[OrderChanges]) -> Self:
         return self._changed(to)

@@ -17,13 +17,13 @@ from services.common.call_record import CallLog
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError, may_succeed_later
+from services.common.notifying import Notifications
 from services.common.observing.label_values import LabelValues
 from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace
 from services.order import checkout, model
 from services.order.checkout import Callees, Verdict
-from services.order.clients import Notifications
 from services.order.model import Order, OrderState, Step
 from services.order.settings import OrderSettings
 from services.order.store import OrderStore
@@ -359,7 +359,7 @@ class Saga:
         if order.step is None:
             if drive.is_answered and model.repeats_refusal(order):
                 return model.answered(order, now_ms())
-            await self._notifications.deliver(order, order.events[0])
+            await self._notifications.deliver(order.recipient, order.events[0])
             return model.delivered(order)
         refund = await checkout.do(order.step, self._callees, order)
         return checkout.succeeded(order, now_ms(), refund)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from services.common.notifying import Notifications
 from services.common.serving.host import Host
 from services.pb import shipping_pb2
 from services.pb.shipping_pb2_grpc import add_ShippingServiceServicer_to_server
 from services.shipping import api
-from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Shipment
 from services.shipping.rpc import ShippingRpc
 from services.shipping.service import Shipments

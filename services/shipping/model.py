@@ -16,6 +16,7 @@ from services.common.delivery import MAX_PARCEL_GRAMS
 from services.common.documents import Collection, Document, Event, Index, Outbox, OutboxChanges
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
+from services.common.notifying import Recipient
 
 # While `notification` is away.
 BACKOFF = Backoff(first_seconds=1, longest_seconds=30)
@@ -58,20 +59,12 @@ class Moment(Document):
     place: str
 
 
-class Contact(Document):
-    """Whom to tell."""
-
-    user_id: str
-    name: str
-    email: str
-
-
 @dataclass(frozen=True, slots=True)
 class CreateShipment:
     """The command to prepare the parcel of an order, which waits for its dispatch."""
 
     order_id: str
-    contact: Contact
+    contact: Recipient
     address: AddressFields
     weight_grams: int
     service: str
@@ -93,7 +86,7 @@ class Shipment(Outbox):
     """
 
     id: str
-    contact: Contact
+    contact: Recipient
     address: AddressFields | None
     weight_grams: int
     service: str
@@ -305,7 +298,7 @@ def fence(order_id: str, now_ms: int) -> Shipment:
     """
     return Shipment(
         id=order_id,
-        contact=Contact(user_id="", name="", email=""),
+        contact=Recipient(user_id="", name="", email=""),
         address=None,
         weight_grams=0,
         service="standard",

@@ -10,10 +10,11 @@ from services.common.fields import AddressFields, checked_order_id
 from services.common.identity.access_tokens import TokenVerifier
 from services.common.identity.caller_dependency import require_caller
 from services.common.money import Money
+from services.common.notifying import Recipient
 from services.pb import shared_pb2, shipping_pb2_grpc
 from services.pb import shipping_pb2 as pb
 from services.shipping import model
-from services.shipping.model import Contact, CreateShipment, Shipment, ShipmentState
+from services.shipping.model import CreateShipment, Shipment, ShipmentState
 from services.shipping.service import Shipments
 
 _STATES: Mapping[ShipmentState, pb.ShipmentState.ValueType] = {
@@ -49,7 +50,7 @@ class ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
     async def CreateShipment(self, request: pb.CreateShipmentRequest, context: Any) -> pb.Shipment:
         command = CreateShipment(
             order_id=checked_order_id(request.order_id),
-            contact=Contact(
+            contact=Recipient(
                 user_id=request.contact.user_id,
                 name=request.contact.name,
                 email=request.contact.email,

@@ -10,11 +10,11 @@ from services.common.backoff import any_jitter
 from services.common.clock import now_ms
 from services.common.documents import RevisionConflict, Stored
 from services.common.errors import Kind, ShopError, may_succeed_later
+from services.common.notifying import Notifications
 from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
 from services.common.observing.telemetry import extract_trace, inject_trace
 from services.shipping import model
-from services.shipping.clients import Notifications
 from services.shipping.model import CreateShipment, Shipment, ShipmentState
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
@@ -125,7 +125,7 @@ class Shipments:
         ):
             for event in stored.value.events:
                 try:
-                    await self._notifications.deliver(stored.value, event)
+                    await self._notifications.deliver(stored.value.contact, event)
                 except ShopError as error:
                     if may_succeed_later(error):
                         await self._postpone(stored, error)

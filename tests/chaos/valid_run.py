@@ -213,7 +213,7 @@ def _placed(checkout: Checkout, own: CheckoutHistory) -> Order:
 def _parcel(order: Order) -> Shipment:
     return Shipment(
         id=order.id,
-        contact=shipping.Contact(user_id=order.user_id, name="Ada", email=order.contact.email),
+        contact=order.recipient,
         address=order.address,
         weight_grams=order.weight_grams,
         service=order.shipping_service,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.auth.clients import Notifications, Users
+from services.auth.clients import AccountNotifications, Users
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Limits, Links
@@ -156,7 +156,7 @@ class SentMail(NamedTuple):
     code: str
 
 
-class MemoryNotifications(Notifications):
+class MemoryNotifications(AccountNotifications):
     """The notification service as far as auth asks it, in memory."""
 
     def __init__(self) -> None:

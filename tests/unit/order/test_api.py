@@ -220,6 +220,13 @@ async def test_bad_bodies_are_refused(client: Client, world: World, body: object
     assert world.around.asked == []
 
 
+@pytest.mark.parametrize("product_id", ["sword", "a--b", "bowl-"])
+async def test_an_id_that_no_product_has_is_named(client: Client, product_id: str) -> None:
+    body = {**BODY, "items": [{"product_id": product_id, "quantity": 1}]}
+    answer = await client.place(body=body)
+    assert (answer.status, answer.json()["code"]) == (422, "unknown-product")
+
+
 @pytest.mark.parametrize("key", [None, "", "with space", "x" * 256, "\x7f"])
 async def test_a_proper_key_is_needed(client: Client, key: str | None) -> None:
     assert (await client.place(key=key)).status == 422

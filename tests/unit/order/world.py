@@ -15,11 +15,11 @@ from services.common import context
 from services.common.call_record import CallLog
 from services.common.documents import Documents, Event, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
+from services.common.notifying import Notifications, Recipient
 from services.common.observing.metrics import Metrics
 from services.order.checkout import Callees
 from services.order.clients import (
     Inventory,
-    Notifications,
     Payments,
     PricedProduct,
     Products,
@@ -137,7 +137,7 @@ class FakeNotifications(Notifications):
     def __init__(self, around: Around) -> None:
         self._around = around
 
-    async def deliver(self, order: Order, event: Event) -> None:
+    async def deliver(self, to: Recipient, event: Event) -> None:
         self._around.told.append(event)
         await self._around.effect(NOTIFY)
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 from services.common.fields import AddressFields
-from services.shipping.model import Contact, CreateShipment, Moment, Shipment, ShipmentState
+from services.common.notifying import Recipient
+from services.shipping.model import CreateShipment, Moment, Shipment, ShipmentState
 
 ORDER = "ord_1"
 NOW_MS = 1_700_000_000_000
 STEP_MS = 20_000
-CONTACT = Contact(user_id="usr_ada", name="Ada", email="ada@example.com")
+CONTACT = Recipient(user_id="usr_ada", name="Ada", email="ada@example.com")
 ADDRESS = AddressFields(
     name="Ada Lovelace",
     street="Keizersgracht 123",

@@ -17,6 +17,7 @@ from services.common.calls.grpc_client import GrpcEdge, open_channel
 from services.common.clock import now_ms
 from services.common.documents import Documents, open_store
 from services.common.errors import Kind, ShopError
+from services.common.notifying import Notifications
 from services.common.observing.metrics import Metrics
 from services.common.serving.host import Host, Wire, hosting
 from services.common.settings import ProcessSettings
@@ -24,7 +25,6 @@ from services.common.topology import load_topology
 from services.notification.main import wire as wire_notification
 from services.pb import shared_pb2
 from services.pb import shipping_pb2 as pb
-from services.shipping.clients import Notifications
 from services.shipping.main import wire as wire_shipping
 from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
@@ -69,7 +69,7 @@ class Callers:
             return await self._create(
                 pb.CreateShipmentRequest(
                     order_id=ORDER,
-                    contact=shared_pb2.Contact(**CONTACT.model_dump()),
+                    contact=CONTACT.to_message(),
                     address=shared_pb2.Address(**address),
                     weight_grams=weight_grams,
                     service=service,

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from services.common.clock import now_ms
 from services.common.documents import Documents, Event, SqliteStore, Stored, StoreUnavailable
 from services.common.errors import Kind, ShopError
+from services.common.notifying import Notifications, Recipient
 from services.common.observing.metrics import Metrics
-from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
@@ -40,8 +40,8 @@ class Inbox(Notifications):
         self.unreachable: set[str] = set()
         self.refused: set[str] = set()
 
-    async def deliver(self, shipment: Shipment, event: Event) -> None:
-        if shipment.id in self.unreachable:
+    async def deliver(self, to: Recipient, event: Event) -> None:
+        if event.facts["order_id"] in self.unreachable:
             raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")
         if event.kind in self.refused:
             raise ShopError(Kind.INVALID, "unknown-kind", "There is no such message.")

@@ -41,7 +41,7 @@ def creation(**changes: str) -> pb.CreateShipmentRequest:
     address: dict[str, str] = {**ADDRESS.model_dump(), **changes}
     return pb.CreateShipmentRequest(
         order_id=ORDER,
-        contact=shared_pb2.Contact(**CONTACT.model_dump()),
+        contact=CONTACT.to_message(),
         address=shared_pb2.Address(**address),
         weight_grams=1200,
         service="standard",

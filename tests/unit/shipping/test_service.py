@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from services.common.clock import now_ms
 from services.common.documents import Documents, Event, RevisionConflict, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
+from services.common.notifying import Notifications, Recipient
 from services.common.observing.metrics import Metrics
-from services.shipping.clients import Notifications
 from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
@@ -30,7 +30,7 @@ class FakeNotifications(Notifications):
         self.told: list[str] = []
         self.away = False
 
-    async def deliver(self, shipment: Shipment, event: Event) -> None:
+    async def deliver(self, to: Recipient, event: Event) -> None:
         self.told.append(event.id)
         if self.away:
             raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")

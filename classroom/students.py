@@ -15,7 +15,7 @@ MOST = 99
 _NAME = re.compile(r"student-(\d\d)")
 
 
-def gateway_of(mesh: MeshName) -> render.Gateway:
+def gateway_of(mesh: MeshName) -> render.IngressGateway:
     """The gateway that all shops of a class share."""
     return render.ISTIOCTL if mesh == "istio" else render.TRAEFIK
 

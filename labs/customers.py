@@ -58,7 +58,7 @@ class AtGateway(aiohttp.ThreadedResolver):
         return found
 
 
-class Shop:
+class PublicShop:
     """The shop, as its customers see it."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -128,7 +128,7 @@ async def main(where: dict[str, Any]) -> None:
         aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
         asyncio.TaskGroup() as group,
     ):
-        shop = Shop(session, f"https://{where['host']}:{port}")
+        shop = PublicShop(session, f"https://{where['host']}:{port}")
         for number in itertools.count():
             if time.monotonic() > until:
                 break

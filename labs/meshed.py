@@ -216,7 +216,7 @@ class MeshedShop:
 
     @asynccontextmanager
     async def visitor_at(
-        self, gateway: render.Gateway, scheme: Scheme = "https"
+        self, gateway: render.IngressGateway, scheme: Scheme = "https"
     ) -> AsyncGenerator[Visitor]:
         """Somebody outside, at a gateway that need not be the shop's own."""
         async with (
@@ -225,13 +225,13 @@ class MeshedShop:
         ):
             yield visitor
 
-    async def certificate_at(self, gateway: render.Gateway) -> x509.Certificate | None:
+    async def certificate_at(self, gateway: render.IngressGateway) -> x509.Certificate | None:
         """The certificate that a gateway shows for the shop's host; None when it shows none."""
         async with self._forwarded(gateway, "https") as address:
             return await shown_at(address, self.where.host)
 
     def _forwarded(
-        self, gateway: render.Gateway, scheme: Scheme
+        self, gateway: render.IngressGateway, scheme: Scheme
     ) -> AbstractAsyncContextManager[str]:
         return self._commands.forwarded(
             gateway.namespace, f"service/{gateway.service}", _GATEWAY_PORTS[scheme]

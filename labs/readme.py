@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 Language = Literal["en", "nl"]
 
 
-class Form(NamedTuple):
+class HandOutForm(NamedTuple):
     """How a hand-out in one language is named, and what its headings and its table's rows are
     called there.
     """
@@ -36,8 +36,8 @@ class Form(NamedTuple):
     facts: Sequence[str]
 
 
-FORMS: Mapping[Language, Form] = {
-    "en": Form(
+FORMS: Mapping[Language, HandOutForm] = {
+    "en": HandOutForm(
         "README.md",
         (
             "Goal",
@@ -50,7 +50,7 @@ FORMS: Mapping[Language, Form] = {
         ),
         ("minutes", "lesson", "scenario", "read", "watch"),
     ),
-    "nl": Form(
+    "nl": HandOutForm(
         "README.nl.md",
         (
             "Doel",
@@ -79,7 +79,7 @@ class NotInForm(ValueError):
     """A hand-out of another form; the message says what is wrong with it."""
 
 
-class Step(NamedTuple):
+class HandOutStep(NamedTuple):
     """Commands, and the lines that they print; None where these may be any."""
 
     commands: str
@@ -104,7 +104,7 @@ class Readme:
         """How long the lab takes."""
         return int(self.facts["minutes"])
 
-    def steps(self, place: str) -> list[Step]:
+    def steps(self, place: str) -> list[HandOutStep]:
         """What there is to type in a place."""
         return list(_steps(self.sections["Steps"], place))
 
@@ -159,7 +159,7 @@ def read(path: Path, language: Language = "en") -> Readme:
     )
 
 
-def _steps(text: str, place: str) -> Iterator[Step]:
+def _steps(text: str, place: str) -> Iterator[HandOutStep]:
     blocks = [
         (language, body) for language, where, body in _FENCE.findall(text) if where in {"", place}
     ]
@@ -167,4 +167,4 @@ def _steps(text: str, place: str) -> Iterator[Step]:
         if language == "sh":
             after = blocks[position + 1 : position + 2]
             is_told = bool(after) and after[0][0] == "text"
-            yield Step(body, after[0][1].splitlines() if is_told else None)
+            yield HandOutStep(body, after[0][1].splitlines() if is_told else None)

@@ -86,7 +86,7 @@ async def put_back(commands: Commands, where: render.Shop, objects: Sequence[Obj
     await _Restoring(commands, where).put_back(objects)
 
 
-def gateway_api_gateway(where: render.Shop) -> render.Gateway:
+def gateway_api_gateway(where: render.Shop) -> render.IngressGateway:
     """The gateway that a Gateway of the Gateway API speaks of: in Istio one of its own."""
     if where.mesh == "linkerd":
         return where.gateway

@@ -36,7 +36,7 @@ class Seat(BaseModel):
     gateway_address: str = ""
 
 
-class Line(BaseModel):
+class CheckLine(BaseModel):
     """One line of a check."""
 
     is_right: bool
@@ -70,7 +70,7 @@ class Report(BaseModel):
     hints: int = 0
     was_solved: bool = False
     checked_ms: int | None = None
-    lines: Sequence[Line] = ()
+    lines: Sequence[CheckLine] = ()
     passed: Mapping[str, Passed] = {}
 
     def manifest(self) -> dict[str, Any]:
@@ -83,11 +83,13 @@ class Report(BaseModel):
         }
 
 
-def line_of(finding: Finding) -> Line:
+def line_of(finding: Finding) -> CheckLine:
     """As much of a finding as a table can show."""
     what = finding.what
     is_long = len(what) > _LINE_CHARACTERS
-    return Line(is_right=finding.is_right, what=f"{what[:_LINE_CHARACTERS]} …" if is_long else what)
+    return CheckLine(
+        is_right=finding.is_right, what=f"{what[:_LINE_CHARACTERS]} …" if is_long else what
+    )
 
 
 def report_of(config_map: Mapping[str, Any]) -> Report:

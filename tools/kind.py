@@ -16,10 +16,10 @@ from pathlib import Path
 from tools.bundle.contents import Bundle, BundleError
 from tools.certificate import HOST, SECRET_NAMESPACE, secret, self_signed
 from tools.needs import CLUSTER_TOOLS, KIND_CONFIG, MESH_TOOLS
-from tools.programs import Commands, Programs, give_up, need
+from tools.programs import ToolCommands, ToolPrograms, give_up, need
 from tools.supplies import Bundled, Network, Supplies, Wanted
 
-PROGRAMS: Commands = Programs()
+PROGRAMS: ToolCommands = ToolPrograms()
 NAMESPACE = "ecommerce"
 URL = "http://127.0.0.1:8080"
 # Through a mesh's gateway. The name must lead to this machine.

@@ -122,7 +122,7 @@ class Facts(NamedTuple):
     clashing_routes: Sequence[str]
 
 
-class Wanted(NamedTuple):
+class PreflightTarget(NamedTuple):
     """What is to run.
 
     :ivar mesh: ``none``, ``istio`` or ``linkerd``.
@@ -136,7 +136,7 @@ class Wanted(NamedTuple):
     bundle: Bundle | None
 
 
-class Finding(NamedTuple):
+class PreflightLine(NamedTuple):
     """One line.
 
     :ivar level: ``ok``, ``hint`` or ``missing``.
@@ -149,7 +149,7 @@ class Finding(NamedTuple):
         return f"{self.level:<8} {self.text}"
 
 
-def findings(facts: Facts, wanted: Wanted) -> list[Finding]:
+def findings(facts: Facts, wanted: PreflightTarget) -> list[PreflightLine]:
     """What is there, what is missing, and what to do."""
     if facts.system == "Windows":
         return [_missing("Windows itself: work in WSL 2 (`wsl --install`), and call this there")]
@@ -164,7 +164,7 @@ def findings(facts: Facts, wanted: Wanted) -> list[Finding]:
     ]
 
 
-def _of_system(facts: Facts) -> Iterator[Finding]:
+def _of_system(facts: Facts) -> Iterator[PreflightLine]:
     kernel = facts.kernel.lower()
     if "microsoft" not in kernel:
         return
@@ -179,7 +179,7 @@ def _of_system(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _of_python(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+def _of_python(facts: Facts, wanted: PreflightTarget) -> Iterator[PreflightLine]:
     version = _dotted(facts.python)
     if facts.python < needs.PYTHON_FLOOR:
         floor = _dotted(needs.PYTHON_FLOOR)
@@ -202,7 +202,7 @@ def _of_python(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
             )
 
 
-def _of_tools(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+def _of_tools(facts: Facts, wanted: PreflightTarget) -> Iterator[PreflightLine]:
     for tool in (*CLUSTER_TOOLS, *MESH_TOOLS[wanted.mesh]):
         said = facts.versions[tool]
         if said is None:
@@ -239,7 +239,7 @@ def _fault_of_version(tool: str, said: str, bundle: Bundle | None) -> str:
     return "" if found >= floors[tool] else f"{_dotted(floors[tool])} is needed"
 
 
-def _of_docker(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+def _of_docker(facts: Facts, wanted: PreflightTarget) -> Iterator[PreflightLine]:
     if facts.versions["docker"] is None:
         return
     if facts.docker is None:
@@ -265,7 +265,7 @@ def _of_docker(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         )
 
 
-def _of_size(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+def _of_size(facts: Facts, wanted: PreflightTarget) -> Iterator[PreflightLine]:
     mesh, is_observed = wanted.mesh, wanted.is_observed
     asked = [_KUBERNETES, SHOP[mesh], _MESH[mesh], _ROOM]
     asked += [OBSERVERS[mesh]] if is_observed else []
@@ -306,7 +306,7 @@ def _of_size(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
         yield _ok(f"disk: images take about {disk_mib:,} MiB, {facts.free_disk_mib:,} are free")
 
 
-def _of_limits(facts: Facts) -> Iterator[Finding]:
+def _of_limits(facts: Facts) -> Iterator[PreflightLine]:
     for name, found, (least, advised) in (
         ("fs.inotify.max_user_watches", facts.watches, _WATCHES),
         ("fs.inotify.max_user_instances", facts.instances, _INSTANCES),
@@ -326,7 +326,7 @@ def _of_limits(facts: Facts) -> Iterator[Finding]:
         yield _ok(text)
 
 
-def _of_network(facts: Facts, wanted: Wanted) -> Iterator[Finding]:
+def _of_network(facts: Facts, wanted: PreflightTarget) -> Iterator[PreflightLine]:
     if facts.is_loopback_open:
         yield _ok("127.0.0.1 is reached")
     else:
@@ -559,16 +559,16 @@ def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
-def _ok(text: str) -> Finding:
-    return Finding("ok", text)
+def _ok(text: str) -> PreflightLine:
+    return PreflightLine("ok", text)
 
 
-def _hint(text: str) -> Finding:
-    return Finding("hint", text)
+def _hint(text: str) -> PreflightLine:
+    return PreflightLine("hint", text)
 
 
-def _missing(text: str) -> Finding:
-    return Finding("missing", text)
+def _missing(text: str) -> PreflightLine:
+    return PreflightLine("missing", text)
 
 
 def main() -> int:
@@ -584,7 +584,7 @@ def main() -> int:
     except BundleError as error:
         print(_missing(str(error)))
         return 1
-    found = findings(gather(), Wanted(given.mesh, given.observability, given.name, bundle))
+    found = findings(gather(), PreflightTarget(given.mesh, given.observability, given.name, bundle))
     print(*found, sep="\n")
     levels = [each.level for each in found]
     print(f"{levels.count('missing')} missing, {levels.count('hint')} hints")

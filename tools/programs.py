@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _DOWNLOAD_SECONDS = 60.0
 
 
-class Commands(Protocol):
+class ToolCommands(Protocol):
     """What the tools need of others. All run in the project's folder."""
 
     def find(self, tool: str) -> Path | None:
@@ -54,7 +54,7 @@ class Commands(Protocol):
         ...
 
 
-class Programs:
+class ToolPrograms:
     """The programs themselves."""
 
     def find(self, tool: str) -> Path | None:
@@ -83,7 +83,7 @@ class Programs:
             return answer.read()
 
 
-def need(commands: Commands, *tools: str) -> None:
+def need(commands: ToolCommands, *tools: str) -> None:
     """Ends the program with a sentence where one of the tools is missing."""
     for tool in tools:
         if commands.find(tool) is None:

@@ -9,7 +9,7 @@ from tools import needs
 from tools.bundle import contents
 from tools.bundle.contents import Bundle, BundleError, Image
 from tools.needs import MESH_TOOLS, MESH_VERSIONS, TOOLS, VERSION_COMMANDS
-from tools.programs import Commands, give_up
+from tools.programs import ToolCommands, give_up
 
 
 class Wanted(NamedTuple):
@@ -69,7 +69,7 @@ class Network:
     )
     linkerd_check_options = ()
 
-    def __init__(self, commands: Commands, wanted: Wanted) -> None:
+    def __init__(self, commands: ToolCommands, wanted: Wanted) -> None:
         self._commands = commands
         self._wanted = wanted
 
@@ -92,7 +92,7 @@ class Bundled:
     # Else it asks the Internet for the newest version.
     linkerd_check_options = ("--expected-version", needs.LINKERD_VERSION)
 
-    def __init__(self, commands: Commands, wanted: Wanted, bundle: Bundle) -> None:
+    def __init__(self, commands: ToolCommands, wanted: Wanted, bundle: Bundle) -> None:
         self._commands = commands
         self._wanted = wanted
         self._bundle = bundle
@@ -153,7 +153,7 @@ class Bundled:
             raise BundleError(f"{tool} is {found}, and the bundle {wanted}: {TOOLS[tool]}")
 
 
-def check_version(commands: Commands, tool: str) -> None:
+def check_version(commands: ToolCommands, tool: str) -> None:
     """Ends the program with a sentence where a mesh's tool is not of the version that is tried."""
     found, wanted = commands.output(*VERSION_COMMANDS[tool]).strip(), MESH_VERSIONS[tool]
     if not needs.is_tried_with(found, wanted):

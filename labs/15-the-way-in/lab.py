@@ -143,7 +143,7 @@ _GATEWAYS = "gateways.gateway.networking.k8s.io"
 
 
 def _gateway(shop: MeshedShop) -> str:
-    gateway: render.Gateway = gateway_api_gateway(shop.where)
+    gateway: render.IngressGateway = gateway_api_gateway(shop.where)
     name = f"{shop.where.namespace}-gateway"
     return f"kubectl -n {gateway.namespace} get {_GATEWAYS} {name} -o yaml"
 

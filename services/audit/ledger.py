@@ -7,7 +7,7 @@ from collections import defaultdict
 import aiohttp
 import stripe
 
-from services.audit.snapshot import Dispute, Intent, Ledger, Refund
+from services.audit.snapshot import Ledger, LedgerDispute, LedgerIntent, LedgerRefund
 from services.common.errors import Kind, ShopError
 from services.payment.clients import FAILED_REFUNDS, http_client
 from services.payment.settings import PaymentSettings
@@ -31,16 +31,16 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
         http_client=http,
         max_network_retries=2,
     )
-    intents: defaultdict[str, list[Intent]] = defaultdict(list)
-    refunds: defaultdict[str, list[Refund]] = defaultdict(list)
-    disputes: defaultdict[str, list[Dispute]] = defaultdict(list)
+    intents: defaultdict[str, list[LedgerIntent]] = defaultdict(list)
+    refunds: defaultdict[str, list[LedgerRefund]] = defaultdict(list)
+    disputes: defaultdict[str, list[LedgerDispute]] = defaultdict(list)
     try:
         listed_intents = await client.v1.payment_intents.list_async({"limit": _PAGE})
         async for intent in listed_intents.auto_paging_iter():
             order_id = getattr(intent.metadata, "order_id", None)
             if order_id is not None:
                 intents[order_id].append(
-                    Intent(
+                    LedgerIntent(
                         intent.id,
                         intent.status,
                         intent.amount,
@@ -52,11 +52,11 @@ async def read_ledger(settings: PaymentSettings) -> Ledger:
         listed_refunds = await client.v1.refunds.list_async({"limit": _PAGE})
         async for refund in listed_refunds.auto_paging_iter():
             if refund.status not in FAILED_REFUNDS:
-                refunds[str(refund.payment_intent)].append(Refund(refund.id, refund.amount))
+                refunds[str(refund.payment_intent)].append(LedgerRefund(refund.id, refund.amount))
         listed_disputes = await client.v1.disputes.list_async({"limit": _PAGE})
         async for dispute in listed_disputes.auto_paging_iter():
             disputes[str(dispute.payment_intent)].append(
-                Dispute(dispute.id, dispute.amount, dispute.status)
+                LedgerDispute(dispute.id, dispute.amount, dispute.status)
             )
     except (stripe.StripeError, aiohttp.ClientError, TimeoutError) as error:
         raise ShopError(

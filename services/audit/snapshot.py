@@ -59,7 +59,7 @@ class Collected(Mapping[str, Model]):
         return len(self._texts)
 
 
-class Intent(NamedTuple):
+class LedgerIntent(NamedTuple):
     """What Stripe knows of a payment intent, as its API names it; amounts in cents.
 
     :param is_paid_back: whether a person has noted there that a charge was paid back another way.
@@ -73,14 +73,14 @@ class Intent(NamedTuple):
     is_paid_back: bool = False
 
 
-class Refund(NamedTuple):
+class LedgerRefund(NamedTuple):
     """Money that was paid back, or is under way; in cents."""
 
     id: str
     amount: int
 
 
-class Dispute(NamedTuple):
+class LedgerDispute(NamedTuple):
     """A charge that its card's owner wants back from the bank; in cents.
 
     :param status: https://docs.stripe.com/api/disputes/object#dispute_object-status
@@ -105,9 +105,11 @@ class Dispute(NamedTuple):
 class Ledger:
     """Stripe's side: payment intents by order, refunds and disputes by payment intent."""
 
-    intents: Mapping[str, Sequence[Intent]]
-    refunds: Mapping[str, Sequence[Refund]]
-    disputes: Mapping[str, Sequence[Dispute]] = field(default_factory=dict[str, Sequence[Dispute]])
+    intents: Mapping[str, Sequence[LedgerIntent]]
+    refunds: Mapping[str, Sequence[LedgerRefund]]
+    disputes: Mapping[str, Sequence[LedgerDispute]] = field(
+        default_factory=dict[str, Sequence[LedgerDispute]]
+    )
 
     def charges(self, order_id: str) -> list[int]:
         """The amount of each charge of an order, in cents."""
@@ -117,7 +119,7 @@ class Ledger:
             if intent.amount_received
         ]
 
-    def refunds_of(self, order_id: str) -> list[Refund]:
+    def refunds_of(self, order_id: str) -> list[LedgerRefund]:
         """The refunds of an order's charges."""
         return [
             refund

@@ -12,7 +12,7 @@ from services.pb import notification_pb2
 from services.pb import user_pb2 as pb
 
 
-class Users:
+class Accounts:
     """user: keeps the accounts and their password hashes."""
 
     def __init__(self, edge: GrpcEdge) -> None:

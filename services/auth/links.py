@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from services.auth.clients import AccountNotifications, Users
+from services.auth.clients import AccountNotifications, Accounts
 from services.auth.model import links as model
 from services.auth.model.accounts import Account
 from services.auth.model.links import Link, Mail, MailRequest
@@ -41,7 +41,7 @@ class Links:
     def __init__(
         self,
         store: LinkStore,
-        users: Users,
+        users: Accounts,
         notifications: AccountNotifications,
         limits: Limits,
         clock: Callable[[], int] = now_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.auth import api
-from services.auth.clients import AccountNotifications, Users
+from services.auth.clients import AccountNotifications, Accounts
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Limits, Links
@@ -61,7 +61,7 @@ async def wire(host: Host) -> None:
     sessions = Sessions(
         SessionStore(await host.documents(SESSIONS, Session)), settings.refresh_token_seconds
     )
-    users = Users(host.grpc("user"))
+    users = Accounts(host.grpc("user"))
     notifications = AccountNotifications(host.grpc("notification"))
     links = Links(
         LinkStore(

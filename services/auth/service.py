@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from services.auth.clients import AccountNotifications, Users
+from services.auth.clients import AccountNotifications, Accounts
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Links
@@ -52,7 +52,7 @@ class Auth:
     def __init__(
         self,
         *,
-        users: Users,
+        users: Accounts,
         notifications: AccountNotifications,
         passwords: Passwords,
         throttle: LoginThrottle,

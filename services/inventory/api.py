@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from services.common.dependency_injection import provided
 from services.common.errors import Kind
 from services.common.protocols.problem import documented
-from services.inventory.model import UnknownProduct
+from services.inventory.model import UnstockedProduct
 from services.inventory.service import InventoryService
 
 
@@ -38,5 +38,5 @@ async def get_availability(
 ) -> Availability:
     available = await service.available([product_id])
     if product_id not in available:
-        raise UnknownProduct(product_id)
+        raise UnstockedProduct(product_id)
     return Availability(product_id=product_id, available=available[product_id])

@@ -80,14 +80,14 @@ PASSING = frozenset(
 RESERVED = frozenset({ReservationState.HELD, ReservationState.COMMITTING, ReservationState.SOLD})
 
 
-class Line(Document):
+class ReservationLine(Document):
     """A quantity of one product."""
 
     product_id: Slug
     quantity: Quantity
 
 
-class Refusal(Document):
+class Shortage(Document):
     """Why a reservation was refused: of this product only so many were available."""
 
     product_id: Slug
@@ -134,7 +134,7 @@ class ReservationChanges(TypedDict, total=False):
     state: ReservationState
     holds: Mapping[str, str]
     returns: Mapping[str, str]
-    refusal: Refusal | None
+    refusal: Shortage | None
     unfinished_since_ms: int | None
 
 
@@ -148,10 +148,10 @@ class Reservation(Document):
 
     id: str
     state: ReservationState
-    lines: tuple[Line, ...] = ()
+    lines: tuple[ReservationLine, ...] = ()
     holds: Mapping[str, str] = {}
     returns: Mapping[str, str] = {}
-    refusal: Refusal | None = None
+    refusal: Shortage | None = None
     unfinished_since_ms: int | None = None
 
     def changed(self, **to: Unpack[ReservationChanges]) -> Self:
@@ -186,7 +186,7 @@ def held(reservation: Reservation, holds: Mapping[str, str], now_ms: int) -> Res
     return moved(reservation, ReservationState.HELD, now_ms).changed(holds=holds)
 
 
-def refusing(reservation: Reservation, refusal: Refusal, now_ms: int) -> Reservation:
+def refusing(reservation: Reservation, refusal: Shortage, now_ms: int) -> Reservation:
     """The reservation of a product of which there is not enough."""
     return moved(reservation, ReservationState.REFUSING, now_ms).changed(refusal=refusal)
 
@@ -199,7 +199,7 @@ def restocking(reservation: Reservation, returns: Mapping[str, str], now_ms: int
 class OutOfStock(ShopError):
     """A line could not be held; nothing is."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Shortage) -> None:
         product_id, available = refusal.product_id, refusal.available
         super().__init__(
             Kind.CONFLICT,
@@ -211,7 +211,7 @@ class OutOfStock(ShopError):
         )
 
 
-class UnknownProduct(ShopError):
+class UnstockedProduct(ShopError):
     """There is no stock document for a product."""
 
     def __init__(self, product_id: str) -> None:
@@ -263,7 +263,7 @@ class ReservationDiffers(ShopError):
         )
 
 
-def merge_lines(lines: Iterable[tuple[str, int]]) -> tuple[Line, ...]:
+def merge_lines(lines: Iterable[tuple[str, int]]) -> tuple[ReservationLine, ...]:
     """The lines of an order with one line per product, sorted by product.
 
     Sorted, so that equal orders compare equal, and so that two orders for the same last pieces go
@@ -291,7 +291,7 @@ def merge_lines(lines: Iterable[tuple[str, int]]) -> tuple[Line, ...]:
     return tuple(
         # Not validated: a product id of the wrong form is an unknown product, which is found out by
         # looking.
-        Line.model_construct(product_id=product_id, quantity=quantity)
+        ReservationLine.model_construct(product_id=product_id, quantity=quantity)
         for product_id, quantity in sorted(quantities.items())
     )
 

@@ -18,18 +18,18 @@ from services.inventory import model
 from services.inventory.model import (
     PASSING,
     RESERVED,
-    Line,
     OutOfStock,
-    Refusal,
     Reservation,
     ReservationClosed,
     ReservationDiffers,
+    ReservationLine,
     ReservationNotHeld,
     ReservationState,
+    Shortage,
     Stock,
     Tickets,
-    UnknownProduct,
     UnknownReservation,
+    UnstockedProduct,
 )
 from services.inventory.store import ReservationStore, StockStore
 
@@ -81,12 +81,12 @@ class InventoryService:
         found = await self._stock.get_many(sorted(set(product_ids)))
         return {product_id: stock.available for product_id, stock in found.items()}
 
-    async def reserve(self, order_id: str, lines: tuple[Line, ...]) -> None:
+    async def reserve(self, order_id: str, lines: tuple[ReservationLine, ...]) -> None:
         """Holds all lines for an order, or none. Repeating it changes nothing and answers the same.
 
         :param lines: merged and sorted, as `merge_lines` makes them.
         :raises OutOfStock: with the product and what was available when it was refused.
-        :raises UnknownProduct: nothing was written.
+        :raises UnstockedProduct: nothing was written.
         :raises ReservationClosed: the order was released before.
         :raises ReservationDiffers: the order has reserved other lines.
         """
@@ -164,14 +164,14 @@ class InventoryService:
         while stored.value.state in PASSING:
             stored = await self._advance(stored)
 
-    async def _open(self, order_id: str, lines: tuple[Line, ...]) -> Stored[Reservation]:
+    async def _open(self, order_id: str, lines: tuple[ReservationLine, ...]) -> Stored[Reservation]:
         existing = await self._reservations.get(order_id)
         if existing is not None:
             return existing
         known = await self._stock.get_many([line.product_id for line in lines])
         for line in lines:
             if line.product_id not in known:
-                raise UnknownProduct(line.product_id)
+                raise UnstockedProduct(line.product_id)
         return await self._add(
             Reservation(id=order_id, state=ReservationState.PENDING, lines=lines)
         )
@@ -220,10 +220,10 @@ class InventoryService:
         """Holds line after line; then the reservation lists the tickets, or becomes a refusal."""
         reservation, ticket_id = stored.value, _fresh_ticket_id()
         holds: dict[str, str] = {}
-        refusal: Refusal | None = None
+        refusal: Shortage | None = None
         for line in reservation.lines:
             outcome = await self._stock.place_hold(line, reservation.id, ticket_id)
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, Shortage):
                 refusal = outcome
                 break
             holds[line.product_id] = outcome

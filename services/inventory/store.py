@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from services.common.documents import Collection, Documents, Index, Json, Stored
 from services.inventory.model import (
-    Line,
-    Refusal,
     Reservation,
+    ReservationLine,
+    Shortage,
     Stock,
     Ticket,
     Tickets,
-    UnknownProduct,
+    UnstockedProduct,
 )
 
 STOCK = Collection("stock", indexes=(Index("all"),))
@@ -55,12 +55,14 @@ class StockStore:
         async for stored in self._documents.each("all"):
             yield stored.value
 
-    async def place_hold(self, line: Line, order_id: str, ticket_id: str) -> str | Refusal:
+    async def place_hold(
+        self, line: ReservationLine, order_id: str, ticket_id: str
+    ) -> str | Shortage:
         """Sets a line's quantity aside, unless that is done already.
 
         :returns: the id of the ticket that is now in place, this one or an earlier one of the same
             order; or the refusal, when there is too little.
-        :raises UnknownProduct: there is no such product.
+        :raises UnstockedProduct: there is no such product.
         """
         while True:
             placed = await self._documents.increment(
@@ -77,10 +79,10 @@ class StockStore:
             if in_place is not None:
                 return in_place
             if stock.available < line.quantity:
-                return Refusal(product_id=line.product_id, available=stock.available)
+                return Shortage(product_id=line.product_id, available=stock.available)
             # What stood in the way is gone by now: somebody gave stock back in between.
 
-    async def place_return(self, line: Line, order_id: str, ticket_id: str) -> str:
+    async def place_return(self, line: ReservationLine, order_id: str, ticket_id: str) -> str:
         """Places a ticket for a sold line that comes back; returns the id of the one that is in
         place.
         """
@@ -97,7 +99,7 @@ class StockStore:
             if in_place is not None:
                 return in_place
 
-    async def cash_hold(self, line: Line, order_id: str, ticket_id: str) -> bool:
+    async def cash_hold(self, line: ReservationLine, order_id: str, ticket_id: str) -> bool:
         """Turns a held line into a sold one. False when that ticket is not there any more."""
         moved = await self._documents.increment(
             line.product_id,
@@ -107,7 +109,7 @@ class StockStore:
         )
         return moved is not None
 
-    async def cash_return(self, line: Line, order_id: str, ticket_id: str) -> bool:
+    async def cash_return(self, line: ReservationLine, order_id: str, ticket_id: str) -> bool:
         """Turns a sold line into an available one. False when that ticket is not there any more."""
         moved = await self._documents.increment(
             line.product_id,
@@ -145,7 +147,7 @@ class StockStore:
     async def _get(self, product_id: str) -> Stock:
         stored = await self._documents.get(product_id)
         if stored is None:
-            raise UnknownProduct(product_id)
+            raise UnstockedProduct(product_id)
         return stored.value
 
 
@@ -181,5 +183,5 @@ class ReservationStore:
         return self._documents.each("unfinished")
 
 
-def _ticket(line: Line) -> Json:
+def _ticket(line: ReservationLine) -> Json:
     return Ticket(quantity=line.quantity).model_dump()

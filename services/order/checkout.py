@@ -15,19 +15,19 @@ from typing import NamedTuple
 from services.common import error_codes
 from services.common.errors import Kind, ShopError, may_succeed_later
 from services.order import model
-from services.order.clients import Inventory, Payments, Shipping
-from services.order.model import NOT_COMPLETED, Order, OrderState, Reason, Refund, Step
+from services.order.clients import Inventory, PaymentGateway, Shipping
+from services.order.model import NOT_COMPLETED, Order, OrderState, Reason, RefundStatus, Step
 
 
 class Callees(NamedTuple):
     """Whom the steps call."""
 
     inventory: Inventory
-    payments: Payments
+    payments: PaymentGateway
     shipping: Shipping
 
 
-Effect = Callable[[Callees, Order], Awaitable[Refund | None]]
+Effect = Callable[[Callees, Order], Awaitable[RefundStatus | None]]
 
 
 class Outage(Enum):
@@ -138,15 +138,15 @@ class Verdict(Enum):
     KEEP = auto()  # the order stands
 
 
-async def do(step: Step, callees: Callees, order: Order) -> Refund:
+async def do(step: Step, callees: Callees, order: Order) -> RefundStatus:
     """Does the effect of a step; returns what it has found out about the customer's money.
 
     :raises ShopError: it was refused, or it is not known whether it happened.
     """
-    return await _EFFECTS[step](callees, order) or Refund.NONE
+    return await _EFFECTS[step](callees, order) or RefundStatus.NONE
 
 
-def succeeded(order: Order, now_ms: int, refund: Refund = Refund.NONE) -> Order:
+def succeeded(order: Order, now_ms: int, refund: RefundStatus = RefundStatus.NONE) -> Order:
     """After the effect of the order's step: before the next one, or at the end."""
     assert order.step is not None
     done = model.step_done(order, now_ms, refund)

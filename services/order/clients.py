@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from services.common.calls.grpc_client import GrpcEdge
 from services.common.money import Money
-from services.order.model import Contact, Order, Refund
+from services.order.model import Contact, Order, RefundStatus
 from services.pb import (
     inventory_pb2,
     payment_pb2,
@@ -27,7 +27,7 @@ class PricedProduct(NamedTuple):
     weight_grams: int
 
 
-class Users:
+class Buyers:
     """user: who buys."""
 
     def __init__(self, edge: GrpcEdge) -> None:
@@ -96,13 +96,13 @@ class Inventory:
 
 
 _REFUNDS = {
-    payment_pb2.PAYMENT_STATE_REFUNDED: Refund.PAID,
-    payment_pb2.PAYMENT_STATE_DISPUTED: Refund.DISPUTED,
-    payment_pb2.PAYMENT_STATE_REFUND_FAILED: Refund.FAILED,
+    payment_pb2.PAYMENT_STATE_REFUNDED: RefundStatus.PAID,
+    payment_pb2.PAYMENT_STATE_DISPUTED: RefundStatus.DISPUTED,
+    payment_pb2.PAYMENT_STATE_REFUND_FAILED: RefundStatus.FAILED,
 }
 
 
-class Payments:
+class PaymentGateway:
     """payment: authorizes, captures, and undoes either."""
 
     def __init__(self, edge: GrpcEdge) -> None:
@@ -130,10 +130,10 @@ class Payments:
         """Charges what was set aside."""
         await self._capture(payment_pb2.CaptureRequest(order_id=order.id))
 
-    async def cancel(self, order: Order) -> Refund:
+    async def cancel(self, order: Order) -> RefundStatus:
         """Voids or refunds, whichever is needed. Asked again, it tells what has become of that."""
         payment = await self._cancel(payment_pb2.CancelRequest(order_id=order.id))
-        return _REFUNDS.get(payment.state, Refund.NONE)
+        return _REFUNDS.get(payment.state, RefundStatus.NONE)
 
 
 class Shipping:

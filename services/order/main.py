@@ -6,7 +6,7 @@ from services.common.notifying import Notifications
 from services.common.serving.host import Host
 from services.order import api
 from services.order.checkout import Callees
-from services.order.clients import Inventory, Payments, Products, Shipping, Users
+from services.order.clients import Buyers, Inventory, PaymentGateway, Products, Shipping
 from services.order.model import ORDERS, Order
 from services.order.refunds import Refunds
 from services.order.saga import Saga
@@ -23,7 +23,7 @@ async def wire(host: Host) -> None:
     settings = host.settings(OrderSettings)
     store = OrderStore(await host.documents(ORDERS, Order))
     shipping = Shipping(host.grpc("shipping"))
-    payments = Payments(host.grpc("payment"))
+    payments = PaymentGateway(host.grpc("payment"))
     saga = Saga(
         store,
         callees=Callees(Inventory(host.grpc("inventory")), payments, shipping),
@@ -36,7 +36,7 @@ async def wire(host: Host) -> None:
     orders = Orders(
         store,
         saga,
-        users=Users(host.grpc("user")),
+        users=Buyers(host.grpc("user")),
         products=Products(host.grpc("product")),
         shipping=shipping,
         settings=settings,

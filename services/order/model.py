@@ -57,7 +57,7 @@ class Step(StrEnum):
     RELEASE = "release"
 
 
-class Refund(StrEnum):
+class RefundStatus(StrEnum):
     """What is known of the money of an order that is cancelled."""
 
     NONE = "none"  # nothing was charged
@@ -343,16 +343,16 @@ def owned(order: Order, owner: str) -> Order:
     return order.changed(owner=owner)
 
 
-def step_done(order: Order, now_ms: int, refund: Refund) -> Order:
+def step_done(order: Order, now_ms: int, refund: RefundStatus) -> Order:
     """After the effect of the order's step.
 
     :param refund: what the step has found out about the customer's money.
     """
     assert order.step is not None
     return order.and_then(order.step.value, now_ms).changed(
-        refund_look_ms=now_ms if refund is Refund.PAID else order.refund_look_ms,
-        refund_failed=order.refund_failed or refund is Refund.FAILED,
-        refund_disputed=order.refund_disputed or refund is Refund.DISPUTED,
+        refund_look_ms=now_ms if refund is RefundStatus.PAID else order.refund_look_ms,
+        refund_failed=order.refund_failed or refund is RefundStatus.FAILED,
+        refund_disputed=order.refund_disputed or refund is RefundStatus.DISPUTED,
     )
 
 
@@ -392,11 +392,11 @@ def kept(order: Order, error: ShopError, now_ms: int) -> Order:
     return _closed_if_done(stands.changed(state=OrderState.CONFIRMED, step=None))
 
 
-def refund_looked_at(order: Order, refund: Refund, now_ms: int) -> Order:
+def refund_looked_at(order: Order, refund: RefundStatus, now_ms: int) -> Order:
     """After `payment` was asked again about the money of a cancelled order: with a message to its
     customer once the refund has failed.
     """
-    if refund is Refund.FAILED:
+    if refund is RefundStatus.FAILED:
         failed = order.and_then(_MONEY_STAYED_AWAY, now_ms).changed(
             refund_failed=True, refund_look_ms=None, open_since_ms=now_ms, owner=""
         )
@@ -509,9 +509,9 @@ def _event(order: Order, outcome: str) -> Event:
     reason = order.reason.detail if order.reason and outcome != OrderState.CONFIRMED else ""
     refund: dict[str, str] = {}
     if order.refund_failed:
-        refund = {"refund": Refund.FAILED.value}
+        refund = {"refund": RefundStatus.FAILED.value}
     elif order.refund_disputed:
-        refund = {"refund": Refund.DISPUTED.value}
+        refund = {"refund": RefundStatus.DISPUTED.value}
     return Event(
         id=f"{order.id}:{outcome}",
         kind=f"order-{outcome}",

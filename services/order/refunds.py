@@ -9,8 +9,8 @@ from services.common.documents import RevisionConflict, Stored
 from services.common.errors import ShopError, may_succeed_later
 from services.common.observing.logs import get_logger
 from services.order import model
-from services.order.clients import Payments
-from services.order.model import Order, Refund
+from services.order.clients import PaymentGateway
+from services.order.model import Order, RefundStatus
 from services.order.store import OrderStore
 
 log = get_logger(__name__)
@@ -21,7 +21,7 @@ _PER_ROUND = 200
 class Refunds:
     """The refunds of cancelled orders, looked at in rounds, by any process."""
 
-    def __init__(self, store: OrderStore, payments: Payments) -> None:
+    def __init__(self, store: OrderStore, payments: PaymentGateway) -> None:
         self._store = store
         self._payments = payments
 
@@ -43,10 +43,10 @@ class Refunds:
             if may_succeed_later(error):
                 raise
             log.exception("refund.not_known", order_id=order.id)
-            refund = Refund.PAID  # nothing to conclude from
+            refund = RefundStatus.PAID  # nothing to conclude from
         try:
             await self._store.save(stored, model.refund_looked_at(order, refund, now_ms()))
         except RevisionConflict:
             return  # another process has looked
-        if refund is Refund.FAILED:
+        if refund is RefundStatus.FAILED:
             log.warning("order.refund_failed", order_id=order.id)

@@ -11,7 +11,7 @@ from services.common.documents import Page
 from services.common.errors import Kind, ShopError
 from services.common.observing.telemetry import inject_trace
 from services.order import model
-from services.order.clients import PricedProduct, Products, Shipping, Users
+from services.order.clients import Buyers, PricedProduct, Products, Shipping
 from services.order.model import Line, Order, PlaceOrder
 from services.order.saga import Saga
 from services.order.settings import OrderSettings
@@ -29,7 +29,7 @@ class Orders:
         store: OrderStore,
         saga: Saga,
         *,
-        users: Users,
+        users: Buyers,
         products: Products,
         shipping: Shipping,
         settings: OrderSettings,

@@ -51,7 +51,7 @@ _TOLD: Mapping[ShipmentState, str] = {
 EVENT_KINDS = tuple(_TOLD.values())
 
 
-class Moment(Document):
+class TrackingMoment(Document):
     """An entry of the tracking history."""
 
     state: ShipmentState
@@ -72,7 +72,7 @@ class CreateShipment:
 
 class ShipmentChanges(OutboxChanges, total=False):
     state: ShipmentState
-    history: tuple[Moment, ...]
+    history: tuple[TrackingMoment, ...]
     moves_ms: int | None
     due_ms: int | None
     failures: int
@@ -91,7 +91,7 @@ class Shipment(Outbox):
     weight_grams: int
     service: str
     state: ShipmentState
-    history: tuple[Moment, ...]
+    history: tuple[TrackingMoment, ...]
     moves_ms: int | None = None
     due_ms: int | None = None
     failures: int = 0
@@ -202,7 +202,7 @@ def prepared(command: CreateShipment, now_ms: int, trace: Mapping[str, str]) -> 
         weight_grams=command.weight_grams,
         service=command.service,
         state=ShipmentState.PREPARED,
-        history=(Moment(state=ShipmentState.PREPARED, at_ms=now_ms, place=_WAREHOUSE),),
+        history=(TrackingMoment(state=ShipmentState.PREPARED, at_ms=now_ms, place=_WAREHOUSE),),
         trace=trace,
     )
 
@@ -249,7 +249,7 @@ def cancelled(shipment: Shipment, now_ms: int) -> Shipment:
             error_codes.SHIPMENT_UNDER_WAY,
             "The parcel is on its way already and cannot be stopped.",
         )
-    moment = Moment(state=ShipmentState.CANCELLED, at_ms=now_ms, place=_WAREHOUSE)
+    moment = TrackingMoment(state=ShipmentState.CANCELLED, at_ms=now_ms, place=_WAREHOUSE)
     stopped = shipment.changed(
         state=ShipmentState.CANCELLED, history=(*shipment.history, moment), moves_ms=None
     )
@@ -303,7 +303,7 @@ def fence(order_id: str, now_ms: int) -> Shipment:
         weight_grams=0,
         service="standard",
         state=ShipmentState.CANCELLED,
-        history=(Moment(state=ShipmentState.CANCELLED, at_ms=now_ms, place=_WAREHOUSE),),
+        history=(TrackingMoment(state=ShipmentState.CANCELLED, at_ms=now_ms, place=_WAREHOUSE),),
     )
 
 
@@ -328,7 +328,7 @@ def _moved(
         events = (*events, _event(shipment, state))
     moved = shipment.changed(
         state=state,
-        history=(*shipment.history, Moment(state=state, at_ms=now_ms, place=place)),
+        history=(*shipment.history, TrackingMoment(state=state, at_ms=now_ms, place=place)),
         moves_ms=now_ms + step_ms if state in _NEXT else None,
         events=events,
     )

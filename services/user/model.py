@@ -32,7 +32,7 @@ PersonName = Annotated[str, OneLine(MAX_NAME_LENGTH)]
 _ID_BYTES = 15  # 120 random bits: 24 characters of Base32, without padding
 
 
-class _Command(Document):
+class _UserCommand(Document):
     """A command that is checked.
 
     :raises ShopError: INVALID, by the name of the first field that is wrong.
@@ -51,7 +51,7 @@ class _Command(Document):
             raise ShopError(Kind.INVALID, "invalid-account", detail) from error
 
 
-class CreateGuest(_Command):
+class CreateGuest(_UserCommand):
     """Opens an account for one who orders without, whoever else has that address."""
 
     email: Email
@@ -64,14 +64,14 @@ class CreateUser(CreateGuest):
     password_hash: str = Field(pattern=r"^\$argon2id\$", max_length=256, repr=False)
 
 
-class ChangeGuestEmail(_Command):
+class ChangeGuestEmail(_UserCommand):
     """Changes where to write to a guest, whoever else has that address."""
 
     user_id: str
     email: Email
 
 
-class KeepGuest(_Command):
+class KeepGuest(_UserCommand):
     """Makes a guest's account one that its owner can log in to.
 
     :param email: in the place of the address that the guest has given.
@@ -82,7 +82,7 @@ class KeepGuest(_Command):
     email: Email | None = None
 
 
-class ReplaceHash(_Command):
+class ReplaceHash(_UserCommand):
     """Puts a password hash in the place of an old one."""
 
     user_id: str

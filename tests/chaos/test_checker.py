@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from services.audit.invariants import violations_of_order
-from services.audit.snapshot import Intent, Refund
+from services.audit.snapshot import LedgerIntent, LedgerRefund
 from services.inventory.model import Reservation, ReservationState, Stock, Ticket
 from services.order.model import Order, OrderState
 from services.payment.model import PaymentState
@@ -135,18 +135,18 @@ _OF_AN_ORDER: Mapping[str, tuple[str, str, Callable[[ValidRun, Order], object]]]
         _CONFIRMED,
         "not once",
         lambda run, it: run.intents[it.id].append(
-            Intent("pi_2", "succeeded", it.total_cents, 0, it.total_cents)
+            LedgerIntent("pi_2", "succeeded", it.total_cents, 0, it.total_cents)
         ),
     ),
     "charged another amount": (
         _CONFIRMED,
         "not once",
-        lambda run, it: run.intents.update({it.id: [Intent("pi_2", "succeeded", 1, 0, 1)]}),
+        lambda run, it: run.intents.update({it.id: [LedgerIntent("pi_2", "succeeded", 1, 0, 1)]}),
     ),
     "refunded although confirmed": (
         _CONFIRMED,
         "100 cents were refunded",
-        lambda run, it: run.refunds.update({run.intents[it.id][0].id: [Refund("re_1", 100)]}),
+        lambda run, it: run.refunds.update({run.intents[it.id][0].id: [LedgerRefund("re_1", 100)]}),
     ),
     "not refunded": (
         _BY_CUSTOMER,
@@ -156,7 +156,9 @@ _OF_AN_ORDER: Mapping[str, tuple[str, str, Callable[[ValidRun, Order], object]]]
     "money set aside": (
         _DECLINED,
         "still holds 100 cents",
-        lambda run, it: run.intents[it.id].append(Intent("pi_2", "requires_capture", 100, 100, 0)),
+        lambda run, it: run.intents[it.id].append(
+            LedgerIntent("pi_2", "requires_capture", 100, 100, 0)
+        ),
     ),
     "not shipped": (
         _CONFIRMED,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from services.audit.snapshot import Intent, Ledger, Refund, Snapshot
+from services.audit.snapshot import Ledger, LedgerIntent, LedgerRefund, Snapshot
 from services.common.documents import Event
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
@@ -38,8 +38,8 @@ class ValidRun:
         self.payments: dict[str, Payment] = {}
         self.shipments: dict[str, Shipment] = {}
         self.messages: dict[str, Message] = {}
-        self.intents: defaultdict[str, list[Intent]] = defaultdict(list)
-        self.refunds: dict[str, list[Refund]] = {}
+        self.intents: defaultdict[str, list[LedgerIntent]] = defaultdict(list)
+        self.refunds: dict[str, list[LedgerRefund]] = {}
         self.mails: set[Mail] = set()
         self.initial_stock = initial_stock(checkouts)
         self._sold: Counter[str] = Counter()
@@ -125,7 +125,7 @@ class ValidRun:
             own.ops.append(_view(Action.CANCEL, 3.0, 200, order))
             self._give_back(order, ReservationState.RETURNED)
             intent = self._pay(order, PaymentState.REFUNDED, "succeeded")
-            self.refunds[intent.id] = [Refund(f"re_{order.id}", order.total_cents)]
+            self.refunds[intent.id] = [LedgerRefund(f"re_{order.id}", order.total_cents)]
             self.shipments[order.id] = shipping.cancelled(shipment, _NOW_MS)
             return order
         match checkout.behaviour:
@@ -151,9 +151,9 @@ class ValidRun:
     def _give_back(self, order: Order, state: ReservationState) -> None:
         self.reservations[order.id] = Reservation(id=order.id, state=state)
 
-    def _pay(self, order: Order, state: PaymentState, status: str) -> Intent:
+    def _pay(self, order: Order, state: PaymentState, status: str) -> LedgerIntent:
         received = order.total_cents if status == "succeeded" else 0
-        intent = Intent(f"pi_{order.id}", status, order.total_cents, 0, received)
+        intent = LedgerIntent(f"pi_{order.id}", status, order.total_cents, 0, received)
         self.intents[order.id].append(intent)
         self.payments[order.id] = Payment(
             id=order.id,

@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tools.mesh.render import Gateway, Shop
+from tools.mesh.render import IngressGateway, Shop
 
 ISTIO = Shop(
     namespace="student-07",
     host="student-07.example.org",
-    gateway=Gateway("edge", {"istio": "edge"}, "edge-account"),
+    gateway=IngressGateway("edge", {"istio": "edge"}, "edge-account"),
     trust_domain="td.example",
     stripe_namespace="student-07-stripe",
 )
@@ -20,7 +20,7 @@ LINKERD = Shop(
     mesh="linkerd",
     namespace="student-07",
     host="student-07.example.org",
-    gateway=Gateway("edge", {}, "edge-account"),
+    gateway=IngressGateway("edge", {}, "edge-account"),
     stripe_namespace="student-07-stripe",
 )
 

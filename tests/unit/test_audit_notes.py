@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.audit.invariants import notes
-from services.audit.snapshot import Dispute, Intent, Ledger, Refund, Snapshot
+from services.audit.snapshot import Ledger, LedgerDispute, LedgerIntent, LedgerRefund, Snapshot
 from services.order.model import OrderState
 from tests.unit.order.examples import an_order
 
@@ -14,9 +14,9 @@ def noted(state: OrderState, status: str, *, is_refunded: bool = False) -> list[
     """The notes about one order whose charge was disputed."""
     order = an_order(state=state, step=None)
     ledger = Ledger(
-        {order.id: [Intent("pi_1", "succeeded", 8685, 0, 8685)]},
-        {"pi_1": [Refund("re_1", 8685)]} if is_refunded else {},
-        {"pi_1": [Dispute("dp_1", 8685, status)]},
+        {order.id: [LedgerIntent("pi_1", "succeeded", 8685, 0, 8685)]},
+        {"pi_1": [LedgerRefund("re_1", 8685)]} if is_refunded else {},
+        {"pi_1": [LedgerDispute("dp_1", 8685, status)]},
     )
     return list(notes(Snapshot({order.id: order}, {}, {}, {}, {}, {}, ledger)))
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from tools import kind
 from tools.bundle import contents
 from tools.bundle.contents import Bundle, BundleError
-from tools.bundle.making import ARCHITECTURES, Maker, Plan, pack
+from tools.bundle.making import ARCHITECTURES, BundlePlan, Maker, pack
 from tools.needs import MESH_TOOLS
-from tools.programs import ROOT, Programs, give_up
+from tools.programs import ROOT, ToolPrograms, give_up
 from tools.release import declared_versions
 
 _VERSION = declared_versions()[0][1]
@@ -35,7 +35,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         match arguments.command:
             case "make":
-                plan = Plan(
+                plan = BundlePlan(
                     arguments.image,
                     ("none", *(arguments.mesh or ("istio", "linkerd"))),
                     arguments.architecture or ARCHITECTURES,
@@ -55,8 +55,8 @@ def main(given: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _make(plan: Plan, folder: Path) -> None:
-    left_out = Maker(Programs(), plan, folder).make()
+def _make(plan: BundlePlan, folder: Path) -> None:
+    left_out = Maker(ToolPrograms(), plan, folder).make()
     archive = folder.with_name(f"meshmart-bundle-{_VERSION}.tar")
     print(f"Packing {archive} ...")
     pack(folder, archive)

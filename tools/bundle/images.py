@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 
 from tools.kind import OBSERVABILITY
-from tools.programs import ROOT, Commands
+from tools.programs import ROOT, ToolCommands
 
 # What the manifests of the labs and of the meshes call the shop's image (labs/meshed.py).
 SHOP = "meshmart:"
@@ -27,7 +27,9 @@ class Used(NamedTuple):
     is_of_observability: bool = False
 
 
-def used(commands: Commands, shop: str, meshes: Sequence[str], traefik_chart: Path) -> list[Used]:
+def used(
+    commands: ToolCommands, shop: str, meshes: Sequence[str], traefik_chart: Path
+) -> list[Used]:
     """All images but that of kind's nodes.
 
     :param shop: the shop's image.
@@ -60,7 +62,7 @@ def of_files() -> set[str]:
     return {name for name in found if not name.startswith(SHOP)}
 
 
-def of_istio(commands: Commands) -> set[str]:
+def of_istio(commands: ToolCommands) -> set[str]:
     """Of istiod, of the gateway, and of the proxies that istiod puts into pods."""
     text = commands.output("istioctl", "manifest", "generate", "-f", "mesh/istio/install.yaml")
     (injector,) = (
@@ -74,13 +76,13 @@ def of_istio(commands: Commands) -> set[str]:
     return {proxy, *images(text)}
 
 
-def of_linkerd(commands: Commands) -> set[str]:
+def of_linkerd(commands: ToolCommands) -> set[str]:
     """Of the control plane; its pods have the proxies that all others get, too."""
     options = ("--ignore-cluster", "--values", "mesh/linkerd/install.yaml")
     return images(commands.output("linkerd", "install", *options))
 
 
-def of_traefik(commands: Commands, chart: Path) -> set[str]:
+def of_traefik(commands: ToolCommands, chart: Path) -> set[str]:
     """Of the way in of Linkerd."""
     options = ("--values", "mesh/linkerd/traefik.yaml")
     return images(commands.output("helm", "template", "traefik", str(chart), *options))

@@ -19,7 +19,7 @@ from tools.bundle import contents
 from tools.bundle.contents import Binary, BundleError, Image, Manifest, Wheels
 from tools.bundle.images import Used, used
 from tools.needs import CLUSTER_TOOLS, MESH_TOOLS, VERSION_COMMANDS
-from tools.programs import ROOT, Commands, need
+from tools.programs import ROOT, ToolCommands, need
 from tools.release import declared_versions
 from tools.supplies import check_version
 from tools.wheels import made_for
@@ -35,7 +35,7 @@ _RUNTIME = "requirements.lock"
 _ONE_IMAGE = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
-class Plan(NamedTuple):
+class BundlePlan(NamedTuple):
     """What goes into a bundle.
 
     :ivar image: the shop's.
@@ -57,7 +57,7 @@ class Maker:
     :param folder: it must not be there, or be empty.
     """
 
-    def __init__(self, commands: Commands, plan: Plan, folder: Path) -> None:
+    def __init__(self, commands: ToolCommands, plan: BundlePlan, folder: Path) -> None:
         self._commands = commands
         self._plan = plan
         self._folder = folder

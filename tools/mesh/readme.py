@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from tools.certificate import HOST, NAMESPACE, SECRET_NAMESPACE, host_of
-from tools.mesh.render import ISTIOCTL, MESH_FOLDER, TRAEFIK, CannotRender, Gateway, Shop
+from tools.mesh.render import ISTIOCTL, MESH_FOLDER, TRAEFIK, CannotRender, IngressGateway, Shop
 
 _SANDBOX_NAMESPACE = Shop().stripe_namespace
 _PYTHON = ".venv/bin/python -m tools.mesh"
@@ -93,7 +93,7 @@ def _settings(shop: Shop) -> Iterator[str]:
         yield f"gateway.host={shop.host}"
 
 
-def _gateway_of_the_files(shop: Shop) -> Gateway:
+def _gateway_of_the_files(shop: Shop) -> IngressGateway:
     return ISTIOCTL if shop.mesh == "istio" else TRAEFIK
 
 

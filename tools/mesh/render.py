@@ -40,7 +40,7 @@ class CannotRender(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class IngressGateway:
     """The pods by which people come in.
 
     :ivar is_gateway_api: Istio makes them of a Gateway resource of the shop's own.
@@ -58,25 +58,25 @@ class Gateway:
 
 
 # What the files in mesh/ speak of.
-ISTIOCTL = Gateway(
+ISTIOCTL = IngressGateway(
     "istio-system", {"istio": "ingressgateway"}, "istio-ingressgateway-service-account"
 )
-TRAEFIK = Gateway(_INGRESS_NAMESPACE, {}, "traefik")
+TRAEFIK = IngressGateway(_INGRESS_NAMESPACE, {}, "traefik")
 
 
-def gateway_of(preset: str, namespace: str) -> Gateway:
+def gateway_of(preset: str, namespace: str) -> IngressGateway:
     """The gateway as a usual installation makes it, for the shop in a namespace.
 
     ``istioctl`` (istioctl install), ``helm`` (the release `istio-ingress` of Istio's chart
     `gateway`, in a namespace of that name), ``gateway-api``, or ``traefik`` for Linkerd.
     """
     if preset == "helm":
-        return Gateway("istio-ingress", {"istio": "ingress"}, "istio-ingress")
+        return IngressGateway("istio-ingress", {"istio": "ingress"}, "istio-ingress")
     if preset == "gateway-api":
         own = _INGRESS_NAMESPACE if namespace == NAMESPACE else f"{namespace}-ingress"
         name = f"{namespace}-gateway"
         labels = {"gateway.networking.k8s.io/gateway-name": name}
-        return Gateway(own, labels, f"{name}-istio", is_gateway_api=True)
+        return IngressGateway(own, labels, f"{name}-istio", is_gateway_api=True)
     return TRAEFIK if preset == "traefik" else ISTIOCTL
 
 
@@ -117,7 +117,7 @@ class Shop:
     mesh: MeshName = "istio"
     namespace: str = NAMESPACE
     host: str = HOST
-    gateway: Gateway = ISTIOCTL
+    gateway: IngressGateway = ISTIOCTL
     trust_domain: str = _TRUST_DOMAIN
     stripe_namespace: str = _STRIPE_NAMESPACE
     has_stripe_key: bool = False

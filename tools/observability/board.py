@@ -28,7 +28,7 @@ _FULL_WIDTH = 24
 _HEIGHT = 7
 
 
-class Board:
+class Dashboard:
     """A dashboard in the making: its head says what to look at, then come rows of panels."""
 
     def __init__(self, name: str, title: str, look_at: str) -> None:
@@ -61,7 +61,7 @@ class Board:
         )
         self._look_at = look_at
 
-    def choose(self, services: Sequence[str], *, several: bool) -> Board:
+    def choose(self, services: Sequence[str], *, several: bool) -> Dashboard:
         """Lets whoever looks choose among services, the first or all of them to begin with."""
         variable = builders.CustomVariable("service").label("Service").values(",".join(services))
         if several:
@@ -73,13 +73,13 @@ class Board:
         self._builder.with_variable(variable)
         return self
 
-    def head(self) -> Board:
+    def head(self) -> Dashboard:
         """What to look at, in a sentence."""
         panel = text.Panel().mode(TextMode.MARKDOWN).content(self._look_at).transparent(True)
         self._builder.with_panel(panel.id(self._next()).span(_FULL_WIDTH).height(3))
         return self
 
-    def row(self, title: str) -> Board:
+    def row(self, title: str) -> Dashboard:
         """Begins a row of panels."""
         self._builder.with_row(builders.Row(title).id(self._next()))
         return self
@@ -94,7 +94,7 @@ class Board:
         span: int = 8,
         exemplars: bool = False,
         stacked: bool = False,
-    ) -> Board:
+    ) -> Dashboard:
         """A graph over time.
 
         :param asked: queries by the legend of their lines.
@@ -133,7 +133,7 @@ class Board:
         self._builder.with_panel(panel)
         return self
 
-    def number(self, title: str, query: str, *, unit: str, says: str, span: int = 4) -> Board:
+    def number(self, title: str, query: str, *, unit: str, says: str, span: int = 4) -> Dashboard:
         """A single number: the last one, with what came before it behind it."""
         panel = (
             stat.Panel()

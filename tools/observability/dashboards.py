@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.common.topology import Topology
-from tools.observability.board import Board
+from tools.observability.board import Dashboard
 from tools.observability.queries import (
     FAILED_CALLS,
     FAILURES,
@@ -38,7 +38,7 @@ def files(topology: Topology) -> Mapping[Path, str]:
     return found
 
 
-def shop(topology: Topology) -> Board:
+def shop(topology: Topology) -> Dashboard:
     """What a shopkeeper asks: money, orders, and what holds them up."""
     order = f'{_HERE},app="{topology.services["order"].workload}"'
     steps = "|".join(
@@ -51,7 +51,7 @@ def shop(topology: Topology) -> Board:
     in_saga = f'{order},operation=~"{steps}"'
     parcels = f'{_HERE},app="{topology.services["shipping"].workload}"'
     all_steps = total("meshmart_call_seconds_count", "callee, operation", in_saga)
-    board = Board(
+    board = Dashboard(
         "shop",
         "The shop",
         "**Orders by end** is the heart of it: a declined card or a product that is sold out is an "
@@ -194,7 +194,7 @@ def shop(topology: Topology) -> Board:
     return board
 
 
-def services(topology: Topology, witness: Witness) -> Board:
+def services(topology: Topology, witness: Witness) -> Dashboard:
     """Rate, errors and duration of every service, as one witness has counted them."""
     board = _chosen_board(topology, witness, "services", f"Services{witness.where}", _SERVICES_HINT)
     by = witness.app
@@ -221,7 +221,7 @@ _SERVICES_HINT = (
 )
 
 
-def _beside(board: Board, witness: Witness) -> None:
+def _beside(board: Dashboard, witness: Witness) -> None:
     """What only this witness sees."""
     if witness is ISTIO:
         board.row("What the mesh has done").lines(
@@ -297,11 +297,11 @@ def _beside(board: Board, witness: Witness) -> None:
         )
 
 
-def canary(topology: Topology, witness: Witness) -> Board:
+def canary(topology: Topology, witness: Witness) -> Dashboard:
     """Two versions of a service side by side."""
     with_versions = [each.workload for each in topology.services.values() if each.variants]
     with_versions.sort(key=lambda name: name != topology.services["product"].workload)
-    board = Board(
+    board = Dashboard(
         _file(witness, "canary"),
         f"A canary{witness.where}",
         "Two versions side by side. **Share** is what the weight should be; a share of few "
@@ -340,10 +340,10 @@ def canary(topology: Topology, witness: Witness) -> Board:
     return board
 
 
-def service(topology: Topology) -> Board:
+def service(topology: Topology) -> Dashboard:
     """One service from within: what it answers, whom it calls, what it does by itself."""
     names = [each.workload for each in topology.services.values()]
-    board = Board(
+    board = Dashboard(
         "service",
         "One service",
         "Compare the two rows: if what it **answers** is slow and what it **calls** is slow, it "
@@ -417,9 +417,9 @@ def service(topology: Topology) -> Board:
     return board
 
 
-def objectives() -> Board:
+def objectives() -> Dashboard:
     """The two objectives, and what is left of the errors that they allow."""
-    board = Board(
+    board = Dashboard(
         "objectives",
         "Objectives",
         "**Burn rate** is the number to read: at 1 the errors that a month allows last just a "
@@ -458,9 +458,11 @@ def objectives() -> Board:
     return board
 
 
-def _chosen_board(topology: Topology, witness: Witness, name: str, title: str, hint: str) -> Board:
+def _chosen_board(
+    topology: Topology, witness: Witness, name: str, title: str, hint: str
+) -> Dashboard:
     names = [each.workload for each in topology.services.values()]
-    board = Board(_file(witness, name), title, hint.format(says=witness.says))
+    board = Dashboard(_file(witness, name), title, hint.format(says=witness.says))
     return board.choose(names, several=True).head()
 
 

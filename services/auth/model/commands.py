@@ -9,7 +9,7 @@ from services.auth.model.sources import Source, client_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Command:
+class _AuthCommand:
     """A command, and where it comes from."""
 
     client_address: str
@@ -21,7 +21,7 @@ class _Command:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpenGuest(_Command):
+class OpenGuest(_AuthCommand):
     """Begins a session without an account."""
 
     email: str
@@ -36,7 +36,7 @@ class Register(OpenGuest):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeepGuestAccount(_Command):
+class KeepGuestAccount(_AuthCommand):
     """Gives a guest's account a password.
 
     :ivar email: to log in with, in the place of the address that the guest has given.
@@ -48,7 +48,7 @@ class KeepGuestAccount(_Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeGuestAddress(_Command):
+class ChangeGuestAddress(_AuthCommand):
     """Writes to a guest at another address from now on."""
 
     refresh_token: str = field(repr=False)
@@ -56,7 +56,7 @@ class ChangeGuestAddress(_Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authenticate(_Command):
+class Authenticate(_AuthCommand):
     """Begins a session for whoever knows the password.
 
     :ivar device_token: of an earlier session of this account, if the client has one.
@@ -68,7 +68,7 @@ class Authenticate(_Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChangePassword(_Command):
+class ChangePassword(_AuthCommand):
     """Sets another password."""
 
     email: str
@@ -77,7 +77,7 @@ class ChangePassword(_Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResetPassword(_Command):
+class ResetPassword(_AuthCommand):
     """Sets a password with a mailed link."""
 
     code: str = field(repr=False)
@@ -85,7 +85,7 @@ class ResetPassword(_Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MailLink(_Command):
+class MailLink(_AuthCommand):
     """Mails a link to the owner of an account."""
 
     mail: Mail

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.auth.clients import AccountNotifications, Users
+from services.auth.clients import AccountNotifications, Accounts
 from services.auth.devices import Devices
 from services.auth.keyring import Keyring
 from services.auth.links import Limits, Links
@@ -70,7 +70,7 @@ class Clock:
         self.now_ms += round(seconds * 1000)
 
 
-class MemoryUsers(Users):
+class MemoryUsers(Accounts):
     """The user service as far as auth asks it, in memory."""
 
     def __init__(self) -> None:

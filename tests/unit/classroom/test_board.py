@@ -16,7 +16,7 @@ from classroom.cluster import Cluster
 from classroom.page import Board, served
 from labs.errors import CommandFailed, LabError
 from labs.lab import all_labs
-from labs.seat import Line, Passed, Report
+from labs.seat import CheckLine, Passed, Report
 from tests.testkit.browser import MISSING, chromium, open_browser
 from tests.testkit.usability import problems_of
 from tests.unit.classroom.fake import FakeCluster
@@ -66,8 +66,8 @@ def cluster() -> FakeCluster:
         hints=1,
         checked_ms=NOW_MS - 2 * MINUTE_MS,
         lines=[
-            Line(is_right=True, what="who asks with the header is answered by v2"),
-            Line(is_right=False, what="21 of 200 requests at /api, some fail"),
+            CheckLine(is_right=True, what="who asks with the header is answered by v2"),
+            CheckLine(is_right=False, what="21 of 200 requests at /api, some fail"),
         ],
         passed={"01-see-the-mesh (istio)": passed},
     )
@@ -81,7 +81,7 @@ def cluster() -> FakeCluster:
         started_ms=NOW_MS - 5 * MINUTE_MS,
         checks=1,
         checked_ms=NOW_MS,
-        lines=[Line(is_right=True, what="the books agree")],
+        lines=[CheckLine(is_right=True, what="the books agree")],
     )
     add_student(cluster, "student-03", True)
     add_student(
@@ -91,7 +91,7 @@ def cluster() -> FakeCluster:
         lab=EVIL,
         checks=1,
         checked_ms=NOW_MS,
-        lines=[Line(is_right=False, what=EVIL)],
+        lines=[CheckLine(is_right=False, what=EVIL)],
     )
     cluster.put(
         {"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt", "namespace": "student-01"}}

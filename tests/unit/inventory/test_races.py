@@ -9,7 +9,7 @@ import pytest
 
 from services.common.documents import Documents, SqliteStore
 from services.common.errors import ShopError
-from services.inventory.model import Line, Reservation, Stock
+from services.inventory.model import Reservation, ReservationLine, Stock
 from services.inventory.service import InventoryService
 from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
 
@@ -34,8 +34,8 @@ async def make_service(store: SqliteStore) -> InventoryService:
     )
 
 
-def lamps(quantity: int = 1) -> tuple[Line, ...]:
-    return (Line(product_id="lamp", quantity=quantity),)
+def lamps(quantity: int = 1) -> tuple[ReservationLine, ...]:
+    return (ReservationLine(product_id="lamp", quantity=quantity),)
 
 
 async def outcome(work: Awaitable[None]) -> str:

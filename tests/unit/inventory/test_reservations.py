@@ -11,8 +11,8 @@ from services.inventory.model import (
     ReservationNotHeld,
     ReservationState,
     Stock,
-    UnknownProduct,
     UnknownReservation,
+    UnstockedProduct,
 )
 from tests.unit.interleaving import Actor, run
 from tests.unit.inventory.world import (
@@ -137,7 +137,7 @@ def test_other_lines_under_the_same_order_are_invalid() -> None:
 def test_an_unknown_product_is_not_found_and_leaves_no_trace() -> None:
     world = World()
     error = refused(world.service.reserve("order-1", lines(apron=1, cup=1)))
-    assert isinstance(error, UnknownProduct)
+    assert isinstance(error, UnstockedProduct)
     assert error.fields == {"product_id": "cup"}
     assert world.reservations() == {}
     assert numbers(world.stock("apron")) == (5, 0, 0)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.common.documents import Documents
-from services.inventory.model import Line, Reservation, ReservationState, Stock
+from services.inventory.model import Reservation, ReservationLine, ReservationState, Stock
 from services.inventory.service import InventoryService
 from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, StockStore
 from tests.unit.interleaving import SteppedStore, run
@@ -90,10 +90,10 @@ class World:
         self.outcomes[outcome] += 1
 
 
-def lines(**quantities: int) -> tuple[Line, ...]:
+def lines(**quantities: int) -> tuple[ReservationLine, ...]:
     """Lines by product, sorted as the service wants them."""
     return tuple(
-        Line(product_id=product_id, quantity=quantity)
+        ReservationLine(product_id=product_id, quantity=quantity)
         for product_id, quantity in sorted(quantities.items())
     )
 

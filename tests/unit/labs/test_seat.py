@@ -18,7 +18,7 @@ from labs.lab import Lab, Place, all_labs, lab_named
 from labs.meshed import MeshedShop
 from labs.progress import Attempt
 from labs.runner import NOT_PASSED, Runner
-from labs.seat import Line, Seat, line_of, report_of, seat_of
+from labs.seat import CheckLine, Seat, line_of, report_of, seat_of
 from tests.unit.labs.fake import FakeCluster
 
 OPTIONS = ("--mesh", "istio", "--namespace", "student-01", "--stripe-namespace", "student-01")
@@ -134,8 +134,8 @@ async def test_the_board_hears_of_every_check(
         1000,
     )
     assert list(report.lines) == [
-        Line(is_right=True, what="it is open"),
-        Line(is_right=False, what="v2 gets nothing"),
+        CheckLine(is_right=True, what="it is open"),
+        CheckLine(is_right=False, what="v2 gets nothing"),
     ]
     assert report.checked_ms is not None
     assert not report.passed

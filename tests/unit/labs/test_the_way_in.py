@@ -20,7 +20,7 @@ from labs.meshed import Scheme
 from labs.visitor import Answer
 from tests.unit.labs.fake import PretendedShop, findings_of
 from tools.certificate import self_signed
-from tools.mesh.render import TRAEFIK, Gateway, MeshName, Shop
+from tools.mesh.render import TRAEFIK, IngressGateway, MeshName, Shop
 
 HOST = "ecommerce.example.com"
 REDIRECT = Answer(301, None, None, f"https://{HOST}/products")
@@ -39,14 +39,16 @@ class Shop15(PretendedShop):
     certificate_of: str = HOST
     plain: Answer = REDIRECT
     private: int = 404
-    asked: list[tuple[Gateway, Scheme]] = field(default_factory=list[tuple[Gateway, Scheme]])
+    asked: list[tuple[IngressGateway, Scheme]] = field(
+        default_factory=list[tuple[IngressGateway, Scheme]]
+    )
     _scheme: Scheme = "https"
 
     @property
     def where(self) -> Shop:
         return Shop(mesh=self.mesh, gateway=TRAEFIK) if self.mesh == "linkerd" else Shop()
 
-    async def certificate_at(self, gateway: Gateway) -> x509.Certificate | None:
+    async def certificate_at(self, gateway: IngressGateway) -> x509.Certificate | None:
         if not self.is_there:
             raise CommandFailed("services not found")
         if not self.certificate_of:
@@ -55,7 +57,7 @@ class Shop15(PretendedShop):
 
     @asynccontextmanager
     async def visitor_at(
-        self, gateway: Gateway, scheme: Scheme = "https"
+        self, gateway: IngressGateway, scheme: Scheme = "https"
     ) -> AsyncGenerator[Shop15]:
         self.asked.append((gateway, scheme))
         self._scheme = scheme

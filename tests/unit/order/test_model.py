@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from services.common.errors import Kind, ShopError
 from services.order import checkout, model
 from services.order.checkout import BACKWARD, FORWARD
-from services.order.model import Order, OrderState, Refund, Step
+from services.order.model import Order, OrderState, RefundStatus, Step
 from tests.unit.order.examples import OUTAGES, PLACED_MS, REFUSALS, an_order, error
 
 SOON_MS = PLACED_MS + 60_000
@@ -300,30 +300,30 @@ class TestARefund:
     """The money of an order that is cancelled."""
 
     def test_that_was_made_is_looked_at_again(self) -> None:
-        order = checkout.succeeded(at(Step.REFUND), PLACED_MS, Refund.PAID)
+        order = checkout.succeeded(at(Step.REFUND), PLACED_MS, RefundStatus.PAID)
         assert (order.refund_look_ms, order.refund_failed) == (PLACED_MS, False)
-        later = model.refund_looked_at(order, Refund.PAID, SOON_MS)
+        later = model.refund_looked_at(order, RefundStatus.PAID, SOON_MS)
         assert later.refund_look_ms == SOON_MS + (SOON_MS - PLACED_MS)
         over_ms = PLACED_MS + 36 * 24 * 3_600_000
-        assert model.refund_looked_at(later, Refund.PAID, over_ms).refund_look_ms is None
+        assert model.refund_looked_at(later, RefundStatus.PAID, over_ms).refund_look_ms is None
 
     def test_that_was_not_needed_is_not(self) -> None:
-        order = checkout.succeeded(at(Step.REFUND), PLACED_MS, Refund.NONE)
+        order = checkout.succeeded(at(Step.REFUND), PLACED_MS, RefundStatus.NONE)
         assert (order.refund_look_ms, order.refund_failed) == (None, False)
 
     def test_that_fails_at_once_is_told_with_the_end_of_the_order(self) -> None:
         order = at(Step.REFUND)
         while not order.is_settled:
-            order = checkout.succeeded(order, SOON_MS, Refund.FAILED)
+            order = checkout.succeeded(order, SOON_MS, RefundStatus.FAILED)
         assert [event.kind for event in order.events] == ["order-not-placed", "order-refund-failed"]
         assert [event.facts["refund"] for event in order.events] == ["failed", "failed"]
 
     def test_that_fails_later_is_told_then(self) -> None:
         order = at(Step.REFUND, owner="order-1")
         while not order.is_settled:
-            order = checkout.succeeded(order, PLACED_MS, Refund.PAID)
+            order = checkout.succeeded(order, PLACED_MS, RefundStatus.PAID)
         order = model.delivered(order)
-        failed_later = model.refund_looked_at(order, Refund.FAILED, SOON_MS)
+        failed_later = model.refund_looked_at(order, RefundStatus.FAILED, SOON_MS)
         assert failed_later.refund_failed
         assert (failed_later.refund_look_ms, failed_later.open_since_ms) == (None, SOON_MS)
         assert failed_later.owner == "", "anybody may tell the customer"
@@ -337,7 +337,7 @@ class TestARefund:
     def test_that_has_failed_is_told_though_the_refusal_was_answered(self) -> None:
         order = at(Step.REFUND)
         while not order.is_settled:
-            order = checkout.succeeded(order, SOON_MS, Refund.FAILED)
+            order = checkout.succeeded(order, SOON_MS, RefundStatus.FAILED)
         assert model.repeats_refusal(order)
         assert not model.repeats_refusal(model.answered(order, SOON_MS))
 

@@ -9,7 +9,7 @@ import pytest
 from services.common import clock, context
 from services.common.errors import Kind, ShopError
 from services.order import refunds
-from services.order.model import Order, OrderState, Refund, Step
+from services.order.model import Order, OrderState, RefundStatus, Step
 from tests.unit.order.examples import an_order, error
 from tests.unit.order.world import NOTIFY, Process, World
 
@@ -73,7 +73,7 @@ async def test_one_that_arrives_is_looked_at_until_it_is_certain(
 
 async def test_one_that_fails_later_is_told_once(world: World, process: Process) -> None:
     order = await cancelled(world, process)
-    world.around.refund = Refund.FAILED
+    world.around.refund = RefundStatus.FAILED
     await asyncio.gather(look(process), look(world.process("order-2")))
     assert (await world.order(order.id)).refund_failed
     await process.saga.sweep()
@@ -85,7 +85,7 @@ async def test_one_that_fails_later_is_told_once(world: World, process: Process)
 async def test_one_that_fails_at_once_is_told_with_the_cancellation(
     world: World, process: Process
 ) -> None:
-    world.around.refund = Refund.FAILED
+    world.around.refund = RefundStatus.FAILED
     order = await cancelled(world, process)
     assert (order.refund_failed, order.refund_look_ms) == (True, None)
     assert [event.facts.get("refund") for event in world.around.told] == ["failed", "failed"]
@@ -95,7 +95,7 @@ async def test_one_that_fails_at_once_is_told_with_the_cancellation(
 async def test_a_disputed_charge_is_left_to_the_bank_and_not_promised(
     world: World, process: Process
 ) -> None:
-    world.around.refund = Refund.DISPUTED
+    world.around.refund = RefundStatus.DISPUTED
     order = await cancelled(world, process)
     assert (order.refund_disputed, order.refund_failed, order.refund_look_ms) == (True, False, None)
     (event,) = world.around.told
@@ -106,7 +106,7 @@ async def test_one_of_an_attempt_is_told_though_its_refusal_was_answered(
     world: World, process: Process
 ) -> None:
     world.around.fail(Step.CAPTURE, error(Kind.DECLINED, "authorization-expired"))
-    world.around.refund = Refund.FAILED
+    world.around.refund = RefundStatus.FAILED
     stored = await world.begin(process, an_order())
     await process.saga.settled(stored.value.id, 5.0)
     order = await world.finished(stored.value.id)
@@ -115,7 +115,7 @@ async def test_one_of_an_attempt_is_told_though_its_refusal_was_answered(
 
 
 async def test_what_was_never_charged_is_not_asked_for(world: World, process: Process) -> None:
-    world.around.refund = Refund.NONE
+    world.around.refund = RefundStatus.NONE
     await cancelled(world, process)
     asked = world.around.counts()[Step.REFUND]
     await look(process)
@@ -128,7 +128,7 @@ async def test_an_order_whose_customer_is_not_told_yet_is_left_to_its_owner(
     held = world.around.hold(NOTIFY)
     stored = await world.begin(process, an_order(step=Step.RECALL, state=OrderState.CANCELLING))
     await world.asked_for(NOTIFY)
-    world.around.refund = Refund.FAILED
+    world.around.refund = RefundStatus.FAILED
     await look(process)
     held.set()
     assert not (await world.finished(stored.value.id)).refund_failed
@@ -138,7 +138,7 @@ async def test_an_order_whose_customer_is_not_told_yet_is_left_to_its_owner(
 
 async def test_an_outage_is_waited_out(world: World, process: Process) -> None:
     order = await cancelled(world, process)
-    world.around.refund = Refund.FAILED
+    world.around.refund = RefundStatus.FAILED
     world.around.fail(Step.REFUND, error(Kind.UNAVAILABLE))
     with pytest.raises(ShopError):
         await look(process)
@@ -151,7 +151,7 @@ async def test_one_that_cannot_be_asked_for_holds_up_no_others(
     world: World, process: Process
 ) -> None:
     orders = [await cancelled(world, process, user_id) for user_id in ("usr_ada", "usr_bob")]
-    world.around.refund = Refund.FAILED
+    world.around.refund = RefundStatus.FAILED
     world.around.fail(Step.REFUND, error(Kind.INVALID))
     await look(process)
     found = [(await world.order(order.id)).refund_failed for order in orders]

@@ -19,14 +19,14 @@ from services.common.notifying import Notifications, Recipient
 from services.common.observing.metrics import Metrics
 from services.order.checkout import Callees
 from services.order.clients import (
+    Buyers,
     Inventory,
-    Payments,
+    PaymentGateway,
     PricedProduct,
     Products,
     Shipping,
-    Users,
 )
-from services.order.model import ORDERS, Contact, Order, Refund, Step
+from services.order.model import ORDERS, Contact, Order, RefundStatus, Step
 from services.order.refunds import Refunds
 from services.order.saga import Saga
 from services.order.service import Orders
@@ -56,7 +56,7 @@ class Around:
         self.failures: dict[str, list[ShopError]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.told: list[Event] = []
-        self.refund = Refund.PAID
+        self.refund = RefundStatus.PAID
         self.request_ids: set[str] = set()
         self.logs: list[CallLog] = []
 
@@ -101,7 +101,7 @@ class FakeInventory(Inventory):
         await self._around.effect(Step.RELEASE)
 
 
-class FakePayments(Payments):
+class FakePayments(PaymentGateway):
     def __init__(self, around: Around) -> None:
         self._around = around
 
@@ -111,7 +111,7 @@ class FakePayments(Payments):
     async def capture(self, order: Order) -> None:
         await self._around.effect(Step.CAPTURE)
 
-    async def cancel(self, order: Order) -> Refund:
+    async def cancel(self, order: Order) -> RefundStatus:
         await self._around.effect(Step.REFUND)
         return self._around.refund
 
@@ -142,7 +142,7 @@ class FakeNotifications(Notifications):
         await self._around.effect(NOTIFY)
 
 
-class FakeUsers(Users):
+class FakeUsers(Buyers):
     def __init__(self) -> None:
         pass
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.common.fields import AddressFields
 from services.common.notifying import Recipient
-from services.shipping.model import CreateShipment, Moment, Shipment, ShipmentState
+from services.shipping.model import CreateShipment, Shipment, ShipmentState, TrackingMoment
 
 ORDER = "ord_1"
 NOW_MS = 1_700_000_000_000
@@ -36,6 +36,8 @@ def a_shipment(**changes: Any) -> Shipment:
         weight_grams=1200,
         service="standard",
         state=ShipmentState.PREPARED,
-        history=(Moment(state=ShipmentState.PREPARED, at_ms=NOW_MS, place="Utrecht warehouse"),),
+        history=(
+            TrackingMoment(state=ShipmentState.PREPARED, at_ms=NOW_MS, place="Utrecht warehouse"),
+        ),
     )
     return shipment.model_copy(update=changes)

@@ -13,7 +13,7 @@ from tests.testkit.goldens import golden
 from tools.bundle.images import images, mongodb, of_files, of_istio, used
 from tools.kind import OBSERVABILITY
 from tools.needs import GATEWAY_API, TRAEFIK_CHART, TRAEFIK_REPOSITORY
-from tools.programs import ROOT, Programs
+from tools.programs import ROOT, ToolPrograms
 
 SHOP = "meshmart:0.1.0"
 MESHES = ("none", "istio", "linkerd")
@@ -46,7 +46,7 @@ spec: {initContainers: [{image: "l/init:1"}], containers: [{image: "l/proxy:1"}]
 TRAEFIK = 'kind: Deployment\nspec: {template: {spec: {containers: [{image: "t/traefik:1"}]}}}\n'
 
 
-class Rendering(Programs):
+class Rendering(ToolPrograms):
     """kubectl itself; the others print what they would."""
 
     def output(self, *command: str) -> str:
@@ -108,7 +108,7 @@ def test_each_is_there_when_it_is_used(
     (kiali,) = (name for name in all_images if "kiali" in name)
     assert all_images[kiali] == (("istio",), True)
     for mesh, folder in OBSERVABILITY.items():
-        for name in images(Programs().output("kubectl", "kustomize", folder)):
+        for name in images(ToolPrograms().output("kubectl", "kustomize", folder)):
             meshes, is_of_observability = all_images[name]
             assert mesh in meshes
             assert is_of_observability

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.tools.test_bundle_images import ISTIO, LINKERD, TRAEFIK
 from tools.bundle import contents
 from tools.bundle.contents import Bundle, BundleError
-from tools.bundle.making import SOURCE, Maker, Plan, architecture_of, pack
+from tools.bundle.making import SOURCE, BundlePlan, Maker, architecture_of, pack
 from tools.needs import (
     GATEWAY_API,
     ISTIO_VERSION,
@@ -147,11 +147,11 @@ def plan(
     meshes: Sequence[str] = ("none", "istio", "linkerd"),
     architectures: Sequence[str] = ("amd64", "arm64"),
     pythons: Sequence[str] = (),
-) -> Plan:
-    return Plan(SHOP, meshes, architectures, pythons)
+) -> BundlePlan:
+    return BundlePlan(SHOP, meshes, architectures, pythons)
 
 
-def made(programs: FakePrograms, folder: Path, wanted: Plan) -> tuple[Bundle, list[str]]:
+def made(programs: FakePrograms, folder: Path, wanted: BundlePlan) -> tuple[Bundle, list[str]]:
     left_out = Maker(programs, wanted, folder).make()
     return Bundle.read(folder), left_out
 

@@ -21,7 +21,7 @@ from tests.unit.observability.test_manifests import manifests
 from tests.unit.tools.test_bundle_up import write_bundle
 from tools import preflight
 from tools.needs import ISTIO_VERSION, KIND_VERSION, LINKERD_VERSION, PORTS
-from tools.preflight import Docker, Facts, Finding, Wanted, clashing, findings
+from tools.preflight import Docker, Facts, PreflightLine, PreflightTarget, clashing, findings
 
 ROOT = Path(__file__).parents[3]
 MESHES = ("none", "istio", "linkerd")
@@ -57,19 +57,19 @@ GOOD = Facts(
     host_addresses=("127.0.0.1",),
     clashing_routes=(),
 )
-PLAIN = Wanted("none", is_observed=False, cluster="meshmart", bundle=None)
+PLAIN = PreflightTarget("none", is_observed=False, cluster="meshmart", bundle=None)
 ISTIO = PLAIN._replace(mesh="istio")
 WSL2 = "5.15.153.1-microsoft-standard-WSL2"
 
 
-def not_ok(facts: Facts, wanted: Wanted = PLAIN) -> list[Finding]:
+def not_ok(facts: Facts, wanted: PreflightTarget = PLAIN) -> list[PreflightLine]:
     return [each for each in findings(facts, wanted) if each.level != "ok"]
 
 
 @pytest.mark.parametrize("is_observed", [False, True])
 @pytest.mark.parametrize("mesh", MESHES)
 def test_a_good_laptop_lacks_nothing(mesh: str, *, is_observed: bool) -> None:
-    found = findings(GOOD, Wanted(mesh, is_observed, "meshmart", None))
+    found = findings(GOOD, PreflightTarget(mesh, is_observed, "meshmart", None))
     assert {each.level for each in found} == {"ok"}
     assert all("\n" not in str(each) for each in found)
 
@@ -200,7 +200,7 @@ def with_version(tool: str, said: str | None) -> Facts:
     ],
 )
 def test_one_thing_is_one_line_that_says_what_to_do(
-    facts: Facts, wanted: Wanted, level: str, said: str
+    facts: Facts, wanted: PreflightTarget, level: str, said: str
 ) -> None:
     (finding,) = not_ok(facts, wanted)
     assert finding.level == level
@@ -219,7 +219,7 @@ def test_only_the_tool_of_the_mesh_is_needed(tool: str) -> None:
 def test_what_only_others_need_is_not_asked_for() -> None:
     facts = GOOD._replace(host_addresses=(), busy_ports=frozenset({3000, 20001}))
     assert not not_ok(facts)
-    linkerd = Wanted("linkerd", is_observed=True, cluster="meshmart", bundle=None)
+    linkerd = PreflightTarget("linkerd", is_observed=True, cluster="meshmart", bundle=None)
     assert len(not_ok(facts, linkerd)) == 2  # of Grafana and of the host, not of Kiali
 
 
@@ -302,7 +302,10 @@ def test_the_room_for_the_observers_is_what_their_pods_ask_for(mesh: str, folder
 
 def test_a_larger_shop_needs_more() -> None:
     def needed(mesh: str, *, is_observed: bool) -> int:
-        lines = [each.text for each in findings(GOOD, Wanted(mesh, is_observed, "meshmart", None))]
+        lines = [
+            each.text
+            for each in findings(GOOD, PreflightTarget(mesh, is_observed, "meshmart", None))
+        ]
         (found,) = (match for line in lines if (match := re.search(r"needs ([\d,]+) MiB", line)))
         return int(found[1].replace(",", ""))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from labs.errors import CommandFailed, LabError
 from labs.meshed import MeshedShop
 from labs.restoring import LAB_LABEL
+from labs.visitor import ORDER
 
 POD = "customers"
 _SCRIPT = Path(__file__).parent / "customers.py"
@@ -54,6 +55,7 @@ async def let_customers_in(shop: MeshedShop, *, every_seconds: float, for_second
         "gateway": f"{gateway.service}.{gateway.namespace}:{_HTTPS}",
         "every_seconds": every_seconds,
         "for_seconds": for_seconds,
+        "order": ORDER,
     }
     script = {
         "apiVersion": "v1",

@@ -2,7 +2,7 @@
 
 Runs in the pod of customers.yaml, in the cluster and outside of the mesh. WHERE is a file with
 JSON: the shop's `host`; the `gateway` that leads to it, as HOST:PORT; `every_seconds`, how often
-one comes; and `for_seconds`, for how long.
+one comes; `for_seconds`, for how long; and the `order` that each places.
 
 Each looks at the catalogue, gives a name, looks at it, and buys. What became of a customer is one
 line, once it is known: their number, from 0 on; the Unix time at which they came, in seconds; then
@@ -26,17 +26,6 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 
 _PATIENCE_SECONDS = 10.0
-_ORDER = {
-    "items": [{"product_id": "linen-tea-towels", "quantity": 1}],
-    "address": {
-        "name": "Ada Lovelace",
-        "street": "Keizersgracht 123",
-        "postal_code": "1015 CJ",
-        "city": "Amsterdam",
-        "country": "NL",
-    },
-    "payment_method": "pm_card_visa",
-}
 _BOUGHT = 201
 # Still being worked on, or nobody there to say.
 _NOT_FINAL = frozenset({0, 202, 502, 503, 504})
@@ -61,9 +50,10 @@ class AtGateway(aiohttp.ThreadedResolver):
 class PublicShop:
     """The shop, as its customers see it."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, order: dict[str, Any]) -> None:
         self._session = session
         self._url = url
+        self._order = order
         # The headers of orders of which nobody knows yet what becomes of them.
         self._open: deque[dict[str, str]] = deque()
 
@@ -93,7 +83,7 @@ class PublicShop:
 
     async def _buy(self, headers: dict[str, str]) -> tuple[int, Any]:
         """Places an order, or asks what became of it. What was bought is cancelled."""
-        status, body = await self._send("POST", "/api/orders", json=_ORDER, headers=headers)
+        status, body = await self._send("POST", "/api/orders", json=self._order, headers=headers)
         if status in _NOT_FINAL:
             self._open.append(headers)
         elif status == _BOUGHT:
@@ -128,7 +118,7 @@ async def main(where: dict[str, Any]) -> None:
         aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
         asyncio.TaskGroup() as group,
     ):
-        shop = PublicShop(session, f"https://{where['host']}:{port}")
+        shop = PublicShop(session, f"https://{where['host']}:{port}", where["order"])
         for number in itertools.count():
             if time.monotonic() > until:
                 break

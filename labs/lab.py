@@ -89,6 +89,16 @@ class MeshedExercise(Exercise[MeshedShop]):
         await shop.apply(self._folder / "solution" / shop.mesh)
 
 
+class ChartExercise(MeshedExercise):
+    """A lab whose first state is the base with other values of the chart, and nothing else."""
+
+    async def start(self, shop: MeshedShop) -> None:
+        await shop.restore(self.values)
+
+    async def solve(self, shop: MeshedShop) -> None:
+        await shop.restore()
+
+
 @dataclass(frozen=True)
 class Lab:
     """A lab. Its title and its minutes stand in its README.md.
@@ -137,9 +147,9 @@ class Lab:
         return self.local if place == "local" else self.meshed
 
 
-def all_labs(folder: Path = LABS) -> list[Lab]:
+def all_labs() -> list[Lab]:
     """Every lab, by its number."""
-    return [_loaded(path) for path in sorted(folder.glob("[0-9][0-9]-*/lab.py"))]
+    return [_loaded(path) for path in sorted(LABS.glob("[0-9][0-9]-*/lab.py"))]
 
 
 def lab_named(labs: Sequence[Lab], given: str) -> Lab:

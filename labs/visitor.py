@@ -22,7 +22,7 @@ PAGE = "/products"
 # Of the catalogue, what is there most often.
 PRODUCT = "linen-tea-towels"
 
-_ORDER: Mapping[str, Any] = {
+ORDER: Mapping[str, Any] = {
     "items": [{"product_id": PRODUCT, "quantity": 1}],
     "address": {
         "name": "Ada Lovelace",
@@ -104,20 +104,20 @@ class Visitor:
             [(await self.send("GET", path, headers=headers)).version for _ in range(count)]
         )
 
-    async def statuses(self, count: int, *, at_once: int, path: str = CATALOGUE) -> Counter[int]:
+    async def statuses(self, count: int, *, at_once: int) -> Counter[int]:
         """Sends `count` requests, so many `at_once`; counts the answers by status."""
         limit = asyncio.Semaphore(at_once)
 
         async def status() -> int:
             async with limit:
-                return (await self.send("GET", path)).status
+                return (await self.send("GET", CATALOGUE)).status
 
         return Counter(await asyncio.gather(*(status() for _ in range(count))))
 
     async def versions_behind_pages(
-        self, count: int, *, callee: str = "product", headers: Mapping[str, str] | None = None
+        self, count: int, *, headers: Mapping[str, str] | None = None
     ) -> Counter[str]:
-        """Which versions of a service answer the frontend when it makes so many pages, and which
+        """Which versions of product answer the frontend when it makes so many pages, and which
         errors come instead of a page.
         """
         seen: Counter[str] = Counter()
@@ -127,7 +127,9 @@ class Visitor:
                 seen[str(answer.status)] += 1
                 continue
             seen.update(
-                call.version or call.status for call in answer.served.calls if call.callee == callee
+                call.version or call.status
+                for call in answer.served.calls
+                if call.callee == "product"
             )
         return seen
 
@@ -140,9 +142,7 @@ class Visitor:
                 return answer
             self._token = answer.body["access_token"]
         own = self._authorized | {"idempotency-key": key or uuid.uuid4().hex}
-        return await self.send(
-            "POST", "/api/orders", json=_ORDER, headers=own | {**(headers or {})}
-        )
+        return await self.send("POST", "/api/orders", json=ORDER, headers=own | {**(headers or {})})
 
     def leave(self) -> None:
         """Goes away: who buys next is another guest."""

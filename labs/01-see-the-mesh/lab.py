@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, ClassVar
 
 from labs.finding import Finding, judged
-from labs.lab import Lab, LocalExercise, MeshedExercise
+from labs.lab import ChartExercise, Lab, LocalExercise
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
 from labs.records import own_milliseconds
@@ -56,18 +56,12 @@ class SlowCanary(LocalExercise):
         )
 
 
-class SlowService(MeshedExercise):
+class SlowService(ChartExercise):
     """One of the services that an order needs is slow."""
 
     values: ClassVar[Mapping[str, Any]] = {
         "services": {"shipping": {"environment": {"FAULT_LATENCY_SECONDS": "0.5"}}}
     }
-
-    async def start(self, shop: MeshedShop) -> None:
-        await shop.restore(self.values)
-
-    async def solve(self, shop: MeshedShop) -> None:
-        await shop.restore()
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         async with shop.visitor() as visitor:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from labs.errors import LabError
 from labs.finding import Finding, judged, right, wrong
-from labs.lab import Lab, MeshedExercise
+from labs.lab import ChartExercise, Lab
 from labs.meshed import MeshedShop
 from labs.records import own_milliseconds
 from labs.visitor import Visitor
@@ -36,7 +36,7 @@ class Placed(NamedTuple):
     quickest_ms: Mapping[tuple[str, str], float]
 
 
-class OneTrace(MeshedExercise):
+class OneTrace(ChartExercise):
     """All of it is in the chart: both meshes carry traces in the same way."""
 
     values: ClassVar[Mapping[str, Any]] = {
@@ -50,12 +50,6 @@ class OneTrace(MeshedExercise):
             "shipping": {"environment": {"LOG_LEVEL": "error"}},
         }
     }
-
-    async def start(self, shop: MeshedShop) -> None:
-        await shop.restore(self.values)
-
-    async def solve(self, shop: MeshedShop) -> None:
-        await shop.restore()
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         async with shop.visitor() as visitor:

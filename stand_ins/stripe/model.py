@@ -268,12 +268,7 @@ def check_return_url(intent: PaymentIntent, return_url: str | None) -> None:
 
 
 def check_confirmable(intent: PaymentIntent) -> None:
-    if intent.status not in CONFIRMABLE:
-        raise unexpected_state(
-            f"You cannot confirm this PaymentIntent because it has a status of {intent.status}. "
-            f"{_only(CONFIRMABLE, 'confirmed')}",
-            intent.json(),
-        )
+    _check_status(intent, CONFIRMABLE, "confirm", "confirmed")
 
 
 def confirm(
@@ -328,12 +323,7 @@ def capture(intent: PaymentIntent, amount_to_capture: int | None) -> PaymentInte
 
 def cancel(intent: PaymentIntent, reason: str | None, now: int) -> PaymentIntent:
     """Ends a payment that was not captured and releases what was authorized."""
-    if intent.status not in CANCELABLE:
-        raise unexpected_state(
-            f"You cannot cancel this PaymentIntent because it has a status of {intent.status}. "
-            f"{_only(CANCELABLE, 'canceled')}",
-            intent.json(),
-        )
+    _check_status(intent, CANCELABLE, "cancel", "canceled")
     return replace(
         intent,
         status=Status.CANCELED,
@@ -451,6 +441,17 @@ def _next_action(intent: PaymentIntent, return_url: str | None) -> dict[str, Any
         "type": "redirect_to_url",
         "redirect_to_url": {"return_url": return_url, "url": url},
     }
+
+
+def _check_status(
+    intent: PaymentIntent, allowed: tuple[Status, ...], verb: str, participle: str
+) -> None:
+    if intent.status not in allowed:
+        raise unexpected_state(
+            f"You cannot {verb} this PaymentIntent because it has a status of {intent.status}. "
+            f"{_only(allowed, participle)}",
+            intent.json(),
+        )
 
 
 def _only(statuses: tuple[Status, ...], participle: str) -> str:

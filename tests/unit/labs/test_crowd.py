@@ -19,6 +19,7 @@ from labs.commands import Commands
 from labs.crowd import Crowd, let_customers_in
 from labs.crowd import customers as counted
 from labs.meshed import MeshedShop
+from labs.visitor import ORDER
 from tests.unit.labs.fake import FakeCluster
 from tools.certificate import self_signed
 from tools.mesh.render import Shop
@@ -72,7 +73,13 @@ async def desk(tmp_path: Path) -> AsyncGenerator[tuple[Desk, dict[str, Any]]]:
     port: int = runner.addresses[0][1]
     yield (
         desk,
-        {"host": HOST, "gateway": f"localhost:{port}", "every_seconds": 0.1, "for_seconds": 0.05},
+        {
+            "host": HOST,
+            "gateway": f"localhost:{port}",
+            "every_seconds": 0.1,
+            "for_seconds": 0.05,
+            "order": ORDER,
+        },
     )
     await runner.cleanup()
 
@@ -173,6 +180,7 @@ async def test_their_pod_is_made_for_any_shop() -> None:
         "gateway": "istio-ingressgateway.istio-system:443",
         "every_seconds": 2,
         "for_seconds": 60,
+        "order": ORDER,
     }
     assert "async def main" in data["customers.py"]
     assert "ecommerce" not in yaml.safe_dump(pod)

@@ -61,7 +61,9 @@ class RequestContext:
         left = self.seconds_left
         if left <= 0:
             raise ShopError(
-                Kind.TIMEOUT, error_codes.DEADLINE_PASSED, "The time for this request is used up."
+                Kind.TIMEOUT,
+                error_codes.DEADLINE_PASSED,
+                "The deadline of this request has passed.",
             )
         return min(wanted_seconds, left)
 

@@ -129,9 +129,7 @@ class InvalidCursor(ShopError):
     """A cursor is malformed, or it belongs to another search."""
 
     def __init__(self) -> None:
-        super().__init__(
-            Kind.INVALID, "invalid-cursor", "The cursor is not one that this search has given."
-        )
+        super().__init__(Kind.INVALID, "invalid-cursor", "The cursor is not from this search.")
 
 
 def may_succeed_later(error: ShopError) -> bool:

@@ -35,7 +35,7 @@ class Addresses(Settings):
 
 
 class ProcessSettings(Addresses):
-    """What every service's process can be told."""
+    """Settings of every service's process."""
 
     host: str = Field(
         default="::",
@@ -140,7 +140,7 @@ def _secrets_folder() -> Path | None:
     if not folder:
         return None
     if not Path(folder).is_dir():
-        raise ConfigurationError(f"The setting SECRETS_FOLDER is wrong: {folder} is no folder.")
+        raise ConfigurationError(f"The setting SECRETS_FOLDER is wrong: {folder} is not a folder.")
     return Path(folder)
 
 

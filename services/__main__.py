@@ -92,8 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         default=LOCALHOST,
         metavar="ADDRESS",
-        help="the address to listen at (%(default)s); `::` in a container or for a LAN, where links "
-        "in mails need SHOP_URL",
+        help="the address to listen at (%(default)s); `::` in a container or for a LAN, where "
+        "links in mails need SHOP_URL",
     )
     _add_data(parser)
     parser.add_argument("--fresh", action="store_true", help="delete the shop's data first")

@@ -1,7 +1,7 @@
-"""The few kinds of failure of the shop, and the one table that maps them to HTTP and gRPC.
+"""The kinds of errors of the shop, and the one table that maps them to HTTP and gRPC.
 
-Services raise :class:`ShopError`; only the servers and clients in this package translate it, to an
-RFC 9457 problem or a gRPC status and back, so that a kind survives any number of hops.
+Services raise :class:`ShopError`. Only the servers and clients in this package translate it, to an
+RFC 9457 problem or a gRPC status and back, so a kind survives any number of calls.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Settings: read once, typed, at start-up, from the environment. A wrong one stops the process with
-one sentence.
+"""Settings: read from the environment once, at the start, and typed. A wrong setting stops the
+process with a sentence that says what to fix.
 """
 
 from __future__ import annotations

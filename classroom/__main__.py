@@ -1,5 +1,5 @@
-"""``python -m classroom``: makes a class on the cluster of the current kubeconfig, shows what its
-students do, helps them, and takes the class away.
+"""Makes a class on the cluster of the current kubeconfig, shows what its students do, helps them,
+and removes the class.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _FOLDER = Path("build/class")
 _AT_ONCE = 3
 
 _HELP = {
-    "up": "make a class: up --students 12 --mesh istio; typed again, it goes on, and renews tokens",
-    "board": "who is where, and what the last check said: a page on this machine",
-    "reset": "bring a student's base back: reset 3, or reset all",
-    "solve": "do the lab that a student has under way: solve 3, or solve all",
-    "cost": "what each student takes of the cluster now",
-    "down": "take everything away",
+    "up": "make a class: up --students 12 --mesh istio; run it again to continue or renew tokens",
+    "board": "show each student's lab and last check, on a page on this machine",
+    "reset": "restore the base of a student's shop: reset 3, or reset all",
+    "solve": "solve a student's current lab: solve 3, or solve all",
+    "cost": "print what each student's shop uses now",
+    "down": "remove the class",
 }
 
 
@@ -92,7 +92,7 @@ def _values(file: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise LabError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise LabError(f"{file} holds no values of the chart.")
+        raise LabError(f"{file} has no values of the chart.")
     return dict(values)  # pyright: ignore[reportUnknownArgumentType]  YAML
 
 
@@ -125,7 +125,7 @@ async def _help(cluster: Cluster, given: argparse.Namespace) -> None:
 
     done = await asyncio.gather(*map(helped, students))
     if failed := done.count(False):
-        raise LabError(f"{failed} of {len(students)} could not be done.")
+        raise LabError(f"{failed} of {len(students)} failed.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,30 +135,34 @@ def _parser() -> argparse.ArgumentParser:
     up = made["up"]
     up.add_argument("--students", type=int, default=12, metavar="NUMBER")
     up.add_argument("--mesh", choices=MESHES, default="istio")
-    up.add_argument("--image", default="meshmart:0.1.0", help="as the nodes find it")
+    up.add_argument("--image", default="meshmart:0.1.0", help="the shop's image, as nodes pull it")
     up.add_argument("--values", type=Path, metavar="FILE", help="more values for the chart")
-    up.add_argument("--hours", type=int, default=48, help="for which students may come in (48)")
-    up.add_argument("--server", default="", metavar="URL", help="the API server's, for students")
+    up.add_argument("--hours", type=int, default=48, help="validity of kubeconfig files (48)")
+    up.add_argument("--server", default="", metavar="URL", help="API server's address for students")
     up.add_argument(
-        "--autoscaled", action="store_true", help="nodes are added when pods find no room"
+        "--autoscaled", action="store_true", help="skip the check for room: the cluster adds nodes"
     )
     up.add_argument(
-        "--at-once", type=int, default=_AT_ONCE, metavar="NUMBER", help="shops started (3)"
+        "--at-once",
+        type=int,
+        default=_AT_ONCE,
+        metavar="NUMBER",
+        help="shops to start at a time (3)",
     )
     for name in ("up", "reset", "solve"):
         made[name].add_argument(
             "--gateway-address",
             default="",
             metavar="ADDRESS",
-            help="where the gateway is reached, 192.0.2.7:443; else it is looked for",
+            help="the gateway's address for students, such as 192.0.2.7:443 (default: found)",
         )
     for name in ("up", "down"):
         made[name].add_argument(
-            "--folder", type=Path, default=_FOLDER, help="of the kubeconfig files (build/class)"
+            "--folder", type=Path, default=_FOLDER, help="for kubeconfig files (build/class)"
         )
     for name in ("reset", "solve"):
         made[name].add_argument("student", help="3, student-03, or all")
-    made["board"].add_argument("--table", action="store_true", help="once, in this terminal")
+    made["board"].add_argument("--table", action="store_true", help="print it once instead")
     made["board"].add_argument("--port", type=int, default=8765)
     return parser
 

@@ -42,7 +42,9 @@ class Closing:
         for student in found:
             file_of(folder, student).unlink(missing_ok=True)
         if left := await self.cluster.left():
-            raise LabError(f"The class is not all gone: {', '.join(left)}. Type it again.")
+            raise LabError(
+                f"Parts of the class are left: {', '.join(left)}. Run the command again."
+            )
         self.say("Nothing of the class is left." if found else "There was no class.")
 
     async def _leave_gateway(self, student: Student) -> None:

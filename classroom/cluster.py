@@ -179,7 +179,7 @@ class Cluster:
 
 def _use(summaries: Sequence[Object], student: Student) -> str:
     if not summaries:
-        return "what it uses the kubelets do not tell"
+        return "the kubelets do not report its use"
     share = used(summaries, student.name)
     return f"uses {share.cpu_millicores / 1000:.2f} CPU, {share.memory_mib / 1024:.2f} GiB"
 

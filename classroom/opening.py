@@ -130,7 +130,7 @@ class Opening:
         for student in students:
             if f"namespace/{student.name}" in names and student.name not in there:
                 raise LabError(
-                    f"The namespace {student.name} is there, and is no student's of a class: "
+                    f"The namespace {student.name} exists, and does not belong to a class: "
                     "delete it first."
                 )
             labels = texts_of(there.get(student.name, {}), "labels")

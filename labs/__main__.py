@@ -1,4 +1,4 @@
-"""``python -m labs``: begins a lab, judges it, gives hints, solves it and takes it back."""
+"""Starts labs, checks them, and restores the shop."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _CANNOT = 2
 _SEEDS = 1_000_000
 
 _HELP = {
-    "list": "which labs there are",
-    "start": "begin a lab: start 00, start 06 --mesh istio",
-    "check": "what is right so far, what is not, and where to look",
-    "hint": "the next hint",
-    "solve": "see it done",
-    "reset": "take everything back",
-    "progress": "what is passed, and what is under way",
+    "list": "list the labs",
+    "start": "start a lab: start 00, start 06 --mesh istio",
+    "check": "print what is right, what is wrong, and where to look",
+    "hint": "print the next hint",
+    "solve": "let the runner solve the lab",
+    "reset": "restore the shop as it was before the lab",
+    "progress": "list the labs that you have passed, and the one under way",
     "readme": "print a lab's README.md with the commands for your own shop",
 }
 _TAKE_A_SHOP = {"start", "reset", "readme"}
@@ -124,17 +124,21 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--seed",
                 type=int,
-                help="for a lab that draws by lot: the same number, the same lot",
+                help="for a lab with a random fault: the same seed selects the same fault",
             )
         if name in _TAKE_A_SHOP:
             local = command.add_argument_group("a shop on this machine")
             local.add_argument(
-                "--data", type=Path, default=Path(".data"), metavar="DIR", help="its folder (.data)"
+                "--data",
+                type=Path,
+                default=Path(".data"),
+                metavar="DIR",
+                help="the folder of its data (.data)",
             )
             local.add_argument(
                 "--ports",
                 default="",
-                help="for the shop that the lab starts: python -m services --help",
+                help="ports of the shop that the lab starts: python -m services --help",
             )
             describe_shop(command)
             command.set_defaults(mesh=None)
@@ -142,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--gateway-address",
                 default="",
                 metavar="ADDRESS",
-                help="where this machine reaches the gateway; else a port is forwarded",
+                help="the gateway's address; without it the runner forwards a port",
             )
     return parser
 

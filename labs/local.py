@@ -168,7 +168,7 @@ class LocalShop:
         except ConfigurationError as error:
             raise LabError(str(error)) from error
         except ShopError as error:
-            raise LabError(f"The books cannot be read: {error.detail}") from error
+            raise LabError(f"The stores cannot be compared: {error.detail}") from error
 
     def deaths(self) -> list[Death]:
         """The processes that have ended since the lab began without having been asked to. Their

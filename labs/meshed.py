@@ -251,15 +251,15 @@ class MeshedShop:
             yield visitor
 
     async def audit(self) -> Finding:
-        """Whether the books agree: docs/backup.md."""
+        """Whether the stores agree with each other and with Stripe: docs/backup.md."""
         secret = json.loads(await self.kubectl("get", "secret", "mongodb", "-o", "json"))
         url = base64.b64decode(secret["data"]["url"]).decode()
         payment = ("exec", "-i", "deployment/payment-service", "-c", "payment", "--")
         said = await self.kubectl(*payment, "sh", "-c", _AUDIT, given=f"{url}\n")
         *lines, status = said.strip().splitlines()
         if status == "audit status 0":
-            return right(f"the books agree: {lines[-1]}")
-        return wrong(f"the books disagree: {lines[0]}", "docs/backup.md#audit")
+            return right(f"the stores and Stripe agree: {lines[-1]}")
+        return wrong(f"the stores disagree: {lines[0]}", "docs/backup.md#audit")
 
 
 class _Always(AbstractResolver):

@@ -147,7 +147,7 @@ class Runner:
         self._remember(attempt, work)
         await self._tell(attempt)
         self.say(
-            f"Lab {lab.number} is solved; {self._hand_out(lab)} tells why. "
+            f"Lab {lab.number} is solved; {self._hand_out(lab)} explains why. "
             "See it: python -m labs check"
         )
 
@@ -170,7 +170,7 @@ class Runner:
         progress.under_way = None
         write_progress(self.file, progress)
         await self._tell(attempt.model_copy(update={"lab": ""}))
-        self.say(f"All is as before the labs (after {time.monotonic() - began:.0f} s).")
+        self.say(f"Everything is as before the labs (after {time.monotonic() - began:.0f} s).")
 
     def readme(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Says what a lab's README.md says, with the commands for the shop that the options

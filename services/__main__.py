@@ -73,12 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m services",
         description="Runs the whole shop on this machine, or one service of it.",
-        epilog="Settings of a service are environment variables; a wrong one stops it. "
-        f"For the shop's data: {', '.join(_COMMANDS)} (each with --help).",
+        epilog="The settings of a service are environment variables; a wrong one stops it. "
+        f"Other commands: {', '.join(_COMMANDS)} (each with --help).",
     )
-    parser.add_argument("service", nargs="?", help="run just this service, as a container does")
+    parser.add_argument("service", nargs="?", help="run only this service, as in a container")
     parser.add_argument(
-        "--reload", action="store_true", help="start that one service again when its code changes"
+        "--reload", action="store_true", help="restart this service when its code changes"
     )
     parser.add_argument("--only", metavar="A,B", help="run only these services")
     parser.add_argument(
@@ -86,62 +86,60 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME=PORT,…",
         help="ports to use: SERVICE=PORT for HTTP, SERVICE.grpc=PORT, SERVICE.internal=PORT, "
-        "stripe_sandbox=PORT, "
-        "`free` for any free ones",
+        "stripe_sandbox=PORT, `free` for free ports",
     )
     parser.add_argument(
         "--host",
         default=LOCALHOST,
         metavar="ADDRESS",
-        help="where the shop listens (%(default)s); `::` for a container or a LAN: SHOP_URL then "
-        "says where links in mails lead",
+        help="the address to listen at (%(default)s); `::` in a container or for a LAN, where "
+        "links in mails need SHOP_URL",
     )
     _add_data(parser)
+    parser.add_argument("--fresh", action="store_true", help="delete the shop's data first")
     parser.add_argument(
-        "--fresh", action="store_true", help="begin with an empty shop: delete its data first"
-    )
-    parser.add_argument(
-        "--replicas", default="", metavar="NAME=N,…", help="run several processes of a service"
+        "--replicas", default="", metavar="NAME=N,…", help="number of processes: product=2"
     )
     parser.add_argument(
         "--versions",
         default="",
         metavar="NAME=V,…",
-        help="for example product=v2; product=v1:9,v2:1 runs both, and v2 gets one request of ten",
+        help="version of a service: product=v2; product=v1:9,v2:1 runs both, and v2 gets one "
+        "request in ten",
     )
     parser.add_argument(
-        "--variants", default="", metavar="NAME=V,…", help="for example frontend=beta-features"
+        "--variants", default="", metavar="NAME=V,…", help="variant: frontend=beta-features"
     )
     parser.add_argument(
         "--slow",
         default="",
         metavar="NAME=TIME,…",
-        help="slow answers on purpose: product=0.3s, or of one version product:v2=300ms",
+        help="delay the answers of a service: product=0.3s, or of one version: product:v2=300ms",
     )
     parser.add_argument(
         "--fail",
         default="",
         metavar="NAME=SHARE,…",
-        help="failing answers on purpose: product=20%%, or of one version product:v2=20%%",
+        help="let a share of answers fail: product=20%%, or of one version: product:v2=20%%",
     )
     parser.add_argument(
         "--environment",
         type=Path,
         metavar="FILE",
-        help='settings for some processes, as JSON: {"*" or service or instance: {NAME: VALUE}}',
+        help='JSON with settings of processes: {"*" or service or instance: {NAME: VALUE}}',
     )
     parser.add_argument(
         "--start-method",
         choices=("fork", "spawn"),
         default=default_start_method(),
-        help="how processes are started (default here: %(default)s)",
+        help="how processes are started (default: %(default)s)",
     )
     return parser
 
 
 def _back_up(given: Sequence[str]) -> int:
     parser = _command_parser(
-        "backup", "Copies the shop's data as it is at one moment, while the shop runs or not."
+        "backup", "Copies the shop's data as it is at one moment. The shop may run."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder for the copy")
     arguments = parser.parse_args(given)
@@ -151,7 +149,7 @@ def _back_up(given: Sequence[str]) -> int:
 
 def _restore(given: Sequence[str]) -> int:
     parser = _command_parser(
-        "restore", "Replaces the shop's data with a backup. The shop must not run."
+        "restore", "Replaces the shop's data with a backup. Stop the shop first."
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the backup")
     arguments = parser.parse_args(given)
@@ -163,13 +161,13 @@ def _audit(given: Sequence[str]) -> int:
     parser = _command_parser(
         "audit",
         "Compares what all services and Stripe have stored, order by order. "
-        "The status is 1 when something disagrees, 2 when Stripe or a database cannot be asked, "
-        "78 when an argument or a setting is wrong, or a store is missing.",
+        "The exit status is 1 if something disagrees, 2 if Stripe or a database cannot be reached, "
+        "78 if an argument or a setting is wrong, or a store is missing.",
     )
     parser.add_argument(
         "--mend",
         action="store_true",
-        help="repeat what an order has behind it and a restored store has lost; "
+        help="repeat the steps of orders whose effects a restored store has lost; "
         "best while the shop is stopped",
     )
     arguments = parser.parse_args(given)
@@ -200,14 +198,14 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         type=_folder,
         default=Path(".data"),
         metavar="DIR",
-        help="where data is kept (.data)",
+        help="the folder of the shop's data (.data)",
     )
 
 
 def _folder(text: str) -> Path:
     # As a path, an empty text is the working directory, which would be closed to all others.
     if not text.strip():
-        raise ConfigurationError(f"--data takes a folder, and {text!r} is none.")
+        raise ConfigurationError(f"--data takes a folder, not {text!r}.")
     return Path(text)
 
 
@@ -215,7 +213,7 @@ def _host(text: str) -> str:
     # To the system's resolver, an empty name is every address of the machine.
     if not re.fullmatch(r"[^\s/]+", text):
         raise ConfigurationError(
-            f"--host takes an address or a name, such as {LOCALHOST} or ::, and {text!r} is none."
+            f"--host takes an address or a name, such as {LOCALHOST} or ::, not {text!r}."
         )
     return text
 
@@ -232,7 +230,7 @@ def _assignments(
                 raise ValueError
             values[name] = convert(value)
         except ValueError:
-            raise ConfigurationError(f"{option} takes {form}, and {part!r} is not that.") from None
+            raise ConfigurationError(f"{option} takes {form}, not {part!r}.") from None
     return values
 
 
@@ -266,7 +264,7 @@ def _versions_of_one(service: str, texts: Sequence[str]) -> Sequence[Version]:
 def _not_versions(text: str) -> ConfigurationError:
     return ConfigurationError(
         "--versions takes NAME=VERSION,…, or NAME=VERSION:WEIGHT,VERSION:WEIGHT,… with different "
-        f"versions and weights from 1 to 99, and {text!r} is not that."
+        f"versions and weights from 1 to 99, not {text!r}."
     )
 
 

@@ -56,7 +56,7 @@ def main() -> int:
     except PyMongoError as error:
         print(f"MongoDB cannot be reached at MONGODB_ROOT_URL: {error}.", file=sys.stderr)
         return 1
-    print(f"These may each use the database of their name: {', '.join(passwords)}.")
+    print(f"Made these users, each for the database of the same name: {', '.join(passwords)}.")
     return 0
 
 

@@ -59,13 +59,13 @@ class PayOnce(LocalExercise):
         charges = [snapshot.ledger.charges(order.id) for order in confirmed]
         if violations:
             yield wrong(
-                f"the books disagree: {violations[0]}",
+                f"the stores disagree: {violations[0]}",
                 f".venv/bin/python -m services audit --data {shop.folder}",
             )
         else:
             yield right(
-                f"the books agree; charges: {sum(map(len, charges))}, confirmed orders: "
-                f"{len(confirmed)}"
+                f"the stores and Stripe agree; charges: {sum(map(len, charges))}, "
+                f"confirmed orders: {len(confirmed)}"
             )
 
     def _deaths(self, shop: LocalShop, confirmed: list[Order]) -> Finding:

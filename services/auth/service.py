@@ -326,7 +326,7 @@ class Auth:
     async def _keep_hash_up_to_date(
         self, credentials: Credentials, password: str, source: Source
     ) -> None:
-        """Hashes the password anew when the parameters have changed: now it is there in clear."""
+        """Hashes the password again when the parameters have changed: now it is there in clear."""
         old = credentials.password_hash
         if not self._passwords.is_outdated(old):
             return

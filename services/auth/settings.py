@@ -1,4 +1,4 @@
-"""What the auth service can be told."""
+"""Settings of the auth service."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AuthSettings(Settings):
 
     The hash's defaults are the least that OWASP's Password Storage Cheat Sheet recommends for
     Argon2id. RFC 9106's 64 MiB would cost a shop that runs whole on one laptop too much; raise them
-    where there is room, and each password is hashed anew at its next log-in.
+    where there is room, and each password is hashed again at its next log-in.
     """
 
     access_token_seconds: int = Field(default=900, ge=1, le=86_400)

@@ -1,5 +1,5 @@
-"""The shared library of all services; nothing in it belongs to one of them.
+"""The library that all services share. Nothing in it belongs to one of them.
 
-Each package's docstring says what belongs there. A single module here is one that several of the
-packages need, or that stands for itself.
+Each package's docstring says what belongs there. The single modules are used by several packages,
+or are about something else.
 """

@@ -1,4 +1,4 @@
-"""Pauses before the next attempt at what has failed."""
+"""Pauses before the next attempt, after failures."""
 
 from __future__ import annotations
 

@@ -1,18 +1,17 @@
 """The call record: who served an answer, and which calls were made for it.
 
-Every answer carries it (HTTP header or gRPC trailer ``x-served-by``), so that a page can show its
-own path without any edge that the shop does not have. It is bounded in entries and bytes; what does
-not fit is counted, not sent.
+Every answer carries it (HTTP header or gRPC trailer ``x-served-by``), so a page can show its own
+calls without a call to any other service. Its entries and bytes are limited; what does not fit is
+counted, not sent.
 
 On the wire it is compact ASCII JSON: ``[service, version, instance, milliseconds, calls,
 dropped]``, where each of the calls is ``[callee, operation, version, instance, start, milliseconds,
-status, calls]``. Milliseconds of a call are measured by its caller, those of an answer by its
-server. A call's start is in milliseconds, too, since its caller got the request: no clock is
-compared with another machine's.
+status, calls]``. The caller measures the milliseconds of a call, the server those of an answer. A
+call starts so many milliseconds after its caller got the request: clocks of different machines are
+never compared.
 
-Every call decodes a record. pydantic validates the JSON text itself, which was measured to take a
-quarter less time than `json.loads` and checks in Python: 7 instead of 9 µs for a record of two
-calls.
+Every call decodes a record. pydantic validates the JSON text itself, which takes a quarter less
+time than `json.loads` and checks in Python: 7 instead of 9 µs for a record of two calls.
 """
 
 from __future__ import annotations

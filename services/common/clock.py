@@ -1,4 +1,4 @@
-"""Wall-clock time, as documents keep it."""
+"""Wall-clock time, in the form that documents store."""
 
 from __future__ import annotations
 

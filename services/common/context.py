@@ -1,8 +1,7 @@
-"""What travels with a request through every service: its id, its deadline, its routing headers and
-the user's token.
+"""The context of a request, which travels through every service: its id, its deadline, its routing
+headers and the user's token.
 
-The servers set the context, the clients send it on. Code in between only reads :func:`current` when
-it must.
+Servers set it, and clients send it on. Code in between reads :func:`current` only when it must.
 """
 
 from __future__ import annotations
@@ -61,7 +60,9 @@ class RequestContext:
         left = self.seconds_left
         if left <= 0:
             raise ShopError(
-                Kind.TIMEOUT, error_codes.DEADLINE_PASSED, "The time for this request is used up."
+                Kind.TIMEOUT,
+                error_codes.DEADLINE_PASSED,
+                "The deadline of this request has passed.",
             )
         return min(wanted_seconds, left)
 

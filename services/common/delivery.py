@@ -1,4 +1,4 @@
-"""Where parcels go: to which countries, how postal codes look there, and how heavy it may be."""
+"""Delivery of parcels: the countries, the form of their postal codes, and the largest weight."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """How routes get the objects that they serve.
 
-Routes are made when their module is loaded, once for all processes that are forked later; what they
-work on is made by each process for itself. A route names it by its type:
+A route is made once, when its module is loaded, for all processes that are forked later. Each
+process makes its own objects. A route names an object by its type:
 ``orders: Annotated[Orders, provided(Orders)]``.
 """
 

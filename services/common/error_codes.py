@@ -1,6 +1,6 @@
-"""The codes of errors that more than one place raises, or that somebody else acts on.
+"""Error codes that several places raise, or that a caller compares with.
 
-A code that only its caller's log or customer sees stands where its error is raised.
+All other codes are written where their error is raised.
 """
 
 from __future__ import annotations

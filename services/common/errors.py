@@ -1,7 +1,7 @@
-"""The few kinds of failure of the shop, and the one table that maps them to HTTP and gRPC.
+"""The kinds of errors of the shop, and the one table that maps them to HTTP and gRPC.
 
-Services raise :class:`ShopError`; only the servers and clients in this package translate it, to an
-RFC 9457 problem or a gRPC status and back, so that a kind survives any number of hops.
+Services raise :class:`ShopError`. Only the servers and clients in this package translate it, to an
+RFC 9457 problem or a gRPC status and back, so a kind survives any number of calls.
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ class InvalidCursor(ShopError):
     """A cursor is malformed, or it belongs to another search."""
 
     def __init__(self) -> None:
-        super().__init__(
-            Kind.INVALID, "invalid-cursor", "The cursor is not one that this search has given."
-        )
+        super().__init__(Kind.INVALID, "invalid-cursor", "The cursor is not from this search.")
 
 
 def may_succeed_later(error: ShopError) -> bool:

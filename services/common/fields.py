@@ -1,8 +1,8 @@
-"""Types of the text that people type in: bounded, on one line, else kept as it is. And the forms of
-the ids of products and orders.
+"""Types of the text that people enter: of limited length, on one line, otherwise unchanged. Also
+the forms of the ids of products and orders.
 
-Nothing is escaped here: that is for whoever shows the text. The types work in request models and in
-documents alike, since each accepts its own results unchanged. Their messages are for people: forms
+Nothing is escaped here: whoever shows the text escapes it. The types are used in request models and
+in documents, because each accepts its own results unchanged. Their messages are for people: forms
 show them beside the field.
 """
 

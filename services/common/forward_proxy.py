@@ -1,4 +1,4 @@
-"""The proxy for calls that leave the shop, as the environment names it."""
+"""The proxy for calls that leave the shop, from the environment's variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits that more than one service holds to: whoever asks knows what whoever answers takes."""
+"""Limits that several services share: a caller knows what its callee accepts."""
 
 from __future__ import annotations
 

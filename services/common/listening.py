@@ -1,4 +1,4 @@
-"""Where a server listens: IPv4 and IPv6, as far as the machine has them."""
+"""The sockets of a server: IPv4 and IPv6, as far as the machine has them."""
 
 from __future__ import annotations
 

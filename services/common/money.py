@@ -1,7 +1,7 @@
-"""Amounts of money: how the shop holds them, adds them up and writes them.
+"""Amounts of money: their type, their sums and their text.
 
-The shop sells in one currency. Documents and JSON hold an amount as whole cents beside the code of
-its currency, gRPC as a message.
+The shop sells in one currency. Documents and JSON hold an amount as whole cents and the code of its
+currency, gRPC as a message.
 """
 
 from __future__ import annotations

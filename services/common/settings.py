@@ -1,5 +1,5 @@
-"""Settings: read once, typed, at start-up, from the environment. A wrong one stops the process with
-one sentence.
+"""Settings: read from the environment once, at the start, and typed. A wrong setting stops the
+process with a sentence that says what to fix.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Addresses(Settings):
 
 
 class ProcessSettings(Addresses):
-    """What every service's process can be told."""
+    """Settings of every service's process."""
 
     host: str = Field(
         default="::",
@@ -140,7 +140,7 @@ def _secrets_folder() -> Path | None:
     if not folder:
         return None
     if not Path(folder).is_dir():
-        raise ConfigurationError(f"The setting SECRETS_FOLDER is wrong: {folder} is no folder.")
+        raise ConfigurationError(f"The setting SECRETS_FOLDER is wrong: {folder} is not a folder.")
     return Path(folder)
 
 

@@ -1,6 +1,6 @@
 """Reads ``services/topology.yaml``, the one declaration of the shop, and refuses a wrong one.
 
-Every error is a :class:`ConfigurationError` whose sentence names the place in the file.
+Every error is a :class:`ConfigurationError` that names the place in the file.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def path_pattern(template: str) -> re.Pattern[str]:
 def load_topology(path: Path = TOPOLOGY_PATH) -> Topology:
     """Reads and checks the topology.
 
-    :raises ConfigurationError: the file is missing, is no YAML, or contradicts itself.
+    :raises ConfigurationError: the file is missing, is not YAML, or contradicts itself.
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, for a sentence to a person."""
+"""pydantic's validation errors as sentences for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the frontend can be told, beside what every process can."""
+"""Settings of the frontend, in addition to those of every process."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class InventoryService:
         self._listed_tickets: set[str] = set()
 
     async def available(self, product_ids: Sequence[str]) -> dict[str, int]:
-        """How many of each product can be had now; products that do not exist are left out.
+        """How many of each product are available now; products that do not exist are left out.
 
         :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """

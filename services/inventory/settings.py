@@ -1,4 +1,4 @@
-"""What inventory can be told beside what every process can."""
+"""Settings of the inventory service."""
 
 from __future__ import annotations
 

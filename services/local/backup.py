@@ -110,7 +110,7 @@ def databases_in(folder: Path, services: Iterable[str]) -> list[Path]:
     """
     if not any(folder.glob("*.db")):
         raise ConfigurationError(
-            f"There is no shop's data in {folder}: name its folder with --data DIR."
+            f"The folder {folder} has no data of a shop: choose another with --data DIR."
         )
     files = sorted(folder / f"{service}.db" for service in services)
     for file in files:
@@ -210,7 +210,7 @@ def _check_files(source: Path, manifest: BackupManifest) -> None:
             _check_file(source, source / name, manifest)
         except OSError as error:
             raise ConfigurationError(
-                f"The backup in {source} is not whole: {name} cannot be read ({error.strerror}). "
+                f"The backup in {source} is incomplete: {name} cannot be read ({error.strerror}). "
                 "Use another backup."
             ) from error
 
@@ -234,7 +234,7 @@ def _read_manifest(source: Path) -> BackupManifest:
         manifest = BackupManifest.model_validate_json((source / _MANIFEST).read_bytes())
     except (OSError, ValidationError, json.JSONDecodeError) as error:
         raise ConfigurationError(
-            f"There is no whole backup in {source}: its {_MANIFEST} cannot be read."
+            f"The folder {source} has no complete backup: its {_MANIFEST} cannot be read."
         ) from error
     if not all(Path(name).name == name for name in manifest.files):
         raise ConfigurationError(f"The backup in {source} names files outside of it.")

@@ -288,7 +288,7 @@ def check_host(host: str) -> None:
         listeners = open_listeners(host, 0)
     except OSError as error:
         raise ConfigurationError(
-            f"--host takes an address of this machine, or a name for one, and {host!r} is none "
+            f"--host takes an address of this machine, or a name for one, not {host!r} "
             f"({error.strerror})."
         ) from error
     for listener in listeners:
@@ -356,7 +356,8 @@ def _with_extra(
     for name in extra:
         if name not in known:
             raise ConfigurationError(
-                f"--environment names {name!r}, which is no process; there are {', '.join(known)}."
+                f"--environment names {name!r}, which is not a process; there are "
+                f"{', '.join(known)}."
             )
     for process in planned:
         environment = dict(process.environment)
@@ -431,7 +432,7 @@ def _check_names(topology: Topology, options: Options) -> None:
         for name in names:
             if name not in known:
                 raise ConfigurationError(
-                    f"{option} names {name!r}, which is no {kind}; there are {', '.join(known)}."
+                    f"{option} names {name!r}, which is not a {kind}; there are {', '.join(known)}."
                 )
     _check_faults("--slow", options.slow, options)
     _check_faults("--fail", options.fail, options)
@@ -451,5 +452,5 @@ def _check_faults(option: str, given: Iterable[str], options: Options) -> None:
         service, separator, version = name.partition(":")
         if separator and version not in {one.name for one in options.versions.get(service, ())}:
             raise ConfigurationError(
-                f"{option} names {name!r}, and --versions names no such version of {service}."
+                f"{option} names {name!r}, but --versions has no such version of {service}."
             )

@@ -93,7 +93,7 @@ class Ports:
                 self._names[port] = name
                 return port
         raise ConfigurationError(
-            f"Port {wanted}, wanted for {name}, cannot be had "
+            f"Port {wanted} for {name} is not available "
             f"({refusal.strerror if refusal else 'none is free'}): "
             f"stop what listens there, or choose another with --ports {name}=PORT or "
             f"--ports free (make run ARGS='--ports {name}=PORT')."

@@ -233,7 +233,7 @@ def _order_cancelled(facts: _Facts) -> Text:
 
 
 def _order_not_placed(facts: _Facts) -> Text:
-    money_back = "Nothing stays charged to your card or held on it. "
+    money_back = "Your card is not charged, and no amount stays held on it. "
     return Text(
         f"Your order {facts['order_id']} was not placed",
         f"Your order {facts['order_id']} was not placed. {facts['reason']} "

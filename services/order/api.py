@@ -97,7 +97,7 @@ class OrderView(BaseModel):
     state: OrderState
     is_attempt: bool = Field(
         description="It was cancelled without ever having been confirmed: no order was placed, and "
-        "nothing stays charged, unless `refund_failed` or `refund_disputed` says so."
+        "the customer pays nothing, unless `refund_failed` or `refund_disputed` says so."
     )
     reason: ReasonView | None
     refund_failed: bool = Field(

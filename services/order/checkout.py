@@ -1,8 +1,8 @@
 """The checkout: a saga of keyed steps, declared in one list.
 
-An order goes forward through CHECKOUT. When a step is refused it goes back through WAY_BACK,
-beginning with the undo of the refused step, whose effect may have happened although its answer says
-otherwise. :mod:`.saga` drives it, and docs/checkout.md says why no order is lost.
+An order goes forward through CHECKOUT. When a step is refused, the order goes back through
+WAY_BACK, beginning with the undo of the refused step, whose effect may have happened despite the
+refusal. :mod:`.saga` drives it, and docs/checkout.md explains why no order is lost.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whom the order service calls."""
+"""The services that order calls."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Orders: their documents, and what becomes of one, as pure functions. Which of these a step leads
-to, :mod:`.checkout` says.
+"""Orders: their documents, and their transitions as pure functions. :mod:`.checkout` decides which
+transition follows a step.
 
-`Order.step` is stored before the step's effect, so after a crash at any point it is simply done
-again.
+`Order.step` is stored before the step's effect, so after a crash at any point the step is
+repeated.
 """
 
 from __future__ import annotations

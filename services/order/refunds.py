@@ -1,6 +1,4 @@
-"""Asks again what has become of the money of cancelled orders, and tells the customer when it has
-not arrived.
-"""
+"""Asks again about the refunds of cancelled orders, and tells the customer when one has failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the order service does: takes orders, shows them, cancels them."""
+"""The use cases of the order service: place, show and cancel orders."""
 
 from __future__ import annotations
 

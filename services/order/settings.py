@@ -1,4 +1,4 @@
-"""What the order service can be told."""
+"""Settings of the order service."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Learns what becomes later of money that a request has seen the end of: a refund that the bank
-sends back, a charge that the card's owner disputes.
+"""Finds out what happens to money after its request has ended: a refund that the bank returns, a
+charge that the cardholder disputes.
 
-Stripe says it by webhooks, too (https://docs.stripe.com/webhooks). Asking needs no address that
-Stripe can reach, and finds what was said while the shop was closed.
+Stripe also sends webhooks (https://docs.stripe.com/webhooks). Polling needs no address that Stripe
+can reach, and also finds what happened while the shop was closed.
 """
 
 from __future__ import annotations

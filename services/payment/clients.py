@@ -1,6 +1,6 @@
 """Stripe, through its official SDK: payment intents with manual capture, and refunds.
 
-Errors are turned into the shop's kinds here, and only here. Test payment methods and their
+Only this module turns Stripe's errors into the shop's kinds. Test payment methods and their
 outcomes: https://docs.stripe.com/testing
 """
 

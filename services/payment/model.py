@@ -1,8 +1,8 @@
-"""Payments: their documents and rules. One payment per order; its id is the order's.
+"""Payments: their documents and rules. An order has one payment, with the order's id.
 
-A payment's state is stored before the request to Stripe that it announces, so that after a crash
-the request is sent again under the same idempotency key, and a cancellation always knows whether
-there may be something to undo.
+A payment's state is stored before the request to Stripe that it announces. So after a crash the
+request is sent again with the same idempotency key, and a cancellation always knows whether there
+may be something to undo.
 """
 
 from __future__ import annotations

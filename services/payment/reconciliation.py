@@ -1,16 +1,17 @@
-"""Compares the payments with Stripe's list of intents, and settles what no payment answers for.
+"""Compares the payments with Stripe's list of intents, and settles the intents that no payment
+accounts for.
 
-Two things leave money held that no request will ever see again. An authorization's answer may be
-lost, and its order not ask again for long. And Stripe may say 500, show no intent when asked, and
-make the authorization after all: the payment has taken another key by then, and another intent.
+Money can be held without a request that will release it, for two reasons. The answer to an
+authorization may be lost, and its order may not ask again for long. Or Stripe answers 500, does not
+show the intent, and authorizes it later: by then the payment has another key, and another intent.
 
-An intent that holds or took money is settled when it is its payment's own. One of a payment that
-has another, or that is over, is given back. A payment without one adopts it, once no request can be
-under way for it. All of that can be repeated and done by several processes at once, and an outage
-only postpones it.
+An intent that holds or took money is settled if it is its payment's own. It is voided or refunded
+if its payment has another intent, or has ended. If its payment has none, the payment adopts it,
+once no request for it can be running. All of this can be repeated, by several processes at once;
+an outage only postpones it.
 
-Not its business are payments that stay in a state ending in -ing: `order` asks for each until it
-has an answer, and each request can be repeated.
+Payments in a state ending in -ing are not handled here: `order` asks for each until it has an
+answer, and each request can be repeated.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _FIRST_WINDOW_SECONDS = 3600
 # An intent that cannot be settled keeps the mark back for so long.
 _LONGEST_WINDOW_SECONDS = 24 * 3600
 # How much is looked at before the mark moves on. After an outage it is half as much: a way so long
-# that an outage always cuts it would be begun anew each round, and grow with every order.
+# that an outage always cuts it would begin again each round, and grow with every order.
 _LONGEST_SLICE_SECONDS = 900
 # An intent appears in the list some time after the second that it is listed under: at most while
 # its request runs, for which Stripe's own SDKs wait 80 s.

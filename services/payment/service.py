@@ -1,11 +1,11 @@
-"""What the payment service does: authorize, capture, cancel. Each can be repeated, in any process,
-and changes nothing more.
+"""The use cases of the payment service: authorize, capture, cancel. Each can be repeated, in any
+process, without a second effect.
 
-A payment that is not in the store may be at Stripe all the same: the store may be a copy from
-before it was made. So a capture or a cancellation of an unknown payment asks Stripe for an intent
-of that order first. An authorization need not: it is asked for under the key that the lost payment
-had, for which Stripe returns the same intent for at least 24 hours
-(https://docs.stripe.com/api/idempotent_requests), longer than an order waits for one.
+A payment that is not in the store may still be at Stripe, because the store may be an older copy.
+So a capture or a cancellation of an unknown payment first asks Stripe for an intent of that order.
+An authorization need not: it uses the key of the lost payment, for which Stripe returns the same
+intent for at least 24 hours (https://docs.stripe.com/api/idempotent_requests), longer than an order
+waits for one.
 """
 
 from __future__ import annotations
@@ -272,8 +272,8 @@ class Payments:
 
 
 async def _insisted(request: Callable[[], Awaitable[Payment]]) -> Payment:
-    """Makes a request anew when a duplicate of it, a cancellation or the reconciliation was quicker
-    to change the payment: what they did decides its answer.
+    """Repeats a request when a duplicate of it, a cancellation or the reconciliation was quicker to
+    change the payment: what they did decides its answer.
     """
     for _ in range(_ROUNDS):
         try:

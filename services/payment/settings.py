@@ -1,4 +1,4 @@
-"""What the payment service can be told."""
+"""Settings of the payment service."""
 
 from __future__ import annotations
 

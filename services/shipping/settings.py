@@ -1,4 +1,4 @@
-"""What the shipping service can be told."""
+"""Settings of the shipping service."""
 
 from __future__ import annotations
 

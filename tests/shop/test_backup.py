@@ -93,18 +93,18 @@ def test_what_cannot_be_copied_or_restored_is_said_in_a_sentence(
     assert run("restore", backup, "--data", partial).returncode == 0
     (partial / "payment.db").unlink()
 
-    assert "no shop's data in" in refusal("backup", tmp_path / "new", "--data", tmp_path)
+    assert "has no data of a shop" in refusal("backup", tmp_path / "new", "--data", tmp_path)
     assert "is not empty" in refusal("backup", backup, "--data", shop.data)
     assert "Another shop" in refusal("restore", backup, "--data", shop.data)
-    assert "no whole backup" in refusal("restore", tmp_path, "--data", tmp_path / "new")
+    assert "has no complete backup" in refusal("restore", tmp_path, "--data", tmp_path / "new")
     assert "is not what was backed up" in refusal("restore", damaged, "--data", tmp_path / "new")
     (damaged / "order.db").unlink()
     lacking = refusal("restore", damaged, "--data", tmp_path / "new")
-    assert f"The backup in {damaged} is not whole: order.db cannot be read" in lacking
+    assert f"The backup in {damaged} is incomplete: order.db cannot be read" in lacking
     assert not (tmp_path / "new").exists()
     assert "payment.db is missing" in refusal("backup", tmp_path / "less", "--data", partial)
     assert not (tmp_path / "less").exists()
-    assert "no shop's data in" in refusal("audit", "--data", tmp_path / "none")
+    assert "has no data of a shop" in refusal("audit", "--data", tmp_path / "none")
 
 
 def test_a_restored_shop_is_the_one_that_was_backed_up(tmp_path: Path, open_shop: OpenShop) -> None:

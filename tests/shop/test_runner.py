@@ -125,7 +125,11 @@ def test_a_second_shop_on_the_same_data_is_refused(open_shop: OpenShop) -> None:
     [
         ((), {"VERSION": "a b"}, "The setting VERSION is wrong: "),
         ((), {"LOG_LEVEL": "loud"}, "The setting LOG_LEVEL is wrong: "),
-        (("--only", "shop"), {}, "--only names 'shop', which is no service; there are frontend, "),
+        (
+            ("--only", "shop"),
+            {},
+            "--only names 'shop', which is not a service; there are frontend, ",
+        ),
         (
             ("--replicas", "product=0"),
             {},
@@ -171,7 +175,7 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(
     ("environment", "sentence"),
     [
         ({"product": {"LOG_LEVEL": "loud"}}, "product: The setting LOG_LEVEL is wrong: "),
-        ({"products": {}}, "--environment names 'products', which is no process; there are *, "),
+        ({"products": {}}, "--environment names 'products', which is not a process; there are *, "),
     ],
 )
 def test_one_process_can_be_told_something_else(

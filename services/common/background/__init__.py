@@ -1,3 +1,3 @@
-"""Work that no request waits for: jobs that run again and again, the detector of work that has
-stalled, and when to look at something again.
+"""Work outside of requests: periodic jobs, the detection of stalled work, and the times at which
+something is checked again.
 """

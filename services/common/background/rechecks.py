@@ -1,4 +1,4 @@
-"""When to look again at what may change long after it seemed to be over."""
+"""When to check again what may still change long after it seemed final."""
 
 from __future__ import annotations
 

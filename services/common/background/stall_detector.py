@@ -1,9 +1,10 @@
-"""Detects what another process has left standing, without trust in clocks.
+"""Detects work that another process has left unfinished, without trust in clocks.
 
-Whoever works on a document changes it now and then: its owner renews a lease that way. An observer
-takes the work for stalled when it has seen the same state for some time by its own clock, so the
-clocks of two processes are never compared; they need only run at about the same speed. Kubernetes
-elects leaders the same way (https://pkg.go.dev/k8s.io/client-go/tools/leaderelection).
+A process changes the document that it works on now and then: an owner renews its lease that way. An
+observer takes the work for stalled when it has seen the same state for some time by its own clock.
+So the clocks of two processes are never compared; they only have to run at about the same speed.
+Kubernetes elects leaders in the same way
+(https://pkg.go.dev/k8s.io/client-go/tools/leaderelection).
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""Calls to other services: the clients for HTTP and gRPC, and what guards each call (its deadline,
-retries within a budget, the circuit breaker, whose turn it is).
+"""Calls to other services: the clients for HTTP and gRPC, and the deadlines, retry budgets, circuit
+breakers and round robin that all calls use.
 """

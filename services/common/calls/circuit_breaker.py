@@ -1,5 +1,5 @@
-"""A circuit breaker: once a callee is out, calls to it are refused at once instead of failing
-slowly, until a single probe finds it back.
+"""A circuit breaker: while a callee is unavailable, calls to it are refused at once instead of
+failing slowly, until a single probe succeeds.
 
 Closed, open and half-open are the states of https://martinfowler.com/bliki/CircuitBreaker.html.
 """

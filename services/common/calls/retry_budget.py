@@ -1,8 +1,8 @@
-"""A retry budget: repeating what fails stays a small share of the calls, however many clients
-repeat, so that an outage is not made worse by those who wait for its end.
+"""A retry budget: failing retries stay a small share of the calls, however many clients retry, so
+that retries do not prolong an outage.
 
 A token bucket as in https://finagle.github.io/blog/2016/02/08/retry-budgets/, with one difference:
-a retry that succeeds costs nothing, since catching up after an outage does no harm.
+a retry that succeeds costs nothing, because catching up after an outage does no harm.
 """
 
 from __future__ import annotations

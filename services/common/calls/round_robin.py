@@ -1,4 +1,4 @@
-"""Where the instances of one callee are, and whose turn it is."""
+"""The instances of one callee, and which of them is next."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a document store is: the interface of SQLite and MongoDB here, and its three failures.
+"""The interface of a document store, which SQLite and MongoDB implement, and its three errors.
 
-Its operations are only those that a single document can do atomically, so that correctness never
-rests on a transaction over several documents. Services use the typed view,
+It has only operations that a single document can do atomically, so correctness never depends on a
+transaction over several documents. Services use the typed view,
 :class:`~services.common.documents.Documents`.
 """
 
@@ -163,7 +163,7 @@ class AlreadyExists(ShopError):
 
 
 class RevisionConflict(ShopError):
-    """Somebody else changed or deleted the document since it was read: read it and decide anew."""
+    """Somebody else changed or deleted the document since it was read: read it and decide again."""
 
     def __init__(self, collection: str) -> None:
         super().__init__(

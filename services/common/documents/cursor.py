@@ -1,7 +1,7 @@
-"""Cursors: where a page ended, as an opaque string. A forged one only begins the search elsewhere.
+"""Cursors: the end of a page, as an opaque string. A forged one only begins the search elsewhere.
 
-The position is the last document's own (order value, id), not a count, so documents that come, go
-and move elsewhere neither shift the rest nor repeat it (keyset paging).
+The position is the last document's own (order value, id), not a count. So documents that are
+added, deleted or moved neither shift nor repeat the following pages (keyset paging).
 """
 
 from __future__ import annotations

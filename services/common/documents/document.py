@@ -1,4 +1,4 @@
-"""What documents are made of: values that never change."""
+"""The base class of documents: their values are immutable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The guarded increment: one atomic change of a document, made only if its guards hold."""
+"""The guarded increment: an atomic change of a document that is made only if its guards hold."""
 
 from __future__ import annotations
 

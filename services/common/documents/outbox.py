@@ -1,4 +1,4 @@
-"""Messages that are stored in the document whose change they tell of, so that neither is without
+"""Messages that are stored in the document whose change they report, so that neither exists without
 the other, and are delivered at least once: the pattern Transactional Outbox
 (https://microservices.io/patterns/data/transactional-outbox.html).
 """

@@ -1,4 +1,4 @@
-"""A search as one SELECT, which starts at its place in the index and ends at its limit."""
+"""A search as one SELECT, which begins at its position in the index and ends at its limit."""
 
 # ruff: noqa: S608  the names in the SQL are those that Collection and Index have checked
 

@@ -1,7 +1,7 @@
-"""How a collection lies in SQLite.
+"""The tables and indexes of a collection in SQLite.
 
 A collection is a table of JSON texts. An index is an expression index over ``json_extract``, so
-SQLite maintains it itself, in the statement that writes.
+SQLite maintains it in the statement that writes.
 """
 
 from __future__ import annotations

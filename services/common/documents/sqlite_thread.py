@@ -1,10 +1,10 @@
 """A SQLite connection with a thread of its own.
 
-Not aiosqlite: it sends each statement through its queue by itself, so a task that is cancelled
-between two statements leaves a transaction open, and the transactions of several tasks mix on one
-connection. Here the unit of the queue is a whole function, which runs to its end whatever happens
-to its caller; and as everything that waits is seen at once, it shares one transaction, so one flush
-to disk serves all concurrent writers (group commit).
+Why not aiosqlite: it queues each statement separately. So a task that is cancelled between two
+statements leaves a transaction open, and the transactions of several tasks mix on one connection.
+Here the queue takes whole functions, which run to their end even if their caller is cancelled. All
+functions that wait share one transaction, so one flush to disk serves all concurrent writers (group
+commit).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A document store whose operations are spans of the request that they are done for."""
+"""A document store that makes a span of each operation, within the request's trace."""
 
 from __future__ import annotations
 

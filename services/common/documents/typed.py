@@ -77,7 +77,7 @@ class Documents(Generic[M]):
     async def open(
         store: DocumentStore, collection: Collection, model: type[Opened]
     ) -> Documents[Opened]:
-        """Prepares the collection (see :meth:`DocumentStore.prepare`) and gives its view."""
+        """Prepares the collection (see :meth:`DocumentStore.prepare`) and returns its view."""
         await store.prepare(collection)
         return Documents(store, collection, model)
 
@@ -119,7 +119,7 @@ class Documents(Generic[M]):
     ) -> Page[M]:
         """One page of the documents that match, in the order of the index.
 
-        Each page is read anew, from the place where the one before ended. So going from page to
+        Each page is a new search, from the place where the one before ended. So going from page to
         page returns each document once that exists and keeps its place all the while; one that
         comes meanwhile, if its place is still ahead; and one that moves once, twice or never,
         depending on where it stands at which time.

@@ -1,8 +1,8 @@
-"""JSON values as both stores can hold them, and the dotted paths that lead into them.
+"""JSON values that both stores can hold, and the dotted paths into them.
 
-What only one of the stores could hold is refused for both: integers beyond 64 bits (those within
-are exact, also above 2**53), NaN and infinities, lone surrogates, and keys that MongoDB gives a
-meaning (with ``.``, beginning with ``$``).
+A value that only one of the stores could hold is refused: integers beyond 64 bits (those within
+are exact, also above 2**53), NaN and infinities, lone surrogates, and keys that mean something to
+MongoDB (with ``.``, or beginning with ``$``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_DEPTH = 64
 
 
 def check_json(value: Json, *, depth: int = 0) -> None:
-    """Returns when both stores can hold the value and give the same back.
+    """Returns when both stores can hold the value and return it unchanged.
 
     :raises ValueError: they cannot.
     """

@@ -72,7 +72,7 @@ class Caller:
 
 
 class TokenVerifier:
-    """Verifies access tokens. Keys are fetched once, kept for JWKS_CACHE_SECONDS, and fetched anew
+    """Verifies access tokens. Keys are fetched once, kept for JWKS_CACHE_SECONDS, and fetched again
     for an unknown key.
 
     When `auth` cannot be reached the keys that were fetched before stay in use.

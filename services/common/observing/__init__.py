@@ -1,1 +1,1 @@
-"""What a process shows of itself: logs, metrics, traces, and its recent traffic."""
+"""What a process shows about itself: logs, metrics, traces, and its recent traffic."""

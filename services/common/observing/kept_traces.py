@@ -1,8 +1,7 @@
-"""The traces that a process of a shop on one machine keeps for the page of traces: its own spans of
-the latest ones, until somebody looks.
+"""The latest traces of a process of a shop on one machine, kept in memory for the page of traces.
 
-A process sends its spans nowhere. An exporter would cost each process memory at its start, and each
-page time, whether anybody looks or not; here an ended span is a few values in a list.
+A process sends these spans nowhere. An exporter would cost each process memory at its start, and
+each page time, even if nobody looks. Here an ended span is a few values in a list.
 """
 
 from __future__ import annotations

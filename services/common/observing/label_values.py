@@ -1,4 +1,4 @@
-"""Label values that others choose: few and plain, whatever is sent."""
+"""Limits the label values that others choose: few, and plain text, whatever is sent."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def configure_logging(
     *, service: str, version: str, instance: str, level: str, file: Path | None
 ) -> None:
     """Sends all logs of this process, the libraries' too, to standard output or to `file`, which is
-    begun anew when it is large; the one before it is kept beside it.
+    begun again when it is large; the one before it is kept beside it.
 
     What cannot be written, because the disk is full, is dropped and told on standard error; whoever
     logs does not notice.

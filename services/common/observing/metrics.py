@@ -1,5 +1,5 @@
-"""Prometheus metrics of one process: what it answered and how long that took, and each service's
-business counters.
+"""Prometheus metrics of one process: the requests that it served, their duration, and the business
+counters of its service.
 """
 
 from __future__ import annotations

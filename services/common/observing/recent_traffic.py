@@ -1,9 +1,9 @@
-"""What a process has lately answered and called, for the shop's mesh page: counts and times in a
-ring of short slots, for as long as the page's longest window.
+"""The requests that a process has recently served and the calls that it has made, for the mesh
+page: counts and times in a ring of short slots, for as long as the page's longest window.
 
 Times are kept in buckets whose bounds grow by a factor, as in DDSketch (Masson, Rim, Lee 2019,
-https://arxiv.org/abs/1908.10693): a percentile is wrong by at most MAX_TIME_ERROR of itself, and
-what several processes have kept can be added up.
+https://arxiv.org/abs/1908.10693). A percentile has a relative error of at most MAX_TIME_ERROR, and
+the buckets of several processes can be added up.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def make_tracer_provider(
     kept_here: SpanProcessor | None = None,
     unkept_pages: Collection[str] = (),
 ) -> TracerProvider:
-    """A provider whose spans bear the service's name.
+    """A provider whose spans have the service's name.
 
     An outermost service decides by itself which traces are kept, also of those that people
     outside have begun; all others follow their caller. Without an endpoint spans are made (so that

@@ -1,4 +1,4 @@
-"""What HTTP wants of an answer and the frameworks leave out, for every app of the shop."""
+"""Rules of HTTP that the frameworks do not implement, for every app of the shop."""
 
 from __future__ import annotations
 

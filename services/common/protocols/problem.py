@@ -1,4 +1,4 @@
-"""RFC 9457 problem details: how every HTTP error of the shop looks."""
+"""RFC 9457 problem details: the form of every HTTP error of the shop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address of the client that a request comes from, as the proxies in front say it."""
+"""The address of the client that sent a request, as the proxies in front report it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Faults for a demonstration: slow and failing answers on purpose, so that a dashboard, the mesh
-page and a canary have something to show. Off unless settings ask for them.
+"""Injects faults for demonstrations: slow and failing answers, which dashboards, the mesh page and
+canaries can show. Off unless settings turn them on.
 """
 
 from __future__ import annotations

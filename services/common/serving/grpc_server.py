@@ -70,7 +70,7 @@ class GrpcServer:
     async def start(self, address: str) -> None:
         """Listens and says that it serves.
 
-        :raises ConfigurationError: the address cannot be had.
+        :raises ConfigurationError: the address is not available.
         """
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         offered: Sequence[str] = (

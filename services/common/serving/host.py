@@ -1,8 +1,7 @@
-"""The process of one service: opens what the service asks for, serves it, and closes it all in
-order.
+"""The process of one service: opens what the service needs, serves it, and closes it in order.
 
 A service's `main.py` has one function, ``async def wire(host: Host) -> None``, which builds the
-service out of what the host gives: settings, documents, clients, and places to serve at.
+service from the host's settings, documents, clients, and HTTP and gRPC servers.
 """
 
 from __future__ import annotations
@@ -140,7 +139,7 @@ class Host:
         self._check_variant()
 
     def tracer_provider(self, service: str) -> TracerProvider:
-        """Makes spans that bear a service's name, as this process keeps or sends them."""
+        """Makes spans that have a service's name, as this process keeps or sends them."""
         process = self.process
         provider = make_tracer_provider(
             service=service,
@@ -344,7 +343,7 @@ class Host:
     async def running(self) -> AsyncGenerator[None]:
         """Serves gRPC and runs the jobs; on the way out lets both finish what they are doing.
 
-        :raises ConfigurationError: the gRPC address cannot be had, or FAULT_OPERATIONS is wrong.
+        :raises ConfigurationError: the gRPC address is not available, or FAULT_OPERATIONS is wrong.
         """
         if self._faults is not None:
             self._warn_of(self._faults)

@@ -1,4 +1,4 @@
-"""uvicorn's fast HTTP/1.1 protocol, with what it lacks: limits on the size of the headers, on their
+"""uvicorn's fast HTTP/1.1 protocol, with what it lacks: limits on the size of headers, on their
 arrival and on bodies that nobody reads, and refusals that wait for the answers before them.
 """
 

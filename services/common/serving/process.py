@@ -1,4 +1,4 @@
-"""A service's process: what a container runs, and what each child of the local runner runs."""
+"""The process of a service, as a container and the local runner run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query parameters of the API: a misspelled one is an error, not a filter that does nothing."""
+"""Query parameters of the API: a misspelled one is an error."""
 
 from __future__ import annotations
 

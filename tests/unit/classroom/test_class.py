@@ -251,7 +251,7 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
         ),
         (FakeCluster(has_policies=False), {}, "Kubernetes 1.30 or newer"),
         (crowded, {"count": 12}, r"room for 3 more students, and 12 are asked for"),
-        (taken, {}, "The namespace student-02 is there, and is no student's of a class"),
+        (taken, {}, "The namespace student-02 exists, and does not belong to a class"),
         (
             FakeCluster(service={"spec": {"ports": [{"port": 443}]}}),
             {},
@@ -303,7 +303,7 @@ async def test_down_says_what_stays(cluster: FakeCluster, plan: Plan, said: list
     await opened(cluster, plan, said)
     cluster.stuck = {"student-03"}
     closing = Closing(Cluster(cluster), said.append)
-    with pytest.raises(LabError, match=r"not all gone: namespace/student-03\. Type it again"):
+    with pytest.raises(LabError, match=r"are left: namespace/student-03\. Run the command again"):
         await closing.close(plan.folder)
     cluster.stuck = set()
     await closing.close(plan.folder)

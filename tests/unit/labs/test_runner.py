@@ -183,7 +183,7 @@ async def test_a_lab_without_a_cluster_from_start_to_reset(desk: Desk) -> None:
     assert "Under way: 00-here (local)" in (said := desk.took())
     assert "00-here (local): solved by the runner after 0 minutes, 2 checks, 2 hints" in said
     await desk.reset()
-    assert "All is as before the labs" in desk.took()
+    assert "Everything is as before the labs" in desk.took()
     desk.runner.list_labs()
     assert "local (passed)" in desk.took()
 
@@ -276,7 +276,7 @@ async def test_it_names_the_hand_out_in_the_users_language(
     await desk.start("00")
     assert f"Begin with labs/00-here/{file};" in desk.took()
     await desk.runner.solve(None)
-    assert f"labs/00-here/{file} tells why." in desk.took()
+    assert f"labs/00-here/{file} explains why." in desk.took()
 
 
 async def test_what_cannot_be_done_is_said_in_one_sentence(desk: Desk) -> None:

@@ -136,13 +136,13 @@ class TestPorts:
         with pytest.raises(ConfigurationError) as refused:
             plan_processes(load_topology(), options, Ports({}, any_free=True), {})
         sentence, _, known = str(refused.value).removesuffix(".").partition("; there are ")
-        assert sentence == "--ports names 'order.grpc', which is no port"
+        assert sentence == "--ports names 'order.grpc', which is not a port"
         assert {"order", "inventory.grpc", "stripe_sandbox"} < set(known.split(", "))
 
     def test_of_the_shop_are_free_in_both_families(self) -> None:
         with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
             ports = Ports({"frontend": taken.getsockname()[1]}, any_free=True)
-            with pytest.raises(ConfigurationError, match="wanted for frontend, cannot be had"):
+            with pytest.raises(ConfigurationError, match="for frontend is not available"):
                 ports.http("frontend")
             free = ports.http("order")
             with (

@@ -46,7 +46,7 @@ def a_message(**changes: object) -> Message:
         (
             "order-not-placed",
             "was not placed",
-            ["card was declined", "Nothing stays charged"],
+            ["card was declined", "Your card is not charged"],
         ),
         ("order-refund-failed", "is not paid back yet", ["€ 86.05", "did not take it"]),
         ("shipment-dispatched", "is on its way", ["MM0123456789NL"]),
@@ -64,7 +64,7 @@ def test_each_kind_has_its_text(kind: str, news: str, said: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "promise"),
-    [("order-cancelled", "is returned"), ("order-not-placed", "Nothing stays charged")],
+    [("order-cancelled", "is returned"), ("order-not-placed", "Your card is not charged")],
 )
 def test_no_message_promises_money_that_the_bank_has(kind: str, promise: str) -> None:
     assert promise in model.compose(kind, "Ada", FACTS).body

@@ -84,6 +84,7 @@ class SearchIndex:
     def __init__(self, products: Iterable[Product], categories: Iterable[Category]) -> None:
         names = {category.id: category.name for category in categories}
         self._entries = [_Entry(product, names[product.category]) for product in products]
+        self._in_order = {sort: _sorted(self._entries, sort) for sort in Sort}
         # How often each word occurs; the words of names count most, then those really written.
         self._vocabulary: Counter[str] = Counter()
         for entry in self._entries:
@@ -110,12 +111,12 @@ class SearchIndex:
             return []
         entries = [
             entry
-            for entry in self._entries
-            if category_id in {None, entry.product.category} and (not asked or entry.fits(asked))
+            for entry in self._in_order[sort]
+            if (category_id is None or category_id == entry.product.category)
+            and (not asked or entry.fits(asked))
         ]
-        # Products that are equal in what they are sorted by keep this order.
-        entries.sort(key=lambda entry: entry.product.id, reverse=sort not in _ASCENDING)
-        _sort(entries, sort, asked)
+        if asked and sort is Sort.RELEVANCE:
+            entries.sort(key=lambda entry: -entry.score(asked))
         return [entry.product for entry in entries]
 
     def _corrected(self, query: str) -> str | None:
@@ -199,20 +200,27 @@ def behind(products: list[Product], key: str, cursor: str | None) -> list[Produc
     raise InvalidCursor
 
 
-def _sort(entries: list[_Entry], sort: Sort, asked: Sequence[str]) -> None:
+def _sorted(entries: Iterable[_Entry], sort: Sort) -> list[_Entry]:
+    """The entries in an order; in that of relevance, as if all fitted equally well."""
+    # Products that are equal in what they are sorted by keep this order.
+    by_id = sorted(entries, key=lambda entry: entry.product.id, reverse=sort not in _ASCENDING)
+    return sorted(by_id, key=lambda entry: _sort_key(entry.product, sort))
+
+
+def _sort_key(product: Product, sort: Sort) -> float | str:
     match sort:
         case Sort.RELEVANCE:
-            entries.sort(key=lambda entry: (-entry.score(asked), -entry.product.popularity))
+            return -product.popularity
         case Sort.RATING:
-            entries.sort(key=lambda entry: -entry.product.rating)
+            return -product.rating
         case Sort.NEWEST:
-            entries.sort(key=lambda entry: -date.fromisoformat(entry.product.added).toordinal())
+            return -date.fromisoformat(product.added).toordinal()
         case Sort.NAME:
-            entries.sort(key=lambda entry: entry.product.name_key)
+            return product.name_key
         case Sort.PRICE:
-            entries.sort(key=lambda entry: entry.product.price_cents)
+            return product.price_cents
         case Sort.PRICE_DESCENDING:
-            entries.sort(key=lambda entry: -entry.product.price_cents)
+            return -product.price_cents
 
 
 def _has_begun(words: frozenset[str], word: str) -> bool:

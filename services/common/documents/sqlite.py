@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+
+import orjson
 
 from services.common.documents.api import (
     AlreadyExists,
@@ -196,8 +197,8 @@ def _violated_index(collection: Collection, error: sqlite3.IntegrityError) -> st
 
 def _record(row: tuple[str, int, str]) -> Record:
     document_id, revision, text = row
-    return Record(document_id, revision, json.loads(text))
+    return Record(document_id, revision, orjson.loads(text))
 
 
 def _dump(body: Body) -> str:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return orjson.dumps(body).decode()

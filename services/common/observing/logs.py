@@ -17,6 +17,7 @@ from services.common import context
 from services.common.errors import ConfigurationError, ShopError
 
 _MAX_FILE_BYTES = 32 * 1024 * 1024
+_IS_LINE = "is_line"  # an attribute of records
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -46,12 +47,12 @@ def configure_logging(
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, _as_line],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    formatter = structlog.stdlib.ProcessorFormatter(
+    formatter = _Formatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -76,6 +77,18 @@ def log_cause(log: Logger, error: ShopError) -> None:
     """Logs what is behind an error whose text, for the outside, does not tell."""
     if error.__cause__ is not None and not isinstance(error.__cause__, ShopError):
         log.warning("request.failed", code=error.code, cause=repr(error.__cause__))
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Formats what the libraries log. The shop's own records are lines already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if hasattr(record, _IS_LINE) else super().format(record)
+
+
+def _as_line(_: Any, __: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+    """What structlog calls the logger with: the finished line, and the mark that it is one."""
+    return (_to_json(event),), {"extra": {_IS_LINE: True}}
 
 
 def _open_file(file: Path) -> logging.Handler:

@@ -15,7 +15,7 @@ _API = "/api/"
 async def _refuse_unknown_parameters(request: Request) -> None:
     """Pages take any: links to them bear parameters of others, such as those of campaigns."""
     route = request.scope["route"]
-    if not isinstance(route, APIRoute) or not request.url.path.startswith(_API):
+    if not isinstance(route, APIRoute) or not request.scope["path"].startswith(_API):
         return
     known = sorted(_parameters(route.dependant))
     message = f"No such parameter; there are {', '.join(known) or 'none'}"

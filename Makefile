@@ -95,6 +95,7 @@ test: $(VENV)/.test  ## Run the quick tests, without whole shops (COVERAGE=1; PY
 test-shop: ## Test whole shops: buy, attack, kill, restore
 test-browser: ## Test the pages in a real browser
 
+test-shop: $(VENV)/.check # a new service passes the static checks (tests/shop/test_new_service.py)
 # One folder of tests: test-unit runs tests/unit.
 test-unit test-contract test-shop test-browser: test-%: $(VENV)/.test
 	@$(pytest) tests/$* $(PYTEST_ARGS)

@@ -92,7 +92,8 @@ coverage = $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 test: $(VENV)/.test  ## Run the quick tests, without whole shops (COVERAGE=1; PYTEST_ARGS='-k cart'; make test-unit, test-contract)
 	@$(pytest) --ignore tests/shop --ignore tests/browser $(coverage) $(PYTEST_ARGS)
 
-test-shop: ## Test whole shops: buy, attack, kill, restore
+# The test of docs/new-service.md runs static checks.
+test-shop: $(VENV)/.check  ## Test whole shops: buy, attack, kill, restore
 test-browser: ## Test the pages in a real browser
 
 # One folder of tests: test-unit runs tests/unit.

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import uuid
@@ -246,28 +245,3 @@ def test_errors_are_found_in_the_logs(shop: Shop, tmp_path: Path) -> None:
     (tmp_path / "logs/order.log").write_text(log.replace('"level":"info"', '"level":"error"'))
     command = block("docs/develop.md", "grep -hE").replace(".data/", f"{tmp_path}/")
     assert len(bash(command).splitlines()) >= lines
-
-
-def test_a_service_is_an_entry_and_a_folder(tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    shutil.copytree(
-        ROOT / "services", code / "services", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    text = (ROOT / "docs/develop.md").read_text(encoding="utf-8")
-    (entry,) = re.findall(r"^```yaml\n(  \w.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    with (code / "services/topology.yaml").open("a", encoding="utf-8") as topology:
-        topology.write(f"\n{entry}")
-    files = re.findall(
-        r"^`(services/\S+)`:\n\n```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
-    )
-    assert len(files) == 3
-    for name, content in files:
-        (code / name).parent.mkdir(exist_ok=True)
-        (code / name).write_text(content, encoding="utf-8")
-    run = (
-        f"import runpy, sys; sys.path.insert(0, {str(code)!r}); "
-        "runpy.run_module('services', run_name='__main__', alter_sys=True)"
-    )
-    with Shop(tmp_path, "--only", "frontend,greeting", program=("-c", run)) as shop:
-        command = block("docs/develop.md", 'curl -s "http://127.0.0.1:8080/api/greetings')
-        assert json.loads(bash(command.replace(_SHOP, shop.url))) == "Hello, Ada."

@@ -58,7 +58,6 @@ RUN_BY: Mapping[str, Mapping[str, str]] = {
         ".venv/bin/python -m services --only frontend": SHOP_TESTS,
         ".venv/bin/python -m services --only order": SHOP_TESTS,
         "grep -hE": SHOP_TESTS,
-        'curl -s "http://127.0.0.1:8080/api/greetings': SHOP_TESTS,
     },
     "docs/gitops/README.md": {"kubectl create namespace": "tests/cluster/test_gitops.py"},
     "docs/kubernetes.md": {
@@ -66,6 +65,10 @@ RUN_BY: Mapping[str, Mapping[str, str]] = {
         "helm install shop helm/": "tests/cluster/test_uninstall.py",
     },
     "docs/mesh-page.md": {".venv/bin/python -m services --versions": SHOP_TESTS},
+    "docs/new-service.md": {
+        "make mesh": "tests/shop/test_new_service.py",
+        "curl -s": "tests/shop/test_new_service.py",
+    },
     "docs/observability.md": {"curl -s -H 'accept: application/openmetrics-text'": SHOP_TESTS},
     "docs/settings.md": {
         ".venv/bin/python -m services --help": SHOP_TESTS,
@@ -101,6 +104,9 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
     "docs/develop.md": {"make test-unit": "would run the tests within a test"},
     "docs/kubernetes.md": {"helm install shop oci://": "needs a published release"},
     "docs/mesh-page.md": {"helm upgrade": "needs a cluster with a Prometheus"},
+    "docs/new-service.md": {
+        "make check": "takes minutes; tests/shop/test_new_service.py runs what knows the services",
+    },
     "docs/observability.md": {
         "helm upgrade shop helm/ -n ecommerce --wait --reuse-values \\\n"
         "  --set observability.otlpEndpoint=http": "needs a cluster with Jaeger and Prometheus",

@@ -33,6 +33,7 @@ from labs.errors import CommandFailed, LabError
 from labs.meshed import MeshedShop
 from labs.runner import Runner
 from labs.seat import Report, Seat, report_of
+from services.common.topology import load_topology
 from tests.unit.classroom.fake import FakeCluster, Object
 from tools.mesh import render
 
@@ -403,12 +404,15 @@ def test_quantities() -> None:
 
 
 def test_what_a_shop_takes_follows_from_the_chart() -> None:
-    """Nine services with 10m and 96Mi, MongoDB with 50m and 384Mi, a sandbox with 25m and 64Mi; ten
-    proxies with 10m and 64Mi.
+    """Services with 10m and 96Mi, MongoDB with 50m and 384Mi, each with a proxy of 10m and 64Mi or
+    24Mi; a sandbox with 25m and 64Mi and none.
     """
-    assert at_rest("istio") == Share(265, 9 * 96 + 384 + 64 + 10 * 64, 11)
-    assert at_rest("linkerd") == Share(265, 9 * 96 + 384 + 64 + 10 * 24, 11)
-    assert with_room("istio").pods == 13
+    count = len(load_topology().services)
+    cpu = count * 10 + 50 + 25 + (count + 1) * 10
+    memory = count * 96 + 384 + 64
+    assert at_rest("istio") == Share(cpu, memory + (count + 1) * 64, count + 2)
+    assert at_rest("linkerd") == Share(cpu, memory + (count + 1) * 24, count + 2)
+    assert with_room("istio").pods == count + 4
     annotations = class_values("istio")["pod"]["annotations"]
     assert annotations["sidecar.istio.io/proxyMemory"] == "64Mi"
 

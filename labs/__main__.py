@@ -13,10 +13,10 @@ from pathlib import Path
 from labs.commands import Programs
 from labs.errors import LabError
 from labs.lab import all_labs
+from labs.membership import Membership, membership_of
 from labs.progress import Attempt, default_file
 from labs.readme import Language
 from labs.runner import Runner
-from labs.seat import Seat, seat_of
 from services.common.observing.logs import configure_logging
 from tools.mesh.__main__ import describe_shop, options_of, shop_of
 from tools.mesh.render import CannotRender, Shop
@@ -56,10 +56,10 @@ async def _run(given: argparse.Namespace) -> int:
     language: Language = "nl" if os.environ.get("LANG", "").startswith("nl") else "en"
     commands = Programs()
     runner = Runner(all_labs(), default_file(), commands, described_shop, print, language=language)
-    seat = await seat_of(commands) if given.command in _TAKE_A_SHOP else None
+    membership = await membership_of(commands) if given.command in _TAKE_A_SHOP else None
     match given.command:
         case "start":
-            await runner.start(given.lab, given.mesh, _where(given, seat))
+            await runner.start(given.lab, given.mesh, _where(given, membership))
         case "check":
             return await runner.check(given.lab)
         case "hint":
@@ -67,11 +67,11 @@ async def _run(given: argparse.Namespace) -> int:
         case "solve":
             await runner.solve(given.lab)
         case "reset":
-            await runner.reset(given.mesh, _where(given, seat))
+            await runner.reset(given.mesh, _where(given, membership))
         case "progress":
             runner.progress()
         case "readme":
-            runner.readme(given.lab, given.mesh, _where(given, seat))
+            runner.readme(given.lab, given.mesh, _where(given, membership))
         case _:
             runner.list_labs()
     return 0
@@ -82,7 +82,7 @@ def described_shop(options: Sequence[str]) -> Shop:
     return shop_of(_mesh_parser().parse_args(options))
 
 
-def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
+def _where(given: argparse.Namespace, membership: Membership | None) -> Attempt:
     """Where the shop is, as the command line says, and of a student of a class their kubeconfig."""
     parser = _mesh_parser()
     of_mesh = argparse.Namespace(
@@ -92,14 +92,14 @@ def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
     seed: int | None = getattr(given, "seed", None)
     return Attempt(
         lab="",
-        place=seat.mesh if seat else "local",
+        place=membership.mesh if membership else "local",
         started_ms=0,
         data=given.data.resolve(),  # for commands that are typed elsewhere
         ports=given.ports,
         # Of an option that is given twice the last one is taken.
-        mesh_options=[*(seat.options if seat else ()), *options_of(of_mesh, parser)],
-        gateway_address=given.gateway_address or (seat.gateway_address if seat else ""),
-        is_in_class=seat is not None,
+        mesh_options=[*(membership.options if membership else ()), *options_of(of_mesh, parser)],
+        gateway_address=given.gateway_address or (membership.gateway_address if membership else ""),
+        is_in_class=membership is not None,
         seed=secrets.randbelow(_SEEDS) if seed is None else seed,
     )
 

@@ -175,7 +175,7 @@ class MeshedShop:
         """A workload's pods that are ready and not about to end, by name."""
         found = await self.objects("pods", f"app.kubernetes.io/name={workload}")
         return sorted(
-            (pod for pod in found if _is_ready(pod)), key=lambda pod: pod["metadata"]["name"]
+            (pod for pod in found if is_ready(pod)), key=lambda pod: pod["metadata"]["name"]
         )
 
     async def probe(
@@ -289,6 +289,7 @@ class _Always(AbstractResolver):
         """Nothing is open."""
 
 
-def _is_ready(pod: Any) -> bool:
+def is_ready(pod: Any) -> bool:
+    """Returns whether a pod, as ``kubectl get`` returns it, is ready and not about to end."""
     conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
     return "deletionTimestamp" not in pod["metadata"] and conditions.get("Ready") == "True"

@@ -21,7 +21,7 @@ import yaml
 
 from labs.commands import ROOT, Commands
 from labs.errors import LabError
-from labs.seat import CLASS_LABEL
+from labs.membership import CLASS_LABEL
 from tools.kind import LINKERDS_ROUTES
 from tools.mesh import render
 from tools.mesh.render import Object
@@ -29,6 +29,10 @@ from tools.mesh.render import Object
 RELEASE = "shop"
 CHART = ROOT / "helm"
 LAB_LABEL = "meshmart/lab"
+# Selects Helm's records of an interrupted upgrade, which would forbid the next one.
+PENDING_RELEASES = (
+    f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
+)
 
 _SCENARIO_LABEL = "meshmart/scenario"
 _NAME_LABEL = "app.kubernetes.io/name"
@@ -182,9 +186,7 @@ class _Restoring:
 
     async def upgrade(self, values: Mapping[str, Any]) -> None:
         """Upgrades the release to these values alone, also after an interrupted upgrade."""
-        pending = "status in (pending-install,pending-upgrade,pending-rollback)"
-        selector = f"owner=helm,name={RELEASE},{pending}"
-        await self._kubectl("delete", "secrets", "--selector", selector)
+        await self._kubectl("delete", "secrets", "--selector", PENDING_RELEASES)
         await self._helm(
             *("upgrade", "--install", RELEASE, str(CHART), "--reset-values", "--values", "-"),
             given=json.dumps(values),

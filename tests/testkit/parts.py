@@ -11,14 +11,14 @@ Test = TypeVar("Test")
 
 
 class Part(NamedTuple):
-    """The part `number`, from 1 on, of `count`."""
+    """One of so many `parts`; its `number` begins with 1."""
 
     number: int
-    count: int
+    parts: int
 
     def of(self, tests: Sequence[Test]) -> Sequence[Test]:
         """Returns this part's tests, dealt out in turn: part 1 gets the first one."""
-        return tests[self.number - 1 :: self.count]
+        return tests[self.number - 1 :: self.parts]
 
 
 def part(text: str) -> Part:

@@ -55,7 +55,7 @@ class FakeCluster:
 
     :ivar said: every command.
     :ivar helm_values: of each installation, by the namespace.
-    :ivar is_guarded: whether admission refuses a pod that takes its node over.
+    :ivar are_policies_in_force: whether admission refuses a pod that mounts its node's files.
     :ivar missing: parts of a mesh that are not there.
     :ivar stuck: namespaces that do not go away.
     :ivar service: the gateway's.
@@ -64,7 +64,7 @@ class FakeCluster:
     said: list[str] = field(default_factory=list[str])
     objects: dict[Key, Object] = field(default_factory=dict[Key, Object])
     helm_values: dict[str, list[Object]] = field(default_factory=dict[str, list[Object]])
-    is_guarded: bool = True
+    are_policies_in_force: bool = True
     has_policies: bool = True
     missing: set[str] = field(default_factory=set[str])
     stuck: set[str] = field(default_factory=set[str])
@@ -143,7 +143,7 @@ class FakeCluster:
                 for each in objects:
                     self.put(each, namespace)
             case ["create", "--dry-run=server", *_]:
-                if self.is_guarded:
+                if self.are_policies_in_force:
                     raise CommandFailed("ValidatingAdmissionPolicy 'meshmart-class-pods' denied it")
             case ["annotate", "namespace", name, text]:
                 key, _, value = text.partition("=")

@@ -16,7 +16,7 @@ from classroom.cluster import Cluster
 from classroom.page import Board, served
 from labs.errors import CommandFailed, LabError
 from labs.lab import all_labs
-from labs.seat import Line, Passed, Report
+from labs.report import Line, Passed, Report
 from tests.testkit.browser import MISSING, chromium, open_browser
 from tests.testkit.usability import problems_of
 from tests.unit.classroom.fake import FakeCluster

@@ -9,8 +9,8 @@ import pytest
 
 from labs.errors import LabError
 from labs.lab import LABS
+from labs.membership import CLASS_LABEL
 from labs.restoring import merged, restore
-from labs.seat import CLASS_LABEL
 from tests.unit.labs.fake import FakeCluster, Key, Object
 from tools.mesh import render
 from tools.mesh.render import Shop, rendered

@@ -15,14 +15,15 @@ from labs.commands import Programs
 from labs.errors import CommandFailed, LabError
 from labs.finding import Finding, right, wrong
 from labs.lab import Lab, Place, all_labs, lab_named
+from labs.membership import Membership, membership_of
 from labs.meshed import MeshedShop
 from labs.progress import Attempt
+from labs.report import Line, line_of, report_of
 from labs.runner import NOT_PASSED, Runner
-from labs.seat import Line, Seat, line_of, report_of, seat_of
 from tests.unit.labs.fake import FakeCluster
 
 OPTIONS = ("--mesh", "istio", "--namespace", "student-01", "--stripe-namespace", "student-01")
-SEAT = Seat(mesh="istio", options=OPTIONS, gateway_address="192.0.2.7:443")
+MEMBERSHIP = Membership(mesh="istio", options=OPTIONS, gateway_address="192.0.2.7:443")
 
 
 def kubeconfig(folder: Path, extensions: Sequence[Any]) -> Path:
@@ -44,11 +45,11 @@ def kubeconfig(folder: Path, extensions: Sequence[Any]) -> Path:
 async def test_the_kubeconfig_says_where_the_shop_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_class = {"name": "meshmart", "extension": SEAT.model_dump()}
+    of_class = {"name": "meshmart", "extension": MEMBERSHIP.model_dump()}
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, [of_class])))
-    seat = await seat_of(Programs())
-    assert seat is not None
-    assert (seat.mesh, tuple(seat.options), seat.gateway_address) == (
+    membership = await membership_of(Programs())
+    assert membership is not None
+    assert (membership.mesh, tuple(membership.options), membership.gateway_address) == (
         "istio",
         OPTIONS,
         "192.0.2.7:443",
@@ -56,9 +57,9 @@ async def test_the_kubeconfig_says_where_the_shop_is(
 
     of_somebody_else = {"name": "minikube.sigs.k8s.io", "extension": {"version": "1"}}
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, [of_somebody_else])))
-    assert await seat_of(Programs()) is None
+    assert await membership_of(Programs()) is None
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    assert await seat_of(Programs()) is None
+    assert await membership_of(Programs()) is None
 
 
 class Telling(FakeCluster):
@@ -153,7 +154,7 @@ async def test_a_check_counts_where_the_board_cannot_be_told(
     runner = runner_of(tmp_path, Telling(forbids=True), said)
 
     assert await checked(runner, [right("all is right")], monkeypatch) == 0
-    assert said[-1] == "The teacher's board was not told: configmaps is forbidden"
+    assert said[-1] == "The report for the teacher's board was not written: configmaps is forbidden"
 
 
 def test_a_long_line_is_cut() -> None:

@@ -1,4 +1,4 @@
-"""``python -m labs``: begins a lab, judges it, gives hints, solves it and takes it back."""
+"""``python -m labs``: starts, checks, solves and resets labs, and gives hints."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from services.common.observing.logs import configure_logging
 from tools.mesh.__main__ import describe_shop, options_of, shop_of
 from tools.mesh.render import CannotRender, Shop
 
-_CANNOT = 2
+_FAILED = 2
 _SEEDS = 1_000_000
 
 _HELP = {
-    "list": "which labs there are",
-    "start": "begin a lab: start 00, start 06 --mesh istio",
-    "check": "what is right so far, what is not, and where to look",
-    "hint": "the next hint",
-    "solve": "see it done",
-    "reset": "take everything back",
-    "progress": "what is passed, and what is under way",
+    "list": "list the labs",
+    "start": "start a lab: start 00, start 06 --mesh istio",
+    "check": "print what is right, what is wrong, and where to look",
+    "hint": "print the next hint",
+    "solve": "solve the lab",
+    "reset": "restore what labs have changed",
+    "progress": "print the passed labs, and the one under way",
     "readme": "print a lab's README.md with the commands for your own shop",
 }
 _TAKE_A_SHOP = {"start", "reset", "readme"}
@@ -39,8 +39,8 @@ _TAKE_A_LAB = {"start", "check", "hint", "solve", "readme"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line asks for. Returns the exit status: 0, 1 for a check that finds
-    something wrong, 2 for what cannot be done.
+    """Runs a command. Returns the exit status: 0; 1 if a check finds something wrong; 2 if the
+    command fails, with the reason on stderr.
     """
     os.umask(0o077)  # the shop's data is for this user alone
     given = _parser().parse_args(arguments)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(_run(given))
     except (LabError, CannotRender) as error:
         print(error, file=sys.stderr)
-        return _CANNOT
+        return _FAILED
 
 
 async def _run(given: argparse.Namespace) -> int:
@@ -78,12 +78,12 @@ async def _run(given: argparse.Namespace) -> int:
 
 
 def described_shop(options: Sequence[str]) -> Shop:
-    """The shop that the options of ``python -m tools.mesh render`` describe."""
+    """Returns the shop that options of ``python -m tools.mesh render`` describe."""
     return shop_of(_mesh_parser().parse_args(options))
 
 
 def _where(given: argparse.Namespace, membership: Membership | None) -> Attempt:
-    """Where the shop is, as the command line says, and of a student of a class their kubeconfig."""
+    """Returns where the shop is, by the command line and, in a class, by the kubeconfig."""
     parser = _mesh_parser()
     of_mesh = argparse.Namespace(
         **{name: getattr(given, name) for name in vars(parser.parse_args([]))}
@@ -94,9 +94,9 @@ def _where(given: argparse.Namespace, membership: Membership | None) -> Attempt:
         lab="",
         place=membership.mesh if membership else "local",
         started_ms=0,
-        data=given.data.resolve(),  # for commands that are typed elsewhere
+        data=given.data.resolve(),  # for commands in other folders
         ports=given.ports,
-        # Of an option that is given twice the last one is taken.
+        # If an option occurs twice, the last one counts.
         mesh_options=[*(membership.options if membership else ()), *options_of(of_mesh, parser)],
         gateway_address=given.gateway_address or (membership.gateway_address if membership else ""),
         is_in_class=membership is not None,

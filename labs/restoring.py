@@ -1,4 +1,4 @@
-"""Brings the base of a mesh back, from whatever a lab or a student has left.
+"""Restores the base of a mesh, from whatever a lab or a student has left.
 
 What is there is compared with what belongs there, never with what a lab has made: an object of a
 mistyped name goes, too. `kubectl apply` alone would not do: it leaves fields that it has not
@@ -65,7 +65,7 @@ class _Key(NamedTuple):
 
 
 async def restore(commands: Commands, where: render.Shop, values: Mapping[str, Any]) -> None:
-    """Leaves the base and nothing else, and waits until all pods are as wanted.
+    """Restores the base, deletes everything else, and waits until all pods are rolled out.
 
     :param values: of the chart, on top of those of the base.
     :raises LabError: there is no such shop, or it does not become ready.
@@ -91,14 +91,14 @@ async def put_back(commands: Commands, where: render.Shop, objects: Sequence[Obj
 
 
 def gateway_api_gateway(where: render.Shop) -> render.Gateway:
-    """The gateway that a Gateway of the Gateway API speaks of: in Istio one of its own."""
+    """Returns the gateway of the Gateway API's Gateway: in Istio it has its own."""
     if where.mesh == "linkerd":
         return where.gateway
     return render.gateway_of("gateway-api", where.namespace)
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a chart with others on top, as Helm merges them."""
+    """Returns values of a chart with others on top, merged as Helm does."""
     result = dict(base)
     for name, value in more.items():
         before = result.get(name)

@@ -71,7 +71,7 @@ class Runner:
     language: Language = "en"
 
     def list_labs(self) -> None:
-        """Says which labs there are."""
+        """Lists the labs, each with its minutes, its places and where it is passed."""
         progress = read_progress(self.file)
         for lab in self.labs:
             where = ", ".join(
@@ -79,7 +79,7 @@ class Runner:
                 for place in lab.places
             )
             self.say(f"{lab.number}  {lab.readme.title}, {lab.readme.minutes} minutes: {where}")
-        self.say("Begin one: python -m labs start 00, or start 03 --mesh istio")
+        self.say("Start one: python -m labs start 00, or start 03 --mesh istio")
 
     async def start(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Starts a lab, instead of one that is under way.

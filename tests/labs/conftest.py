@@ -22,7 +22,7 @@ from tests.testkit.parts import Part
 __all__ = ["mesh", "proxied", "pytest_sessionfinish", "pytest_terminal_summary"]
 
 HERE = Path(__file__).parent
-# A lab is started four times, and each start brings the base back.
+# A test starts a lab up to four times, and each start restores the base.
 _LAB_SECONDS = 1800
 
 

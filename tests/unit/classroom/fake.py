@@ -1,4 +1,4 @@
-"""A cluster that remembers what the classroom types, and answers as one does."""
+"""A cluster that keeps the classroom's commands and objects, and answers like a real one."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ class FakeCluster:
             return ""
         objects = list(yaml.load_all(given or "", Loader=yaml.CSafeLoader))
         if words[0] in {"get", "api-resources", "config"} or words[1] == "token":
-            return self._told(words, namespace)
+            return self._answer(words, namespace)
         self._change(words, namespace, objects)
         return ""
 
-    def _told(self, words: list[str], namespace: str) -> str:
+    def _answer(self, words: list[str], namespace: str) -> str:
         found: Any
         match words:
             case ["create", "token", *_]:
@@ -134,7 +134,7 @@ class FakeCluster:
             case ["get", kinds, *options]:
                 return self._listed(kinds, namespace, options)
             case _:
-                raise CommandFailed(f"{words}: nobody has told the fake what it does")
+                raise CommandFailed(f"{words}: the fake does not know this command")
         return json.dumps(found) if found else ""
 
     def _change(self, words: list[str], namespace: str, objects: list[Object]) -> None:
@@ -154,7 +154,7 @@ class FakeCluster:
             case ["wait", *_]:
                 pass
             case _:
-                raise CommandFailed(f"{words}: nobody has told the fake what it does")
+                raise CommandFailed(f"{words}: the fake does not know this command")
 
     def _listed(self, kinds: str, namespace: str, options: list[str]) -> str:
         wanted = [_KINDS[each] for each in kinds.split(",")]

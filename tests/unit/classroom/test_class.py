@@ -1,4 +1,4 @@
-"""A class is made, helped and taken away; what cannot be is refused in one sentence."""
+"""A class is made, reset, solved and removed; what is impossible is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
     crowded = FakeCluster(allocatable={"cpu": "1", "memory": "16Gi", "pods": "110"})
     taken = FakeCluster()
     taken.put({"kind": "Namespace", "metadata": {"name": "student-02"}})
-    for cluster, other, told in (
+    for cluster, other, message in (
         (FakeCluster(), {"count": 0}, r"A class has 1 to 99 students, not 0"),
         (FakeCluster(), {"count": 100}, r"A class has 1 to 99 students, not 100"),
         (
@@ -260,9 +260,9 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
         ),
     ):
         before = set(cluster.objects)
-        with pytest.raises(LabError, match=told):
+        with pytest.raises(LabError, match=message):
             await opened(cluster, replace(plan, **other), [])
-        assert set(cluster.objects) == before, told
+        assert set(cluster.objects) == before, message
     await opened(crowded, replace(plan, count=12, is_autoscaled=True), [])
 
 
@@ -470,5 +470,5 @@ def test_a_namespace_is_bounded(mesh: Any) -> None:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    told = Report(lab="06-canary", place="istio", checks=3, lines=[])
-    assert report_of(told.manifest()) == told
+    written = Report(lab="06-canary", place="istio", checks=3, lines=[])
+    assert report_of(written.manifest()) == written

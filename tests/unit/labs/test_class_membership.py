@@ -1,4 +1,6 @@
-"""A student of a class: the kubeconfig says where the shop is, and the teacher's board is told."""
+"""A student of a class: the kubeconfig says where the shop is, and the runner reports to the
+teacher's board.
+"""
 
 from __future__ import annotations
 
@@ -62,12 +64,12 @@ async def test_the_kubeconfig_says_where_the_shop_is(
     assert await membership_of(Programs()) is None
 
 
-class Telling(FakeCluster):
-    """Remembers what the board was told."""
+class ReportingCluster(FakeCluster):
+    """Keeps the reports for the board."""
 
     def __init__(self, *, forbids: bool = False) -> None:
         super().__init__()
-        self.told: list[Any] = []
+        self.reports: list[Any] = []
         self._forbids = forbids
 
     async def run(self, *command: str, given: str | None = None, within_seconds: float = 0) -> str:
@@ -75,7 +77,7 @@ class Telling(FakeCluster):
             assert command[:3] == ("kubectl", "-n", "student-01")
             if self._forbids:
                 raise CommandFailed("configmaps is forbidden")
-            self.told.append(json.loads(given))
+            self.reports.append(json.loads(given))
             return ""
         return await super().run(*command, given=given, within_seconds=within_seconds)
 
@@ -118,16 +120,14 @@ def runner_of(folder: Path, cluster: FakeCluster, said: list[str]) -> Runner:
     return runner
 
 
-async def test_the_board_hears_of_every_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cluster = Telling()
+async def test_every_check_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ReportingCluster()
     runner = runner_of(tmp_path, cluster, [])
 
     findings = [right("it is open"), wrong("v2 gets nothing", "the routes")]
     assert await checked(runner, findings, monkeypatch) == NOT_PASSED
 
-    report = report_of(cluster.told[-1])
+    report = report_of(cluster.reports[-1])
     assert (report.lab, report.place, report.checks, report.started_ms) == (
         "06-canary",
         "istio",
@@ -142,16 +142,16 @@ async def test_the_board_hears_of_every_check(
     assert not report.passed
 
     assert await checked(runner, [right("all is right")], monkeypatch) == 0
-    assert report_of(cluster.told[-1]).passed["06-canary (istio)"].checks == 2
+    assert report_of(cluster.reports[-1]).passed["06-canary (istio)"].checks == 2
     # Not a lab's: what brings the base back leaves it there.
-    assert cluster.told[-1]["metadata"]["labels"] == {"meshmart/class": "report"}
+    assert cluster.reports[-1]["metadata"]["labels"] == {"meshmart/class": "report"}
 
 
-async def test_a_check_counts_where_the_board_cannot_be_told(
+async def test_a_check_counts_without_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    runner = runner_of(tmp_path, Telling(forbids=True), said)
+    runner = runner_of(tmp_path, ReportingCluster(forbids=True), said)
 
     assert await checked(runner, [right("all is right")], monkeypatch) == 0
     assert said[-1] == "The report for the teacher's board was not written: configmaps is forbidden"
@@ -161,7 +161,7 @@ def test_a_long_line_is_cut() -> None:
     assert line_of(wrong("x" * 5000, "there")).what == "x" * 300 + " …"
 
 
-def test_what_is_no_report_is_told() -> None:
+def test_what_is_no_report_is_refused() -> None:
     for data in (None, {}, {"report.json": "{"}, {"report.json": '{"checks": "many"}'}):
         with pytest.raises(ValueError, match="validation error"):
             report_of({"data": data})
@@ -175,7 +175,7 @@ _ELSEWHERE = re.compile(
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) -> None:
     said: list[str] = []
-    runner = Runner(all_labs(), Path("none"), Telling(), described_shop, said.append)
+    runner = Runner(all_labs(), Path("none"), ReportingCluster(), described_shop, said.append)
     for lab in runner.labs:
         if mesh in lab.places and not lab.changes_the_gateway:
             attempt = in_class(lab, place=mesh)
@@ -187,7 +187,9 @@ def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) ->
 
 async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
     said: list[str] = []
-    runner = Runner(all_labs(), tmp_path / "labs.json", Telling(), described_shop, said.append)
+    runner = Runner(
+        all_labs(), tmp_path / "labs.json", ReportingCluster(), described_shop, said.append
+    )
     lab = lab_named(runner.labs, "06")
 
     runner.readme("06", None, in_class(lab))

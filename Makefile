@@ -182,9 +182,9 @@ test-mesh: $(VENV)/.test image  ## Run the tests of a mesh on that cluster, whic
 lab: $(VENV)/.runtime  ## Do the labs: make lab ARGS="start 00"; then check, hint, solve, reset, progress (labs/README.md)
 	@$(cluster) && $(BIN)/python -m labs $(ARGS)
 
-test-labs: $(VENV)/.test image  ## Test the labs in a mesh, with students' mistakes, and a class (MESH=istio). HALF=even or odd: those labs, a quarter of an hour
+test-labs: $(VENV)/.test image  ## Test the labs in a mesh, with students' mistakes, and a class (MESH=istio). PART=2/8: only the second of eight parts of the labs, without the rest
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
-		$(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(if $(HALF),--half $(HALF)) $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
 
 class: $(VENV)/.runtime  ## Make a namespace, a shop and a kubeconfig file for each student (STUDENTS=12 MESH=istio; docs/classroom.md)
 	@$(cluster); $(BIN)/python -m classroom up --students $(STUDENTS) --mesh $(ITS_MESH) --image $(IMAGE) $(ARGS)

@@ -1,5 +1,5 @@
-"""Makes a class on the cluster of the current kubeconfig, shows what its students do, helps them,
-and removes the class.
+"""``python -m classroom``: makes a class on the cluster of kubectl's current context, shows its
+students' progress, resets and solves their labs, and removes the class.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from typing import Any
 import yaml
 
 from classroom.board import rows, table
-from classroom.closing import Closing
 from classroom.cluster import MESHES, Cluster
-from classroom.helping import Helping
-from classroom.opening import Opening, Plan
 from classroom.page import Board, served
+from classroom.provisioning import Plan, Provisioning
+from classroom.student_labs import StudentLabs
 from classroom.students import Student, chosen
+from classroom.teardown import Teardown
 from labs.commands import Programs
 from labs.errors import LabError
 from labs.lab import all_labs
 from services.common.clock import now_ms
 from tools.mesh.render import CannotRender
 
-_CANNOT = 1
+_FAILED = 1
 _FOLDER = Path("build/class")
 _AT_ONCE = 3
 
 _HELP = {
-    "up": "make a class: up --students 12 --mesh istio; run it again to continue or renew tokens",
-    "board": "show each student's lab and last check, on a page on this machine",
-    "reset": "restore the base of a student's shop: reset 3, or reset all",
-    "solve": "solve a student's current lab: solve 3, or solve all",
-    "cost": "print what each student's shop uses now",
+    "up": "make a class: up --students 12 --mesh istio; run again, it continues, and renews tokens",
+    "board": "serve a page on this machine with each student's lab and last check",
+    "reset": "restore a student's base: reset 3, or reset all",
+    "solve": "solve the lab that a student has under way: solve 3, or solve all",
+    "cost": "print what each student requests and uses",
     "down": "remove the class",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line asks for. Returns the exit status."""
-    os.umask(0o077)  # the kubeconfig files are for this user alone
+    """Runs a command. Returns the exit status: 0, or 1 with the reason on stderr."""
+    os.umask(0o077)  # other users may not read the kubeconfig files
     given = _parser().parse_args(arguments)
     try:
         asyncio.run(_run(given))
     except (LabError, CannotRender) as error:
         print(error, file=sys.stderr)
-        return _CANNOT
+        return _FAILED
     except KeyboardInterrupt:
         return 0
     return 0
@@ -59,16 +59,16 @@ async def _run(given: argparse.Namespace) -> None:
     cluster = Cluster(Programs())
     match given.command:
         case "up":
-            await Opening(cluster, _plan(given), print).open()
+            await Provisioning(cluster, _plan(given), print).run()
         case "board":
-            await _show(cluster, given)
+            await _show_board(cluster, given)
         case "reset" | "solve":
-            await _help(cluster, given)
+            await _reset_or_solve(cluster, given)
         case "cost":
             for line in await cluster.cost(await cluster.students()):
                 print(line)
         case _:
-            await Closing(cluster, print).close(given.folder)
+            await Teardown(cluster, print).run(given.folder)
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -92,11 +92,11 @@ def _values(file: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise LabError(f"{file} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise LabError(f"{file} has no values of the chart.")
+        raise LabError(f"{file} is no YAML file with values of the chart.")
     return dict(values)  # pyright: ignore[reportUnknownArgumentType]  YAML
 
 
-async def _show(cluster: Cluster, given: argparse.Namespace) -> None:
+async def _show_board(cluster: Cluster, given: argparse.Namespace) -> None:
     labs = all_labs()
     if given.table:
         print(table(await rows(cluster, labs, now_ms())))
@@ -107,25 +107,25 @@ async def _show(cluster: Cluster, given: argparse.Namespace) -> None:
         await asyncio.Event().wait()
 
 
-async def _help(cluster: Cluster, given: argparse.Namespace) -> None:
+async def _reset_or_solve(cluster: Cluster, given: argparse.Namespace) -> None:
     students = chosen(given.student, await cluster.students())
     address = given.gateway_address or await cluster.gateway_address(students[0].mesh)
-    helping = Helping(cluster, print)
-    helps = helping.reset if given.command == "reset" else helping.solve
+    labs = StudentLabs(cluster, print)
+    do = labs.reset if given.command == "reset" else labs.solve
     limit = asyncio.Semaphore(_AT_ONCE)
 
-    async def helped(student: Student) -> bool:
+    async def succeeds(student: Student) -> bool:
         async with limit:
             try:
-                await helps(student, address)
-            except LabError as error:  # the others are not to wait for it
+                await do(student, address)
+            except LabError as error:  # the others are done all the same
                 print(f"{student.name}: {error}", file=sys.stderr)
                 return False
             return True
 
-    done = await asyncio.gather(*map(helped, students))
+    done = await asyncio.gather(*map(succeeds, students))
     if failed := done.count(False):
-        raise LabError(f"{failed} of {len(students)} failed.")
+        raise LabError(f"{given.command} failed for {failed} of {len(students)} students.")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,34 +135,44 @@ def _parser() -> argparse.ArgumentParser:
     up = made["up"]
     up.add_argument("--students", type=int, default=12, metavar="NUMBER")
     up.add_argument("--mesh", choices=MESHES, default="istio")
-    up.add_argument("--image", default="meshmart:0.1.0", help="the shop's image, as nodes pull it")
-    up.add_argument("--values", type=Path, metavar="FILE", help="more values for the chart")
-    up.add_argument("--hours", type=int, default=48, help="validity of kubeconfig files (48)")
-    up.add_argument("--server", default="", metavar="URL", help="API server's address for students")
     up.add_argument(
-        "--autoscaled", action="store_true", help="skip the check for room: the cluster adds nodes"
+        "--image",
+        default="meshmart:0.1.0",
+        help="the shop's, as the nodes pull it (meshmart:0.1.0)",
+    )
+    up.add_argument("--values", type=Path, metavar="FILE", help="more values for the chart")
+    up.add_argument(
+        "--hours", type=int, default=48, help="how long the kubeconfig files are valid (48)"
+    )
+    up.add_argument("--server", default="", metavar="URL", help="the API server's for students")
+    up.add_argument(
+        "--autoscaled",
+        action="store_true",
+        help="the cluster adds nodes when it needs them: do not check for room",
     )
     up.add_argument(
         "--at-once",
         type=int,
         default=_AT_ONCE,
         metavar="NUMBER",
-        help="shops to start at a time (3)",
+        help="shops to start at the same time (3)",
     )
     for name in ("up", "reset", "solve"):
         made[name].add_argument(
             "--gateway-address",
             default="",
             metavar="ADDRESS",
-            help="the gateway's address for students, such as 192.0.2.7:443 (default: found)",
+            help="where the gateway is reached: 192.0.2.7:443; by default it is looked up",
         )
     for name in ("up", "down"):
         made[name].add_argument(
-            "--folder", type=Path, default=_FOLDER, help="for kubeconfig files (build/class)"
+            "--folder", type=Path, default=_FOLDER, help="for the kubeconfig files (build/class)"
         )
     for name in ("reset", "solve"):
         made[name].add_argument("student", help="3, student-03, or all")
-    made["board"].add_argument("--table", action="store_true", help="print it once instead")
+    made["board"].add_argument(
+        "--table", action="store_true", help="print it once in this terminal"
+    )
     made["board"].add_argument("--port", type=int, default=8765)
     return parser
 

@@ -1,7 +1,7 @@
-"""The teacher's board: who is where, and what the last check said.
+"""The teacher's board: each student's lab, and what their last check said.
 
-What it shows of a lab is what students' runners have told, in a ConfigMap that students may write
-themselves. It is shown as it is, and never taken for a command.
+What it shows of a lab is the report of the student's runner: text that students may write
+themselves. It is shown, and never executed: neither as HTML nor as a terminal's control characters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from classroom.cluster import Cluster
 from classroom.students import Student
 from labs.errors import LabError
 from labs.lab import Lab, lab_named
-from labs.seat import CLASS_LABEL, REPORT, Report, report_of
+from labs.membership import CLASS_LABEL
+from labs.meshed import is_ready
+from labs.report import CONFIG_MAP, Report, report_of
 from tools.mesh.render import Object
 
 _HEADINGS = ("student", "shop", "lab", "minutes", "checks", "hints", "last check", "passed")
@@ -26,9 +28,11 @@ _NAME_LABEL = "app.kubernetes.io/part-of"
 class Row:
     """One student.
 
-    :ivar ready: how many of the shop's pods are, of how many.
+    :ivar ready: how many of the shop's pods are ready, and how many there are.
     :ivar report: None before the first lab.
-    :ivar is_unreadable: what stands in the report's place is none.
+    :ivar is_unreadable: the report's ConfigMap holds no report.
+    :ivar title: the lab's number and title; empty for a lab of another release.
+    :ivar now_ms: when the board was made, in Unix milliseconds.
     """
 
     student: Student
@@ -40,13 +44,13 @@ class Row:
 
     @property
     def is_open(self) -> bool:
-        """Whether all of the shop's pods are ready."""
+        """Whether the shop has pods, and all of them are ready."""
         ready, wanted = self.ready
         return 0 < wanted == ready
 
     @property
     def lab(self) -> str:
-        """The lab under way."""
+        """The lab under way; empty when there is none."""
         if self.is_unreadable:
             return "its report cannot be read"
         if self.report is None or not self.report.lab:
@@ -55,14 +59,14 @@ class Row:
 
     @property
     def minutes(self) -> int | None:
-        """Since the lab was begun."""
+        """How many minutes ago the lab was started; None when there is none."""
         if self.report is None or not self.report.lab:
             return None
         return _minutes(self.now_ms - self.report.started_ms)
 
     @property
     def verdict(self) -> str:
-        """What the last check said, in a few words."""
+        """What the last check found, in a few words; empty before the first."""
         if self.report is None or self.report.checked_ms is None:
             return "solved for them" if self.report and self.report.was_solved else ""
         said = f"{len(self.wrong)} wrong" if self.wrong else "all right"
@@ -70,7 +74,7 @@ class Row:
 
     @property
     def wrong(self) -> Sequence[str]:
-        """The lines of the last check that are wrong."""
+        """The wrong lines of the last check."""
         return [each.what for each in self.report.lines if not each.is_right] if self.report else []
 
     @property
@@ -80,7 +84,7 @@ class Row:
 
     @property
     def passed(self) -> Sequence[str]:
-        """The numbers of the labs that are passed."""
+        """The numbers of the passed labs, in order."""
         names = self.report.passed if self.report else ()
         return sorted({name.partition("-")[0][:20] for name in names})
 
@@ -90,7 +94,7 @@ def _minutes(milliseconds: int) -> int:
 
 
 async def rows(cluster: Cluster, labs: Sequence[Lab], now_ms: int) -> list[Row]:
-    """Everybody, by name.
+    """Returns the students of the class, by name.
 
     :raises LabError: there is no class, or the cluster does not answer.
     """
@@ -99,7 +103,7 @@ async def rows(cluster: Cluster, labs: Sequence[Lab], now_ms: int) -> list[Row]:
     reports = {
         each["metadata"]["namespace"]: each
         for each in await cluster.items("get", "configmaps", *selector, CLASS_LABEL)
-        if each["metadata"]["name"] == REPORT
+        if each["metadata"]["name"] == CONFIG_MAP
     }
     pods = await cluster.items("get", "pods", *selector, f"{_NAME_LABEL}=meshmart")
     ready = _ready(pods)
@@ -134,21 +138,19 @@ def _title(name: str, labs: Sequence[Lab]) -> str:
 
 
 def _ready(pods: Sequence[Object]) -> Mapping[str, tuple[int, int]]:
-    """By namespace, how many pods are ready of how many that are to go on."""
+    """Returns by namespace how many pods are ready, of how many that do not end."""
     found: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for pod in pods:
-        status = pod.get("status", {})
-        if status.get("phase") == "Succeeded" or "deletionTimestamp" in pod["metadata"]:
+        metadata = pod["metadata"]
+        if pod["status"].get("phase") == "Succeeded" or "deletionTimestamp" in metadata:
             continue
-        conditions = {each["type"]: each["status"] for each in status.get("conditions", ())}
-        ready, wanted = found[pod["metadata"]["namespace"]]
-        is_ready = conditions.get("Ready") == "True"
-        found[pod["metadata"]["namespace"]] = (ready + is_ready, wanted + 1)
+        ready, wanted = found[metadata["namespace"]]
+        found[metadata["namespace"]] = (ready + is_ready(pod), wanted + 1)
     return found
 
 
 def table(board: Sequence[Row]) -> str:
-    """The board for a terminal."""
+    """Returns the board as a table for a terminal, without a line end."""
     lines = [_HEADINGS, *(tuple(_cells(row)) for row in board)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
     return "\n".join(
@@ -171,7 +173,7 @@ def _cells(row: Row) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """Text of others, without what a terminal would obey, and not too long."""
+    """Returns text of a student without control characters, and not too long."""
     shown = "".join(each if each.isprintable() else "·" for each in text)
     is_long = len(shown) > _COLUMN_CHARACTERS
     return f"{shown[: _COLUMN_CHARACTERS - 1]}…" if is_long else shown

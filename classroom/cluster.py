@@ -1,4 +1,4 @@
-"""The cluster that a class is in, as the teacher sees it, who may do everything there."""
+"""The cluster that a class is in, with the teacher's rights."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from classroom.shares import Share, allocatable, fitting, requested, used, what_labs_add
-from classroom.students import Student, gateway_of, is_students_name
+from classroom.resources import Resources, allocatable, fitting, lab_requests, requested, used
+from classroom.students import Student, gateway_of, is_students_name, student_of_certificate
 from labs.commands import Commands
 from labs.errors import CommandFailed, LabError
-from labs.seat import CLASS_LABEL
+from labs.membership import CLASS_LABEL
 from tools.kind import GATEWAY_PORT
 from tools.mesh import render
 from tools.mesh.render import MeshName, Object
 
 MESHES: tuple[MeshName, ...] = ("istio", "linkerd")
-POLICIES = "validatingadmissionpolicies.admissionregistration.k8s.io"
-GUARDS = f"{POLICIES},validatingadmissionpolicybindings.admissionregistration.k8s.io"
-# On the namespace of a student whose shop is there: after how many seconds it was.
+POLICY_KIND = "validatingadmissionpolicies.admissionregistration.k8s.io"
+POLICY_KINDS = f"{POLICY_KIND},validatingadmissionpolicybindings.admissionregistration.k8s.io"
+# An annotation of the namespace of a student whose shop is open: how many seconds that took.
 READY = "meshmart/ready-after-seconds"
 
 # In a kind cluster of `make up` a port of this machine leads to a port of the node.
@@ -30,28 +30,30 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def texts_of(each: Object, name: Literal["labels", "annotations"]) -> Mapping[str, str]:
-    """An object's labels or annotations, of which it may have none."""
+    """Returns an object's labels or annotations; empty if it has none."""
     return each.get("metadata", {}).get(name) or dict[str, str]()
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """That of the current kubeconfig."""
+    """The cluster of kubectl's current context. Methods raise CommandFailed if kubectl fails."""
 
     commands: Commands
 
     async def students(self) -> list[Student]:
-        """Those whose namespaces are there, by name.
+        """Returns the students of the class, by name.
 
         :raises LabError: there is no class.
         """
-        found = await self.seated()
+        found = await self.find_students()
         if not found:
             raise LabError("There is no class in this cluster: make class STUDENTS=12 MESH=istio")
         return found
 
-    async def seated(self) -> list[Student]:
-        """Whose namespace or certificate is there."""
+    async def find_students(self) -> list[Student]:
+        """Returns the students who have a namespace or a certificate, by name; none if there is no
+        class.
+        """
         found: dict[str, Student] = {}
         for each in await self.namespaces():
             name, mesh = each["metadata"]["name"], each["metadata"]["labels"][CLASS_LABEL]
@@ -61,36 +63,39 @@ class Cluster:
             listed = ("get", "secrets", "--selector", CLASS_LABEL, "-o", "name")
             secrets = await self.kubectl(gateway_of(mesh).namespace, *listed)
             for line in secrets.split():
-                name = line.partition("/")[2].removesuffix("-tls-secret")
-                found.setdefault(name, Student(name, mesh))
+                student = student_of_certificate(line.partition("/")[2], mesh)
+                found.setdefault(student.name, student)
         return [found[name] for name in sorted(found)]
 
     async def _is_on_this_machine(self) -> bool:
-        """Whether the API server is reached by the loopback address, as in a kind cluster."""
+        """Whether kubectl reaches the API server at the loopback address, as in a kind cluster."""
         config: Object = json.loads(await self.run("config", "view", "--minify", "-o", "json"))
         server: str = config["clusters"][0]["cluster"]["server"]
         return urlsplit(server).hostname in _LOOPBACK
 
     async def namespaces(self) -> list[Object]:
-        """Those of students."""
+        """Returns the students' namespaces."""
         return await self.items("get", "namespaces", "--selector", CLASS_LABEL)
 
     async def nodes(self) -> list[Object]:
-        """All of them."""
+        """Returns all nodes."""
         return await self.items("get", "nodes")
 
     async def pods(self) -> list[Object]:
-        """Those of all namespaces."""
+        """Returns the pods of all namespaces."""
         return await self.items("get", "pods", "--all-namespaces")
 
     async def items(self, *arguments: str) -> list[Object]:
-        """What ``kubectl get`` finds."""
+        """Returns the objects that ``kubectl get …`` finds.
+
+        :param arguments: with ``get``, without ``-o``.
+        """
         found: list[Object] = json.loads(await self.run(*arguments, "-o", "json"))["items"]
         return found
 
     async def _summaries(self, nodes: Sequence[Object]) -> list[Object]:
-        """What the kubelets count of their pods, for which no metrics-server is needed; nothing
-        where they may not be asked.
+        """Returns what the kubelets measure of their pods, for which no metrics-server is needed;
+        empty where the cluster does not allow to ask them.
         """
         paths = [f"/api/v1/nodes/{each['metadata']['name']}/proxy/stats/summary" for each in nodes]
         try:
@@ -99,7 +104,7 @@ class Cluster:
             return []
 
     async def apply(self, objects: Sequence[Object]) -> None:
-        """Applies them, in their order."""
+        """Applies objects, in their order."""
         await self.run("apply", "-f", "-", given=render.text_of(objects))
 
     async def kubectl(
@@ -109,18 +114,20 @@ class Cluster:
         given: str | None = None,
         within_seconds: float = 120.0,
     ) -> str:
-        """What ``kubectl`` prints, in a namespace."""
+        """Returns what ``kubectl`` prints, in a namespace."""
         return await self.commands.run(
             "kubectl", "-n", namespace, *arguments, given=given, within_seconds=within_seconds
         )
 
     async def run(self, *arguments: str, given: str | None = None) -> str:
-        """What ``kubectl`` prints."""
+        """Returns what ``kubectl`` prints."""
         return await self.commands.run("kubectl", *arguments, given=given)
 
-    async def left(self) -> list[str]:
-        """What there is of a class outside of its namespaces, and the namespaces."""
-        kinds = f"namespaces,{GUARDS}"
+    async def leftovers(self) -> list[str]:
+        """Returns what the cluster has of a class, as ``namespace/student-01``: namespaces,
+        admission policies, and certificates at the gateway.
+        """
+        kinds = f"namespaces,{POLICY_KINDS}"
         found = [await self.run("get", kinds, "--selector", CLASS_LABEL, "-o", "name")]
         for mesh in MESHES:
             namespace = gateway_of(mesh).namespace
@@ -129,22 +136,22 @@ class Cluster:
         return "\n".join(found).split()
 
     async def cost(self, students: Sequence[Student]) -> list[str]:
-        """What each student takes now, in sentences."""
+        """Returns sentences: what each student requests and uses, and how many more fit."""
         nodes, pods = await self.nodes(), await self.pods()
         summaries = await self._summaries(nodes)
         seconds = {
             each["metadata"]["name"]: texts_of(each, "annotations").get(READY, "?")
             for each in await self.namespaces()
         }
-        asked = [_requested_in(pods, student) for student in students]
+        requests = [_requested_in(pods, student) for student in students]
         lines = [
-            f"{student.name}: ready after {seconds.get(student.name, '?')} s; requests {share}; "
+            f"{student.name}: ready after {seconds.get(student.name, '?')} s; requests {each}; "
             f"{_use(summaries, student)}"
-            for student, share in zip(students, asked, strict=True)
+            for student, each in zip(students, requests, strict=True)
         ]
         free = allocatable(nodes).minus(requested(pods))
-        most = Share(*(max(each) for each in zip(*asked, strict=True)))
-        more = fitting(free, most.plus(what_labs_add(students[0].mesh)))
+        most = Resources(*(max(each) for each in zip(*requests, strict=True)))
+        more = fitting(free, most.plus(lab_requests(students[0].mesh)))
         lines.append(
             f"Free for others: {free}. There is room for {more} more, {more + len(students)} "
             "students in all."
@@ -152,8 +159,10 @@ class Cluster:
         return lines
 
     async def gateway_address(self, mesh: MeshName) -> str:
-        """Where the gateway is reached from outside of the cluster: its load balancer, or a port of
-        a node.
+        """Returns where the gateway is reached from outside of the cluster, ``192.0.2.7:443``: at
+        its load balancer, or at a port of a node.
+
+        :raises LabError: its Service has neither.
         """
         gateway = gateway_of(mesh)
         get = ("get", "service", gateway.service, "-o", "json")
@@ -164,7 +173,7 @@ class Cluster:
         if not ports.get(_HTTPS):
             raise LabError(
                 f"The gateway's Service {gateway.service} has neither a load balancer nor a port "
-                "of the nodes: say where students reach it with --gateway-address."
+                "of the nodes: give the address for students with --gateway-address."
             )
         if ports[_HTTPS] == _KINDS_PORT and await self._is_on_this_machine():
             return _KINDS_ADDRESS
@@ -179,10 +188,9 @@ class Cluster:
 
 def _use(summaries: Sequence[Object], student: Student) -> str:
     if not summaries:
-        return "the kubelets do not report its use"
-    share = used(summaries, student.name)
-    return f"uses {share.cpu_millicores / 1000:.2f} CPU, {share.memory_mib / 1024:.2f} GiB"
+        return "use unknown, because the kubelets do not answer"
+    return f"uses {used(summaries, student.name).cpu_and_memory}"
 
 
-def _requested_in(pods: Sequence[Object], student: Student) -> Share:
+def _requested_in(pods: Sequence[Object], student: Student) -> Resources:
     return requested([each for each in pods if each["metadata"]["namespace"] == student.name])

@@ -10,20 +10,22 @@ from typing import Any
 
 from classroom.students import Student
 from labs.errors import LabError
-from labs.seat import EXTENSION
+from labs.membership import EXTENSION
 from services.local.data import write_whole
 
 
 def kubeconfig(
     of_teacher: Any, student: Student, token: str, *, server: str, gateway_address: str
 ) -> dict[str, Any]:
-    """The file's content.
+    """Returns the file's content.
 
     :param of_teacher: what ``kubectl config view --raw --minify --flatten -o json`` prints.
-    :param server: the API server's address for students; empty for the teacher's.
+    :param token: of the student's ServiceAccount.
+    :param server: the API server's URL for students; empty for the teacher's.
+    :param gateway_address: where students reach the gateway: ``192.0.2.7:443``.
     """
     cluster: dict[str, Any] = of_teacher["clusters"][0]["cluster"]
-    seat = student.seat(gateway_address)
+    membership = student.membership(gateway_address)
     return {
         "apiVersion": "v1",
         "kind": "Config",
@@ -39,7 +41,7 @@ def kubeconfig(
                     "user": student.name,
                     "namespace": student.name,
                     "extensions": [
-                        {"name": EXTENSION, "extension": json.loads(seat.model_dump_json())}
+                        {"name": EXTENSION, "extension": membership.model_dump(mode="json")}
                     ],
                 },
             }
@@ -49,12 +51,12 @@ def kubeconfig(
 
 
 def file_of(folder: Path, student: Student) -> Path:
-    """Where it is."""
+    """Returns where a student's kubeconfig file is."""
     return folder / f"{student.name}.kubeconfig"
 
 
 def write(folder: Path, student: Student, content: dict[str, Any]) -> Path:
-    """Writes it for this user alone. Returns the file.
+    """Writes a student's kubeconfig file, readable for this user only. Returns its path.
 
     :raises LabError: it cannot be written.
     """
@@ -70,7 +72,7 @@ def write(folder: Path, student: Student, content: dict[str, Any]) -> Path:
 
 
 def expires(token: str) -> datetime:
-    """When a token of a ServiceAccount ends: API servers may give less than was asked for."""
+    """Returns when a token of a ServiceAccount expires, which may be earlier than requested."""
     payload = token.split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     return datetime.fromtimestamp(claims["exp"], UTC)

@@ -1,33 +1,32 @@
-"""What a student's namespace holds beside the shop: who they are, what they may do, how much they
-may take, and who may connect to them.
+"""What a student's namespace holds beside the shop: a ServiceAccount with its Role, a quota,
+limits, and a NetworkPolicy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from classroom.rights import RULES
-from classroom.shares import Share, at_rest
+from classroom.rbac import RULES
+from classroom.resources import Resources, shop_requests
 from classroom.students import Student
-from labs.seat import CLASS_LABEL
+from labs.membership import CLASS_LABEL
 from tools.mesh.render import Object
 
 # The names of a student's ServiceAccount, Role and RoleBinding.
 ACCOUNT = "student"
-# Of the quota, the limits and the NetworkPolicy.
+# The name of the quota, the limits and the NetworkPolicy.
 CLASS = "class"
 _OBSERVERS = ("monitoring", "observability", "istio-system", "linkerd-viz")
 _NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-# Where the shop's services take what is public, the proxies each other's requests, and observers
-# their metrics.
+# Of public services, of Linkerd's proxies for requests from the mesh, and of the proxies' metrics.
 _PUBLIC_PORT, _LINKERDS_PORT = 3000, 4143
 _METRICS_PORTS = {"istio": (15020,), "linkerd": (4190, 4191)}
-# Room for all of a shop's pods made again at once, and for what labs add.
-_SHOPS, _MORE = 2, Share(2000, 2048, 8)
+# The quota has room for a rolling update of all of a shop's pods at once, and for what labs add.
+_SHOPS, _MORE = 2, Resources(2000, 2048, 8)
 
 
 def manifests(student: Student) -> list[Object]:
-    """All of it; the namespace comes first."""
+    """Returns the objects, the namespace first."""
     return [
         {**each, "metadata": {"namespace": student.name, **each["metadata"]}}
         if each["kind"] != "Namespace"
@@ -38,7 +37,7 @@ def manifests(student: Student) -> list[Object]:
 
 def _manifests(student: Student) -> Iterator[Object]:
     labels = {CLASS_LABEL: student.mesh}
-    # What keeps pods off the node is guards.py: the standard "baseline" refuses the meshes' own.
+    # Admission policies keep pods off the node: the standard "baseline" refuses the meshes' own.
     namespace_labels = {**labels, "pod-security.kubernetes.io/enforce": "privileged"}
     if student.mesh == "istio":
         namespace_labels["istio-injection"] = "enabled"  # what a student adds to the shop, too
@@ -73,13 +72,13 @@ def _manifests(student: Student) -> Iterator[Object]:
     }
     yield {
         **_object("networking.k8s.io/v1", "NetworkPolicy", CLASS, labels),
-        "spec": _wall(student),
+        "spec": _ingress(student),
     }
 
 
 def quota(student: Student) -> dict[str, str]:
-    """How much a student may take."""
-    most = at_rest(student.mesh).times(_SHOPS).plus(_MORE)
+    """Returns a student's ResourceQuota, by resource."""
+    most = shop_requests(student.mesh).times(_SHOPS).plus(_MORE)
     return {
         "requests.cpu": f"{most.cpu_millicores:.0f}m",
         "requests.memory": f"{most.memory_mib:.0f}Mi",
@@ -96,10 +95,10 @@ def quota(student: Student) -> dict[str, str]:
     }
 
 
-def _wall(student: Student) -> Object:
-    """Who may connect to a student's pods, also while a lab has taken the chart's policies away:
-    their own pods, the gateway where something is public, and observers. Policies add up; the
-    chart's are narrower, and still say whom the shop's pods may connect to.
+def _ingress(student: Student) -> Object:
+    """Allows connections to a student's pods from their own pods, from the gateway to public ports,
+    and from observers; also while a lab has removed the chart's policies. NetworkPolicies add up;
+    the chart's are narrower, and also limit whom the shop's pods may connect to.
     """
     gateway = [_PUBLIC_PORT, *((_LINKERDS_PORT,) if student.mesh == "linkerd" else ())]
     return {

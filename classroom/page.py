@@ -1,7 +1,6 @@
-"""The board as a page on this machine, which looks at the cluster again and again.
+"""The board as a page on this machine, which reads the cluster every few seconds.
 
-``/?live`` loads itself every few seconds. ``/`` does not, for those whom that would disturb: who
-reads it with a screen reader, say, would begin again each time.
+``/?live`` reloads itself. ``/`` does not: a screen reader would begin again at each reload.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-# A page elsewhere that gives a name of its own to this address is not answered.
+# Against DNS rebinding: a request for another host is refused.
 _HOSTS = {"127.0.0.1", "localhost"}
 
 _TEMPLATE = Environment(
@@ -48,10 +47,10 @@ _TEMPLATE = Environment(
 
 @dataclass(slots=True)
 class Seen:
-    """What was seen last.
+    """The class when it was last read.
 
-    :ivar at: of this process's clock; None before the first look.
-    :ivar problem: why the last look has seen nothing.
+    :ivar at: in seconds of `time.monotonic`; None before the first time.
+    :ivar problem: why the last reading failed; empty if it did not.
     """
 
     rows: Sequence[Row] = ()
@@ -61,20 +60,23 @@ class Seen:
 
 @dataclass(slots=True)
 class Board:
-    """Looks at the class, and shows it."""
+    """Reads the class, and serves it as a page.
+
+    :param look: returns the rows; may raise LabError.
+    """
 
     look: Look
     seen: Seen = field(default_factory=Seen)
 
     async def look_once(self) -> None:
-        """Takes what is there now; after a failure what was seen last stays."""
+        """Reads the class. After a failure the page keeps showing what was read before."""
         try:
             self.seen = Seen(await self.look(), time.monotonic())
         except LabError as error:
             self.seen.problem = str(error)
 
     def application(self) -> web.Application:
-        """The page and its styles."""
+        """Returns the application that serves the page and its style sheets."""
         application = web.Application(middlewares=[_only_from_here])
         application.router.add_get("/", self._page)
         application.router.add_get("/{name}", _style)
@@ -92,7 +94,7 @@ class Board:
         return web.Response(text=text, content_type="text/html", headers=_HEADERS)
 
     async def look_on(self) -> None:
-        """Looks until it is cancelled."""
+        """Reads the class every few seconds until it is cancelled."""
         while True:
             await self.look_once()
             await asyncio.sleep(LOOK_SECONDS)
@@ -100,10 +102,10 @@ class Board:
 
 @asynccontextmanager
 async def served(board: Board, port: int) -> AsyncGenerator[str]:
-    """Serves the page on this machine alone; gives its address.
+    """Serves the page on the loopback address. Yields its URL.
 
-    :param port: 0 for one that is free.
-    :raises LabError: the port is taken.
+    :param port: 0 for a free one.
+    :raises LabError: the port cannot be used.
     """
     runner = web.AppRunner(board.application())
     await runner.setup()

@@ -1,4 +1,4 @@
-"""The students of a class: how their namespaces and hosts are called, and where their shops are."""
+"""The students of a class: the names of their namespaces and hosts, and their shops."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labs.errors import LabError
-from labs.seat import Seat
+from labs.membership import Membership
 from tools.mesh import render
 from tools.mesh.render import MeshName
 
 MOST = 99
-_NAME = re.compile(r"student-(\d\d)")
+_NAME = re.compile(r"student-\d\d")
+_CERTIFICATE_SUFFIX = "-tls-secret"
 
 
-def gateway_of(mesh: MeshName) -> render.IngressGateway:
-    """The gateway that all shops of a class share."""
+def gateway_of(mesh: MeshName) -> render.Gateway:
+    """Returns the gateway that all shops of a class share."""
     return render.ISTIOCTL if mesh == "istio" else render.TRAEFIK
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """One of them.
+    """A student.
 
-    :ivar name: ``student-01``, which is also the namespace's.
+    :ivar name: ``student-01``, which is also the namespace's name.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Student:
 
     @property
     def shop(self) -> render.Shop:
-        """The shop, whose Stripe sandbox is in the student's own namespace."""
+        """The student's shop, with its Stripe sandbox in the same namespace."""
         return render.Shop(
             mesh=self.mesh,
             namespace=self.name,
@@ -41,16 +42,24 @@ class Student:
             stripe_namespace=self.name,
         )
 
-    def seat(self, gateway_address: str) -> Seat:
-        """What their kubeconfig file says of the shop."""
+    @property
+    def certificate_secret(self) -> str:
+        """The name of the Secret with the host's certificate, in the gateway's namespace."""
+        return f"{self.name}{_CERTIFICATE_SUFFIX}"
+
+    def membership(self, gateway_address: str) -> Membership:
+        """Returns what their kubeconfig file says of the shop.
+
+        :param gateway_address: where students reach the gateway: ``192.0.2.7:443``.
+        """
         options = ("--mesh", self.mesh, "--namespace", self.name, "--stripe-namespace", self.name)
-        return Seat(mesh=self.mesh, options=options, gateway_address=gateway_address)
+        return Membership(mesh=self.mesh, options=options, gateway_address=gateway_address)
 
 
 def students_of(count: int, mesh: MeshName) -> list[Student]:
-    """So many, from ``student-01`` on.
+    """Returns `count` students, from ``student-01`` on.
 
-    :raises LabError: there cannot be as many.
+    :raises LabError: a class cannot have as many.
     """
     if not 1 <= count <= MOST:
         raise LabError(f"A class has 1 to {MOST} students, not {count}: STUDENTS=12")
@@ -58,14 +67,19 @@ def students_of(count: int, mesh: MeshName) -> list[Student]:
 
 
 def is_students_name(name: str) -> bool:
-    """Whether a namespace may be a student's."""
+    """Returns whether a namespace has the name of a student's."""
     return _NAME.fullmatch(name) is not None
 
 
-def chosen(given: str, there: Sequence[Student]) -> list[Student]:
-    """Those who are meant: ``3``, ``03``, ``student-03`` or ``all``.
+def student_of_certificate(secret: str, mesh: MeshName) -> Student:
+    """Returns the student whose certificate a Secret in the gateway's namespace holds."""
+    return Student(secret.removesuffix(_CERTIFICATE_SUFFIX), mesh)
 
-    :raises LabError: there is nobody of that name.
+
+def chosen(given: str, there: Sequence[Student]) -> list[Student]:
+    """Returns the students that `given` names: ``3``, ``03``, ``student-03`` or ``all``.
+
+    :raises LabError: nobody has that name.
     """
     if given == "all" and there:
         return list(there)

@@ -1,4 +1,4 @@
-"""Starts labs, checks them, and restores the shop."""
+"""``python -m labs``: starts, checks, solves and resets labs, and gives hints."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from labs.commands import Programs
 from labs.errors import LabError
 from labs.lab import all_labs
+from labs.membership import Membership, membership_of
 from labs.progress import Attempt, default_file
 from labs.readme import Language
 from labs.runner import Runner
-from labs.seat import Seat, seat_of
 from services.common.observing.logs import configure_logging
 from tools.mesh.__main__ import describe_shop, options_of, shop_of
 from tools.mesh.render import CannotRender, Shop
 
-_CANNOT = 2
+_FAILED = 2
 _SEEDS = 1_000_000
 
 _HELP = {
@@ -29,9 +29,9 @@ _HELP = {
     "start": "start a lab: start 00, start 06 --mesh istio",
     "check": "print what is right, what is wrong, and where to look",
     "hint": "print the next hint",
-    "solve": "let the runner solve the lab",
-    "reset": "restore the shop as it was before the lab",
-    "progress": "list the labs that you have passed, and the one under way",
+    "solve": "solve the lab",
+    "reset": "restore what labs have changed",
+    "progress": "print the passed labs, and the one under way",
     "readme": "print a lab's README.md with the commands for your own shop",
 }
 _TAKE_A_SHOP = {"start", "reset", "readme"}
@@ -39,8 +39,8 @@ _TAKE_A_LAB = {"start", "check", "hint", "solve", "readme"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line asks for. Returns the exit status: 0, 1 for a check that finds
-    something wrong, 2 for what cannot be done.
+    """Runs a command. Returns the exit status: 0; 1 if a check finds something wrong; 2 if the
+    command fails, with the reason on stderr.
     """
     os.umask(0o077)  # the shop's data is for this user alone
     given = _parser().parse_args(arguments)
@@ -49,17 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(_run(given))
     except (LabError, CannotRender) as error:
         print(error, file=sys.stderr)
-        return _CANNOT
+        return _FAILED
 
 
 async def _run(given: argparse.Namespace) -> int:
     language: Language = "nl" if os.environ.get("LANG", "").startswith("nl") else "en"
     commands = Programs()
     runner = Runner(all_labs(), default_file(), commands, described_shop, print, language=language)
-    seat = await seat_of(commands) if given.command in _TAKE_A_SHOP else None
+    membership = await membership_of(commands) if given.command in _TAKE_A_SHOP else None
     match given.command:
         case "start":
-            await runner.start(given.lab, given.mesh, _where(given, seat))
+            await runner.start(given.lab, given.mesh, _where(given, membership))
         case "check":
             return await runner.check(given.lab)
         case "hint":
@@ -67,23 +67,23 @@ async def _run(given: argparse.Namespace) -> int:
         case "solve":
             await runner.solve(given.lab)
         case "reset":
-            await runner.reset(given.mesh, _where(given, seat))
+            await runner.reset(given.mesh, _where(given, membership))
         case "progress":
             runner.progress()
         case "readme":
-            runner.readme(given.lab, given.mesh, _where(given, seat))
+            runner.readme(given.lab, given.mesh, _where(given, membership))
         case _:
             runner.list_labs()
     return 0
 
 
 def described_shop(options: Sequence[str]) -> Shop:
-    """The shop that the options of ``python -m tools.mesh render`` describe."""
+    """Returns the shop that options of ``python -m tools.mesh render`` describe."""
     return shop_of(_mesh_parser().parse_args(options))
 
 
-def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
-    """Where the shop is, as the command line says, and of a student of a class their kubeconfig."""
+def _where(given: argparse.Namespace, membership: Membership | None) -> Attempt:
+    """Returns where the shop is, by the command line and, in a class, by the kubeconfig."""
     parser = _mesh_parser()
     of_mesh = argparse.Namespace(
         **{name: getattr(given, name) for name in vars(parser.parse_args([]))}
@@ -92,14 +92,14 @@ def _where(given: argparse.Namespace, seat: Seat | None) -> Attempt:
     seed: int | None = getattr(given, "seed", None)
     return Attempt(
         lab="",
-        place=seat.mesh if seat else "local",
+        place=membership.mesh if membership else "local",
         started_ms=0,
-        data=given.data.resolve(),  # for commands that are typed elsewhere
+        data=given.data.resolve(),  # for commands in other folders
         ports=given.ports,
-        # Of an option that is given twice the last one is taken.
-        mesh_options=[*(seat.options if seat else ()), *options_of(of_mesh, parser)],
-        gateway_address=given.gateway_address or (seat.gateway_address if seat else ""),
-        is_in_class=seat is not None,
+        # If an option occurs twice, the last one counts.
+        mesh_options=[*(membership.options if membership else ()), *options_of(of_mesh, parser)],
+        gateway_address=given.gateway_address or (membership.gateway_address if membership else ""),
+        is_in_class=membership is not None,
         seed=secrets.randbelow(_SEEDS) if seed is None else seed,
     )
 

@@ -1,4 +1,4 @@
-"""The certificate that somebody sees who comes in."""
+"""The certificate of a TLS server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ _PATIENCE_SECONDS = 10.0
 
 
 async def shown_at(address: str, host: str) -> x509.Certificate | None:
-    """What ``127.0.0.1:8443`` shows whoever asks for a host; None when no TLS comes about."""
+    """Returns the certificate that an address, ``127.0.0.1:8443``, has for a host; None without a
+    TLS connection within ten seconds.
+    """
     name, _, port = address.rpartition(":")
-    # It is looked at, whoever vouches for it.
+    # Any certificate is of interest, also a self-signed one.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -32,7 +34,7 @@ async def shown_at(address: str, host: str) -> x509.Certificate | None:
 
 
 def names_of(certificate: x509.Certificate) -> Sequence[str]:
-    """The hosts that a certificate is for."""
+    """Returns the DNS names of a certificate."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
@@ -41,5 +43,5 @@ def names_of(certificate: x509.Certificate) -> Sequence[str]:
 
 
 def is_for(certificate: x509.Certificate, host: str) -> bool:
-    """Whether it is for a host, by its name or by ``*`` in the place of the first label."""
+    """Returns whether a certificate has a host's name, or ``*`` in place of its first label."""
     return not {host, f"*.{host.partition('.')[2]}"}.isdisjoint(names_of(certificate))

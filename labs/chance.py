@@ -1,16 +1,16 @@
-"""Counts that chance decides: what they may be, and what they may not."""
+"""Counts of random events, and the bounds that chance alone rarely exceeds."""
 
 from __future__ import annotations
 
 import math
 
-# Once in 30,000 times chance alone is further away.
+# Chance alone exceeds it once in 16,000 times, above or below.
 _STANDARD_DEVIATIONS = 4
 
 
 def is_about(count: int, share: float, *, of: int) -> bool:
-    """Whether a count may come of so many independent draws, each of which counts with a
-    probability of `share`: at most four standard deviations of the binomial distribution away.
+    """Returns whether a count is plausible for `of` independent draws with probability `share`: at
+    most four standard deviations of the binomial distribution from the mean.
     """
     expected = of * share
     deviation = math.sqrt(expected * (1 - share))

@@ -19,7 +19,7 @@ _FORWARD_SECONDS = 15.0
 
 
 class Commands(Protocol):
-    """What the labs need of a cluster."""
+    """The commands that the labs run on a cluster."""
 
     async def run(
         self, *command: str, given: str | None = None, within_seconds: float = _COMMAND_SECONDS
@@ -32,12 +32,16 @@ class Commands(Protocol):
         ...
 
     def forwarded(self, namespace: str, target: str, port: int) -> AbstractAsyncContextManager[str]:
-        """``127.0.0.1:PORT`` of this machine, which leads to a port of ``service/NAME``."""
+        """Forwards a port of ``service/NAME``. Yields its address on this machine,
+        ``127.0.0.1:PORT``.
+
+        :raises CommandFailed: kubectl does not forward it in time.
+        """
         ...
 
 
 class Programs:
-    """The programs themselves."""
+    """Runs the programs. They must be on the PATH; otherwise LabError says so."""
 
     async def run(
         self, *command: str, given: str | None = None, within_seconds: float = _COMMAND_SECONDS

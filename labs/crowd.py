@@ -1,4 +1,4 @@
-"""Customers who go on buying while a lab is done, and what became of them."""
+"""Customers who keep buying during a lab, and how many of them were lost."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LINE = re.compile(r"(?P<number>\d+) (?P<came_s>\d+) (?:served|lost (?P<why>.+))
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """Those whose end is known, by when they came.
+    """The customers whose outcome is known.
 
-    :ivar came_s: Unix times in seconds.
-    :ivar lost: when each of those came who were lost, and where they were.
-    :ivar waiting: how many came before one of these, and are still waiting for an answer.
+    :ivar came_s: when each came, in Unix seconds.
+    :ivar lost: of each lost one, when they came, in Unix seconds, and where they were lost.
+    :ivar waiting: how many came before one of these, and still wait for an answer.
     """
 
     came_s: Sequence[int]
@@ -36,16 +36,19 @@ class Crowd:
 
     @property
     def reasons(self) -> Counter[str]:
-        """How many were lost where."""
+        """The number of lost customers by where they were lost."""
         return Counter(why for _, why in self.lost)
 
     def is_known_until(self, moment_s: float) -> bool:
-        """Whether the end of everybody is known who came until then."""
+        """Returns whether the outcome is known of all who came until a moment, in Unix seconds."""
         return not self.waiting and max(self.came_s, default=0) >= moment_s
 
 
 async def let_customers_in(shop: MeshedShop, *, every_seconds: float, for_seconds: float) -> None:
-    """Begins a stream of customers, in the place of one that is there.
+    """Starts a stream of customers, instead of one that runs already.
+
+    :param every_seconds: how often a customer comes.
+    :param for_seconds: how long the stream lasts.
 
     :raises LabError: their pod does not start.
     """
@@ -72,9 +75,9 @@ async def let_customers_in(shop: MeshedShop, *, every_seconds: float, for_second
 
 
 async def customers(shop: MeshedShop) -> Crowd:
-    """What became of those who have come so far.
+    """Returns the outcome of the customers so far.
 
-    :raises LabError: they are not there.
+    :raises LabError: their pod does not exist.
     """
     try:
         said = await shop.kubectl("logs", POD)

@@ -1,4 +1,4 @@
-"""Customers who come at a steady rate for as long as it is said: ``python customers.py WHERE``.
+"""Customers who come at a steady rate for a given time: ``python customers.py WHERE``.
 
 Runs in the pod of customers.yaml, in the cluster and outside of the mesh. WHERE is a file with
 JSON: the shop's `host`; the `gateway` that leads to it, as HOST:PORT; `every_seconds`, how often

@@ -1,4 +1,4 @@
-"""What a check has found: lines that are right or wrong."""
+"""The findings of a check: lines that are right or wrong."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ class Finding(NamedTuple):
 
 
 def right(what: str) -> Finding:
-    """Something is as it has to be."""
+    """Returns a right line."""
     return Finding(True, what)
 
 
 def wrong(what: str, look: str) -> Finding:
-    """Something is missing or not as it has to be."""
+    """Returns a wrong line.
+
+    :param look: where to look: an object, a file or a command.
+    """
     return Finding(False, what, look)
 
 
 def judged(is_right: bool, what: str, otherwise: str, look: str) -> Finding:
-    """Says `what` when it is right, and `otherwise` when it is not."""
+    """Returns a right line that says `what`, or a wrong one that says `otherwise`."""
     return right(what) if is_right else wrong(otherwise, look)
 
 
 def are_all_right(findings: Sequence[Finding]) -> bool:
-    """Whether a lab is passed. A check that has looked at nothing has found nothing right."""
+    """Returns whether a lab is passed: a check without findings proves nothing."""
     return bool(findings) and all(each.is_right for each in findings)

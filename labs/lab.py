@@ -136,24 +136,24 @@ class Lab:
         return [place for place in PLACES if place not in self.not_in and self._exercise(place)]
 
     def why_not(self, place: Place) -> str:
-        """Why it cannot be done in a place."""
+        """Returns why it cannot be done in a place."""
         return self.not_in.get(place, "it needs a mesh" if place == "local" else "it needs none")
 
     def hints_in(self, place: Place) -> Sequence[str]:
-        """Its hints for a place."""
+        """Returns its hints for a place."""
         return [words if isinstance(words, str) else words[place] for words in self.hints]
 
     def _exercise(self, place: Place) -> LocalExercise | MeshedExercise | None:
         return self.local if place == "local" else self.meshed
 
 
-def all_labs() -> list[Lab]:
-    """Every lab, by its number."""
-    return [_loaded(path) for path in sorted(LABS.glob("[0-9][0-9]-*/lab.py"))]
+def all_labs(folder: Path = LABS) -> list[Lab]:
+    """Returns all labs, ordered by number."""
+    return [_loaded(path) for path in sorted(folder.glob("[0-9][0-9]-*/lab.py"))]
 
 
 def lab_named(labs: Sequence[Lab], given: str) -> Lab:
-    """The lab that somebody means: ``06``, ``6`` or ``06-canary``.
+    """Returns the lab that a user names: ``06``, ``6``, ``canary`` or ``06-canary``.
 
     :raises LabError: there is none, or more than one.
     """

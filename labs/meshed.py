@@ -43,7 +43,7 @@ print(urllib.request.urlopen("http://127.0.0.1:3000/metrics").read().decode())
 
 
 class Probed(NamedTuple):
-    """What came of a request that a pod has sent: see probe.py."""
+    """The outcome of a request that a pod has sent: see probe.py."""
 
     outcome: Literal["answered", "denied", "refused", "failed"]
     detail: str
@@ -51,7 +51,7 @@ class Probed(NamedTuple):
 
 
 class Done(NamedTuple):
-    """How many requests a service has answered, and how many seconds it took for all of them."""
+    """How many requests a service has answered, and the sum of their durations in seconds."""
 
     requests: int
     seconds: float
@@ -86,7 +86,10 @@ class MeshedShop:
         return self.where.mesh
 
     async def kubectl(self, *arguments: str, given: str | None = None, namespace: str = "") -> str:
-        """What ``kubectl`` prints, in the shop's namespace unless another one is named."""
+        """Returns what ``kubectl`` prints, in the shop's namespace unless another one is given.
+
+        :raises CommandFailed: it ended with an error.
+        """
         return await self._commands.run(
             "kubectl", "-n", namespace or self.where.namespace, *arguments, given=given
         )
@@ -122,7 +125,7 @@ class MeshedShop:
         await self._apply(render.rendered(self.where, folder))
 
     def of_base(self, kind: str, name: str) -> Object:
-        """An object as the base has it. Both meshes have kinds of the same name, and a shop is in
+        """Returns an object of the base. Both meshes have kinds of the same name, and a shop is in
         one of them.
         """
         (found,) = [
@@ -153,7 +156,7 @@ class MeshedShop:
             await self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=90s")
 
     async def take_annotation_off(self, deployment: str, name: str) -> None:
-        """Takes an annotation off the pods of a Deployment, which are then made anew."""
+        """Takes an annotation off the pods of a Deployment, whose pods are then replaced."""
         template = {"metadata": {"annotations": {name: None}}}
         patch = json.dumps({"spec": {"template": template}})
         await self.kubectl("patch", "deployment", deployment, "--type=merge", "-p", patch)
@@ -164,7 +167,7 @@ class MeshedShop:
         return await self.kubectl("get", "deployment", "frontend", "-o", path)
 
     async def objects(self, kinds: str, selector: str = "") -> list[Any]:
-        """The objects of some kinds in the shop's namespace: ``pods,services``."""
+        """Returns the objects of kinds, ``pods,services``, in the shop's namespace."""
         labels = ("-l", selector) if selector else ()
         found: list[Any] = json.loads(await self.kubectl("get", kinds, *labels, "-o", "json"))[
             "items"
@@ -172,16 +175,20 @@ class MeshedShop:
         return found
 
     async def pods(self, workload: str) -> list[Any]:
-        """A workload's pods that are ready and not about to end, by name."""
+        """Returns a workload's pods that are ready and do not end, ordered by name."""
         found = await self.objects("pods", f"app.kubernetes.io/name={workload}")
         return sorted(
-            (pod for pod in found if _is_ready(pod)), key=lambda pod: pod["metadata"]["name"]
+            (pod for pod in found if is_ready(pod)), key=lambda pod: pod["metadata"]["name"]
         )
 
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
     ) -> list[Probed]:
-        """Sends requests from inside a pod with the shop's image: ``deployment/order-service``."""
+        """Sends requests from inside a pod with the shop's image: ``deployment/order-service``.
+
+        :param requests: as probe.py takes them. The result has their order.
+        :raises CommandFailed: the pod or the container does not run.
+        """
         script = PROBE.read_text(encoding="utf-8")
         said = await self.kubectl(
             *("exec", "-i", pod, "-c", container, "--", "python", "-c", script),
@@ -190,8 +197,8 @@ class MeshedShop:
         return [Probed(*each) for each in json.loads(said)]
 
     async def done(self, pod: str, container: str, operation: str) -> Done:
-        """What a service has done for one operation in a pod, ``GET /api/products``, since its
-        process began. Whoever has given up waiting meanwhile is counted, too.
+        """Returns what a service has done in a pod for an operation, ``GET /api/products``, since
+        its process started. Requests whose caller has given up are counted, too.
         """
         text = await self.kubectl("exec", pod, "-c", container, "--", "python", "-c", _METRICS)
         totals = defaultdict[str, float](float)
@@ -206,7 +213,7 @@ class MeshedShop:
 
     @asynccontextmanager
     async def visitor(self) -> AsyncGenerator[Visitor]:
-        """Somebody outside, at the gateway."""
+        """Yields a visitor from outside, at the gateway."""
         if self._gateway_address:
             async with self._visitor_at(self._gateway_address) as visitor:
                 yield visitor
@@ -218,15 +225,15 @@ class MeshedShop:
     async def visitor_at(
         self, gateway: render.IngressGateway, scheme: Scheme = "https"
     ) -> AsyncGenerator[Visitor]:
-        """Somebody outside, at a gateway that need not be the shop's own."""
+        """Yields a visitor from outside, at any gateway."""
         async with (
             self._forwarded(gateway, scheme) as address,
             self._visitor_at(address, scheme) as visitor,
         ):
             yield visitor
 
-    async def certificate_at(self, gateway: render.IngressGateway) -> x509.Certificate | None:
-        """The certificate that a gateway shows for the shop's host; None when it shows none."""
+    async def certificate_at(self, gateway: render.Gateway) -> x509.Certificate | None:
+        """Returns the certificate that a gateway has for the shop's host; None if it has none."""
         async with self._forwarded(gateway, "https") as address:
             return await shown_at(address, self.where.host)
 
@@ -251,7 +258,7 @@ class MeshedShop:
             yield visitor
 
     async def audit(self) -> Finding:
-        """Whether the stores agree with each other and with Stripe: docs/backup.md."""
+        """Returns the finding whether the books agree: docs/backup.md."""
         secret = json.loads(await self.kubectl("get", "secret", "mongodb", "-o", "json"))
         url = base64.b64decode(secret["data"]["url"]).decode()
         payment = ("exec", "-i", "deployment/payment-service", "-c", "payment", "--")
@@ -289,6 +296,7 @@ class _Always(AbstractResolver):
         """Nothing is open."""
 
 
-def _is_ready(pod: Any) -> bool:
+def is_ready(pod: Any) -> bool:
+    """Returns whether a pod, as ``kubectl get`` returns it, is ready and not about to end."""
     conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
     return "deletionTimestamp" not in pod["metadata"] and conditions.get("Ready") == "True"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from labs.errors import LabError
 from labs.lab import Place
-from labs.seat import Passed
+from labs.report import Passed
 from services.local.data import write_whole
 
 
@@ -20,7 +20,7 @@ class Attempt(BaseModel):
     :ivar data: the folder of the shop on this machine, from the root on.
     :ivar ports: what that shop was given for --ports.
     :ivar mesh_options: those of ``tools.mesh render`` that describe the shop in a cluster.
-    :ivar is_in_class: a teacher's board is told.
+    :ivar is_in_class: the runner reports to a teacher's board.
     :ivar seed: what a lab that draws by lot begins with.
     :ivar shop_pid: of a shop on this machine that the labs have started.
     """

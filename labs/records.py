@@ -10,12 +10,12 @@ from services.common.call_record import Call
 
 
 def all_calls(calls: Sequence[Call]) -> Iterator[Call]:
-    """Calls, with all that were made for them."""
+    """Yields calls, each followed by those that were made for it."""
     for call in calls:
         yield call
         yield from all_calls(call.calls)
 
 
 def own_milliseconds(call: Call) -> float:
-    """How long a call took, without those that were made for it."""
+    """Returns a call's milliseconds without those of the calls that were made for it."""
     return call.milliseconds - sum(each.milliseconds for each in call.calls)

@@ -1,4 +1,4 @@
-"""Brings the base of a mesh back, from whatever a lab or a student has left.
+"""Restores the base of a mesh, from whatever a lab or a student has left.
 
 What is there is compared with what belongs there, never with what a lab has made: an object of a
 mistyped name goes, too. `kubectl apply` alone would not do: it leaves fields that it has not
@@ -21,7 +21,7 @@ import yaml
 
 from labs.commands import ROOT, Commands
 from labs.errors import LabError
-from labs.seat import CLASS_LABEL
+from labs.membership import CLASS_LABEL
 from tools.kind import LINKERDS_ROUTES
 from tools.mesh import render
 from tools.mesh.render import Object
@@ -29,6 +29,10 @@ from tools.mesh.render import Object
 RELEASE = "shop"
 CHART = ROOT / "helm"
 LAB_LABEL = "meshmart/lab"
+# Selects Helm's records of an interrupted upgrade, which would forbid the next one.
+PENDING_RELEASES = (
+    f"owner=helm,name={RELEASE},status in (pending-install,pending-upgrade,pending-rollback)"
+)
 
 _SCENARIO_LABEL = "meshmart/scenario"
 _NAME_LABEL = "app.kubernetes.io/name"
@@ -61,7 +65,7 @@ class _Key(NamedTuple):
 
 
 async def restore(commands: Commands, where: render.Shop, values: Mapping[str, Any]) -> None:
-    """Leaves the base and nothing else, and waits until all pods are as wanted.
+    """Restores the base, deletes everything else, and waits until all pods are rolled out.
 
     :param values: of the chart, on top of those of the base.
     :raises LabError: there is no such shop, or it does not become ready.
@@ -86,15 +90,15 @@ async def put_back(commands: Commands, where: render.Shop, objects: Sequence[Obj
     await _Restoring(commands, where).put_back(objects)
 
 
-def gateway_api_gateway(where: render.Shop) -> render.IngressGateway:
-    """The gateway that a Gateway of the Gateway API speaks of: in Istio one of its own."""
+def gateway_api_gateway(where: render.Shop) -> render.Gateway:
+    """Returns the gateway of the Gateway API's Gateway: in Istio it has its own."""
     if where.mesh == "linkerd":
         return where.gateway
     return render.gateway_of("gateway-api", where.namespace)
 
 
 def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a chart with others on top, as Helm merges them."""
+    """Returns values of a chart with others on top, merged as Helm does."""
     result = dict(base)
     for name, value in more.items():
         before = result.get(name)
@@ -182,9 +186,7 @@ class _Restoring:
 
     async def upgrade(self, values: Mapping[str, Any]) -> None:
         """Upgrades the release to these values alone, also after an interrupted upgrade."""
-        pending = "status in (pending-install,pending-upgrade,pending-rollback)"
-        selector = f"owner=helm,name={RELEASE},{pending}"
-        await self._kubectl("delete", "secrets", "--selector", selector)
+        await self._kubectl("delete", "secrets", "--selector", PENDING_RELEASES)
         await self._helm(
             *("upgrade", "--install", RELEASE, str(CHART), "--reset-values", "--values", "-"),
             given=json.dumps(values),

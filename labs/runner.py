@@ -17,7 +17,7 @@ from labs.local import LocalShop
 from labs.meshed import MeshedShop
 from labs.progress import Attempt, name_of, read_progress, write_progress
 from labs.readme import FORMS, Language, at_gateway, for_place
-from labs.seat import Passed, Report, line_of, tell
+from labs.report import Passed, Report, line_of, publish
 from services.common.clock import now_ms
 from tools.mesh import render
 from tools.mesh.readme import rewritten
@@ -71,7 +71,7 @@ class Runner:
     language: Language = "en"
 
     def list_labs(self) -> None:
-        """Says which labs there are."""
+        """Lists the labs, each with its minutes, its places and where it is passed."""
         progress = read_progress(self.file)
         for lab in self.labs:
             where = ", ".join(
@@ -79,7 +79,7 @@ class Runner:
                 for place in lab.places
             )
             self.say(f"{lab.number}  {lab.readme.title}, {lab.readme.minutes} minutes: {where}")
-        self.say("Begin one: python -m labs start 00, or start 03 --mesh istio")
+        self.say("Start one: python -m labs start 00, or start 03 --mesh istio")
 
     async def start(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Starts a lab, instead of one that is under way.
@@ -104,7 +104,7 @@ class Runner:
             self._remember(attempt, work)
         attempt.started_ms = now_ms()
         self._remember(attempt)
-        await self._tell(attempt)
+        await self._report(attempt)
         work = self._work(lab, attempt)
         await self._until_wrong(work, attempt)
         self.say(str(work.shop))
@@ -125,7 +125,7 @@ class Runner:
         else:
             self.say("Not yet. A hint: python -m labs hint")
         self._remember(attempt, work)
-        await self._tell(attempt, findings)
+        await self._report(attempt, findings)
         return 0 if is_passed else NOT_PASSED
 
     def hint(self, given: str | None) -> None:
@@ -145,7 +145,7 @@ class Runner:
         work = self._work(lab, attempt)
         await work.solve()
         self._remember(attempt, work)
-        await self._tell(attempt)
+        await self._report(attempt)
         self.say(
             f"Lab {lab.number} is solved; {self._hand_out(lab)} explains why. "
             "See it: python -m labs check"
@@ -169,8 +169,8 @@ class Runner:
             self.say(line)
         progress.under_way = None
         write_progress(self.file, progress)
-        await self._tell(attempt.model_copy(update={"lab": ""}))
-        self.say(f"Everything is as before the labs (after {time.monotonic() - began:.0f} s).")
+        await self._report(attempt.model_copy(update={"lab": ""}))
+        self.say(f"All is as before the labs (after {time.monotonic() - began:.0f} s).")
 
     def readme(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Says what a lab's README.md says, with the commands for the shop that the options
@@ -287,8 +287,8 @@ class Runner:
         )
         write_progress(self.file, progress)
 
-    async def _tell(self, attempt: Attempt, findings: Sequence[Finding] | None = None) -> None:
-        """Tells the teacher's board, where there is one."""
+    async def _report(self, attempt: Attempt, findings: Sequence[Finding] | None = None) -> None:
+        """Publishes a report for the teacher's board, in a class."""
         if not attempt.is_in_class:
             return
         report = Report(
@@ -303,9 +303,9 @@ class Runner:
             passed=read_progress(self.file).passed,
         )
         try:
-            await tell(self.commands, self.shop_of(attempt.mesh_options).namespace, report)
+            await publish(self.commands, self.shop_of(attempt.mesh_options).namespace, report)
         except CommandFailed as error:
-            self.say(f"The teacher's board was not told: {error}")
+            self.say(f"The report for the teacher's board was not written: {error}")
 
     def _remember(self, attempt: Attempt, work: AnyWork | None = None) -> None:
         progress = read_progress(self.file)

@@ -41,7 +41,7 @@ _PAUSE_SECONDS = 0.2
 
 
 class Answer(NamedTuple):
-    """What came of a request.
+    """The outcome of a request.
 
     :ivar status: of HTTP; 0 where nobody has answered.
     :ivar body: its JSON; None where it has none.
@@ -61,7 +61,7 @@ class Answer(NamedTuple):
 
     @property
     def calls(self) -> Iterator[Call]:
-        """Every call that was made for it, and those that were made for these."""
+        """All calls that were made for the request, directly or not."""
         return all_calls(self.served.calls if self.served else ())
 
 
@@ -76,7 +76,7 @@ class Visitor:
     async def send(
         self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """One request and its whole answer; redirects are not followed."""
+        """Sends a request. Returns its whole answer; follows no redirects."""
         try:
             async with self._session.request(
                 method,
@@ -117,8 +117,8 @@ class Visitor:
     async def versions_behind_pages(
         self, count: int, *, headers: Mapping[str, str] | None = None
     ) -> Counter[str]:
-        """Which versions of product answer the frontend when it makes so many pages, and which
-        errors come instead of a page.
+        """Requests `count` pages. Counts which versions of `callee` answer the frontend for them,
+        and the errors instead of a page.
         """
         seen: Counter[str] = Counter()
         for _ in range(count):
@@ -173,6 +173,6 @@ class Visitor:
 async def connected(
     base_url: str, connector: aiohttp.BaseConnector | None = None
 ) -> AsyncGenerator[Visitor]:
-    """A visitor with connections of its own."""
+    """Yields a visitor with connections of its own."""
     async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
         yield Visitor(session, base_url)

@@ -20,9 +20,9 @@ async def eventually(
     within_seconds: float,
     poll_seconds: float = _POLL_SECONDS,
 ) -> None:
-    """Returns once `look` gives True.
+    """Returns once `look` returns True.
 
-    :raises LabError: it does not in time; says `what` was waited for.
+    :raises LabError: it does not in time; the message says `what` was waited for.
     """
     until = time.monotonic() + within_seconds
     while not await look():
@@ -34,9 +34,9 @@ async def eventually(
 async def at_rest(
     look: Callable[[], Awaitable[Seen]], what: str, within_seconds: float, pause_seconds: float
 ) -> Seen:
-    """Returns what `look` gives once it gives the same again after a pause.
+    """Returns what `look` returns, once it is the same twice with a pause between.
 
-    :raises LabError: it still changes; says `what` was to be at rest.
+    :raises LabError: it still changes; the message says `what` does.
     """
     seen = await look()
 

@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from tests.testkit.hunt import Hunter, SecretTold
+from tests.testkit.parts import part
 from tests.testkit.ports import give_back_ports
 
 ON_CI = bool(os.environ.get("CI"))
@@ -65,9 +66,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many checkouts a run of the long tests has: chaos, a backlog",
     )
     parser.addoption(
-        "--half",
-        choices=("even", "odd"),
-        help="of tests/labs only the labs with such a number, each from its start to its reset",
+        "--part",
+        type=part,
+        metavar="K/N",
+        help="of tests/labs only every Nth lab from the Kth on, each from its start to its reset",
     )
 
 

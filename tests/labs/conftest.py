@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from labs.lab import Lab
 from tests.mesh.shops import (
     mesh,
     need_a_cluster,
@@ -17,12 +16,13 @@ from tests.mesh.shops import (
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
+from tests.testkit.parts import Part
 
 # pytest finds hooks and fixtures here by their names.
 __all__ = ["mesh", "proxied", "pytest_sessionfinish", "pytest_terminal_summary"]
 
 HERE = Path(__file__).parent
-# A lab is started four times, and each start brings the base back.
+# A test starts a lab up to four times, and each start restores the base.
 _LAB_SECONDS = 1800
 
 
@@ -31,18 +31,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.timeout(_LAB_SECONDS), append=False)
-    if half := config.option.half:
-        left_out = [
-            item for item in items if item.path.is_relative_to(HERE) and not _is_in(half, item)
-        ]
+    part: Part | None = config.option.part
+    if part is not None:
+        here = [item for item in items if item.path.is_relative_to(HERE)]
+        chosen = part.of([item for item in here if _is_a_whole_lab(item)])
+        left_out = [item for item in here if item not in chosen]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
 
-def _is_in(half: str, item: pytest.Item) -> bool:
-    """Whether it does a lab with an even number, or an odd one."""
-    if not isinstance(item, pytest.Function) or item.originalname != "test_from_start_to_reset":
-        return False
-    lab = item.callspec.params["lab"]
-    assert isinstance(lab, Lab)
-    return int(lab.number) % 2 == ("even", "odd").index(half)
+def _is_a_whole_lab(item: pytest.Item) -> bool:
+    """Whether a test does a lab from its start to its reset; others test mistakes, or a class."""
+    return isinstance(item, pytest.Function) and item.originalname == "test_from_start_to_reset"

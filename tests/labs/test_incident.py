@@ -1,4 +1,4 @@
-"""Lab 17 with each of its faults: customers are lost, `solve` mends it, and the score says so."""
+"""Lab 17 with each of its faults: customers are lost, `solve` repairs it, and the score says so."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_each_fault_is_noticed_and_solved(student: Student, seed: int) -> 
     status, said = await student.check_what_is_wrong()
     assert status == NOT_PASSED
     assert re.search(r"it goes on, and the score is down to \d+ of 100: \d+ of \d+", said), said
-    assert f"seed {seed}" not in said, "what it is is not told before it is mended"
+    assert f"seed {seed}" not in said, "the check names the fault only after the repair"
 
     await student.runner.solve(None)
     status, said = await student.check()

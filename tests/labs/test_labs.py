@@ -30,8 +30,9 @@ _CHANGE_SECONDS = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Somebody with a shop in the mesh.
+    """A student with a shop in the mesh, and administrator's rights.
 
+    :ivar said: what the runner has said, by line.
     :ivar base: all that a lab may change, as it is in the base.
     """
 
@@ -49,7 +50,11 @@ class Student:
         await self.runner.start(lab.number, self.place, self.options)
 
     async def check(self, settle_seconds: float | None = None) -> tuple[int, str]:
-        """Returns the status of a check, and all that it says."""
+        """Checks the lab. Returns the exit status, and all that the check says.
+
+        :param settle_seconds: for how long a check that finds something wrong repeats; None for the
+            lab's own time.
+        """
         self.said.clear()
         status = await replace(self.runner, settle_seconds=settle_seconds).check(None)
         text = "\n".join(self.said)
@@ -57,13 +62,13 @@ class Student:
         return status, text
 
     async def check_what_is_wrong(self) -> tuple[int, str]:
-        """The same where nobody waits for it to become right: for as long as a change mostly takes
+        """The same for a state that stays wrong: repeats only for as long as a change usually takes
         to reach the proxies.
         """
         return await self.check(_CHANGE_SECONDS)
 
     async def reset(self) -> float:
-        """Takes it back; gives how many seconds that took."""
+        """Restores the base. Returns how many seconds that took."""
         began = time.monotonic()
         await self.runner.reset(None, self.options)
         return time.monotonic() - began
@@ -118,26 +123,26 @@ async def test_from_start_to_reset(
     assert seconds <= _RESET_SECONDS
 
 
-async def test_mistakes_are_told(lab: Lab, student: Student) -> None:
+async def test_the_check_finds_mistakes(lab: Lab, student: Student) -> None:
     case = case_of(lab.name, student.place)
     for mistake in case.mistakes:
         await student.start(lab)
         must_run(mistake.commands)
         status, said = await student.check_what_is_wrong()
         assert status == NOT_PASSED, mistake.commands
-        assert _is_wrong(mistake.told, said), f"{mistake.commands}\n{said}"
+        assert _is_wrong(mistake.finding, said), f"{mistake.commands}\n{said}"
     await student.reset()
     assert configuration(student.mesh) == student.base
 
 
-def _is_wrong(told: str, said: str) -> bool:
-    """Whether one of the wrong lines says so."""
+def _is_wrong(finding: str, said: str) -> bool:
+    """Returns whether a regular expression matches one of the wrong lines."""
     lines = [line for line in said.splitlines() if "WRONG" in line]
-    return any(re.search(told, line) for line in lines)
+    return any(re.search(finding, line) for line in lines)
 
 
 def _follow(lab: Lab, place: Place, terminal: SecondTerminal) -> None:
-    """Types what the README.md says after the start, and sees what it says."""
+    """Runs the README.md's commands after the start, and compares what they print."""
     steps = [step for step in lab.readme.steps(place) if "labs start" not in step.commands]
     forwards = [found for step in steps if (found := forwarded_by(step.commands))]
     for commands, sees in steps:
@@ -150,7 +155,7 @@ def _follow(lab: Lab, place: Place, terminal: SecondTerminal) -> None:
 
 
 def _sees(commands: str, sees: Sequence[str], prepare: Callable[[], None]) -> None:
-    """Looks until it is what people should see: proxies take a moment to know of a change."""
+    """Repeats a command until it prints what the README.md says: proxies learn of a change late."""
 
     def agrees() -> bool:
         prepare()
@@ -158,4 +163,4 @@ def _sees(commands: str, sees: Sequence[str], prepare: Callable[[], None]) -> No
         print(f"$ {commands}{said}")
         return not disagreement(sees, said)
 
-    wait_until(agrees, f"it is what people should see after {commands}", SETTLE_SECONDS)
+    wait_until(agrees, f"the lines of the README.md after {commands}", SETTLE_SECONDS)

@@ -96,7 +96,7 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
         "make chaos": "takes a quarter of an hour; tests/chaos/test_chaos.py runs shorter ones",
     },
     "docs/classroom.md": {
-        "make class STUDENTS": "needs a cluster; tests/labs/test_classroom.py has three students",
+        "make class STUDENTS": "needs a cluster; tests/labs/class_of_three has three students",
         "export KUBECONFIG": "the same, and does a lab with a student's file",
         "make class-board": "the same, and shows the board",
         "make class-down": "the same, and looks whether anything is left",

@@ -1,4 +1,4 @@
-"""What students try that is wrong, for each lab and mesh, and what the check must say of it."""
+"""Wrong solutions that students try, for each lab and mesh, and what the check finds."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Told(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Mistake(_Told):
-    """Commands, typed in the lab's first state.
+class Mistake(_Strict):
+    """A wrong solution.
 
-    :ivar told: a regular expression that one of the wrong lines fits.
+    :ivar commands: of a shell, run in the lab's first state.
+    :ivar finding: a regular expression that matches one of the check's wrong lines.
     """
 
     commands: str
-    told: str
+    finding: str
 
 
-class Case(_Told):
-    """What a lab's check must tell: of the first state, and of mistakes."""
+class Case(_Strict):
+    """What a lab's check finds.
+
+    :ivar first: a regular expression that matches a wrong line in the first state.
+    """
 
     first: str
     mistakes: Sequence[Mistake] = Field(min_length=2)
 
 
 def case_of(lab: str, mesh: str) -> Case:
-    """What the check of a lab must tell in a mesh: see LAB.yaml in this folder."""
+    """Returns the case of a lab in a mesh, from this folder's file LAB.yaml."""
     file = Path(__file__).parent / f"{lab}.yaml"
     return Case.model_validate(yaml.safe_load(file.read_text(encoding="utf-8"))[mesh])

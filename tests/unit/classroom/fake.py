@@ -1,4 +1,4 @@
-"""A cluster that remembers what the classroom types, and answers as one does."""
+"""A cluster that keeps the classroom's commands and objects, and answers like a real one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FakeCluster:
 
     :ivar said: every command.
     :ivar helm_values: of each installation, by the namespace.
-    :ivar is_guarded: whether admission refuses a pod that takes its node over.
+    :ivar are_policies_in_force: whether admission refuses a pod that mounts its node's files.
     :ivar missing: parts of a mesh that are not there.
     :ivar stuck: namespaces that do not go away.
     :ivar service: the gateway's.
@@ -64,7 +64,7 @@ class FakeCluster:
     said: list[str] = field(default_factory=list[str])
     objects: dict[Key, Object] = field(default_factory=dict[Key, Object])
     helm_values: dict[str, list[Object]] = field(default_factory=dict[str, list[Object]])
-    is_guarded: bool = True
+    are_policies_in_force: bool = True
     has_policies: bool = True
     missing: set[str] = field(default_factory=set[str])
     stuck: set[str] = field(default_factory=set[str])
@@ -109,11 +109,11 @@ class FakeCluster:
             return ""
         objects = list(yaml.load_all(given or "", Loader=yaml.CSafeLoader))
         if words[0] in {"get", "api-resources", "config"} or words[1] == "token":
-            return self._told(words, namespace)
+            return self._answer(words, namespace)
         self._change(words, namespace, objects)
         return ""
 
-    def _told(self, words: list[str], namespace: str) -> str:
+    def _answer(self, words: list[str], namespace: str) -> str:
         found: Any
         match words:
             case ["create", "token", *_]:
@@ -134,7 +134,7 @@ class FakeCluster:
             case ["get", kinds, *options]:
                 return self._listed(kinds, namespace, options)
             case _:
-                raise CommandFailed(f"{words}: nobody has told the fake what it does")
+                raise CommandFailed(f"{words}: the fake does not know this command")
         return json.dumps(found) if found else ""
 
     def _change(self, words: list[str], namespace: str, objects: list[Object]) -> None:
@@ -143,7 +143,7 @@ class FakeCluster:
                 for each in objects:
                     self.put(each, namespace)
             case ["create", "--dry-run=server", *_]:
-                if self.is_guarded:
+                if self.are_policies_in_force:
                     raise CommandFailed("ValidatingAdmissionPolicy 'meshmart-class-pods' denied it")
             case ["annotate", "namespace", name, text]:
                 key, _, value = text.partition("=")
@@ -154,7 +154,7 @@ class FakeCluster:
             case ["wait", *_]:
                 pass
             case _:
-                raise CommandFailed(f"{words}: nobody has told the fake what it does")
+                raise CommandFailed(f"{words}: the fake does not know this command")
 
     def _listed(self, kinds: str, namespace: str, options: list[str]) -> str:
         wanted = [_KINDS[each] for each in kinds.split(",")]

@@ -16,7 +16,7 @@ from classroom.cluster import Cluster
 from classroom.page import Board, served
 from labs.errors import CommandFailed, LabError
 from labs.lab import all_labs
-from labs.seat import CheckLine, Passed, Report
+from labs.report import CheckLine, Passed, Report
 from tests.testkit.browser import MISSING, chromium, open_browser
 from tests.testkit.usability import problems_of
 from tests.unit.classroom.fake import FakeCluster
@@ -26,8 +26,8 @@ NOW_MS = 100 * MINUTE_MS
 EVIL = "<script>alert(1)</script>\x1b[2J"
 
 
-def add_student(cluster: FakeCluster, name: str, *ready: bool, **told: Any) -> None:
-    """Somebody with so many pods, and what their runner has told."""
+def add_student(cluster: FakeCluster, name: str, *ready: bool, **report: Any) -> None:
+    """Adds a student with pods, ready or not, and with a report if it has fields."""
     labels = {"meshmart/class": "istio"}
     cluster.put({"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     for number, is_ready in enumerate(ready):
@@ -45,8 +45,8 @@ def add_student(cluster: FakeCluster, name: str, *ready: bool, **told: Any) -> N
                 },
             }
         )
-    if told:
-        cluster.put(Report(**told).manifest(), name)
+    if report:
+        cluster.put(Report(**report).manifest(), name)
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ async def test_what_was_seen_last_stays_while_the_cluster_is_away(cluster: FakeC
         assert "student-04" in page
 
 
-async def test_a_port_that_is_taken_is_told(cluster: FakeCluster) -> None:
+async def test_a_port_that_is_taken_is_refused(cluster: FakeCluster) -> None:
     async with browsing(lambda: seen(cluster)) as (_, address, _):
         port = int(address.rpartition(":")[2])
         with pytest.raises(LabError, match=f"Port {port} cannot be used"):

@@ -1,4 +1,4 @@
-"""A class is made, helped and taken away; what cannot be is refused in one sentence."""
+"""A class is made, reset, solved and removed; what is impossible is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 
 import pytest
 
-from classroom.closing import Closing
+from classroom.chart_values import chart_values
 from classroom.cluster import Cluster
-from classroom.helping import Helping
 from classroom.kubeconfig import file_of
 from classroom.manifests import manifests, quota
-from classroom.opening import Opening, Plan
-from classroom.shares import (
-    Share,
+from classroom.provisioning import Plan, Provisioning
+from classroom.resources import (
+    Resources,
     allocatable,
-    at_rest,
-    class_values,
     fitting,
     quantity,
     requested,
+    shop_requests,
+    student_requests,
     used,
-    with_room,
 )
+from classroom.student_labs import StudentLabs
 from classroom.students import Student, chosen, students_of
+from classroom.teardown import Teardown
 from labs.errors import CommandFailed, LabError
+from labs.membership import Membership
 from labs.meshed import MeshedShop
+from labs.report import Report, report_of
 from labs.runner import Runner
-from labs.seat import Report, Seat, report_of
-from services.common.topology import load_topology
 from tests.unit.classroom.fake import FakeCluster, Object
 from tools.mesh import render
 
@@ -95,7 +95,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 async def opened(cluster: FakeCluster, plan: Plan, said: list[str]) -> None:
-    await Opening(Cluster(cluster), plan, said.append).open()
+    await Provisioning(Cluster(cluster), plan, said.append).run()
 
 
 def kinds_in(cluster: FakeCluster, namespace: str) -> set[str]:
@@ -133,11 +133,11 @@ async def test_a_class_from_up_to_down(cluster: FakeCluster, plan: Plan, said: l
         "192.0.2.7 student-01.example.com student-02.example.com student-03.example.com"
     )
 
-    await Closing(Cluster(cluster), said.append).close(plan.folder)
+    await Teardown(Cluster(cluster), said.append).run(plan.folder)
     assert cluster.objects == before
     assert not [*plan.folder.glob("*.kubeconfig")]
     assert said[-1] == "Nothing of the class is left."
-    await Closing(Cluster(cluster), said.append).close(plan.folder)
+    await Teardown(Cluster(cluster), said.append).run(plan.folder)
     assert said[-1] == "There was no class."
 
 
@@ -150,7 +150,7 @@ async def test_the_entry_is_there_before_the_shop_and_the_base_after_it(
         for line in cluster.said
         if line.startswith(("kubectl apply", "helm"))
     ]
-    # Guards, namespace, certificate, entry; then the shop; then the base.
+    # Admission policies, namespace, certificate, entry; then the shop; then the base.
     assert order == [*["kubectl apply"] * 4, "helm -n student-01", "kubectl apply"]
 
 
@@ -171,7 +171,7 @@ async def test_in_linkerd_who_is_undeclared_is_refused_last(
             "meshmart-class-pods",
             "meshmart-class-services",
             "meshmart-class-routes",
-            "meshmart-class-walls",
+            "meshmart-class-network-policies",
         )
     }
 
@@ -204,12 +204,12 @@ async def test_a_kubeconfig_reaches_one_namespace(
     assert set(user["user"]) == {"token"}
     (context,) = content["contexts"]
     assert context["context"]["namespace"] == "student-02"
-    seat = Seat.model_validate(context["context"]["extensions"][0]["extension"])
-    assert seat.gateway_address == "192.0.2.7:443"
-    assert list(seat.options)[-4:] == [
+    membership = Membership.model_validate(context["context"]["extensions"][0]["extension"])
+    assert membership.gateway_address == "192.0.2.7:443"
+    assert list(membership.options)[-4:] == [
         *("--namespace", "student-02", "--stripe-namespace", "student-02")
     ]
-    assert f"{file}: good until 2030-03-17 17:46 UTC" in said
+    assert f"{file}: valid until 2030-03-17 17:46 UTC" in said
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
     crowded = FakeCluster(allocatable={"cpu": "1", "memory": "16Gi", "pods": "110"})
     taken = FakeCluster()
     taken.put({"kind": "Namespace", "metadata": {"name": "student-02"}})
-    for cluster, other, told in (
+    for cluster, other, message in (
         (FakeCluster(), {"count": 0}, r"A class has 1 to 99 students, not 0"),
         (FakeCluster(), {"count": 100}, r"A class has 1 to 99 students, not 100"),
         (
@@ -251,18 +251,18 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
             "Linkerd is not in this cluster",
         ),
         (FakeCluster(has_policies=False), {}, "Kubernetes 1.30 or newer"),
-        (crowded, {"count": 12}, r"room for 3 more students, and 12 are asked for"),
+        (crowded, {"count": 12}, r"room for 3 more students, not for 12"),
         (taken, {}, "The namespace student-02 exists, and does not belong to a class"),
         (
             FakeCluster(service={"spec": {"ports": [{"port": 443}]}}),
             {},
-            "say where students reach it with --gateway-address",
+            "give the address for students with --gateway-address",
         ),
     ):
         before = set(cluster.objects)
-        with pytest.raises(LabError, match=told):
+        with pytest.raises(LabError, match=message):
             await opened(cluster, replace(plan, **other), [])
-        assert set(cluster.objects) == before, told
+        assert set(cluster.objects) == before, message
     await opened(crowded, replace(plan, count=12, is_autoscaled=True), [])
 
 
@@ -272,12 +272,12 @@ async def test_a_class_of_another_mesh_is_not_taken_up(cluster: FakeCluster, pla
         await opened(cluster, replace(plan, mesh="linkerd"), [])
 
 
-async def test_nobody_gets_a_shop_before_the_guards_are_in_force(
+async def test_nobody_gets_a_shop_before_the_admission_policies_are_in_force(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("classroom.opening._GUARD_SECONDS", 0.0)
-    cluster = FakeCluster(is_guarded=False)
-    with pytest.raises(LabError, match="the class's policies are in force"):
+    monkeypatch.setattr("classroom.provisioning._POLICIES_SECONDS", 0.0)
+    cluster = FakeCluster(are_policies_in_force=False)
+    with pytest.raises(LabError, match="the class's admission policies are in force"):
         await opened(cluster, plan, [])
     assert not cluster.helm_values
 
@@ -303,11 +303,11 @@ async def test_a_shop_that_fails_does_not_stop_the_others(
 async def test_down_says_what_stays(cluster: FakeCluster, plan: Plan, said: list[str]) -> None:
     await opened(cluster, plan, said)
     cluster.stuck = {"student-03"}
-    closing = Closing(Cluster(cluster), said.append)
-    with pytest.raises(LabError, match=r"are left: namespace/student-03\. Run the command again"):
-        await closing.close(plan.folder)
+    teardown = Teardown(Cluster(cluster), said.append)
+    with pytest.raises(LabError, match=r"is left: namespace/student-03\. Run it again"):
+        await teardown.run(plan.folder)
     cluster.stuck = set()
-    await closing.close(plan.folder)
+    await teardown.run(plan.folder)
     assert said[-1] == "Nothing of the class is left."
 
 
@@ -322,7 +322,7 @@ async def test_down_finds_what_is_left_at_the_gateway(
     for name in ("student-01", "student-02", "student-03"):
         del cluster.objects["Namespace", "", name]
 
-    await Closing(Cluster(cluster), said.append).close(plan.folder)
+    await Teardown(Cluster(cluster), said.append).run(plan.folder)
 
     assert cluster.objects == before
 
@@ -344,23 +344,23 @@ async def test_reset_and_solve_are_the_runners(
 
     monkeypatch.setattr(Runner, "reset", reset)
     monkeypatch.setattr(Runner, "solve", solve)
-    helping = Helping(Cluster(cluster), said.append)
+    labs = StudentLabs(Cluster(cluster), said.append)
 
-    await helping.solve(ISTIO, "192.0.2.7:443")
+    await labs.solve(ISTIO, "192.0.2.7:443")
     assert said[-1] == "student-01 has no lab under way."
-    await helping.reset(ISTIO, "192.0.2.7:443")
+    await labs.reset(ISTIO, "192.0.2.7:443")
     mesh, options = done.pop()
     assert (mesh, options.is_in_class, options.gateway_address) == ("istio", True, "192.0.2.7:443")
     assert list(options.mesh_options)[2:4] == ["--namespace", "student-01"]
 
     report(cluster, lab="06-canary", place="istio", started_ms=5, checks=2)
-    await helping.solve(ISTIO, "192.0.2.7:443")
+    await labs.solve(ISTIO, "192.0.2.7:443")
     _, progress = done.pop()
     assert progress["under_way"]["lab"] == "06-canary"
     assert progress["under_way"]["checks"] == 2
 
     report(cluster, lab="00-pay-once", place="local")
-    await helping.solve(ISTIO, "192.0.2.7:443")
+    await labs.solve(ISTIO, "192.0.2.7:443")
     assert said[-1] == "student-01: lab 00-pay-once is on their own machine."
     assert not done
 
@@ -369,7 +369,7 @@ async def test_reset_and_solve_are_the_runners(
         "student-01",
     )
     with pytest.raises(LabError, match="kubectl -n student-01 delete configmap meshmart-lab"):
-        await helping.report(ISTIO)
+        await labs.report(ISTIO)
 
 
 def test_who_is_meant() -> None:
@@ -407,13 +407,10 @@ def test_what_a_shop_takes_follows_from_the_chart() -> None:
     """Services with 10m and 96Mi, MongoDB with 50m and 384Mi, each with a proxy of 10m and 64Mi or
     24Mi; a sandbox with 25m and 64Mi and none.
     """
-    count = len(load_topology().services)
-    cpu = count * 10 + 50 + 25 + (count + 1) * 10
-    memory = count * 96 + 384 + 64
-    assert at_rest("istio") == Share(cpu, memory + (count + 1) * 64, count + 2)
-    assert at_rest("linkerd") == Share(cpu, memory + (count + 1) * 24, count + 2)
-    assert with_room("istio").pods == count + 4
-    annotations = class_values("istio")["pod"]["annotations"]
+    assert shop_requests("istio") == Resources(265, 9 * 96 + 384 + 64 + 10 * 64, 11)
+    assert shop_requests("linkerd") == Resources(265, 9 * 96 + 384 + 64 + 10 * 24, 11)
+    assert student_requests("istio").pods == 13
+    annotations = chart_values("istio")["pod"]["annotations"]
     assert annotations["sidecar.istio.io/proxyMemory"] == "64Mi"
 
 
@@ -423,7 +420,7 @@ def test_room_is_what_pods_have_not_asked_for() -> None:
 
     taint = {"effect": "NoSchedule"}
     nodes = [node(cpu="2"), node(cpu="4", taints=[taint]), node(cpu="8", unschedulable=True)]
-    assert allocatable(nodes) == Share(2000, 8192, 9)
+    assert allocatable(nodes) == Resources(2000, 8192, 9)
 
     def container(cpu: str, **more: str) -> Object:
         return {"resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}, **more}
@@ -436,16 +433,16 @@ def test_room_is_what_pods_have_not_asked_for() -> None:
         "status": {"phase": "Running"},
     }
     ended = {"spec": {"containers": [container("500m")]}, "status": {"phase": "Succeeded"}}
-    assert requested([running, ended]) == Share(30, 128, 1)
-    assert fitting(Share(1000, 1000, 10), Share(300, 100, 1)) == 3
-    assert fitting(Share(-5, 1000, 10), Share(300, 100, 1)) == 0
+    assert requested([running, ended]) == Resources(30, 128, 1)
+    assert fitting(Resources(1000, 1000, 10), Resources(300, 100, 1)) == 3
+    assert fitting(Resources(-5, 1000, 10), Resources(300, 100, 1)) == 0
 
 
 def test_what_is_used_is_what_kubelets_count() -> None:
     cluster = FakeCluster()
     cluster.put({"kind": "Pod", "metadata": {"name": "a", "namespace": "student-01"}})
     cluster.put({"kind": "Pod", "metadata": {"name": "b", "namespace": "other"}})
-    assert used([cluster.summary()], "student-01") == Share(20, 256, 1)
+    assert used([cluster.summary()], "student-01") == Resources(20, 256, 1)
 
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
@@ -462,10 +459,10 @@ def test_a_namespace_is_bounded(mesh: Any) -> None:
     assert made["RoleBinding"]["roleRef"]["kind"] == "Role"
     assert quota(student)["services.nodeports"] == quota(student)["services.loadbalancers"] == "0"
     # A shop whose pods are all made again fits in.
-    assert int(quota(student)["pods"]) >= 2 * at_rest(mesh).pods
-    wall = made["NetworkPolicy"]["spec"]
-    assert (wall["podSelector"], wall["policyTypes"]) == ({}, ["Ingress"])
-    own, gateway, observers = wall["ingress"]
+    assert int(quota(student)["pods"]) >= 2 * shop_requests(mesh).pods
+    network_policy = made["NetworkPolicy"]["spec"]
+    assert (network_policy["podSelector"], network_policy["policyTypes"]) == ({}, ["Ingress"])
+    own, gateway, observers = network_policy["ingress"]
     assert own == {"from": [{"podSelector": {}}]}
     ports = {each["port"] for each in gateway["ports"]}
     assert ports == ({3000} if mesh == "istio" else {3000, 4143})
@@ -473,5 +470,5 @@ def test_a_namespace_is_bounded(mesh: Any) -> None:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    told = Report(lab="06-canary", place="istio", checks=3, lines=[])
-    assert report_of(told.manifest()) == told
+    written = Report(lab="06-canary", place="istio", checks=3, lines=[])
+    assert report_of(written.manifest()) == written

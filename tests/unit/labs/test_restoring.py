@@ -9,8 +9,8 @@ import pytest
 
 from labs.errors import LabError
 from labs.lab import LABS
+from labs.membership import CLASS_LABEL
 from labs.restoring import merged, restore
-from labs.seat import CLASS_LABEL
 from tests.unit.labs.fake import FakeCluster, Key, Object
 from tools.mesh import render
 from tools.mesh.render import Shop, rendered
@@ -203,7 +203,7 @@ def test_values_are_merged_as_helm_merges_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (None, "No shop is installed in the namespace ecommerce: make up MESH=istio"),
         ({}, r"The shop in ecommerce is not in Istio \(its chart has mesh=none\)"),
@@ -211,11 +211,11 @@ def test_values_are_merged_as_helm_merges_them() -> None:
     ],
 )
 async def test_a_cluster_without_such_a_shop_is_left_alone(
-    values: Object | None, told: str
+    values: Object | None, message: str
 ) -> None:
     cluster = FakeCluster(values=values)
 
-    with pytest.raises(LabError, match=told):
+    with pytest.raises(LabError, match=message):
         await restore(cluster, SHOP, {})
 
     assert not cluster.objects

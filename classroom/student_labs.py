@@ -1,4 +1,4 @@
-"""Brings students back to the base, or does a lab for them."""
+"""Resets and solves students' labs, with the teacher's rights."""
 
 from __future__ import annotations
 
@@ -15,25 +15,33 @@ from labs.__main__ import described_shop
 from labs.errors import LabError
 from labs.lab import all_labs
 from labs.progress import Attempt, Progress, write_progress
+from labs.report import CONFIG_MAP, Report, report_of
 from labs.runner import Runner
-from labs.seat import REPORT, Report, report_of
 
 
 @dataclass(frozen=True, slots=True)
-class Helping:
-    """Does as a student's runner would, with the teacher's rights."""
+class StudentLabs:
+    """The labs of a class's students. The runner does what the student's own would do."""
 
     cluster: Cluster
     say: Callable[[str], None]
 
     async def reset(self, student: Student, address: str) -> None:
-        """Brings a student's base back, whatever is there."""
+        """Restores a student's base, from any state.
+
+        :param address: the gateway's: ``192.0.2.7:443``.
+        :raises LabError: the base cannot be restored, or the student's report cannot be read.
+        """
         report = await self.report(student) or Report()
         with self._runner(student, report, address) as runner:
             await runner.reset(student.mesh, _attempt(student, report, address))
 
     async def solve(self, student: Student, address: str) -> None:
-        """Does what the lab asks for that a student has under way."""
+        """Solves the lab that a student has under way; says so if there is none.
+
+        :param address: the gateway's: ``192.0.2.7:443``.
+        :raises LabError: it cannot be solved, or the student's report cannot be read.
+        """
         report = await self.report(student)
         if report is None or not report.lab:
             self.say(f"{student.name} has no lab under way.")
@@ -45,11 +53,11 @@ class Helping:
             await runner.solve(None)
 
     async def report(self, student: Student) -> Report | None:
-        """What a student's runner has told last; None before it has told anything.
+        """Returns the last report of a student's runner; None before the first.
 
-        :raises LabError: somebody has written something else there.
+        :raises LabError: the ConfigMap, which students may write, holds no report.
         """
-        get = ("get", "configmap", REPORT, "--ignore-not-found", "-o", "json")
+        get = ("get", "configmap", CONFIG_MAP, "--ignore-not-found", "-o", "json")
         said = await self.cluster.kubectl(student.name, *get)
         if not said.strip():
             return None
@@ -58,12 +66,12 @@ class Helping:
         except ValueError as error:
             raise LabError(
                 f"The report of {student.name} cannot be read; it is written again after "
-                f"kubectl -n {student.name} delete configmap {REPORT}"
+                f"kubectl -n {student.name} delete configmap {CONFIG_MAP}"
             ) from error
 
     @contextmanager
     def _runner(self, student: Student, report: Report, address: str) -> Generator[Runner]:
-        """The labs as a student has them, by what their runner has told."""
+        """A runner in the state that a student's report describes."""
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "labs.json"
             attempt = _attempt(student, report, address) if report.lab else None
@@ -78,13 +86,13 @@ class Helping:
 
 
 def _attempt(student: Student, report: Report, address: str) -> Attempt:
-    """What a student has under way."""
+    """Returns the attempt that a student's report describes."""
     return Attempt.model_validate(
         {
             "lab": report.lab,
             "place": report.place or student.mesh,
             "started_ms": report.started_ms,
-            "mesh_options": student.seat(address).options,
+            "mesh_options": student.membership(address).options,
             "gateway_address": address,
             "is_in_class": True,
             "hints": report.hints,

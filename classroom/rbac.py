@@ -1,6 +1,7 @@
-"""What a student may do, in their own namespace and nowhere else: what the labs need.
+"""The rules of a student's Role: what the labs need, in the student's own namespace only.
 
-Nothing of it reaches other students, with the limits of guards.py. What could is left out:
+With the admission policies (admission.py) nothing of it reaches other students. What could is left
+out:
 
     Gateways of either API     one in any namespace may take any host at the shared gateway
     Endpoints, EndpointSlices  they lead a Service to any address of the cluster
@@ -15,14 +16,14 @@ from typing import Any, NamedTuple
 
 
 class Rule(NamedTuple):
-    """Which verbs are allowed on which resources of an API group; "" is the core's."""
+    """Allows verbs on resources of an API group; "" is the core group."""
 
     group: str
     resources: Sequence[str]
     verbs: Sequence[str]
 
     def manifest(self) -> dict[str, Any]:
-        """As a Role says it."""
+        """Returns the rule as a Role has it."""
         return {
             "apiGroups": [self.group],
             "resources": [*self.resources],
@@ -32,15 +33,15 @@ class Rule(NamedTuple):
 
 READ = ("get", "list", "watch")
 WRITE = (*READ, "create", "update", "patch", "delete")
-# Helm compares all that is the chart's, and puts back what differs.
-MEND = (*READ, "create", "update", "patch")
+# What `helm upgrade` does to the chart's objects.
+UPGRADE = (*READ, "create", "update", "patch")
 
 RULES: Sequence[Rule] = (
     Rule("", ("pods", "services", "configmaps", "secrets"), WRITE),
     Rule("", ("pods/log",), ("get",)),
     # kubectl asks for both by a GET that becomes a WebSocket, and older ones by a POST.
     Rule("", ("pods/exec", "pods/portforward"), ("get", "create")),
-    Rule("", ("serviceaccounts",), MEND),
+    Rule("", ("serviceaccounts",), UPGRADE),
     Rule(
         "",
         ("events", "endpoints", "persistentvolumeclaims", "resourcequotas", "limitranges"),
@@ -49,7 +50,7 @@ RULES: Sequence[Rule] = (
     Rule("discovery.k8s.io", ("endpointslices",), READ),
     Rule("apps", ("deployments",), WRITE),
     Rule("apps", ("deployments/scale",), ("get", "update", "patch")),
-    Rule("apps", ("statefulsets",), MEND),
+    Rule("apps", ("statefulsets",), UPGRADE),
     Rule("apps", ("replicasets", "controllerrevisions"), READ),
     Rule("batch", ("jobs",), WRITE),
     Rule("policy", ("poddisruptionbudgets",), WRITE),
@@ -78,8 +79,8 @@ RULES: Sequence[Rule] = (
         ),
         WRITE,
     ),
-    # What brings the base back lists everything that a mesh or the Gateway API knows, whichever
-    # kinds this version of it has.
+    # To restore the base, the runner lists all kinds that this version of a mesh and of the Gateway
+    # API has.
     *(
         Rule(group, ("*",), READ)
         for group in (

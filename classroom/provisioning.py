@@ -1,4 +1,4 @@
-"""Makes a class."""
+"""Makes a class: namespaces, shops and kubeconfig files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classroom.cluster import POLICIES, READY, Cluster, texts_of
-from classroom.guards import PREFIX, guards, refused_pod
+from classroom.admission import NAME_PREFIX, admission_policies, refused_pod
+from classroom.chart_values import chart_values
+from classroom.cluster import POLICY_KIND, READY, Cluster, texts_of
 from classroom.kubeconfig import expires, kubeconfig, write
 from classroom.manifests import ACCOUNT, manifests
-from classroom.shares import allocatable, class_values, fitting, requested, with_room
+from classroom.resources import allocatable, fitting, requested, student_requests
 from classroom.students import Student, students_of
 from labs.errors import CommandFailed, LabError
+from labs.membership import CLASS_LABEL
 from labs.meshed import MeshedShop
-from labs.restoring import CHART, RELEASE, merged
-from labs.seat import CLASS_LABEL
+from labs.restoring import CHART, PENDING_RELEASES, RELEASE, merged
 from labs.waiting import eventually
 from tools.certificate import secret, self_signed
 from tools.kind import LINKERDS_ROUTES
@@ -28,7 +29,7 @@ from tools.mesh.render import MeshName, Object
 
 Say = Callable[[str], None]
 
-# What has to be there of each mesh: in which namespace, and what.
+# What a class needs of each mesh: namespaces and objects.
 _PARTS: Mapping[MeshName, Sequence[tuple[str, str]]] = {
     "istio": (
         ("istio-system", "deployment/istiod"),
@@ -40,21 +41,22 @@ _PARTS: Mapping[MeshName, Sequence[tuple[str, str]]] = {
     ),
 }
 _INSTALL_SECONDS = 900.0
-_GUARD_SECONDS = 60.0
+_POLICIES_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a class is to be.
+    """The settings of a class.
 
-    :ivar image: the shop's, as the cluster's nodes find it.
+    :ivar count: how many students it has.
+    :ivar image: the shop's, as the cluster's nodes pull it.
     :ivar values: more values for the chart.
-    :ivar folder: where the kubeconfig files go.
-    :ivar hours: for how long their tokens are good.
-    :ivar server: the API server's address for students; empty for the teacher's.
-    :ivar gateway_address: where students reach the gateway; empty to look for it.
-    :ivar is_autoscaled: the cluster adds nodes when pods find no room.
-    :ivar at_once: how many shops are started side by side.
+    :ivar folder: for the kubeconfig files.
+    :ivar hours: how long their tokens are valid.
+    :ivar server: the API server's URL for students; empty for the teacher's.
+    :ivar gateway_address: where students reach the gateway, ``192.0.2.7:443``; empty to look it up.
+    :ivar is_autoscaled: the cluster adds nodes for pods that do not fit.
+    :ivar at_once: how many shops are started at the same time.
     """
 
     count: int
@@ -70,17 +72,18 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """Makes a class, or takes up one that was begun."""
+class Provisioning:
+    """Makes a class, or completes one that was interrupted."""
 
     cluster: Cluster
     plan: Plan
     say: Say
 
-    async def open(self) -> None:
-        """Makes the class; whoever is there keeps their shop, and gets a kubeconfig file again.
+    async def run(self) -> None:
+        """Makes the class. Students whose shop is open keep it, and get a new kubeconfig file.
 
-        :raises LabError: the cluster cannot hold it, or a shop does not become ready.
+        :raises LabError: the cluster has no mesh, too little room or others' namespaces of these
+            names; or a shop does not open.
         """
         students = students_of(self.plan.count, self.plan.mesh)
         await self._need_a_mesh(self.plan.mesh)
@@ -91,19 +94,19 @@ class Opening:
             await self._need_room(self.plan.mesh, len(missing))
         address = self.plan.gateway_address or await self.cluster.gateway_address(self.plan.mesh)
         await self.cluster.apply(
-            [each for guard in guards(self.plan.mesh) for each in guard.manifests()]
+            [each for policy in admission_policies(self.plan.mesh) for each in policy.manifests()]
         )
         for student in students:
             await self.cluster.apply(manifests(student))
-        await self._need_guards(students[0])
+        await self._until_policies_apply(students[0])
         limit = asyncio.Semaphore(self.plan.at_once)
 
-        async def seated(student: Student) -> None:
+        async def provide_shop(student: Student) -> None:
             async with limit:
                 if READY not in texts_of(there.get(student.name, {}), "annotations"):
-                    await self._open_shop(student, address)
+                    await self._install_shop(student, address)
 
-        await _all(seated(student) for student in students)
+        await _all(provide_shop(student) for student in students)
         for student in students:
             await self._write_kubeconfig(student, address)
         for line in await self.cluster.cost(students):
@@ -119,10 +122,10 @@ class Opening:
                     f"missing): make up MESH={mesh}, or the first steps of mesh/{mesh}/README.md"
                 )
         group = ("--api-group=admissionregistration.k8s.io", "-o", "name")
-        if POLICIES not in (await self.cluster.run("api-resources", *group)).split():
+        if POLICY_KIND not in (await self.cluster.run("api-resources", *group)).split():
             raise LabError(
-                "This cluster has no ValidatingAdmissionPolicies, which keep students out of each "
-                "other's way: it has to be Kubernetes 1.30 or newer."
+                "This cluster has no ValidatingAdmissionPolicies, which protect students from each "
+                "other: use Kubernetes 1.30 or newer."
             )
 
     async def _need_no_others(self, students: Sequence[Student], there: dict[str, Object]) -> None:
@@ -140,16 +143,16 @@ class Opening:
 
     async def _need_room(self, mesh: MeshName, count: int) -> None:
         free = allocatable(await self.cluster.nodes()).minus(requested(await self.cluster.pods()))
-        each = with_room(mesh)
+        each = student_requests(mesh)
         if count > (fits := fitting(free, each)):
             raise LabError(
-                f"This cluster has room for {fits} more students, and {count} are asked for. One "
-                f"takes {each}; free are {free}. Take a larger cluster, fewer students, or "
-                "--autoscaled where nodes are added when pods find no room."
+                f"This cluster has room for {fits} more students, not for {count}. Each needs "
+                f"{each}; {free} are free. Use a larger cluster or fewer students; or "
+                "--autoscaled, if the cluster adds nodes when it needs them."
             )
 
-    async def _need_guards(self, student: Student) -> None:
-        """Waits until a pod is refused that would take the node over."""
+    async def _until_policies_apply(self, student: Student) -> None:
+        """Waits until the API server refuses a pod that mounts its node's files."""
         pod = json.dumps(refused_pod())
 
         async def is_refused() -> bool:
@@ -158,12 +161,14 @@ class Opening:
                     student.name, "create", "--dry-run=server", "-f", "-", given=pod
                 )
             except CommandFailed as error:
-                return PREFIX in str(error)
+                return NAME_PREFIX in str(error)
             return False
 
-        await eventually(is_refused, "the class's policies are in force", _GUARD_SECONDS, 1.0)
+        await eventually(
+            is_refused, "the class's admission policies are in force", _POLICIES_SECONDS, 1.0
+        )
 
-    async def _open_shop(self, student: Student, address: str) -> None:
+    async def _install_shop(self, student: Student, address: str) -> None:
         """Installs the shop and its base, in the order of the mesh's README.md."""
         self.say(f"{student.name}: starting the shop ...")
         began = time.monotonic()
@@ -190,13 +195,12 @@ class Opening:
     async def _upgrade(self, student: Student, more: dict[str, Any]) -> None:
         repository, _, tag = self.plan.image.rpartition(":")
         values = merged(
-            {**class_values(student.mesh), "image": {"repository": repository, "tag": tag}},
+            {**chart_values(student.mesh), "image": {"repository": repository, "tag": tag}},
             merged(self.plan.values, more),
         )
-        # Helm's record of an upgrade that was interrupted would forbid the next.
-        pending = "status in (pending-install,pending-upgrade,pending-rollback)"
-        selector = f"owner=helm,name={RELEASE},{pending}"
-        await self.cluster.kubectl(student.name, "delete", "secrets", "--selector", selector)
+        await self.cluster.kubectl(
+            student.name, "delete", "secrets", "--selector", PENDING_RELEASES
+        )
         await self.cluster.commands.run(
             *("helm", "-n", student.name, "upgrade", "--install", RELEASE, str(CHART)),
             *("--values", "-", "--wait", "--timeout", f"{_INSTALL_SECONDS:.0f}s"),
@@ -205,7 +209,7 @@ class Opening:
         )
 
     async def _install_certificate(self, student: Student) -> None:
-        """Gives the gateway one for the student's host."""
+        """Installs a certificate for the student's host at the gateway."""
         namespace = student.shop.gateway.namespace
         made = json.loads(secret(self_signed(student.shop.host), namespace, shop=student.name))
         made["metadata"]["labels"] = {CLASS_LABEL: student.mesh}
@@ -220,25 +224,25 @@ class Opening:
             of_teacher, student, token, server=self.plan.server, gateway_address=address
         )
         file = write(self.plan.folder, student, content)
-        self.say(f"{file}: good until {expires(token):%Y-%m-%d %H:%M} UTC")
+        self.say(f"{file}: valid until {expires(token):%Y-%m-%d %H:%M} UTC")
 
     def _say_where(self, students: Sequence[Student], address: str) -> None:
         self.say(
-            f"Give each student their file of {self.plan.folder}. They type `export "
-            "KUBECONFIG=…/student-01.kubeconfig`, then `python -m labs readme 01`. The gateway is "
-            f"at {address}. Browsers open the shops once /etc/hosts says:"
+            f"Give each student their file in {self.plan.folder}. They run `export "
+            "KUBECONFIG=…/student-01.kubeconfig`, then `.venv/bin/python -m labs readme 01`. The "
+            f"gateway is at {address}. For browsers, add this line to /etc/hosts:"
         )
         host, _, _ = address.rpartition(":")
         self.say(f"{host} {' '.join(student.shop.host for student in students)}")
 
 
 async def _all(works: Iterable[Awaitable[None]]) -> None:
-    """Does everything side by side, and raises the first error once nothing goes on."""
+    """Awaits all of them concurrently. Raises the first error after all have ended."""
     for each in await asyncio.gather(*works, return_exceptions=True):
         if each is not None:
             raise each
 
 
 def _labelled(objects: Sequence[Object], step: str) -> list[Object]:
-    """Those of a step of the mesh's README.md."""
+    """Returns the objects of a step of the mesh's README.md."""
     return [each for each in objects if texts_of(each, "labels").get("meshmart/step") == step]

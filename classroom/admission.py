@@ -1,10 +1,10 @@
-"""What RBAC cannot say: ValidatingAdmissionPolicies for the students' namespaces.
+"""ValidatingAdmissionPolicies for the students' namespaces: what RBAC cannot express.
 
-A Role allows a kind of object or does not. Some of these, with certain words in them, reach beyond
-their namespace: a pod that is given the node, a Service that takes another's address, a rule that
-Istio exports to everybody. Those words are refused, whoever says them.
+A Role allows a kind of object or does not. Some objects reach beyond their namespace by certain
+fields: a pod with access to its node, a Service with the address of another one, a rule that Istio
+exports to all namespaces. The policies refuse these fields, whoever sets them.
 
-They are in force wherever a namespace has the class's label, which only the teacher can give.
+They apply to each namespace with the class's label, which only the teacher can set.
 """
 
 from __future__ import annotations
@@ -12,37 +12,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from labs.seat import CLASS_LABEL
+from labs.membership import CLASS_LABEL
 from tools.mesh import render
 from tools.mesh.render import MeshName, Object
 
-PREFIX = "meshmart-class"
+NAME_PREFIX = "meshmart-class"
 
 _CHANGES = ("CREATE", "UPDATE")
 
 
-class Check(NamedTuple):
-    """An expression of CEL that has to be true, and what is said when it is not."""
+class Validation(NamedTuple):
+    """A CEL expression that must be true, and the message of the refusal when it is not."""
 
     expression: str
     message: str
 
 
-class Guard(NamedTuple):
-    """One policy.
+class AdmissionPolicy(NamedTuple):
+    """A ValidatingAdmissionPolicy with its binding.
 
+    :ivar name: without the prefix.
     :ivar resources: by their API group.
+    :ivar operations: ``CREATE``, ``UPDATE`` and ``DELETE``.
+    :ivar variables: CEL expressions that the validations use, by their names.
     """
 
     name: str
     resources: Mapping[str, Sequence[str]]
     operations: Sequence[str]
     variables: Mapping[str, str]
-    checks: Sequence[Check]
+    validations: Sequence[Validation]
 
     def manifests(self) -> Iterator[Object]:
-        """The policy, and what puts it in force."""
-        metadata = {"name": f"{PREFIX}-{self.name}", "labels": {CLASS_LABEL: "guard"}}
+        """Yields the policy, then the binding that puts it in force."""
+        metadata = {
+            "name": f"{NAME_PREFIX}-{self.name}",
+            "labels": {CLASS_LABEL: "admission-policy"},
+        }
         rules = [
             {
                 "apiGroups": [group],
@@ -59,7 +65,7 @@ class Guard(NamedTuple):
                 {"name": name, "expression": expression}
                 for name, expression in self.variables.items()
             ],
-            "validations": [check._asdict() for check in self.checks],
+            "validations": [each._asdict() for each in self.validations],
         }
         yield {
             "apiVersion": "admissionregistration.k8s.io/v1",
@@ -73,7 +79,7 @@ class Guard(NamedTuple):
             "kind": "ValidatingAdmissionPolicyBinding",
             "metadata": metadata,
             "spec": {
-                "policyName": f"{PREFIX}-{self.name}",
+                "policyName": f"{NAME_PREFIX}-{self.name}",
                 "validationActions": ["Deny"],
                 "matchResources": {"namespaceSelector": students},
             },
@@ -82,7 +88,7 @@ class Guard(NamedTuple):
 
 # The Pod Security Standard "baseline" as far as it keeps a pod off its node. The standard itself
 # would refuse the meshes' init containers, which set up the pod's own network.
-_PODS = Guard(
+_PODS = AdmissionPolicy(
     "pods",
     {"": ("pods", "pods/ephemeralcontainers")},
     _CHANGES,
@@ -91,32 +97,32 @@ _PODS = Guard(
         " + object.spec.?ephemeralContainers.orValue([])",
     },
     (
-        Check(
+        Validation(
             "!object.spec.?hostNetwork.orValue(false) && !object.spec.?hostPID.orValue(false)"
             " && !object.spec.?hostIPC.orValue(false)",
             "in a class a pod has its own network and processes: no hostNetwork, hostPID, hostIPC",
         ),
-        Check(
+        Validation(
             "object.spec.?volumes.orValue([]).all(v, !has(v.hostPath))",
             "in a class a pod mounts nothing of its node: no hostPath",
         ),
-        Check(
+        Validation(
             "variables.containers.all(c, !c.?securityContext.?privileged.orValue(false)"
             " && !c.?securityContext.?windowsOptions.?hostProcess.orValue(false)"
             " && c.?securityContext.?procMount.orValue('Default') == 'Default')",
             "in a class no container is privileged",
         ),
-        Check(
+        Validation(
             "variables.containers.all(c, c.?securityContext.?capabilities.?add.orValue([])"
             ".all(a, a == 'NET_RAW'"
             " || (a == 'NET_ADMIN' && c.name in ['istio-init', 'linkerd-init'])))",
             "in a class a container adds no capability but NET_RAW",
         ),
-        Check(
+        Validation(
             "variables.containers.all(c, c.?ports.orValue([]).all(p, p.?hostPort.orValue(0) == 0))",
             "in a class a pod takes no port of its node: no hostPort",
         ),
-        Check(
+        Validation(
             "object.spec.?securityContext.?seccompProfile.?type.orValue('') != 'Unconfined'"
             " && object.spec.?securityContext.?appArmorProfile.?type.orValue('') != 'Unconfined'"
             " && object.spec.?securityContext.?seLinuxOptions.?type.orValue('') == ''"
@@ -126,24 +132,24 @@ _PODS = Guard(
             " && c.?securityContext.?seLinuxOptions.?type.orValue('') == '')",
             "in a class a pod keeps the node's seccomp, AppArmor and SELinux profiles",
         ),
-        Check(
+        Validation(
             "!object.spec.?priorityClassName.orValue('').startsWith('system-')",
             "in a class no pod displaces others: no system-… priority",
         ),
     ),
 )
 
-_SERVICES = Guard(
+_SERVICES = AdmissionPolicy(
     "services",
     {"": ("services",)},
     _CHANGES,
     {},
     (
-        Check(
+        Validation(
             "object.spec.?type.orValue('ClusterIP') == 'ClusterIP'",
             "in a class a Service is a ClusterIP: people come in by the shared gateway",
         ),
-        Check(
+        Validation(
             "object.spec.?externalIPs.orValue([]).size() == 0",
             "in a class a Service takes no address of others: no externalIPs",
         ),
@@ -151,13 +157,13 @@ _SERVICES = Guard(
 )
 
 # At a gateway its `allowedRoutes` decide; a Service has none.
-_ROUTES = Guard(
+_ROUTES = AdmissionPolicy(
     "routes",
     {"gateway.networking.k8s.io": ("httproutes", "grpcroutes")},
     _CHANGES,
     {},
     (
-        Check(
+        Validation(
             "object.spec.?parentRefs.orValue([]).all(p, p.?kind.orValue('Gateway') == 'Gateway'"
             " || p.?namespace.orValue(request.namespace) == request.namespace)",
             "in a class a route is about Services of its own namespace",
@@ -166,28 +172,28 @@ _ROUTES = Guard(
 )
 
 # The class's own NetworkPolicy is in a student's namespace, where they may change all others.
-_WALLS = Guard(
-    "walls",
+_NETWORK_POLICIES = AdmissionPolicy(
+    "network-policies",
     {"networking.k8s.io": ("networkpolicies",)},
     ("UPDATE", "DELETE"),
     {
-        "isTheClasss": f"'{CLASS_LABEL}' in oldObject.metadata.?labels.orValue({{}})",
+        "isOfTheClass": f"'{CLASS_LABEL}' in oldObject.metadata.?labels.orValue({{}})",
         "isByStudent": "request.userInfo.username.startsWith("
         "'system:serviceaccount:' + request.namespace + ':')",
     },
     (
-        Check(
-            "!variables.isTheClasss || !variables.isByStudent",
+        Validation(
+            "!variables.isOfTheClass || !variables.isByStudent",
             "this NetworkPolicy is the class's: it keeps other students out",
         ),
     ),
 )
 
 
-def _istio() -> Guard:
-    """Rules that Istio shows to all namespaces unless they say otherwise."""
+def _istio() -> AdmissionPolicy:
+    """Istio's rules, which apply in all namespaces unless they say otherwise."""
     gateway = render.ISTIOCTL.namespace
-    return Guard(
+    return AdmissionPolicy(
         "istio",
         {
             "networking.istio.io": ("virtualservices", "destinationrules", "serviceentries"),
@@ -200,18 +206,18 @@ def _istio() -> Guard:
             " : object.spec.?hosts.orValue([])",
         },
         (
-            Check(
+            Validation(
                 "object.kind != 'ServiceEntry' || (variables.exportTo.size() > 0"
                 " && variables.exportTo.all(e, e == '.' || e == request.namespace))",
                 'in a class a ServiceEntry says exportTo: ["."], or all others would know it, too',
             ),
-            Check(
+            Validation(
                 "variables.exportTo.all(e, e == '.' || e == request.namespace"
                 f" || e == '{gateway}')",
                 f'in a class a rule is exported to "." and {gateway} (the gateway\'s), and no'
                 " further",
             ),
-            Check(
+            Validation(
                 "object.kind == 'ServiceEntry' || variables.exportTo.size() > 0"
                 " || variables.hosts.all(h, h.matches('^[a-z0-9-]+$')"
                 " || h == request.namespace + '.example.com'"
@@ -220,8 +226,8 @@ def _istio() -> Guard:
                 " || h.endsWith('.' + request.namespace + '.svc.cluster.local'))",
                 'in a class a rule about a host of somebody else\'s says exportTo: ["."]',
             ),
-            # Where Istio's control plane would fetch keys itself, from wherever it is told to.
-            Check(
+            # Istio's control plane itself would fetch the keys, from any address.
+            Validation(
                 "object.kind != 'RequestAuthentication'"
                 " || object.spec.?jwtRules.orValue([]).all(r, !has(r.jwks_uri)"
                 " && (has(r.jwks) || has(r.jwksUri))"
@@ -235,13 +241,13 @@ def _istio() -> Guard:
     )
 
 
-def guards(mesh: MeshName) -> list[Guard]:
-    """Those of a class in a mesh."""
-    return [_PODS, _SERVICES, _ROUTES, _WALLS, *([_istio()] if mesh == "istio" else ())]
+def admission_policies(mesh: MeshName) -> list[AdmissionPolicy]:
+    """Returns the policies of a class in a mesh."""
+    return [_PODS, _SERVICES, _ROUTES, _NETWORK_POLICIES, *([_istio()] if mesh == "istio" else ())]
 
 
 def refused_pod() -> Object:
-    """A pod that the guards refuse once they are in force."""
+    """Returns a pod that the policies refuse once they are in force."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

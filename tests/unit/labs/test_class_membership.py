@@ -1,4 +1,6 @@
-"""A student of a class: the kubeconfig says where the shop is, and the teacher's board is told."""
+"""A student of a class: the kubeconfig says where the shop is, and the runner reports to the
+teacher's board.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,15 @@ from labs.commands import Programs
 from labs.errors import CommandFailed, LabError
 from labs.finding import Finding, right, wrong
 from labs.lab import Lab, Place, all_labs, lab_named
+from labs.membership import Membership, membership_of
 from labs.meshed import MeshedShop
 from labs.progress import Attempt
+from labs.report import CheckLine, line_of, report_of
 from labs.runner import NOT_PASSED, Runner
-from labs.seat import CheckLine, Seat, line_of, report_of, seat_of
 from tests.unit.labs.fake import FakeCluster
 
 OPTIONS = ("--mesh", "istio", "--namespace", "student-01", "--stripe-namespace", "student-01")
-SEAT = Seat(mesh="istio", options=OPTIONS, gateway_address="192.0.2.7:443")
+MEMBERSHIP = Membership(mesh="istio", options=OPTIONS, gateway_address="192.0.2.7:443")
 
 
 def kubeconfig(folder: Path, extensions: Sequence[Any]) -> Path:
@@ -44,11 +47,11 @@ def kubeconfig(folder: Path, extensions: Sequence[Any]) -> Path:
 async def test_the_kubeconfig_says_where_the_shop_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of_class = {"name": "meshmart", "extension": SEAT.model_dump()}
+    of_class = {"name": "meshmart", "extension": MEMBERSHIP.model_dump()}
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, [of_class])))
-    seat = await seat_of(Programs())
-    assert seat is not None
-    assert (seat.mesh, tuple(seat.options), seat.gateway_address) == (
+    membership = await membership_of(Programs())
+    assert membership is not None
+    assert (membership.mesh, tuple(membership.options), membership.gateway_address) == (
         "istio",
         OPTIONS,
         "192.0.2.7:443",
@@ -56,17 +59,17 @@ async def test_the_kubeconfig_says_where_the_shop_is(
 
     of_somebody_else = {"name": "minikube.sigs.k8s.io", "extension": {"version": "1"}}
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, [of_somebody_else])))
-    assert await seat_of(Programs()) is None
+    assert await membership_of(Programs()) is None
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    assert await seat_of(Programs()) is None
+    assert await membership_of(Programs()) is None
 
 
-class Telling(FakeCluster):
-    """Remembers what the board was told."""
+class ReportingCluster(FakeCluster):
+    """Keeps the reports for the board."""
 
     def __init__(self, *, forbids: bool = False) -> None:
         super().__init__()
-        self.told: list[Any] = []
+        self.reports: list[Any] = []
         self._forbids = forbids
 
     async def run(self, *command: str, given: str | None = None, within_seconds: float = 0) -> str:
@@ -74,7 +77,7 @@ class Telling(FakeCluster):
             assert command[:3] == ("kubectl", "-n", "student-01")
             if self._forbids:
                 raise CommandFailed("configmaps is forbidden")
-            self.told.append(json.loads(given))
+            self.reports.append(json.loads(given))
             return ""
         return await super().run(*command, given=given, within_seconds=within_seconds)
 
@@ -117,16 +120,14 @@ def runner_of(folder: Path, cluster: FakeCluster, said: list[str]) -> Runner:
     return runner
 
 
-async def test_the_board_hears_of_every_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cluster = Telling()
+async def test_every_check_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ReportingCluster()
     runner = runner_of(tmp_path, cluster, [])
 
     findings = [right("it is open"), wrong("v2 gets nothing", "the routes")]
     assert await checked(runner, findings, monkeypatch) == NOT_PASSED
 
-    report = report_of(cluster.told[-1])
+    report = report_of(cluster.reports[-1])
     assert (report.lab, report.place, report.checks, report.started_ms) == (
         "06-canary",
         "istio",
@@ -141,26 +142,26 @@ async def test_the_board_hears_of_every_check(
     assert not report.passed
 
     assert await checked(runner, [right("all is right")], monkeypatch) == 0
-    assert report_of(cluster.told[-1]).passed["06-canary (istio)"].checks == 2
+    assert report_of(cluster.reports[-1]).passed["06-canary (istio)"].checks == 2
     # Not a lab's: what brings the base back leaves it there.
-    assert cluster.told[-1]["metadata"]["labels"] == {"meshmart/class": "report"}
+    assert cluster.reports[-1]["metadata"]["labels"] == {"meshmart/class": "report"}
 
 
-async def test_a_check_counts_where_the_board_cannot_be_told(
+async def test_a_check_counts_without_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    runner = runner_of(tmp_path, Telling(forbids=True), said)
+    runner = runner_of(tmp_path, ReportingCluster(forbids=True), said)
 
     assert await checked(runner, [right("all is right")], monkeypatch) == 0
-    assert said[-1] == "The teacher's board was not told: configmaps is forbidden"
+    assert said[-1] == "The report for the teacher's board was not written: configmaps is forbidden"
 
 
 def test_a_long_line_is_cut() -> None:
     assert line_of(wrong("x" * 5000, "there")).what == "x" * 300 + " …"
 
 
-def test_what_is_no_report_is_told() -> None:
+def test_what_is_no_report_is_refused() -> None:
     for data in (None, {}, {"report.json": "{"}, {"report.json": '{"checks": "many"}'}):
         with pytest.raises(ValueError, match="validation error"):
             report_of({"data": data})
@@ -174,7 +175,7 @@ _ELSEWHERE = re.compile(
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
 def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) -> None:
     said: list[str] = []
-    runner = Runner(all_labs(), Path("none"), Telling(), described_shop, said.append)
+    runner = Runner(all_labs(), Path("none"), ReportingCluster(), described_shop, said.append)
     for lab in runner.labs:
         if mesh in lab.places and not lab.changes_the_gateway:
             attempt = in_class(lab, place=mesh)
@@ -186,7 +187,9 @@ def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) ->
 
 async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
     said: list[str] = []
-    runner = Runner(all_labs(), tmp_path / "labs.json", Telling(), described_shop, said.append)
+    runner = Runner(
+        all_labs(), tmp_path / "labs.json", ReportingCluster(), described_shop, said.append
+    )
     lab = lab_named(runner.labs, "06")
 
     runner.readme("06", None, in_class(lab))

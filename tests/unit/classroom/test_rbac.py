@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from classroom.rights import RULES
+from classroom.rbac import RULES
 from classroom.students import Student
 from labs.lab import LABS, all_labs
 from tests.testkit.goldens import golden_objects

@@ -1,0 +1,1 @@
+"""A class of three on the cluster. The tests of this folder share it (conftest.py)."""

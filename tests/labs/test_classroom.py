@@ -57,7 +57,7 @@ _VOLATILE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class StudentDesk:
     """A student, with their kubeconfig file and nothing else."""
 
     student: Student
@@ -119,7 +119,7 @@ class Room:
     :ivar before: what there was in the cluster before it.
     """
 
-    desks: Sequence[Desk]
+    desks: Sequence[StudentDesk]
     gateway_address: str
     folder: Path
     before: frozenset[str]
@@ -149,7 +149,8 @@ def room(kind: type[Mesh], tmp_path_factory: pytest.TempPathFactory) -> Generato
     before = there()
     address = f"{NODE}:{gateway_port('https', kind.way_in)}"
     desks = [
-        Desk(each, file_of(folder, each), folder / each.name) for each in students_of(3, kind.name)
+        StudentDesk(each, file_of(folder, each), folder / each.name)
+        for each in students_of(3, kind.name)
     ]
     room = Room(desks, address, folder, before)
     try:
@@ -177,7 +178,7 @@ def there() -> frozenset[str]:
     return frozenset(found)
 
 
-def pairs(room: Room) -> Sequence[tuple[Desk, Desk]]:
+def pairs(room: Room) -> Sequence[tuple[StudentDesk, StudentDesk]]:
     """Each against each."""
     return list(itertools.permutations(room.desks, 2))
 
@@ -377,7 +378,7 @@ def test_rights_do_not_grow(room: Room, kind: type[Mesh]) -> None:
     assert desk.kubectl("get", "networkpolicy", "class", "-o", "name")
 
 
-def to(other: Desk, caller: str) -> list[Mapping[str, Any]]:
+def to(other: StudentDesk, caller: str) -> list[Mapping[str, Any]]:
     """What a service may ask of its own shop, asked of another's; and MongoDB and Stripe there."""
     wanted = json.dumps([request_for(each, None) for each in asked_for(caller)])
     requests = wanted.replace(f".{TOPOLOGY.namespace}", f".{other.name}")
@@ -388,7 +389,9 @@ def to(other: Desk, caller: str) -> list[Mapping[str, Any]]:
     ]
 
 
-async def asked_by_service(room: Room, one: Desk, caller: str, other: Desk) -> list[Probed]:
+async def asked_by_service(
+    room: Room, one: StudentDesk, caller: str, other: StudentDesk
+) -> list[Probed]:
     workload = TOPOLOGY.services[caller].workload
     shop = one.shop(room.gateway_address)
     return await shop.probe(f"deployment/{workload}", caller, to(other, caller))
@@ -475,11 +478,11 @@ async def test_no_pod_is_answered_by_another_shop_even_while_a_lab_has_its_rules
     print(f"traffic of pods without a proxy, each against each: {dict(seen)}")
 
 
-def _to_one(command: str, desk: Desk, room: Room) -> tuple[str, ...]:
+def _to_one(command: str, desk: StudentDesk, room: Room) -> tuple[str, ...]:
     return (command, desk.name, "--gateway-address", room.gateway_address)
 
 
-def taking(kind: str, one: Desk, other: Desk) -> str:
+def taking(kind: str, one: StudentDesk, other: StudentDesk) -> str:
     """A route of one for the host of the other, at both of their gateways."""
     host = other.student.shop.host
     at = list(dict.fromkeys((other.name, one.name)))
@@ -512,7 +515,7 @@ _ROUTES = {
 }
 
 
-async def status_of_taken(room: Room, desk: Desk) -> int:
+async def status_of_taken(room: Room, desk: StudentDesk) -> int:
     """What people get at a shop's host where nothing is, unless a route leads there."""
     async with desk.shop(room.gateway_address).visitor() as visitor:
         return (await visitor.send("GET", "/taken")).status
@@ -587,7 +590,7 @@ async def test_one_is_reset_and_solved_while_the_others_sell(room: Room) -> None
     bought: Counter[str] = Counter()
     failed: list[str] = []
 
-    async def buys(desk: Desk) -> None:
+    async def buys(desk: StudentDesk) -> None:
         async with desk.shop(room.gateway_address).visitor() as visitor:
             while not is_over.is_set():
                 answer = await visitor.buy()
@@ -667,7 +670,7 @@ def test_when_it_is_over_nothing_is_left(room: Room) -> None:
     # Volumes are deleted by their provisioner, a moment later.
     wait_until(is_as_before, "the cluster is as it was before the class", 180)
     assert not list(room.folder.glob("*.kubeconfig"))
-    keeps_it = Desk(desk.student, kept, desk.home)
+    keeps_it = StudentDesk(desk.student, kept, desk.home)
     wait_until(
         lambda: re.search("Unauthorized|logged in", keeps_it.refusal_of("get", "pods")) is not None,
         "a kubeconfig of the class is good for nothing",

@@ -46,7 +46,7 @@ _BY_SHORT_NAME = {name.partition(".")[0]: kind for name, kind in KINDS.items()} 
 
 
 @dataclass
-class FakeCluster:
+class FakeLabCluster:
     """What kubectl and helm would do, as far as the labs ask for it.
 
     :ivar values: those of the release; None while there is none.

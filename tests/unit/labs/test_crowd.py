@@ -19,7 +19,7 @@ from labs.commands import Commands
 from labs.crowd import Crowd, let_customers_in
 from labs.crowd import customers as counted
 from labs.meshed import MeshedShop
-from tests.unit.labs.fake import FakeCluster
+from tests.unit.labs.fake import FakeLabCluster
 from tools.certificate import self_signed
 from tools.mesh.render import Shop
 
@@ -27,7 +27,7 @@ HOST = "ecommerce.example.com"
 
 
 @dataclass
-class Desk:
+class FakeShop:
     """A shop of one process.
 
     :ivar order: the status of orders that are placed, one after the other; the last for all others.
@@ -58,29 +58,29 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncGenerator[tuple[Desk, dict[str, Any]]]:
-    desk = Desk([201])
+async def fake_shop(tmp_path: Path) -> AsyncGenerator[tuple[FakeShop, dict[str, Any]]]:
+    fake_shop = FakeShop([201])
     file = tmp_path / "certificate.pem"
     file.write_bytes(self_signed(HOST).certificate_and_key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", desk.answer)
+    application.router.add_route("*", "/{path:.*}", fake_shop.answer)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     port: int = runner.addresses[0][1]
     yield (
-        desk,
+        fake_shop,
         {"host": HOST, "gateway": f"localhost:{port}", "every_seconds": 0.1, "for_seconds": 0.05},
     )
     await runner.cleanup()
 
 
 async def test_a_customer_gets_what_they_came_for(
-    desk: tuple[Desk, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    fake_shop: tuple[FakeShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = desk
+    shop, where = fake_shop
 
     await customers.main(where)
 
@@ -98,9 +98,9 @@ async def test_a_customer_gets_what_they_came_for(
 
 
 async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
-    desk: tuple[Desk, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    fake_shop: tuple[FakeShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = desk
+    shop, where = fake_shop
     shop.order = [202, 201]
 
     await customers.main(where)
@@ -112,9 +112,9 @@ async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
 
 
 async def test_who_finds_nobody_is_lost(
-    desk: tuple[Desk, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    fake_shop: tuple[FakeShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = desk
+    shop, where = fake_shop
     shop.page = 503
     await customers.main(where)
     assert "lost at the catalogue: 503" in capsys.readouterr().out
@@ -151,7 +151,7 @@ async def test_they_are_counted_by_their_lines() -> None:
     assert not Crowd([], []).is_known_until(1)
 
 
-class _WithImage(FakeCluster):
+class _WithImage(FakeLabCluster):
     async def run(self, *command: str, given: str | None = None, within_seconds: float = 0) -> str:
         if "deployment" in command or "delete" in command:
             self.said.append(" ".join(command))

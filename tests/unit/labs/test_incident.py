@@ -21,7 +21,7 @@ from labs.finding import are_all_right
 from labs.lab import all_labs, lab_named
 from labs.meshed import MeshedShop, Probed
 from labs.visitor import Answer
-from tests.unit.labs.fake import FakeCluster, Object, PretendedShop, findings_of
+from tests.unit.labs.fake import FakeLabCluster, Object, PretendedShop, findings_of
 from tools.mesh.render import TRAEFIK, MeshName, Shop
 
 _LAB = lab_named(all_labs(), "17")
@@ -174,7 +174,7 @@ class Changed:
 @pytest.mark.parametrize(("mesh", "seed"), _SEEDS)
 async def test_each_fault_breaks_something_and_is_taken_back(mesh: MeshName, seed: int) -> None:
     fault = _MODULE.FAULTS[mesh][seed]
-    changed = Changed(MeshedShop(cast("Commands", FakeCluster()), where(mesh)))
+    changed = Changed(MeshedShop(cast("Commands", FakeLabCluster()), where(mesh)))
 
     await fault.break_it(changed)
     await fault.mend(changed)

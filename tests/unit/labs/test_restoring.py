@@ -11,7 +11,7 @@ from labs.errors import LabError
 from labs.lab import LABS
 from labs.restoring import merged, restore
 from labs.seat import CLASS_LABEL
-from tests.unit.labs.fake import FakeCluster, Key, Object
+from tests.unit.labs.fake import FakeLabCluster, Key, Object
 from tools.mesh import render
 from tools.mesh.render import Shop, rendered
 
@@ -35,9 +35,9 @@ def rendered_once() -> Generator[None]:
 
 
 @pytest.fixture
-async def cluster() -> FakeCluster:
+async def cluster() -> FakeLabCluster:
     """A shop in Istio, in the state of the base."""
-    cluster = FakeCluster(values={"mesh": "istio", "image": {"tag": "0.1.0"}})
+    cluster = FakeLabCluster(values={"mesh": "istio", "image": {"tag": "0.1.0"}})
     await restore(cluster, SHOP, {})
     pod_labels = {
         "app.kubernetes.io/name": "payment-service",
@@ -58,29 +58,29 @@ async def cluster() -> FakeCluster:
     return cluster
 
 
-def _adds_a_route_of_another_name(cluster: FakeCluster) -> None:
+def _adds_a_route_of_another_name(cluster: FakeLabCluster) -> None:
     cluster.add("VirtualService", "prodct-service", spec={"hosts": ["product-service"]})
 
 
-def _edits_a_rule(cluster: FakeCluster) -> None:
+def _edits_a_rule(cluster: FakeLabCluster) -> None:
     cluster.objects[DESTINATION]["spec"]["subsets"] = [{"name": "v2"}]
 
 
-def _deletes_policies(cluster: FakeCluster) -> None:
+def _deletes_policies(cluster: FakeLabCluster) -> None:
     for key in [key for key in cluster.objects if key[0] == "AuthorizationPolicy"]:
         del cluster.objects[key]
 
 
-def _opens_the_network(cluster: FakeCluster) -> None:
+def _opens_the_network(cluster: FakeLabCluster) -> None:
     cluster.add("NetworkPolicy", "open", spec={"ingress": [{}]})
 
 
-def _leaves_a_scenarios_filter_at_the_gateway(cluster: FakeCluster) -> None:
+def _leaves_a_scenarios_filter_at_the_gateway(cluster: FakeLabCluster) -> None:
     labels = {"meshmart/scenario": "11", "meshmart/shop": "ecommerce"}
     cluster.add("EnvoyFilter", "limit", namespace="istio-system", labels=labels)
 
 
-def _opens_a_second_way_in(cluster: FakeCluster) -> None:
+def _opens_a_second_way_in(cluster: FakeLabCluster) -> None:
     cluster.add("Gateway", "ecommerce-gateway", namespace="shop-ingress")
     cluster.add("ReferenceGrant", "ecommerce-tls-secret", namespace="istio-system")
     cluster.add("HTTPRoute", "shop")
@@ -88,36 +88,36 @@ def _opens_a_second_way_in(cluster: FakeCluster) -> None:
     cluster.add("Secret", "ecommerce-old-tls-secret", namespace="shop-ingress", labels=labels)
 
 
-def _stands_in_for_payment(cluster: FakeCluster) -> None:
+def _stands_in_for_payment(cluster: FakeLabCluster) -> None:
     labels = {"app.kubernetes.io/name": "payment-service"}
     cluster.add("Deployment", "faulty", spec={"template": {"metadata": {"labels": labels}}})
     cluster.add("Service", "payment-service-canery", spec={"selector": labels})
     cluster.add("Pod", "debug", labels={"meshmart/lab": "03"})
 
 
-def _scales_and_annotates(cluster: FakeCluster) -> None:
+def _scales_and_annotates(cluster: FakeLabCluster) -> None:
     cluster.objects["Deployment", "ecommerce", "frontend"]["spec"]["replicas"] = 0
     service = cluster.objects["Service", "ecommerce", "payment-service"]
     service["metadata"]["annotations"]["balancer.linkerd.io/failure-accrual"] = "consecutive"
 
 
-def _reads_along(cluster: FakeCluster) -> None:
+def _reads_along(cluster: FakeLabCluster) -> None:
     """As lab 02 does: one more container, and an annotation."""
     template = cluster.objects["Deployment", "ecommerce", "frontend"]["spec"]["template"]
     template["spec"] = {"containers": [{"name": "wire"}]}
     template["metadata"]["annotations"] = {"config.linkerd.io/skip-inbound-ports": "3000"}
 
 
-def _labels_a_pod(cluster: FakeCluster) -> None:
+def _labels_a_pod(cluster: FakeLabCluster) -> None:
     pod = cluster.objects["Pod", "ecommerce", "payment-service-abc"]
     pod["metadata"]["labels"]["sick"] = "true"
 
 
-def _changes_values(cluster: FakeCluster) -> None:
+def _changes_values(cluster: FakeLabCluster) -> None:
     cluster.values = {"mesh": "istio", "services": {"payment": {"replicas": 3}}}
 
 
-def _deletes_a_deployment(cluster: FakeCluster) -> None:
+def _deletes_a_deployment(cluster: FakeLabCluster) -> None:
     del cluster.objects["Deployment", "ecommerce", "payment-service"]
 
 
@@ -139,7 +139,7 @@ def _deletes_a_deployment(cluster: FakeCluster) -> None:
     ],
 )
 async def test_whatever_was_done_is_taken_back(
-    cluster: FakeCluster, spoil: Callable[[FakeCluster], None]
+    cluster: FakeLabCluster, spoil: Callable[[FakeLabCluster], None]
 ) -> None:
     before, values = _state(cluster), cluster.values
     spoil(cluster)
@@ -151,7 +151,7 @@ async def test_whatever_was_done_is_taken_back(
     assert cluster.values == values
 
 
-async def test_all_of_the_base_is_there_and_waited_for(cluster: FakeCluster) -> None:
+async def test_all_of_the_base_is_there_and_waited_for(cluster: FakeLabCluster) -> None:
     await restore(cluster, SHOP, {})
 
     base = {(each["kind"], each["metadata"]["name"]) for each in rendered(SHOP, "base")}
@@ -160,7 +160,7 @@ async def test_all_of_the_base_is_there_and_waited_for(cluster: FakeCluster) -> 
     assert len(waited) == 2, waited
 
 
-async def test_a_labs_values_come_on_top_of_those_of_the_base(cluster: FakeCluster) -> None:
+async def test_a_labs_values_come_on_top_of_those_of_the_base(cluster: FakeLabCluster) -> None:
     more = {"services": {"payment": {"replicas": 2}}, "image": {"tag": "other"}}
     await restore(cluster, SHOP, more)
     assert cluster.values == {"mesh": "istio", **more}
@@ -169,7 +169,7 @@ async def test_a_labs_values_come_on_top_of_those_of_the_base(cluster: FakeClust
     assert cluster.values == {"mesh": "istio", "image": {"tag": "0.1.0"}}
 
 
-async def test_who_has_no_rights_at_the_gateway_leaves_it_alone(cluster: FakeCluster) -> None:
+async def test_who_has_no_rights_at_the_gateway_leaves_it_alone(cluster: FakeLabCluster) -> None:
     gateways = {key for key in cluster.objects if key[0] == "Gateway" or key[1] != "ecommerce"}
     assert gateways == {
         ("Gateway", "ecommerce", "ecommerce-gateway"),
@@ -187,7 +187,7 @@ async def test_who_has_no_rights_at_the_gateway_leaves_it_alone(cluster: FakeClu
     assert not [line for line in cluster.said if "-n istio-system" in line]
 
 
-async def test_what_is_the_classes_stays(cluster: FakeCluster) -> None:
+async def test_what_is_the_classes_stays(cluster: FakeLabCluster) -> None:
     cluster.add("NetworkPolicy", "class", labels={CLASS_LABEL: "istio"}, spec={"ingress": []})
 
     await restore(cluster, SHOP, {})
@@ -213,7 +213,7 @@ def test_values_are_merged_as_helm_merges_them() -> None:
 async def test_a_cluster_without_such_a_shop_is_left_alone(
     values: Object | None, told: str
 ) -> None:
-    cluster = FakeCluster(values=values)
+    cluster = FakeLabCluster(values=values)
 
     with pytest.raises(LabError, match=told):
         await restore(cluster, SHOP, {})
@@ -221,7 +221,7 @@ async def test_a_cluster_without_such_a_shop_is_left_alone(
     assert not cluster.objects
 
 
-def _state(cluster: FakeCluster) -> dict[Key, Object]:
+def _state(cluster: FakeLabCluster) -> dict[Key, Object]:
     return copy.deepcopy(cluster.objects)
 
 

@@ -22,7 +22,7 @@ from labs.progress import Attempt, default_file, read_progress
 from labs.readme import Language
 from labs.runner import NOT_PASSED, Runner
 from tests.testkit.waiting import eventually
-from tests.unit.labs.fake import FakeCluster
+from tests.unit.labs.fake import FakeLabCluster
 from tools.certificate import self_signed
 
 README = """# {number} {title}
@@ -76,11 +76,11 @@ class There(MeshedExercise):
 
 
 @dataclass
-class Desk:
+class RunnerHarness:
     """A student with two labs."""
 
     runner: Runner
-    cluster: FakeCluster
+    cluster: FakeLabCluster
     said: list[str] = field(default_factory=list[str])
 
     async def start(self, lab: str, mesh: Place | None = None) -> None:
@@ -121,7 +121,7 @@ async def gateway(tmp_path: Path) -> AsyncGenerator[str]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, gateway: str) -> Desk:
+def harness(tmp_path: Path, gateway: str) -> RunnerHarness:
     local, meshed = tmp_path / "00-here", tmp_path / "03-there"
     for folder, title in ((local, "Here"), (meshed, "There")):
         folder.mkdir()
@@ -145,7 +145,7 @@ def desk(tmp_path: Path, gateway: str) -> Desk:
             not_in={"linkerd": "Linkerd has no such rule"},
         ),
     ]
-    cluster = FakeCluster(gateway=gateway)
+    cluster = FakeLabCluster(gateway=gateway)
     said: list[str] = []
     runner = Runner(
         labs,
@@ -155,85 +155,85 @@ def desk(tmp_path: Path, gateway: str) -> Desk:
         said.append,
         settle_seconds=0,
     )
-    return Desk(runner, cluster, said)
+    return RunnerHarness(runner, cluster, said)
 
 
-async def test_a_lab_without_a_cluster_from_start_to_reset(desk: Desk) -> None:
-    desk.runner.list_labs()
-    assert "00  Here, 5 minutes: local\n03  There, 5 minutes: istio" in desk.took()
+async def test_a_lab_without_a_cluster_from_start_to_reset(harness: RunnerHarness) -> None:
+    harness.runner.list_labs()
+    assert "00  Here, 5 minutes: local\n03  There, 5 minutes: istio" in harness.took()
 
-    await desk.start("0")
-    assert "Begin with labs/00-here/README.md" in desk.took()
-    assert await desk.runner.check(None) == NOT_PASSED
-    assert desk.took() == (
+    await harness.start("0")
+    assert "Begin with labs/00-here/README.md" in harness.took()
+    assert await harness.runner.check(None) == NOT_PASSED
+    assert harness.took() == (
         "  WRONG  it is not solved. Look at the solution.\nNot yet. A hint: python -m labs hint"
     )
 
-    desk.runner.hint("00")
-    assert desk.took() == "Hint 1 of 2: look"
+    harness.runner.hint("00")
+    assert harness.took() == "Hint 1 of 2: look"
     for _ in range(2):
-        desk.runner.hint(None)
-        assert desk.took().startswith("Hint 2 of 2: look there\nThere are no more.")
+        harness.runner.hint(None)
+        assert harness.took().startswith("Hint 2 of 2: look there\nThere are no more.")
 
-    await desk.runner.solve("here")
-    assert await desk.runner.check("00-here") == 0
-    assert "  right  it is solved\nLab 00 is passed." in desk.took()
+    await harness.runner.solve("here")
+    assert await harness.runner.check("00-here") == 0
+    assert "  right  it is solved\nLab 00 is passed." in harness.took()
 
-    desk.runner.progress()
-    assert "Under way: 00-here (local)" in (said := desk.took())
+    harness.runner.progress()
+    assert "Under way: 00-here (local)" in (said := harness.took())
     assert "00-here (local): solved by the runner after 0 minutes, 2 checks, 2 hints" in said
-    await desk.reset()
-    assert "All is as before the labs" in desk.took()
-    desk.runner.list_labs()
-    assert "local (passed)" in desk.took()
+    await harness.reset()
+    assert "All is as before the labs" in harness.took()
+    harness.runner.list_labs()
+    assert "local (passed)" in harness.took()
 
 
 @pytest.mark.needs_programs("kubectl")
-async def test_a_lab_in_a_mesh_from_start_to_reset(desk: Desk) -> None:
-    await desk.start("03", "istio")
-    assert desk.cluster.objects[RULE]["spec"] == {"host": "wrong"}
-    assert await desk.runner.check(None) == NOT_PASSED
-    assert "WRONG  it is wrong. Look at the rule." in desk.took()
-    desk.runner.hint(None)
-    assert "Hint 1 of 1: in Istio" in desk.took()
+async def test_a_lab_in_a_mesh_from_start_to_reset(harness: RunnerHarness) -> None:
+    await harness.start("03", "istio")
+    assert harness.cluster.objects[RULE]["spec"] == {"host": "wrong"}
+    assert await harness.runner.check(None) == NOT_PASSED
+    assert "WRONG  it is wrong. Look at the rule." in harness.took()
+    harness.runner.hint(None)
+    assert "Hint 1 of 1: in Istio" in harness.took()
 
-    await desk.runner.solve(None)
-    assert await desk.runner.check(None) == 0
+    await harness.runner.solve(None)
+    assert await harness.runner.check(None) == 0
 
-    await desk.reset("istio")
-    assert RULE not in desk.cluster.objects
-    assert read_progress(desk.runner.file).under_way is None
+    await harness.reset("istio")
+    assert RULE not in harness.cluster.objects
+    assert read_progress(harness.runner.file).under_way is None
     assert any(
         line == "port-forward istio-system service/istio-ingressgateway 443"
-        for line in desk.cluster.said
+        for line in harness.cluster.said
     )
 
 
 @pytest.mark.needs_programs("kubectl")
 async def test_a_check_waits_for_a_change_to_take_effect(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    harness: RunnerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labs.runner._LOOK_AGAIN_SECONDS", 0.01)
-    patient = replace(desk.runner, settle_seconds=30.0)
-    await desk.start("03", "istio")
-    desk.took()
+    patient = replace(harness.runner, settle_seconds=30.0)
+    await harness.start("03", "istio")
+    harness.took()
     checking = asyncio.create_task(patient.check(None))
 
     async def looks_again() -> bool:
-        return bool(desk.said)
+        return bool(harness.said)
 
     await eventually(looks_again, "the check looks again")
     await patient.solve(None)
     assert await checking == 0
-    assert "WRONG" not in desk.took()
+    assert "WRONG" not in harness.took()
 
 
 @pytest.mark.needs_programs("kubectl")
-async def test_what_was_drawn_by_lot_is_remembered(desk: Desk) -> None:
+async def test_what_was_drawn_by_lot_is_remembered(harness: RunnerHarness) -> None:
     There.seeds.clear()
     options = Attempt(lab="", place="local", started_ms=0, mesh_options=["--mesh", "istio"], seed=7)
-    await desk.runner.start("03", "istio", options)
-    await desk.runner.check(None)
+    await harness.runner.start("03", "istio", options)
+    await harness.runner.check(None)
 
     assert set(There.seeds) == {7}
 
@@ -260,7 +260,7 @@ def test_the_seed_is_given_or_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     [("nl_NL.UTF-8", "README.nl.md"), ("en_GB.UTF-8", "README.md"), ("", "README.md")],
 )
 async def test_it_names_the_hand_out_in_the_users_language(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, lang: str, file: str
+    harness: RunnerHarness, monkeypatch: pytest.MonkeyPatch, lang: str, file: str
 ) -> None:
     languages: list[Language] = []
 
@@ -272,34 +272,34 @@ async def test_it_names_the_hand_out_in_the_users_language(
     assert await asyncio.to_thread(main, ["progress"]) == 0
     (language,) = languages
 
-    desk.runner = replace(desk.runner, language=language)
-    await desk.start("00")
-    assert f"Begin with labs/00-here/{file};" in desk.took()
-    await desk.runner.solve(None)
-    assert f"labs/00-here/{file} tells why." in desk.took()
+    harness.runner = replace(harness.runner, language=language)
+    await harness.start("00")
+    assert f"Begin with labs/00-here/{file};" in harness.took()
+    await harness.runner.solve(None)
+    assert f"labs/00-here/{file} tells why." in harness.took()
 
 
-async def test_what_cannot_be_done_is_said_in_one_sentence(desk: Desk) -> None:
+async def test_what_cannot_be_done_is_said_in_one_sentence(harness: RunnerHarness) -> None:
     with pytest.raises(LabError, match="No lab is under way: python -m labs start 00 begins one"):
-        await desk.runner.check(None)
+        await harness.runner.check(None)
     with pytest.raises(LabError, match="No lab is under way; to bring the base of a mesh back"):
-        await desk.reset()
+        await harness.reset()
     with pytest.raises(LabError, match="There is no lab '7'; there are 00, 03"):
-        await desk.start("7")
+        await harness.start("7")
     with pytest.raises(LabError, match="Lab 00 is not in Istio: it is about here"):
-        await desk.start("00", "istio")
+        await harness.start("00", "istio")
     with pytest.raises(LabError, match="Lab 00 is not in Linkerd: it needs none"):
-        await desk.start("00", "linkerd")
+        await harness.start("00", "linkerd")
     with pytest.raises(LabError, match="Lab 03 needs a mesh; say which: --mesh istio"):
-        await desk.start("03")
+        await harness.start("03")
     with pytest.raises(LabError, match="Lab 03 is not in Linkerd: Linkerd has no such rule"):
-        await desk.start("03", "linkerd")
-    await desk.start("00")
+        await harness.start("03", "linkerd")
+    await harness.start("00")
     with pytest.raises(LabError, match=r"Under way is 00-here \(local\): python -m labs start 03"):
-        await desk.runner.check("03")
-    desk.runner.file.write_text("{", encoding="utf-8")
+        await harness.runner.check("03")
+    harness.runner.file.write_text("{", encoding="utf-8")
     with pytest.raises(LabError, match="cannot be read; delete it to begin again"):
-        await desk.runner.check(None)
+        await harness.runner.check(None)
 
 
 def test_a_check_that_has_looked_at_nothing_passes_nobody() -> None:
@@ -307,9 +307,9 @@ def test_a_check_that_has_looked_at_nothing_passes_nobody() -> None:
     assert are_all_right([right("this")])
 
 
-def test_a_lab_is_meant_by_its_number_or_its_name(desk: Desk) -> None:
+def test_a_lab_is_meant_by_its_number_or_its_name(harness: RunnerHarness) -> None:
     for given in ("3", "03", "there", "03-there"):
-        assert lab_named(desk.runner.labs, given).number == "03"
+        assert lab_named(harness.runner.labs, given).number == "03"
 
 
 @pytest.mark.usefixtures("process_as_before")

@@ -19,7 +19,7 @@ from labs.meshed import MeshedShop
 from labs.progress import Attempt
 from labs.runner import NOT_PASSED, Runner
 from labs.seat import Line, Seat, line_of, report_of, seat_of
-from tests.unit.labs.fake import FakeCluster
+from tests.unit.labs.fake import FakeLabCluster
 
 OPTIONS = ("--mesh", "istio", "--namespace", "student-01", "--stripe-namespace", "student-01")
 SEAT = Seat(mesh="istio", options=OPTIONS, gateway_address="192.0.2.7:443")
@@ -61,7 +61,7 @@ async def test_the_kubeconfig_says_where_the_shop_is(
     assert await seat_of(Programs()) is None
 
 
-class Telling(FakeCluster):
+class Telling(FakeLabCluster):
     """Remembers what the board was told."""
 
     def __init__(self, *, forbids: bool = False) -> None:
@@ -108,7 +108,7 @@ async def checked(
     return await runner.check(None)
 
 
-def runner_of(folder: Path, cluster: FakeCluster, said: list[str]) -> Runner:
+def runner_of(folder: Path, cluster: FakeLabCluster, said: list[str]) -> Runner:
     runner = Runner(
         all_labs(), folder / "labs.json", cluster, described_shop, said.append, settle_seconds=0
     )

@@ -20,8 +20,7 @@ from services.shipping.rpc import ShippingRpc
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
-from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER
-from tests.unit.shipping.test_service import FakeNotifications
+from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER, Inbox
 from tests.unit.tokens import token_of, verifier
 
 
@@ -31,7 +30,7 @@ async def rpc(tmp_path: Path) -> AsyncGenerator[ShippingRpc]:
     try:
         store = ShipmentStore(await Documents.open(database, SHIPMENTS, Shipment))
         tracer = TracerProvider().get_tracer("test")
-        shipments = Shipments(store, FakeNotifications(), ShippingSettings(), tracer, Metrics())
+        shipments = Shipments(store, Inbox(), ShippingSettings(), tracer, Metrics())
         yield ShippingRpc(shipments, verifier())
     finally:
         await database.close()

@@ -24,7 +24,7 @@ from services.user.main import wire
 from services.user.model import USERS, User
 from services.user.service import Users
 from services.user.store import UserStore
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
 
 PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"  # of nothing in particular
 
@@ -49,7 +49,7 @@ class Instance:
 
     async def ask(
         self, method: str, path: str, *, user_id: str | None = None, body: object = None
-    ) -> Answer:
+    ) -> AsgiAnswer:
         """What it answers to a user, or to nobody."""
         headers = {"content-type": "application/json"}
         if user_id is not None:

@@ -338,7 +338,7 @@ async def test_an_unexpected_error_is_no_outage(callee: GrpcCallee, edge: GrpcEd
     assert edge.tools.guard("callee").circuit.is_closed
 
 
-class TestRetries:
+class TestGrpcRetries:
     async def test_happen_where_they_are_declared(self, callee: GrpcCallee, edge: GrpcEdge) -> None:
         async def third_time_lucky() -> None:
             if len(callee.seen) < 3:
@@ -359,7 +359,7 @@ class TestRetries:
         assert len(callee.seen) == 1
 
 
-class TestRecord:
+class TestRecordOfGrpcCalls:
     async def test_holds_the_call_with_what_was_called_for_it(
         self, callee: GrpcCallee, edge: GrpcEdge, request_context: RequestContext
     ) -> None:

@@ -232,7 +232,7 @@ async def test_addresses_take_turns(address: str, session: aiohttp.ClientSession
     assert [edge.instances.in_turn()[0] for _ in range(4)] == ["a:1", "b:2", "a:1", "b:2"]
 
 
-class TestRetries:
+class TestHttpRetries:
     async def test_happen_where_they_are_declared(self, callee: HttpCallee, edge: HttpEdge) -> None:
         async def third_time_lucky(_: web.Request) -> web.Response:
             return web.Response(status=200 if len(callee.requests) == 3 else 503)
@@ -261,7 +261,7 @@ class TestRetries:
         assert len(callee.requests) == 1
 
 
-class TestRecord:
+class TestRecordOfHttpCalls:
     async def test_holds_each_call_with_what_was_called_for_it(
         self, callee: HttpCallee, edge: HttpEdge, request_context: RequestContext
     ) -> None:

@@ -27,6 +27,7 @@ from services.common.observing.metrics import Metrics
 from services.common.serving.host import Host, hosting
 from services.pb import inventory_pb2 as pb
 from services.pb import inventory_pb2_grpc
+from tests.testkit.metrics import values_of
 from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.common.kit import (
@@ -88,11 +89,7 @@ async def break_circuit(tools: CallTools) -> None:
 
 def exposed(tools: CallTools, name: str, **labels: str) -> float | None:
     """One metric's value; None when it does not exist."""
-    wanted = name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "} "
-    for line in tools.metrics.exposition().decode().splitlines():
-        if line.startswith(wanted):
-            return float(line.removeprefix(wanted))
-    return None
+    return values_of(tools.metrics, name).get(tuple(labels[key] for key in sorted(labels)))
 
 
 class TestCircuit:

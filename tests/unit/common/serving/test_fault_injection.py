@@ -145,7 +145,7 @@ class TestGrpc:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-class TestSettings:
+class TestFaultSettings:
     def test_without_any_there_are_none(self) -> None:
         assert InjectedFaults.of(process_settings()) is None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 import pytest
 
 from services.auth.model.commands import (
@@ -15,16 +13,11 @@ from services.auth.model.commands import (
 )
 from services.auth.model.links import MAILS_PER_ADDRESS, Mail
 from services.auth.service import Tokens
-from services.common.errors import Kind, ShopError
+from services.common.errors import Kind
 from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, AuthHarness, AuthProcess
+from tests.unit.failure import failure
 
 CORRECTED = "ada@example.org"
-
-
-async def failure(attempt: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await attempt
-    return failed.value
 
 
 async def guest_of(process: AuthProcess, name: str = "Ada") -> Tokens:

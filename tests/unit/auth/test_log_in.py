@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from unittest.mock import patch
 
 import pytest
@@ -14,17 +14,13 @@ from argon2 import PasswordHasher
 from services.auth.model.commands import Authenticate, Register
 from services.auth.model.sources import Source
 from services.auth.service import Tokens
+from services.auth.settings import AuthSettings
 from services.common.errors import Kind, ShopError
 from tests.testkit.waiting import eventually
 from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, AuthHarness, AuthProcess
+from tests.unit.failure import failure
 
 WRONG = "wrong horse battery"
-
-
-async def failure(attempt: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await attempt
-    return failed.value
 
 
 async def guess(
@@ -299,9 +295,13 @@ class _Held:
         self._released.set()
 
 
+def narrow(queue: int) -> AuthSettings:
+    """One password is hashed at a time, and so many wait."""
+    return SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": queue})
+
+
 async def test_a_crowd_is_sent_away_rather_than_kept_waiting(harness: AuthHarness) -> None:
-    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 2})
-    async with harness.process(narrow) as process:
+    async with harness.process(narrow(2)) as process:
         outcomes = await asyncio.gather(
             *(register(process, f"{number}@example.com") for number in range(10)),
             return_exceptions=True,
@@ -314,8 +314,7 @@ async def test_a_crowd_is_sent_away_rather_than_kept_waiting(harness: AuthHarnes
 
 
 async def test_a_crowd_costs_nobody_an_attempt(harness: AuthHarness) -> None:
-    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 0})
-    async with harness.process(narrow) as process:
+    async with harness.process(narrow(0)) as process:
         await register(process)
         held = _Held()
         with patch.object(PasswordHasher, "hash", side_effect=held.hash):
@@ -330,7 +329,6 @@ async def test_a_crowd_costs_nobody_an_attempt(harness: AuthHarness) -> None:
 async def test_a_crowd_from_one_network_neither_sends_others_away_nor_goes_first(
     harness: AuthHarness,
 ) -> None:
-    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 8})
     ended: list[str] = []
 
     async def attempt(process: AuthProcess, client_address: str, number: int) -> str:
@@ -339,7 +337,7 @@ async def test_a_crowd_from_one_network_neither_sends_others_away_nor_goes_first
         ended.append(f"{client_address} {outcome}")
         return outcome
 
-    async with harness.process(narrow) as process:
+    async with harness.process(narrow(8)) as process:
         await register(process)
         held = _Held()
         with patch.object(PasswordHasher, "hash", side_effect=held.hash):

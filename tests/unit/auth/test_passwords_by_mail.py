@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable
 from contextlib import closing
 
 import pytest
@@ -27,15 +26,10 @@ from services.auth.model.links import (
 )
 from services.common.errors import Kind, ShopError
 from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, AuthHarness, AuthProcess
+from tests.unit.failure import failure
 
 NEW_PASSWORD = "a battery that staples"
 AWAY = ShopError(Kind.UNAVAILABLE, "notification-unavailable", "It cannot be reached.")
-
-
-async def failure(attempt: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await attempt
-    return failed.value
 
 
 def a_link(mail: Mail, email: str = EMAIL) -> MailLink:

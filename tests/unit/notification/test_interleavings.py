@@ -14,7 +14,7 @@ import pytest
 from services.common.documents import Documents
 from services.common.observing.metrics import Metrics
 from services.notification.clients import Mailer
-from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message, Notify
+from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -27,7 +27,7 @@ from tests.unit.interleaving import (
     names_of,
     run,
 )
-from tests.unit.notification.test_model import FACTS
+from tests.unit.notification.examples import an_event
 
 Job = Callable[["SteppedMessages"], Coroutine[Any, Any, object]]
 
@@ -78,16 +78,7 @@ class SteppedMessages:
 
 async def tell(system: SteppedMessages) -> None:
     """Tells of the event."""
-    await system.messages.notify(
-        Notify(
-            event_id="ord_1:confirmed",
-            user_id="usr_ada",
-            name="Ada",
-            email="ada@example.com",
-            kind="order-confirmed",
-            facts=FACTS,
-        )
-    )
+    await system.messages.notify(an_event())
 
 
 async def mail(system: SteppedMessages) -> None:

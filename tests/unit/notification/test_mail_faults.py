@@ -24,14 +24,13 @@ from services.notification.model import (
     MESSAGES,
     ConfirmedAddress,
     Message,
-    Notify,
 )
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
 from tests.testkit.ports import free_port
-from tests.unit.notification.mail_server import MailServer, mail_server
-from tests.unit.notification.test_model import FACTS
+from tests.unit.notification.examples import an_event
+from tests.unit.notification.mail_server import MailServer
 from tools.certificate import self_signed
 
 HEADERS = [
@@ -158,25 +157,6 @@ async def harness(tmp_path: Path) -> AsyncGenerator[MailHarness]:
         yield MailHarness(tmp_path / "notification.db", resources)
 
 
-@pytest.fixture
-async def server() -> AsyncGenerator[MailServer]:
-    async with mail_server() as server:
-        yield server
-
-
-async def notify(messages: Messages, event_id: str = "ord_1:confirmed", name: str = "Ada") -> None:
-    await messages.notify(
-        Notify(
-            event_id=event_id,
-            user_id="usr_ada",
-            name=name,
-            email="ada@example.com",
-            kind="order-confirmed",
-            facts=FACTS,
-        )
-    )
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -199,7 +179,7 @@ async def test_a_name_adds_no_header_and_no_recipient(
     harness: MailHarness, server: MailServer, name: str
 ) -> None:
     messages = await harness.process(server.port)
-    await notify(messages, name=name)
+    await messages.notify(an_event(name=name))
     await messages.send_mails()
     (mail,) = server.mails
     assert mail.keys() == HEADERS
@@ -211,7 +191,7 @@ async def test_a_name_adds_no_header_and_no_recipient(
 
 async def test_a_name_with_a_comma_is_still_one(harness: MailHarness, server: MailServer) -> None:
     messages = await harness.process(server.port)
-    await notify(messages, name="King, Martin Luther Jr.")
+    await messages.notify(an_event(name="King, Martin Luther Jr."))
     await messages.send_mails()
     assert server.mails[0]["To"] == '"King, Martin Luther Jr." <ada@example.com>'
 
@@ -220,7 +200,7 @@ async def test_a_server_that_comes_back_gets_the_mail(harness: MailHarness) -> N
     server = MailServer()
     port = free_port()
     messages = await harness.process(port)
-    await notify(messages)
+    await messages.notify(an_event())
     for attempts in (1, 2):
         await messages.send_mails()
         waiting = await harness.message()
@@ -246,7 +226,7 @@ async def test_no_mail_is_lost_while_the_shop_cannot_log_in(
     server = StrictServer()
     async with listening(server, authenticator=let_in, auth_require_tls=False):
         messages = await harness.process(server.port, **login)
-        await notify(messages)
+        await messages.notify(an_event())
         await messages.send_mails()
         waiting = await harness.message()
         assert waiting.attempts == 1
@@ -269,7 +249,7 @@ async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(harness: MailHar
         messages = await harness.process(
             server.port, smtp_starttls=True, smtp_username="shop", smtp_password="right"
         )
-        await notify(messages)
+        await messages.notify(an_event())
         await messages.send_mails()
     assert (asked, server.mails) == ([], [])
     assert (await harness.message()).due_ms is not None
@@ -293,7 +273,7 @@ async def test_tls_may_begin_with_the_first_byte(
             smtp_starttls=True,
             smtp_implicit_tls=True,
         )
-        await notify(messages)
+        await messages.notify(an_event())
         await messages.send_mails()
     assert len(kept.mails) == 1
 
@@ -317,19 +297,28 @@ async def test_the_port_is_the_usual_one_unless_it_is_set(
 
     monkeypatch.setattr("services.notification.clients.aiosmtplib.send", send)
     messages = await harness.process(**{"port": None, **settings})
-    await notify(messages)
+    await messages.notify(an_event())
     await messages.send_mails()
     assert asked == [port]
 
 
+@asynccontextmanager
+async def mail_on_its_way(
+    harness: MailHarness,
+) -> AsyncGenerator[tuple[SlowServer, asyncio.Task[bool], Messages]]:
+    """A server that has a mail and does not say so, the process that sends it, and another."""
+    server = SlowServer()
+    async with listening(server):
+        one, other = await harness.process(server.port), await harness.process(server.port)
+        await one.notify(an_event())
+        sending = asyncio.create_task(one.send_mails())
+        await asyncio.wait_for(server.reached.wait(), 5.0)
+        yield server, sending, other
+
+
 class TestSeveralProcesses:
     async def test_keep_off_a_mail_that_one_of_them_is_sending(self, harness: MailHarness) -> None:
-        server = SlowServer()
-        async with listening(server):
-            one, other = await harness.process(server.port), await harness.process(server.port)
-            await notify(one)
-            sending = asyncio.create_task(one.send_mails())
-            await asyncio.wait_for(server.reached.wait(), 5.0)
+        async with mail_on_its_way(harness) as (server, sending, other):
             await asyncio.wait_for(other.send_mails(), 5.0)
             server.let_go.set()
             await sending
@@ -342,18 +331,13 @@ class TestSeveralProcesses:
         processes = [await harness.process(server.port) for _ in range(3)]
         events = [f"ord_{number}:confirmed" for number in range(12)]
         for event_id in events:
-            await notify(processes[0], event_id)
+            await processes[0].notify(an_event(event_id=event_id))
         await asyncio.gather(*(process.send_mails() for process in processes))
         expected = [f"<ord_{number}.confirmed@meshmart.example>" for number in range(12)]
         assert sorted(mail["Message-ID"] for mail in server.mails) == sorted(expected)
 
     async def test_take_over_the_mail_of_one_that_died_sending(self, harness: MailHarness) -> None:
-        server = SlowServer()
-        async with listening(server):
-            one, other = await harness.process(server.port), await harness.process(server.port)
-            await notify(one)
-            sending = asyncio.create_task(one.send_mails())
-            await asyncio.wait_for(server.reached.wait(), 5.0)
+        async with mail_on_its_way(harness) as (server, sending, other):
             sending.cancel()
             server.let_go.set()
             await asyncio.gather(sending, return_exceptions=True)
@@ -376,7 +360,7 @@ class TestSeveralProcesses:
         """A mail whose pause was written by a clock that is minutes off."""
         server = SlowServer()
         unlucky = await harness.process(free_port())
-        await notify(unlucky)
+        await unlucky.notify(an_event())
         await unlucky.send_mails()
         await harness.skew(seconds)
         async with listening(server):
@@ -391,7 +375,7 @@ class TestSeveralProcesses:
 
     async def test_put_a_repeated_event_into_the_inbox_once(self, harness: MailHarness) -> None:
         processes = [await harness.process(free_port()) for _ in range(2)]
-        await asyncio.gather(*(notify(processes[number % 2]) for number in range(20)))
+        await asyncio.gather(*(processes[number % 2].notify(an_event()) for number in range(20)))
         assert (await harness.message()).id == "ord_1:confirmed"
 
 

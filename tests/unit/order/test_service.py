@@ -13,6 +13,7 @@ from services.common import context
 from services.common.errors import Kind, ShopError
 from services.order import model
 from services.order.model import Order, OrderState, PlaceOrder, Step
+from tests.unit.failure import failure
 from tests.unit.order.examples import ADDRESS, error
 from tests.unit.order.harness import NOTIFY, OrderHarness, OrderProcess
 
@@ -41,12 +42,6 @@ async def place(process: OrderProcess, **changes: Any) -> Order:
     return await process.orders.place(replace(command, **changes))
 
 
-async def refusal(call: Any) -> ShopError:
-    with pytest.raises(ShopError) as refused:
-        await call
-    return refused.value
-
-
 def effects(harness: OrderHarness) -> Sequence[str]:
     """What was asked for, but for the mail."""
     return [effect for effect in harness.around.asked if effect != NOTIFY]
@@ -70,10 +65,9 @@ class TestPlacing:
     async def test_for_more_than_was_shown_is_refused_and_leaves_the_key_free(
         self, harness: OrderHarness, process: OrderProcess
     ) -> None:
-        with pytest.raises(ShopError) as refused:
-            await place(process, expected_total_cents=8684)
-        assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "total-changed")
-        assert refused.value.fields == {
+        refused = await failure(place(process, expected_total_cents=8684))
+        assert (refused.kind, refused.code) == (Kind.CONFLICT, "total-changed")
+        assert refused.fields == {
             "expected_total_cents": "8684",
             "total_cents": "8685",
             "currency": "EUR",
@@ -124,7 +118,7 @@ class TestPlacing:
     async def test_names_an_unknown_product(
         self, harness: OrderHarness, process: OrderProcess
     ) -> None:
-        error = await refusal(place(process, quantities={"bowl": 1, "sword": 1}))
+        error = await failure(place(process, quantities={"bowl": 1, "sword": 1}))
         assert (error.kind, error.code) == (Kind.INVALID, "unknown-product")
         assert error.fields == {"product_id": "sword"}
         assert harness.around.asked == []
@@ -133,7 +127,7 @@ class TestPlacing:
         self, harness: OrderHarness, process: OrderProcess
     ) -> None:
         abroad = ADDRESS.model_copy(update={"country": "JP"})
-        error = await refusal(place(process, address=abroad, shipping_service="express"))
+        error = await failure(place(process, address=abroad, shipping_service="express"))
         assert (error.kind, error.code) == (Kind.INVALID, "no-such-shipping")
         assert harness.around.asked == []
 
@@ -170,7 +164,7 @@ class TestIdempotency:
         self, harness: OrderHarness, process: OrderProcess
     ) -> None:
         order = await place(process)
-        error = await refusal(place(process, fingerprint="body-2"))
+        error = await failure(place(process, fingerprint="body-2"))
         assert (error.kind, error.code) == (Kind.INVALID, "idempotency-key-reused")
         assert (await harness.finished(order.id)).state is OrderState.CONFIRMED
 
@@ -197,8 +191,8 @@ class TestShowing:
     async def test_is_for_the_owner_only(self, process: OrderProcess) -> None:
         order = await place(process)
         assert (await process.orders.get("usr_ada", order.id)).id == order.id
-        foreign = await refusal(process.orders.get("usr_eve", order.id))
-        unknown = await refusal(process.orders.get("usr_eve", "ord_unknown"))
+        foreign = await failure(process.orders.get("usr_eve", order.id))
+        unknown = await failure(process.orders.get("usr_eve", "ord_unknown"))
         assert foreign.kind is Kind.NOT_FOUND
         assert str(foreign) == str(unknown), "nobody learns which orders there are"
 
@@ -302,7 +296,7 @@ class TestCancellingAnOrder:
     ) -> None:
         order = await place(process)
         harness.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
-        late = await refusal(process.orders.cancel("usr_ada", order.id))
+        late = await failure(process.orders.cancel("usr_ada", order.id))
         assert (late.kind, late.code) == (Kind.CONFLICT, "shipment-under-way")
         after = await harness.finished(order.id)
         assert (after.state, after.reason) == (OrderState.CONFIRMED, None)
@@ -314,7 +308,7 @@ class TestCancellingAnOrder:
         held = harness.around.hold(Step.CAPTURE)
         process = harness.process(order_answer_seconds=0.05)
         order = await place(process)
-        early = await refusal(process.orders.cancel("usr_ada", order.id))
+        early = await failure(process.orders.cancel("usr_ada", order.id))
         assert (early.kind, early.code) == (Kind.CONFLICT, "order-in-progress")
         held.set()
         assert (await harness.finished(order.id)).state is OrderState.CONFIRMED
@@ -343,5 +337,5 @@ class TestCancellingAnOrder:
         self, harness: OrderHarness, process: OrderProcess
     ) -> None:
         order = await place(process)
-        assert (await refusal(process.orders.cancel("usr_eve", order.id))).kind is Kind.NOT_FOUND
+        assert (await failure(process.orders.cancel("usr_eve", order.id))).kind is Kind.NOT_FOUND
         assert (await harness.finished(order.id)).state is OrderState.CONFIRMED

@@ -16,6 +16,7 @@ from services.payment.reconciliation import Reconciliation
 from services.payment.store import PaymentStore, ReconciledStore
 from tests.testkit.metrics import values_of
 from tests.unit.common.kit import until
+from tests.unit.failure import failure
 from tests.unit.payment.examples import ORDER
 from tests.unit.payment.fake_stripe import away, refused
 from tests.unit.payment.harness import PaymentHarness
@@ -70,12 +71,6 @@ class ReconciliationHarness(PaymentHarness):
 @pytest.fixture
 def harness(store: PaymentStore, reconciled: ReconciledStore) -> ReconciliationHarness:
     return ReconciliationHarness(store, reconciled)
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 async def declined(harness: ReconciliationHarness) -> None:

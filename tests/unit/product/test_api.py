@@ -1,6 +1,5 @@
 """The HTTP API: shapes, refusals, pictures."""
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode
@@ -14,12 +13,6 @@ from tests.unit.product.shop import ServedCatalogue, entry, open_shop
 
 # The servicers leave their context to the server's interceptor.
 NO_CONTEXT = cast("Any", None)
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[ServedCatalogue]:
-    async with open_shop(tmp_path) as opened:
-        yield opened
 
 
 async def get(shop: ServedCatalogue, path: str, **query: str) -> AsgiAnswer:

@@ -10,18 +10,13 @@ from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
 from services.shipping.clients import Notifications
 from services.shipping.model import Contact, CreateShipment, Moment, Shipment, ShipmentState
+from tests.testkit import customer
 
 ORDER = "ord_1"
 NOW_MS = 1_700_000_000_000
 STEP_MS = 20_000
 CONTACT = Contact(user_id="usr_ada", name="Ada", email="ada@example.com")
-ADDRESS = AddressFields(
-    name="Ada Lovelace",
-    street="Keizersgracht 123",
-    postal_code="1015 CJ",
-    city="Amsterdam",
-    country="NL",
-)
+ADDRESS = AddressFields.model_validate(customer.ADDRESS)
 
 
 class Inbox(Notifications):

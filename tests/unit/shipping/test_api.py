@@ -33,6 +33,7 @@ from services.shipping.store import ShipmentStore
 from tests.testkit.ports import free_port
 from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.common.kit import call_tools, process_settings
+from tests.unit.failure import failure
 from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER, a_command
 from tests.unit.tokens import headers_of, token_of, verifier
 
@@ -190,9 +191,8 @@ class TestServedQuotes:
 
     @pytest.mark.parametrize("weight_grams", [-1, 0, 100_001])
     async def test_end_where_parcels_do(self, callers: Callers, weight_grams: int) -> None:
-        with pytest.raises(ShopError) as refused:
-            await callers.quotes("NL", weight_grams)
-        assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "weight-out-of-range")
+        refused = await failure(callers.quotes("NL", weight_grams))
+        assert (refused.kind, refused.code) == (Kind.INVALID, "weight-out-of-range")
 
 
 class TestShipment:
@@ -231,9 +231,7 @@ class TestShipment:
             (None, Kind.UNAUTHENTICATED),
             ("forged", Kind.UNAUTHENTICATED),
         ):
-            with pytest.raises(ShopError) as refused:
-                await callers.get(token)
-            assert refused.value.kind is kind
+            assert (await failure(callers.get(token))).kind is kind
 
     @pytest.mark.parametrize("order_id", ["a.b", "%00", "x" * 65, "ORD"])
     async def test_is_not_looked_for_under_what_is_no_order(

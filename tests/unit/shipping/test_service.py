@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 from tests.unit.common.kit import until
+from tests.unit.failure import failure
 from tests.unit.shipping.examples import ORDER, Inbox, a_command
 
 
@@ -85,12 +86,6 @@ async def due(shipments: Shipments, order_id: str) -> None:
     moves_ms = (await shipments.get("usr_ada", order_id)).moves_ms
     assert moves_ms is not None
     await until(lambda: now_ms() >= moves_ms)
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 class TestCreating:

@@ -35,6 +35,7 @@ from tests.unit.common.kit import (
     call_tools,
     serving_grpc,
 )
+from tests.unit.failure import failure
 
 FULL_NAME = pb.DESCRIPTOR.services_by_name["InventoryService"].full_name
 LEAK = "a secret that stands in the exception's text"
@@ -126,12 +127,6 @@ async def reserve(edge: GrpcEdge, order_id: str = "ord_1") -> pb.ReserveResponse
 async def commit(edge: GrpcEdge) -> pb.CommitResponse:
     rpc = edge.rpc(COMMIT, pb.CommitRequest, pb.CommitResponse)
     return await rpc(pb.CommitRequest(order_id="ord_1"))
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -41,6 +41,7 @@ from tests.unit.common.kit import (
     serving,
     serving_grpc,
 )
+from tests.unit.failure import failure
 
 OUTAGES = 5
 LONGEST_FIRST_PAUSE_SECONDS = 0.6
@@ -74,12 +75,6 @@ async def attempt(tools: CallTools, error: Exception | None = None, **options: A
         if error is not None:
             raise error
         outcome.status = "200"
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 async def break_circuit(tools: CallTools) -> None:

@@ -13,7 +13,9 @@ import aiohttp
 import pytest
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families,  # pyright: ignore[reportUnknownVariableType]  partly typed
+)
 from pydantic import BaseModel, ConfigDict
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs

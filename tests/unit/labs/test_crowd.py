@@ -27,7 +27,7 @@ HOST = "ecommerce.example.com"
 
 
 @dataclass
-class FakeShop:
+class OneProcessShop:
     """A shop of one process.
 
     :ivar order: the status of orders that are placed, one after the other; the last for all others.
@@ -58,29 +58,29 @@ class FakeShop:
 
 
 @pytest.fixture
-async def fake_shop(tmp_path: Path) -> AsyncGenerator[tuple[FakeShop, dict[str, Any]]]:
-    fake_shop = FakeShop([201])
+async def shop_process(tmp_path: Path) -> AsyncGenerator[tuple[OneProcessShop, dict[str, Any]]]:
+    shop_process = OneProcessShop([201])
     file = tmp_path / "certificate.pem"
     file.write_bytes(self_signed(HOST).certificate_and_key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", fake_shop.answer)
+    application.router.add_route("*", "/{path:.*}", shop_process.answer)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     port: int = runner.addresses[0][1]
     yield (
-        fake_shop,
+        shop_process,
         {"host": HOST, "gateway": f"localhost:{port}", "every_seconds": 0.1, "for_seconds": 0.05},
     )
     await runner.cleanup()
 
 
 async def test_a_customer_gets_what_they_came_for(
-    fake_shop: tuple[FakeShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    shop_process: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = fake_shop
+    shop, where = shop_process
 
     await customers.main(where)
 
@@ -98,9 +98,9 @@ async def test_a_customer_gets_what_they_came_for(
 
 
 async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
-    fake_shop: tuple[FakeShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    shop_process: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = fake_shop
+    shop, where = shop_process
     shop.order = [202, 201]
 
     await customers.main(where)
@@ -112,9 +112,9 @@ async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
 
 
 async def test_who_finds_nobody_is_lost(
-    fake_shop: tuple[FakeShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    shop_process: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = fake_shop
+    shop, where = shop_process
     shop.page = 503
     await customers.main(where)
     assert "lost at the catalogue: 503" in capsys.readouterr().out

@@ -165,20 +165,18 @@ def test_a_run_by_hand_builds_and_publishes_nothing(runner: Runner, ref: str) ->
         assert not runner.called(*published)
 
 
-@pytest.mark.parametrize(
-    ("changelog", "tag"),
-    [("", "v9.9.9"), ("## [Unreleased]\n", f"v{VERSION}")],
-    ids=["another version", "not in the changelog"],
-)
-def test_a_tag_that_does_not_fit_publishes_nothing(
-    runner: Runner, changelog: str, tag: str
-) -> None:
-    if changelog:
-        (runner.project / "CHANGELOG.md").write_text(changelog, encoding="utf-8")
-    runner.run(event="push", ref=f"tags/{tag}")
+def test_a_tag_of_another_version_publishes_nothing(runner: Runner) -> None:
+    runner.run(event="push", ref="tags/v9.9.9")
     assert runner.status != 0
     assert not runner.called("docker")
     assert not runner.called("helm")
+
+
+def test_a_version_that_the_changelog_does_not_know_publishes_nothing(runner: Runner) -> None:
+    (runner.project / "CHANGELOG.md").write_text("## [Unreleased]\n", encoding="utf-8")
+    runner.run(event="push", ref=f"tags/v{VERSION}")
+    assert runner.status != 0
+    assert not runner.called("docker")
 
 
 def test_a_chart_that_is_not_pushed_is_not_signed(runner: Runner) -> None:

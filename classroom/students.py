@@ -16,7 +16,7 @@ _NAME = re.compile(r"student-\d\d")
 _CERTIFICATE_SUFFIX = "-tls-secret"
 
 
-def gateway_of(mesh: MeshName) -> render.Gateway:
+def gateway_of(mesh: MeshName) -> render.IngressGateway:
     """Returns the gateway that all shops of a class share."""
     return render.ISTIOCTL if mesh == "istio" else render.TRAEFIK
 

@@ -232,7 +232,7 @@ class MeshedShop:
         ):
             yield visitor
 
-    async def certificate_at(self, gateway: render.Gateway) -> x509.Certificate | None:
+    async def certificate_at(self, gateway: render.IngressGateway) -> x509.Certificate | None:
         """Returns the certificate that a gateway has for the shop's host; None if it has none."""
         async with self._forwarded(gateway, "https") as address:
             return await shown_at(address, self.where.host)

@@ -90,7 +90,7 @@ async def put_back(commands: Commands, where: render.Shop, objects: Sequence[Obj
     await _Restoring(commands, where).put_back(objects)
 
 
-def gateway_api_gateway(where: render.Shop) -> render.Gateway:
+def gateway_api_gateway(where: render.Shop) -> render.IngressGateway:
     """Returns the gateway of the Gateway API's Gateway: in Istio it has its own."""
     if where.mesh == "linkerd":
         return where.gateway

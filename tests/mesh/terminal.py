@@ -6,8 +6,10 @@ import os
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from tests.mesh.meshed import SETTLE_SECONDS
+from tests.mesh.readme import disagreement
 from tests.testkit.cluster import ROOT, run
 from tests.testkit.waiting import wait_until
 
@@ -54,6 +56,28 @@ def printed(commands: str) -> str:
         check=False,
     )
     return done.stdout
+
+
+def must_see(commands: str, sees: Sequence[str], prepare: Callable[[], None]) -> None:
+    """Types commands until they print what people should see: proxies take a moment to know of a
+    change. Prints what was seen last.
+
+    :param prepare: what to do before each time.
+    """
+    seen = ""
+
+    def agrees() -> bool:
+        nonlocal seen
+        prepare()
+        said = printed(commands)
+        found = disagreement(sees, said)
+        seen = f"$ {commands}{said}\n{found}"
+        return not found
+
+    try:
+        wait_until(agrees, f"it is what people should see after {commands}", SETTLE_SECONDS)
+    finally:
+        print(seen)
 
 
 def _is_open(port: int) -> bool:

@@ -11,12 +11,11 @@ import json
 import re
 import secrets
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from tests.cluster.crowd import in_turn
 from tests.mesh.meshed import Mesh
@@ -32,12 +31,6 @@ _PATIENCE_SECONDS = 120.0
 # Counted by Istio's own build of Envoy, which not every cluster's proxies are.
 _OF_ISTIOS_BUILD = re.compile(r"\bistio_request")
 BOARD = {"oak-serving-board": 1}
-
-
-@pytest.fixture
-async def http() -> AsyncGenerator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def test_each_panel_has_an_answer(

@@ -4,17 +4,16 @@ commands are run as they stand there, and print what people are told that they s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from tests.mesh.configuration import configuration
-from tests.mesh.meshed import SETTLE_SECONDS, Mesh
-from tests.mesh.readme import disagreement, read, says_there_is_none
+from tests.mesh.meshed import Mesh
+from tests.mesh.readme import read, says_there_is_none
 from tests.mesh.shops import chosen
-from tests.mesh.terminal import SecondTerminal, must_run, printed
-from tests.testkit.waiting import wait_until
+from tests.mesh.terminal import SecondTerminal, must_run, must_see
 
 
 def folders(mesh: type[Mesh]) -> list[Path]:
@@ -71,24 +70,7 @@ def follow(mesh: Mesh, folder: Path, second_terminal: SecondTerminal) -> None:
         for change, look, sees in readme.rounds:
             must_run(change)
             print(f"$ {change.strip()}")
-            _sees(look, sees, lambda: second_terminal.run(readme.forwards))
+            must_see(look, sees, lambda: second_terminal.run(readme.forwards))
     finally:
         must_run(readme.take_back)
     assert configuration(mesh) == before, "it is taken back"
-
-
-def _sees(look: str, sees: Sequence[str], prepare: Callable[[], None]) -> None:
-    """Looks until it is what people should see: proxies take a moment to know of a change."""
-    seen = ""
-
-    def agrees() -> bool:
-        nonlocal seen
-        prepare()
-        said = printed(look)
-        seen = f"{said}\n{disagreement(sees, said)}"
-        return not disagreement(sees, said)
-
-    try:
-        wait_until(agrees, "it is what people should see", SETTLE_SECONDS)
-    finally:
-        print(seen)

@@ -69,6 +69,10 @@ class Closed:
             assert connection.execute(sql, (like,)).rowcount == 1
 
 
+# Makes something wrong, and returns what an audit says of it.
+Plant = Callable[[Closed], str]
+
+
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Closed:
     folder = tmp_path_factory.mktemp("audited")
@@ -125,44 +129,16 @@ def test_nothing_is_found_where_nothing_is_wrong(closed: Closed) -> None:
     )
 
 
-def _order_rolled_back(closed: Closed) -> str:
-    closed.put_back("order")
-    return f"{closed.bought_later}: there is a reservation, a payment, .* but no such order"
+def _rolled_back(service: str, finding: str, *, is_cancelled: bool = False) -> Plant:
+    """Puts one store back, and returns what is then found of the later order, or of the cancelled
+    one.
+    """
 
+    def plant(closed: Closed) -> str:
+        closed.put_back(service)
+        return f"{closed.cancelled_later if is_cancelled else closed.bought_later}: {finding}"
 
-def _inventory_rolled_back(closed: Closed) -> str:
-    closed.put_back("inventory")
-    return f"{closed.bought_later}: .* its reservation is missing"
-
-
-def _inventory_of_a_cancelled_order_rolled_back(closed: Closed) -> str:
-    closed.put_back("inventory")
-    return f"{closed.cancelled_later}: .* its reservation is sold"
-
-
-def _payment_rolled_back(closed: Closed) -> str:
-    closed.put_back("payment")
-    return f"{closed.bought_later}: .* its payment is missing"
-
-
-def _refund_rolled_back(closed: Closed) -> str:
-    closed.put_back("payment")
-    return f"{closed.cancelled_later}: .* its payment is captured"
-
-
-def _shipping_rolled_back(closed: Closed) -> str:
-    closed.put_back("shipping")
-    return f"{closed.bought_later}: .* its shipment is missing"
-
-
-def _recall_rolled_back(closed: Closed) -> str:
-    closed.put_back("shipping")
-    return f"{closed.cancelled_later}: .* its shipment is dispatched"
-
-
-def _notification_rolled_back(closed: Closed) -> str:
-    closed.put_back("notification")
-    return f"{closed.bought_later}: .* its messages are "
+    return plant
 
 
 def _parcel_missing(closed: Closed) -> str:
@@ -260,20 +236,18 @@ def _order_stuck(closed: Closed) -> str:
 @pytest.mark.parametrize(
     "plant",
     [
-        _inventory_rolled_back,
-        _inventory_of_a_cancelled_order_rolled_back,
-        _payment_rolled_back,
-        _refund_rolled_back,
-        _shipping_rolled_back,
-        _recall_rolled_back,
-        _notification_rolled_back,
+        _rolled_back("inventory", ".* its reservation is missing"),
+        _rolled_back("inventory", ".* its reservation is sold", is_cancelled=True),
+        _rolled_back("payment", ".* its payment is missing"),
+        _rolled_back("payment", ".* its payment is captured", is_cancelled=True),
+        _rolled_back("shipping", ".* its shipment is missing"),
+        _rolled_back("shipping", ".* its shipment is dispatched", is_cancelled=True),
+        _rolled_back("notification", ".* its messages are "),
         _parcel_missing,
         _intent_without_payment,
     ],
 )
-async def test_what_a_store_has_lost_is_found_and_mended(
-    plant: Callable[[Closed], str], closed: Closed
-) -> None:
+async def test_what_a_store_has_lost_is_found_and_mended(plant: Plant, closed: Closed) -> None:
     sentence = plant(closed)
 
     status, said = await asyncio.to_thread(audited, closed)
@@ -288,7 +262,10 @@ async def test_what_a_store_has_lost_is_found_and_mended(
 @pytest.mark.parametrize(
     ("plant", "advice"),
     [
-        (_order_rolled_back, "no such order: find out whether anything was sent"),
+        (
+            _rolled_back("order", "there is a reservation, a payment, .* but no such order"),
+            "no such order: find out whether anything was sent",
+        ),
         (_intent_of_an_unknown_order, "no such order"),
         (_refund_failed_unnoticed, "open the shop, which asks Stripe again"),
         (_refund_failed, "ask the customer for a bank account"),
@@ -301,7 +278,7 @@ async def test_what_a_store_has_lost_is_found_and_mended(
     ],
 )
 def test_what_a_person_must_look_at_is_left_as_it_is(
-    plant: Callable[[Closed], str], advice: str, closed: Closed
+    plant: Plant, advice: str, closed: Closed
 ) -> None:
     sentence = plant(closed)
 
@@ -320,13 +297,13 @@ def test_mending_is_not_offered_where_there_is_nothing_to_repeat(closed: Closed)
     _, said = audited(closed)
 
     assert said.endswith(": 1 disagreement.")
-    _shipping_rolled_back(closed)
+    closed.put_back("shipping")
     _, said = audited(closed)
     assert said.endswith(" disagreements. --mend mends what can be mended safely.")
 
 
 def test_lost_messages_are_announced(closed: Closed) -> None:
-    _notification_rolled_back(closed)
+    closed.put_back("notification")
 
     _, said = audited(closed, mend=True)
 

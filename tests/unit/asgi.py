@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AsgiAnswer:
     """What the app answered; names of headers are in lower case."""
 
     status: int
@@ -31,7 +31,7 @@ async def ask(
     *,
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
-) -> Answer:
+) -> AsgiAnswer:
     """The app's answer to one request.
 
     :param target: path and query as they stand in a request line, percent-encoded.
@@ -64,7 +64,7 @@ async def ask(
 
     await app(scope, receive, send)
     start, *rest = sent
-    return Answer(
+    return AsgiAnswer(
         status=start["status"],
         headers={name.decode().lower(): value.decode() for name, value in start["headers"]},
         body=b"".join(message.get("body", b"") for message in rest),

@@ -21,8 +21,8 @@ from services.common.documents.increment import Increment
 from services.common.documents.values import Body, lookup
 from services.common.errors import ShopError
 
-World = TypeVar("World")
-Job = Callable[[World], Coroutine[Any, Any, object]]
+System = TypeVar("System")
+Job = Callable[[System], Coroutine[Any, Any, object]]
 
 
 class _Turn:
@@ -174,93 +174,93 @@ def run(work: Coroutine[Any, Any, object]) -> None:
         raise error
 
 
-def interleave_in_every_way(
-    prepare: Callable[[], tuple[Actor, Actor]], check: Callable[[], None]
+def names_of(jobs: Iterable[Job[Any]]) -> str:
+    """What a test calls some jobs that are done in a row or at once."""
+    return " and ".join(job.__name__ for job in jobs) or "new"
+
+
+def interleave_jobs(
+    new_system: Callable[[], System],
+    before: Iterable[Job[System]],
+    jobs: tuple[Job[System], Job[System]],
+    check: Callable[[System], None],
 ) -> None:
     """Lets one of two get some way, then the other some way, then each go to its end, in all ways.
 
     That a few switches suffice to show most errors of concurrency is what systematic testers rest
     on: M. Musuvathi, S. Qadeer, Iterative Context Bounding for Systematic Testing, PLDI 2007.
 
-    :param prepare: makes the two anew. :param check: looks at the world when both are done.
+    :param new_system: makes what both work on, for each way. :param before: is done there first.
+    :param check: looks at it when both are done.
     """
-    for first in (0, 1):
+    for first, second in (jobs, jobs[::-1]):
         for steps_of_first in itertools.count():
             first_was_done = False
             for steps_of_second in itertools.count(1):
-                actors = prepare()
-                one, other = actors[first], actors[1 - first]
+                system = _after(new_system, before)
+                one, other = Actor(first(system)), Actor(second(system))
                 one.go(steps_of_first)
                 first_was_done = one.done
                 other.go(steps_of_second)
                 second_was_done = other.done
                 one.finish()
                 other.finish()
-                check()
+                check(system)
                 if second_was_done:
                     break
             if first_was_done:
                 break
 
 
-def interleave_jobs(
-    new_world: Callable[[], World],
-    before: Iterable[Job[World]],
-    jobs: tuple[Job[World], Job[World]],
-    check: Callable[[World], None],
-) -> None:
-    """The same for two jobs, each time in a new world in which others were done before."""
-    world = new_world()
-
-    def prepare() -> tuple[Actor, Actor]:
-        nonlocal world
-        world = new_world()
-        for job in before:
-            run(job(world))
-        return Actor(jobs[0](world)), Actor(jobs[1](world))
-
-    interleave_in_every_way(prepare, lambda: check(world))
+def _after(new_system: Callable[[], System], jobs: Iterable[Job[System]]) -> System:
+    system = new_system()
+    for job in jobs:
+        run(job(system))
+    return system
 
 
 def undo_in_every_order(
-    new_world: Callable[[], World],
-    request: Job[World],
-    undo: Job[World],
-    check: Callable[[World], None],
+    new_system: Callable[[], System],
+    request: Job[System],
+    undo: Job[System],
+    check: Callable[[System], None],
     *,
     closed: str,
 ) -> None:
     """Lets a request and its undo, twice each, come one after the other, in all orders.
 
-    :param check: looks at each world at its end. :param closed: what a request is told, by its
+    :param check: looks at each system at its end. :param closed: what a request is told, by its
         error's code, that comes after an undo; nothing else is to fail.
     """
     for order in itertools.permutations((request, request, undo, undo)):
-        world, is_undone = new_world(), False
+        system, is_undone = new_system(), False
         for job in order:
-            error = Actor(job(world)).finish()
+            error = Actor(job(system)).finish()
             is_late = is_undone and job is request
             assert (error and error.code) == (closed if is_late else None)
             is_undone |= job is undo
-        check(world)
+        check(system)
 
 
-def interleave_by_chance(actors: Sequence[Actor], seed: int) -> None:
-    """Lets any of them take the next step, until all are done."""
+def interleave_by_chance(works: Iterable[Coroutine[Any, Any, object]], seed: int) -> set[str]:
+    """Lets any of them take the next step until all are done; returns their errors' codes."""
     chance = random.Random(seed)
-    at_work = list(actors)
-    while at_work:
-        actor = chance.choice(at_work)
-        actor.step()
-        if actor.done:
-            at_work.remove(actor)
+    actors = [Actor(work) for work in works]
+    while at_work := [actor for actor in actors if not actor.done]:
+        chance.choice(at_work).step()
+    return {actor.error.code for actor in actors if actor.error}
 
 
-def cut_everywhere(prepare: Callable[[], Actor]) -> Iterator[Actor]:
-    """The same work once for each of its steps: gone on just that far, and not to be resumed."""
+def cut_everywhere(
+    new_system: Callable[[], System], before: Iterable[Job[System]], job: Job[System]
+) -> Iterator[tuple[System, Actor]]:
+    """The same job once for each of its steps, in a new system in which others were done before:
+    gone on just that far.
+    """
     for steps in itertools.count():
-        actor = prepare()
+        system = _after(new_system, before)
+        actor = Actor(job(system))
         actor.go(steps)
         if actor.done:
             return
-        yield actor
+        yield system, actor

@@ -12,21 +12,10 @@ from services.notification.model import MESSAGES, Message
 from services.order.model import ORDERS
 from services.shipping.model import SHIPMENTS, Shipment
 from tests.testkit.books import open_books_at
+from tests.unit.notification.examples import a_message
 from tests.unit.shipping.examples import a_shipment
 
 _MINUTE_MS = 60_000
-_UNSENT = Message(
-    id="evt_1",
-    user_id="usr_ada",
-    name="Ada",
-    email="ada@example.com",
-    kind="order-confirmed",
-    order_id="ord_1",
-    subject="",
-    text="",
-    created_ms=0,
-    due_ms=0,
-)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +36,7 @@ async def test_a_parcel_on_its_way_is_unrest(tmp_path: Path, due_in_ms: int, unr
     await stores["shipping"].prepare(SHIPMENTS)
     await Documents(stores["shipping"], SHIPMENTS, Shipment).insert(parcel)
     await stores["notification"].prepare(MESSAGES)
-    await Documents(stores["notification"], MESSAGES, Message).insert(_UNSENT)
+    await Documents(stores["notification"], MESSAGES, Message).insert(a_message(due_ms=0))
     for store in stores.values():
         await store.close()
 

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from prometheus_client import CollectorRegistry
 
 from loadtest.exposition import RunCollector
+from tests.unit.load_steps import LoadStep
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What locust knows of a step."""
-
-    name: str
-    num_requests: int = 0
-    num_failures: int = 0
-    total_response_time: float = 0
-    response_times: Mapping[int, int] = field(default_factory=dict[int, int])
-
-
-def shown(*entries: Figures) -> CollectorRegistry:
+def shown(*entries: LoadStep) -> CollectorRegistry:
     """What Prometheus reads."""
     registry = CollectorRegistry()
     registry.register(RunCollector(lambda: entries, lambda: 7))
@@ -30,9 +17,9 @@ def shown(*entries: Figures) -> CollectorRegistry:
 
 def test_requests_and_failures_are_counted_by_step():
     registry = shown(
-        Figures("pages: home", 5, num_failures=1),
-        Figures("pages: home", 3, num_failures=1),  # by another method
-        Figures("orders: inbox", 2),
+        LoadStep("pages: home", 5, num_failures=1),
+        LoadStep("pages: home", 3, num_failures=1),  # by another method
+        LoadStep("orders: inbox", 2),
     )
 
     assert registry.get_sample_value("meshmart_load_requests_total", {"name": "pages: home"}) == 8
@@ -43,8 +30,8 @@ def test_requests_and_failures_are_counted_by_step():
 
 def test_times_are_in_the_buckets_of_seconds():
     registry = shown(
-        Figures("pages: home", 4, total_response_time=20_360, response_times={5: 1, 250: 1}),
-        Figures("pages: home", response_times={260: 1, 20_000: 1}),
+        LoadStep("pages: home", 4, total_response_time=20_360, response_times={5: 1, 250: 1}),
+        LoadStep("pages: home", response_times={260: 1, 20_000: 1}),
     )
 
     counts = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -18,16 +17,7 @@ from loadtest.thresholds import (
     limits_of,
     percentile,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What locust knows of a step."""
-
-    name: str
-    num_requests: int
-    num_failures: int = 0
-    response_times: Mapping[int, int] = field(default_factory=dict[int, int])
+from tests.unit.load_steps import LoadStep
 
 
 def limits(*options: str) -> Limits:
@@ -41,10 +31,10 @@ def missed(verdict: Verdict) -> list[str]:
 
 
 def verdict_of(
-    entries: Iterable[Figures] = (), *options: str, orders: int = 10, crashes: int = 0
+    entries: Iterable[LoadStep] = (), *options: str, orders: int = 10, crashes: int = 0
 ) -> Verdict:
     """The verdict on enough requests and some orders, together with what is given."""
-    usual = [Figures("pages: home", 500), Figures(CONFIRMED, orders)]
+    usual = [LoadStep("pages: home", 500), LoadStep(CONFIRMED, orders)]
     return judge([*usual, *entries], limits(*options), crashes=crashes)
 
 
@@ -56,7 +46,7 @@ def test_a_good_run_meets_all_thresholds():
 
 
 def test_by_default_one_failure_is_too_many():
-    failure = Figures("orders: inbox", 1, num_failures=1)
+    failure = LoadStep("orders: inbox", 1, num_failures=1)
 
     assert missed(verdict_of([failure])) == ["failures"]
     assert verdict_of([failure], "--max-failure-ratio", "0.01").is_met
@@ -77,7 +67,7 @@ def test_too_few_are_told(option: str, what: str):
 
 
 def test_a_failed_checkout_confirms_nothing():
-    failed = Figures(CONFIRMED, 2, num_failures=2)
+    failed = LoadStep(CONFIRMED, 2, num_failures=2)
     options = ("--max-failure-ratio", "1", "--min-confirmed-orders", "2")
 
     assert missed(verdict_of([failed], *options, orders=1)) == ["confirmed orders"]
@@ -85,9 +75,9 @@ def test_a_failed_checkout_confirms_nothing():
 
 def test_response_times_are_held_against_the_threshold_of_their_group():
     slow = [
-        Figures("account: log in", 100, response_times={10: 94, 900: 6}),
-        Figures("account: register", 0),
-        Figures("orders: inbox", 100, response_times={10: 94, 900: 6}),
+        LoadStep("account: log in", 100, response_times={10: 94, 900: 6}),
+        LoadStep("account: register", 0),
+        LoadStep("orders: inbox", 100, response_times={10: 94, 900: 6}),
     ]
 
     verdict = verdict_of(slow, "--p95-account-ms", "899", "--p95-orders-ms", "900")
@@ -97,15 +87,15 @@ def test_response_times_are_held_against_the_threshold_of_their_group():
 
 def test_steps_of_a_group_are_taken_together():
     steps = [
-        Figures("orders: inbox", 1, response_times={5000: 1}),
-        Figures("orders: history", 99, response_times={10: 99}),
+        LoadStep("orders: inbox", 1, response_times={5000: 1}),
+        LoadStep("orders: history", 99, response_times={10: 99}),
     ]
 
     assert verdict_of(steps).is_met
 
 
 def test_out_of_stock_is_counted_and_is_no_failure():
-    verdict = verdict_of([Figures(OUT_OF_STOCK, 7)])
+    verdict = verdict_of([LoadStep(OUT_OF_STOCK, 7)])
 
     assert verdict.is_met
     assert verdict.out_of_stock == 7
@@ -113,7 +103,7 @@ def test_out_of_stock_is_counted_and_is_no_failure():
 
 def test_a_step_without_a_threshold_is_refused():
     with pytest.raises(KeyError):
-        verdict_of([Figures("nowhere: at all", 1)])
+        verdict_of([LoadStep("nowhere: at all", 1)])
 
 
 @pytest.mark.parametrize(

@@ -6,28 +6,28 @@ from pathlib import Path
 import pytest
 
 from services.auth.model.commands import Register
-from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, Process, World
+from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, AuthHarness, AuthProcess
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def harness(tmp_path: Path) -> AuthHarness:
+    return AuthHarness(tmp_path)
 
 
 @pytest.fixture
-async def process(world: World) -> AsyncGenerator[Process]:
-    async with world.process() as running:
+async def process(harness: AuthHarness) -> AsyncGenerator[AuthProcess]:
+    async with harness.process() as running:
         yield running
 
 
 @pytest.fixture
-async def another(world: World) -> AsyncGenerator[Process]:
-    async with world.process() as running:
+async def another(harness: AuthHarness) -> AsyncGenerator[AuthProcess]:
+    async with harness.process() as running:
         yield running
 
 
 @pytest.fixture
-async def ada(process: Process) -> str:
+async def ada(process: AuthProcess) -> str:
     """Ada's refresh token, right after her registration."""
     tokens = await process.auth.register(
         Register(email=EMAIL, password=PASSWORD, name="Ada Lovelace", client_address=HOME)

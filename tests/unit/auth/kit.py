@@ -56,7 +56,7 @@ PASSWORD = "correct horse battery"
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.1"
 
 
-class Clock:
+class ManualWallClock:
     """The time in milliseconds, which passes only when the test says so."""
 
     def __init__(self, ago_seconds: float = 0) -> None:
@@ -182,7 +182,7 @@ class MemoryNotifications(AccountNotifications):
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class AuthProcess:
     """One process of the auth service."""
 
     auth: Auth
@@ -202,18 +202,18 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class AuthHarness:
     """What the processes share."""
 
     data: Path
-    clock: Clock = field(default_factory=Clock)
+    clock: ManualWallClock = field(default_factory=ManualWallClock)
     users: MemoryUsers = field(default_factory=MemoryUsers)
     notifications: MemoryNotifications = field(default_factory=MemoryNotifications)
 
     @asynccontextmanager
     async def process(
         self, settings: AuthSettings = SETTINGS, policy: KeyPolicy = POLICY
-    ) -> AsyncGenerator[Process]:
+    ) -> AsyncGenerator[AuthProcess]:
         """One more process."""
         store = open_store(f"sqlite:///{self.data}", "auth")
         passwords = Passwords(settings)
@@ -255,7 +255,7 @@ class World:
                 links=links,
                 metrics=Metrics(),
             )
-            yield Process(auth, keyring, sessions, throttle, passwords, links)
+            yield AuthProcess(auth, keyring, sessions, throttle, passwords, links)
         finally:
             await passwords.close()
             await store.close()

@@ -15,8 +15,8 @@ from services.auth import api
 from services.common.serving.host import Host, hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
-from tests.unit.asgi import Answer, ask
-from tests.unit.auth.kit import EMAIL, PASSWORD, Process
+from tests.unit.asgi import AsgiAnswer, ask
+from tests.unit.auth.kit import EMAIL, PASSWORD, AuthProcess
 
 REGISTRATION = {"email": EMAIL, "password": PASSWORD, "name": "Ada Lovelace"}
 LOG_IN = {"email": EMAIL, "password": PASSWORD}
@@ -28,7 +28,7 @@ class Http:
 
     app: ASGIApp
 
-    async def post(self, action: str, body: object, forwarded_for: str = "") -> Answer:
+    async def post(self, action: str, body: object, forwarded_for: str = "") -> AsgiAnswer:
         """What it answers to an action of the API."""
         return await ask(
             self.app,
@@ -38,13 +38,13 @@ class Http:
             body=json.dumps(body).encode(),
         )
 
-    async def get(self, path: str) -> Answer:
+    async def get(self, path: str) -> AsgiAnswer:
         """What it answers to GET."""
         return await ask(self.app, "GET", path)
 
 
 @asynccontextmanager
-async def serving(process: Process, proxies_in_front: int) -> AsyncGenerator[Http]:
+async def serving(process: AuthProcess, proxies_in_front: int) -> AsyncGenerator[Http]:
     async def wire(host: Host) -> None:
         host.serve_http(api.router, process.auth, process.keyring)
 
@@ -54,19 +54,19 @@ async def serving(process: Process, proxies_in_front: int) -> AsyncGenerator[Htt
 
 
 @pytest.fixture
-async def http(process: Process) -> AsyncGenerator[Http]:
+async def http(process: AuthProcess) -> AsyncGenerator[Http]:
     """Not behind any proxy."""
     async with serving(process, 0) as serving_http:
         yield serving_http
 
 
 @pytest.fixture
-async def http_behind_a_proxy(process: Process) -> AsyncGenerator[Http]:
+async def http_behind_a_proxy(process: AuthProcess) -> AsyncGenerator[Http]:
     async with serving(process, 1) as serving_http:
         yield serving_http
 
 
-async def test_registering_opens_a_session(http: Http, process: Process) -> None:
+async def test_registering_opens_a_session(http: Http, process: AuthProcess) -> None:
     answer = await http.post("register", REGISTRATION)
     assert answer.status == 201
     assert answer.headers["cache-control"] == "no-store"
@@ -185,7 +185,7 @@ async def test_a_known_browser_is_let_in(http: Http) -> None:
     ids=str,
 )
 async def test_a_wrong_registration_is_refused(
-    http: Http, process: Process, change: dict[str, object]
+    http: Http, process: AuthProcess, change: dict[str, object]
 ) -> None:
     answer = await http.post("register", {**REGISTRATION, **change})
     assert (answer.status, answer.json()["code"]) == (422, "invalid-request")
@@ -264,7 +264,7 @@ async def test_a_wrong_body_is_refused(http: Http, action: str, body: object) ->
     assert (answer.status, answer.json()["code"]) == (422, "invalid-request")
 
 
-async def test_the_public_keys_may_be_cached(http: Http, process: Process) -> None:
+async def test_the_public_keys_may_be_cached(http: Http, process: AuthProcess) -> None:
     answer = await http.get("/.well-known/jwks.json")
     assert answer.status == 200
     assert answer.headers["cache-control"] == "public, max-age=300"

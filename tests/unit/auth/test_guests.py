@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-
 import pytest
 
 from services.auth.model.commands import (
@@ -15,35 +13,30 @@ from services.auth.model.commands import (
 )
 from services.auth.model.links import MAILS_PER_ADDRESS, Mail
 from services.auth.service import Tokens
-from services.common.errors import Kind, ShopError
-from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, Process, World
+from services.common.errors import Kind
+from tests.unit.auth.kit import EMAIL, HOME, PASSWORD, AuthHarness, AuthProcess
+from tests.unit.failure import failure
 
 CORRECTED = "ada@example.org"
 
 
-async def failure(attempt: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await attempt
-    return failed.value
-
-
-async def guest_of(process: Process, name: str = "Ada") -> Tokens:
+async def guest_of(process: AuthProcess, name: str = "Ada") -> Tokens:
     return await process.auth.open_guest(OpenGuest(email=EMAIL, name=name, client_address=HOME))
 
 
-async def log_in(process: Process, password: str = PASSWORD) -> Tokens:
+async def log_in(process: AuthProcess, password: str = PASSWORD) -> Tokens:
     return await process.auth.log_in(
         Authenticate(email=EMAIL, password=password, client_address=HOME)
     )
 
 
-async def keep(process: Process, refresh_token: str, password: str = PASSWORD) -> Tokens:
+async def keep(process: AuthProcess, refresh_token: str, password: str = PASSWORD) -> Tokens:
     return await process.auth.keep_guest(
         KeepGuestAccount(refresh_token=refresh_token, password=password, client_address=HOME)
     )
 
 
-async def test_a_guest_has_a_session_and_has_proved_no_address(process: Process) -> None:
+async def test_a_guest_has_a_session_and_has_proved_no_address(process: AuthProcess) -> None:
     tokens = await guest_of(process)
     caller = await process.verifier().verify(tokens.access_token)
     assert (caller.name, caller.email, caller.is_guest) == ("Ada", "", True)
@@ -53,7 +46,7 @@ async def test_a_guest_has_a_session_and_has_proved_no_address(process: Process)
 
 
 async def test_a_guest_with_the_address_of_an_account_is_somebody_else(
-    process: Process, ada: str
+    process: AuthProcess, ada: str
 ) -> None:
     account = await process.verifier().verify((await process.auth.refresh(ada)).access_token)
     guest = await guest_of(process, "Eve")
@@ -66,7 +59,7 @@ async def test_a_guest_with_the_address_of_an_account_is_somebody_else(
     assert wrong.code == "wrong-credentials"
 
 
-async def test_a_guest_who_sets_a_password_keeps_the_account(process: Process) -> None:
+async def test_a_guest_who_sets_a_password_keeps_the_account(process: AuthProcess) -> None:
     guest = await guest_of(process)
     before = await process.verifier().verify(guest.access_token)
     assert (await failure(log_in(process))).code == ("wrong-credentials")
@@ -80,26 +73,28 @@ async def test_a_guest_who_sets_a_password_keeps_the_account(process: Process) -
 
 
 async def test_a_guest_confirms_the_address_that_they_gave(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     await process.links.send()
-    world.notifications.by_event.clear()
+    harness.notifications.by_event.clear()
     await guest_of(process, "Eve")
     await process.links.send()
-    (sent,) = world.notifications.by_event.values()
+    (sent,) = harness.notifications.by_event.values()
     assert (sent.mail, sent.email) == (Mail.CONFIRM_ADDRESS, EMAIL)
     await process.auth.confirm_address(sent.code)
-    assert world.notifications.confirmed == {"usr_guest_0": EMAIL}, "and not Ada's account"
+    assert harness.notifications.confirmed == {"usr_guest_0": EMAIL}, "and not Ada's account"
 
 
-async def test_a_password_by_mail_is_none_for_guests(world: World, process: Process) -> None:
+async def test_a_password_by_mail_is_none_for_guests(
+    harness: AuthHarness, process: AuthProcess
+) -> None:
     await guest_of(process)
     await process.auth.mail_link(MailLink(mail=Mail.SET_PASSWORD, email=EMAIL, client_address=HOME))
     await process.links.send()
-    assert world.notifications.mails(Mail.SET_PASSWORD) == []
+    assert harness.notifications.mails(Mail.SET_PASSWORD) == []
 
 
-async def test_only_a_guest_is_given_a_password_so(process: Process, ada: str) -> None:
+async def test_only_a_guest_is_given_a_password_so(process: AuthProcess, ada: str) -> None:
     refused = await failure(keep(process, ada, "another horse"))
     assert (refused.kind, refused.code) == (Kind.CONFLICT, "not-a-guest")
     nobody = await failure(keep(process, "ses_x"))
@@ -107,36 +102,40 @@ async def test_only_a_guest_is_given_a_password_so(process: Process, ada: str) -
 
 
 @pytest.mark.parametrize("password", ["password123", "ada@example.com"])
-async def test_a_guests_password_is_no_easier_than_others(process: Process, password: str) -> None:
+async def test_a_guests_password_is_no_easier_than_others(
+    process: AuthProcess, password: str
+) -> None:
     guest = await guest_of(process)
     refused = await failure(keep(process, guest.refresh_token, password))
     assert (refused.kind, refused.code) == (Kind.INVALID, "weak-password")
     await process.auth.refresh(guest.refresh_token)  # still a session
 
 
-async def mail_again(process: Process, refresh_token: str) -> None:
+async def mail_again(process: AuthProcess, refresh_token: str) -> None:
     await process.auth.mail_guest_link(refresh_token, client_address=HOME)
     await process.links.send()
 
 
-async def correct(process: Process, refresh_token: str, email: str = CORRECTED) -> None:
+async def correct(process: AuthProcess, refresh_token: str, email: str = CORRECTED) -> None:
     await process.auth.change_guest_email(
         ChangeGuestAddress(refresh_token=refresh_token, email=email, client_address=HOME)
     )
     await process.links.send()
 
 
-async def test_a_guest_asks_for_the_link_again(world: World, process: Process) -> None:
+async def test_a_guest_asks_for_the_link_again(harness: AuthHarness, process: AuthProcess) -> None:
     guest = await guest_of(process)
     await process.links.send()
     await mail_again(process, guest.refresh_token)
-    first, second = world.notifications.mails(Mail.CONFIRM_ADDRESS)
+    first, second = harness.notifications.mails(Mail.CONFIRM_ADDRESS)
     assert (second.email, second.code != first.code) == (EMAIL, True)
     await process.auth.confirm_address(second.code)
-    assert world.notifications.confirmed == {"usr_guest_0": EMAIL}
+    assert harness.notifications.confirmed == {"usr_guest_0": EMAIL}
 
 
-async def test_a_guest_is_mailed_no_more_links_than_others(world: World, process: Process) -> None:
+async def test_a_guest_is_mailed_no_more_links_than_others(
+    harness: AuthHarness, process: AuthProcess
+) -> None:
     guest = await guest_of(process)
     for _ in range(MAILS_PER_ADDRESS - 1):
         await mail_again(process, guest.refresh_token)
@@ -144,31 +143,35 @@ async def test_a_guest_is_mailed_no_more_links_than_others(world: World, process
     assert (refused.kind, refused.code) == (Kind.THROTTLED, "too-many-mails")
     await correct(process, guest.refresh_token)
     await correct(process, guest.refresh_token, EMAIL)  # takes place, if without a mail
-    assert world.users.guests["usr_guest_0"].contact_email == EMAIL
-    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == MAILS_PER_ADDRESS + 1
+    assert harness.users.guests["usr_guest_0"].contact_email == EMAIL
+    assert len(harness.notifications.mails(Mail.CONFIRM_ADDRESS)) == MAILS_PER_ADDRESS + 1
 
 
-async def test_a_corrected_address_is_mailed_a_link(world: World, process: Process) -> None:
+async def test_a_corrected_address_is_mailed_a_link(
+    harness: AuthHarness, process: AuthProcess
+) -> None:
     guest = await guest_of(process)
     await process.links.send()
     await correct(process, guest.refresh_token)
-    wrong, right = world.notifications.mails(Mail.CONFIRM_ADDRESS)
+    wrong, right = harness.notifications.mails(Mail.CONFIRM_ADDRESS)
     assert (wrong.email, right.email) == (EMAIL, CORRECTED)
     over = await failure(process.auth.confirm_address(wrong.code))
     assert over.code == "link-over", "a stranger may have that mail"
     await process.auth.confirm_address(right.code)
-    assert world.notifications.confirmed == {"usr_guest_0": CORRECTED}
+    assert harness.notifications.confirmed == {"usr_guest_0": CORRECTED}
 
 
-async def test_the_same_address_is_no_correction(world: World, process: Process) -> None:
+async def test_the_same_address_is_no_correction(
+    harness: AuthHarness, process: AuthProcess
+) -> None:
     guest = await guest_of(process)
     await process.links.send()
     await correct(process, guest.refresh_token, EMAIL)
-    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
+    assert len(harness.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
 
 
 async def test_only_guests_correct_their_address_so(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     await process.links.send()
     for attempt in (correct(process, ada), mail_again(process, ada)):
@@ -177,11 +180,11 @@ async def test_only_guests_correct_their_address_so(
     for attempt in (correct(process, "ses_x"), mail_again(process, "ses_x")):
         assert (await failure(attempt)).kind is Kind.UNAUTHENTICATED
     assert (await log_in(process)).access_token
-    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
+    assert len(harness.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
 
 
 async def test_a_guest_keeps_the_account_with_another_address(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     guest = await guest_of(process)
     before = await process.verifier().verify(guest.access_token)
@@ -197,16 +200,16 @@ async def test_a_guest_keeps_the_account_with_another_address(
     caller = await process.verifier().verify(kept.access_token)
     assert (caller.user_id, caller.email) == (before.user_id, CORRECTED)
     await process.links.send()
-    sent = world.notifications.mails(Mail.CONFIRM_ADDRESS)[-1]
+    sent = harness.notifications.mails(Mail.CONFIRM_ADDRESS)[-1]
     assert sent.email == CORRECTED
     await process.auth.confirm_address(sent.code)
-    assert world.notifications.confirmed == {before.user_id: CORRECTED}
+    assert harness.notifications.confirmed == {before.user_id: CORRECTED}
 
 
 async def test_the_address_that_a_guest_gave_is_mailed_no_second_link(
-    world: World, process: Process
+    harness: AuthHarness, process: AuthProcess
 ) -> None:
     guest = await guest_of(process)
     await keep(process, guest.refresh_token)
     await process.links.send()
-    assert len(world.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1
+    assert len(harness.notifications.mails(Mail.CONFIRM_ADDRESS)) == 1

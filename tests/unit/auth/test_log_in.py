@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from unittest.mock import patch
 
 import pytest
@@ -14,21 +14,17 @@ from argon2 import PasswordHasher
 from services.auth.model.commands import Authenticate, Register
 from services.auth.model.sources import Source
 from services.auth.service import Tokens
+from services.auth.settings import AuthSettings
 from services.common.errors import Kind, ShopError
 from tests.testkit.waiting import eventually
-from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, Process, World
+from tests.unit.auth.kit import ELSEWHERE, EMAIL, HOME, PASSWORD, SETTINGS, AuthHarness, AuthProcess
+from tests.unit.failure import failure
 
 WRONG = "wrong horse battery"
 
 
-async def failure(attempt: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await attempt
-    return failed.value
-
-
 async def guess(
-    process: Process,
+    process: AuthProcess,
     password: str = WRONG,
     email: str = EMAIL,
     client_address: str = HOME,
@@ -49,13 +45,13 @@ async def guess(
     return "ok"
 
 
-async def register(process: Process, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
+async def register(process: AuthProcess, email: str = EMAIL, password: str = PASSWORD) -> Tokens:
     return await process.auth.register(
         Register(email=email, password=password, name="Ada", client_address=HOME)
     )
 
 
-async def right(process: Process, client_address: str = HOME, device_token: str = "") -> Tokens:
+async def right(process: AuthProcess, client_address: str = HOME, device_token: str = "") -> Tokens:
     """Logs in with the right password."""
     return await process.auth.log_in(
         Authenticate(
@@ -64,7 +60,7 @@ async def right(process: Process, client_address: str = HOME, device_token: str 
     )
 
 
-async def test_the_right_password_opens_a_session(process: Process, ada: str) -> None:
+async def test_the_right_password_opens_a_session(process: AuthProcess, ada: str) -> None:
     tokens = await right(process)
     caller = await process.verifier().verify(tokens.access_token)
     assert (caller.user_id, caller.email, caller.name) == ("usr_0", EMAIL, "Ada Lovelace")
@@ -72,13 +68,13 @@ async def test_the_right_password_opens_a_session(process: Process, ada: str) ->
     assert tokens.refresh_token != ada
 
 
-async def test_a_password_means_the_same_on_any_keyboard(process: Process) -> None:
+async def test_a_password_means_the_same_on_any_keyboard(process: AuthProcess) -> None:
     await register(process, password="Café crème №5")
     assert await guess(process, "Cafe\u0301 cre\u0300me No5") == "ok"
 
 
 async def test_unknown_addresses_and_wrong_passwords_look_the_same(
-    process: Process, ada: str
+    process: AuthProcess, ada: str
 ) -> None:
     attempts = (
         process.auth.log_in(Authenticate(email=email, password=WRONG, client_address=HOME))
@@ -89,11 +85,11 @@ async def test_unknown_addresses_and_wrong_passwords_look_the_same(
     assert (wrong.kind, wrong.code) == (Kind.UNAUTHENTICATED, "wrong-credentials")
 
 
-async def test_an_unknown_address_costs_a_hash_too(world: World) -> None:
+async def test_an_unknown_address_costs_a_hash_too(harness: AuthHarness) -> None:
     slow = SETTINGS.model_copy(
         update={"password_hash_memory_kib": 32 * 1024, "password_hash_iterations": 4}
     )
-    async with world.process(slow) as process:
+    async with harness.process(slow) as process:
         # The processor's time, threads included: what else the machine does is not in it.
         began = time.process_time()
         await process.passwords.hash(WRONG)
@@ -104,41 +100,41 @@ async def test_an_unknown_address_costs_a_hash_too(world: World) -> None:
 
 
 async def test_five_wrong_passwords_close_the_door_for_longer_and_longer(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     assert [await guess(process) for _ in range(5)] == ["wrong-credentials"] * 5
     for pause_seconds in (30, 60, 120, 240, 480, 900, 900):
         refused = await failure(right(process))
         assert (refused.kind, refused.code) == (Kind.THROTTLED, "too-many-attempts")
         assert refused.retry_after_seconds == pause_seconds
-        world.clock.pass_seconds(pause_seconds)
+        harness.clock.pass_seconds(pause_seconds)
         assert await guess(process) == "wrong-credentials"
 
 
-async def test_success_starts_over(world: World, process: Process, ada: str) -> None:
+async def test_success_starts_over(harness: AuthHarness, process: AuthProcess, ada: str) -> None:
     for _ in range(3):
         assert [await guess(process) for _ in range(4)] == ["wrong-credentials"] * 4
         assert await guess(process, PASSWORD) == "ok"
     assert [await guess(process) for _ in range(5)] == ["wrong-credentials"] * 5
     assert await guess(process, PASSWORD) == "too-many-attempts"
-    world.clock.pass_seconds(30)
+    harness.clock.pass_seconds(30)
     assert await guess(process, PASSWORD) == "ok"
     assert await guess(process) == "wrong-credentials"
 
 
-async def test_time_starts_over_too(world: World, process: Process, ada: str) -> None:
+async def test_time_starts_over_too(harness: AuthHarness, process: AuthProcess, ada: str) -> None:
     for _ in range(3):
         assert [await guess(process) for _ in range(4)] == ["wrong-credentials"] * 4
-        world.clock.pass_seconds(300)
+        harness.clock.pass_seconds(300)
 
 
-async def test_unknown_addresses_are_throttled_alike(process: Process) -> None:
+async def test_unknown_addresses_are_throttled_alike(process: AuthProcess) -> None:
     outcomes = [await guess(process, email="nobody@example.com") for _ in range(6)]
     assert outcomes == ["wrong-credentials"] * 5 + ["too-many-attempts"]
 
 
 async def test_processes_count_together_however_many_guess_at_once(
-    process: Process, another: Process, ada: str
+    process: AuthProcess, another: AuthProcess, ada: str
 ) -> None:
     outcomes = await asyncio.gather(
         *(guess(each) for each in (process, another) for _ in range(20))
@@ -147,13 +143,13 @@ async def test_processes_count_together_however_many_guess_at_once(
     assert await guess(another, PASSWORD) == "too-many-attempts"
 
 
-async def test_one_address_closed_leaves_the_others_open(process: Process, ada: str) -> None:
+async def test_one_address_closed_leaves_the_others_open(process: AuthProcess, ada: str) -> None:
     for _ in range(6):
         await guess(process, email="eve@example.com")
     assert await guess(process, PASSWORD) == "ok"
 
 
-async def test_failures_elsewhere_keep_nobody_out(process: Process, ada: str) -> None:
+async def test_failures_elsewhere_keep_nobody_out(process: AuthProcess, ada: str) -> None:
     outcomes = [await guess(process, client_address=ELSEWHERE) for _ in range(6)]
     assert outcomes == ["wrong-credentials"] * 5 + ["too-many-attempts"]
     assert await guess(process, PASSWORD, client_address=ELSEWHERE) == "too-many-attempts"
@@ -162,12 +158,12 @@ async def test_failures_elsewhere_keep_nobody_out(process: Process, ada: str) ->
 
 
 async def test_guesses_spread_over_many_addresses_close_their_network_for_the_minute(
-    world: World,
+    harness: AuthHarness,
 ) -> None:
     few = SETTINGS.model_copy(update={"login_failures_per_minute": 10})
-    async with world.process(few) as process, world.process(few) as another:
+    async with harness.process(few) as process, harness.process(few) as another:
         await register(process)
-        world.clock.pass_seconds(60 - world.clock.now_ms % 60_000 / 1000)
+        harness.clock.pass_seconds(60 - harness.clock.now_ms % 60_000 / 1000)
         for number in range(5):
             for each in (process, another):
                 email = f"{number}-{id(each)}@example.com"
@@ -177,13 +173,13 @@ async def test_guesses_spread_over_many_addresses_close_their_network_for_the_mi
         assert refused.kind is Kind.THROTTLED
         assert refused.retry_after_seconds == pytest.approx(60, abs=0.01)
         assert await guess(another, PASSWORD) == "ok"
-        world.clock.pass_seconds(60)
+        harness.clock.pass_seconds(60)
         assert await guess(process, PASSWORD, client_address=ELSEWHERE) == "ok"
 
 
-async def test_guesses_at_the_same_time_are_no_way_around_that(world: World) -> None:
+async def test_guesses_at_the_same_time_are_no_way_around_that(harness: AuthHarness) -> None:
     few = SETTINGS.model_copy(update={"login_failures_per_minute": 10, "password_hash_threads": 2})
-    async with world.process(few) as process:
+    async with harness.process(few) as process:
         outcomes = await asyncio.gather(
             *(guess(process, email=f"{number}@example.com") for number in range(40))
         )
@@ -202,7 +198,7 @@ async def test_guesses_at_the_same_time_are_no_way_around_that(world: World) -> 
     ],
 )
 async def test_a_network_is_what_one_subscriber_has(
-    process: Process, ada: str, one: str, other: str, is_same: bool
+    process: AuthProcess, ada: str, one: str, other: str, is_same: bool
 ) -> None:
     for _ in range(5):
         await guess(process, client_address=one)
@@ -211,10 +207,10 @@ async def test_a_network_is_what_one_subscriber_has(
 
 
 async def test_a_known_browser_is_let_in_where_strangers_have_failed(
-    world: World, another: Process
+    harness: AuthHarness, another: AuthProcess
 ) -> None:
     few = SETTINGS.model_copy(update={"login_failures_per_minute": 10})
-    async with world.process(few) as process:
+    async with harness.process(few) as process:
         device_token = (await register(process)).device_token
         for number in range(6):
             await guess(process)
@@ -225,7 +221,9 @@ async def test_a_known_browser_is_let_in_where_strangers_have_failed(
         assert await guess(process, PASSWORD) == "too-many-attempts"
 
 
-async def test_a_known_browser_has_as_many_guesses_as_a_network(process: Process, ada: str) -> None:
+async def test_a_known_browser_has_as_many_guesses_as_a_network(
+    process: AuthProcess, ada: str
+) -> None:
     tokens = await right(process)
     session = await process.auth.refresh(tokens.refresh_token)
     # A renewed session is the same device, wherever it is.
@@ -245,7 +243,7 @@ async def test_a_known_browser_has_as_many_guesses_as_a_network(process: Process
 
 
 async def test_a_browser_is_known_for_one_account_and_a_year(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     grace = await register(process, "grace@example.com")
     tokens = await right(process)
@@ -257,18 +255,20 @@ async def test_a_browser_is_known_for_one_account_and_a_year(
         await guess(process)
     for unknown in (grace.device_token, forged, prolonged, ada, "x" * 10_000, "\ud800"):
         assert await guess(process, PASSWORD, device_token=unknown) == "too-many-attempts"
-    world.clock.pass_seconds(365 * 86_400 - 1)
+    harness.clock.pass_seconds(365 * 86_400 - 1)
     for _ in range(5):
         await guess(process)
     assert await guess(process, PASSWORD, device_token=tokens.device_token) == "ok"
-    world.clock.pass_seconds(1)
+    harness.clock.pass_seconds(1)
     assert await guess(process, PASSWORD, device_token=tokens.device_token) == "too-many-attempts"
 
 
-async def test_an_outage_costs_nobody_an_attempt(world: World, process: Process, ada: str) -> None:
-    world.users.is_down = True
+async def test_an_outage_costs_nobody_an_attempt(
+    harness: AuthHarness, process: AuthProcess, ada: str
+) -> None:
+    harness.users.is_down = True
     assert [await guess(process, PASSWORD) for _ in range(10)] == ["user-unavailable"] * 10
-    world.users.is_down = False
+    harness.users.is_down = False
     assert [await guess(process) for _ in range(5)] == ["wrong-credentials"] * 5
 
 
@@ -295,9 +295,13 @@ class _Held:
         self._released.set()
 
 
-async def test_a_crowd_is_sent_away_rather_than_kept_waiting(world: World) -> None:
-    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 2})
-    async with world.process(narrow) as process:
+def narrow(queue: int) -> AuthSettings:
+    """One password is hashed at a time, and so many wait."""
+    return SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": queue})
+
+
+async def test_a_crowd_is_sent_away_rather_than_kept_waiting(harness: AuthHarness) -> None:
+    async with harness.process(narrow(2)) as process:
         outcomes = await asyncio.gather(
             *(register(process, f"{number}@example.com") for number in range(10)),
             return_exceptions=True,
@@ -309,9 +313,8 @@ async def test_a_crowd_is_sent_away_rather_than_kept_waiting(world: World) -> No
         assert await guess(process, email="0@example.com", password=PASSWORD) == "ok"
 
 
-async def test_a_crowd_costs_nobody_an_attempt(world: World) -> None:
-    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 0})
-    async with world.process(narrow) as process:
+async def test_a_crowd_costs_nobody_an_attempt(harness: AuthHarness) -> None:
+    async with harness.process(narrow(0)) as process:
         await register(process)
         held = _Held()
         with patch.object(PasswordHasher, "hash", side_effect=held.hash):
@@ -324,18 +327,17 @@ async def test_a_crowd_costs_nobody_an_attempt(world: World) -> None:
 
 
 async def test_a_crowd_from_one_network_neither_sends_others_away_nor_goes_first(
-    world: World,
+    harness: AuthHarness,
 ) -> None:
-    narrow = SETTINGS.model_copy(update={"password_hash_threads": 1, "password_hash_queue": 8})
     ended: list[str] = []
 
-    async def attempt(process: Process, client_address: str, number: int) -> str:
+    async def attempt(process: AuthProcess, client_address: str, number: int) -> str:
         email = EMAIL if client_address == HOME else f"{number}@example.com"
         outcome = await guess(process, PASSWORD, email, client_address)
         ended.append(f"{client_address} {outcome}")
         return outcome
 
-    async with world.process(narrow) as process:
+    async with harness.process(narrow(8)) as process:
         await register(process)
         held = _Held()
         with patch.object(PasswordHasher, "hash", side_effect=held.hash):
@@ -357,43 +359,45 @@ async def test_a_crowd_from_one_network_neither_sends_others_away_nor_goes_first
 
 
 async def test_a_hash_of_other_parameters_is_replaced_at_the_next_log_in(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     stronger = SETTINGS.model_copy(update={"password_hash_iterations": 3})
-    before = world.users.accounts[EMAIL].password_hash
-    async with world.process(stronger) as upgraded:
+    before = harness.users.accounts[EMAIL].password_hash
+    async with harness.process(stronger) as upgraded:
         assert await guess(upgraded) == "wrong-credentials"
-        assert world.users.accounts[EMAIL].password_hash == before
+        assert harness.users.accounts[EMAIL].password_hash == before
         assert await guess(upgraded, PASSWORD) == "ok"
-        after = world.users.accounts[EMAIL].password_hash
+        after = harness.users.accounts[EMAIL].password_hash
         assert "t=1" in before
         assert "t=3" in after
         assert await guess(upgraded, PASSWORD) == "ok"
-        assert world.users.accounts[EMAIL].password_hash == after
+        assert harness.users.accounts[EMAIL].password_hash == after
 
 
 async def test_log_in_does_not_depend_on_the_new_hash_being_stored(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     stronger = SETTINGS.model_copy(update={"password_hash_iterations": 3})
     unavailable = ShopError(Kind.UNAVAILABLE, "user-unavailable", "user cannot be reached.")
-    async with world.process(stronger) as upgraded:
-        with patch.object(world.users, "replace_password_hash", side_effect=unavailable) as failed:
+    async with harness.process(stronger) as upgraded:
+        with patch.object(
+            harness.users, "replace_password_hash", side_effect=unavailable
+        ) as failed:
             assert await guess(upgraded, PASSWORD) == "ok"
         failed.assert_called_once()
 
 
 async def test_counters_that_no_longer_count_are_swept(
-    world: World, process: Process, ada: str
+    harness: AuthHarness, process: AuthProcess, ada: str
 ) -> None:
     source = Source(HOME)
     await guess(process)
-    counted_ms = world.clock.now_ms
+    counted_ms = harness.clock.now_ms
     store = process.throttle._store  # pyright: ignore[reportPrivateUsage]  # what is gone shows nowhere else
     await process.throttle.sweep()
     assert await store.get(source, EMAIL) is not None
     assert await store.failures(HOME, counted_ms) == 1
-    world.clock.pass_seconds(301)
+    harness.clock.pass_seconds(301)
     await process.throttle.sweep()
     assert await store.get(source, EMAIL) is None
     assert await store.failures(HOME, counted_ms) == 0

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from services.common.calls.outgoing import CallTools
 from services.common.observing.metrics import Metrics
+from services.common.observing.telemetry import make_tracer_provider
 from services.common.serving.host import Host, Wire, hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import Edge, Topology
@@ -93,6 +94,20 @@ def call_tools(clock: Callable[[], float] = time.monotonic) -> CallTools:
         metrics=Metrics(),
         clock=clock,
     )
+
+
+def tracer_provider(sampling_ratio: float = 1.0, **changes: Any) -> TracerProvider:
+    """Makes traces as a process of order does, as the outermost service unless it is changed."""
+    settings: dict[str, Any] = {
+        "service": "order-service",
+        "version": "v1",
+        "instance": "order-1",
+        "namespace": "test",
+        "is_outermost": True,
+        "otlp_endpoint": None,
+        **changes,
+    }
+    return make_tracer_provider(sampling_ratio=sampling_ratio, **settings)
 
 
 @dataclass(frozen=True, slots=True)

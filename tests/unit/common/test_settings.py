@@ -68,18 +68,23 @@ def test_an_empty_one_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None
     assert "SHOP_KEY is missing" in refusal(ShopSettings)
 
 
-def test_a_wrong_one_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "SHOP_SIZE",
+            "0",
+            "The setting SHOP_SIZE is wrong: input should be greater than or equal to 1.",
+        ),
+        ("SHOP_MIN", "8", "The settings are wrong: SHOP_MIN is more than SHOP_SIZE."),
+    ],
+)
+def test_wrong_ones_are_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
     monkeypatch.setenv("SHOP_KEY", "a-long-key")
-    monkeypatch.setenv("SHOP_SIZE", "0")
-    assert refusal(ShopSettings) == (
-        "The setting SHOP_SIZE is wrong: input should be greater than or equal to 1."
-    )
-
-
-def test_what_is_wrong_with_several_together_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHOP_KEY", "a-long-key")
-    monkeypatch.setenv("SHOP_MIN", "8")
-    assert refusal(ShopSettings) == "The settings are wrong: SHOP_MIN is more than SHOP_SIZE."
+    monkeypatch.setenv(name, value)
+    assert refusal(ShopSettings) == sentence
 
 
 def test_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

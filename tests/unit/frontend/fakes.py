@@ -407,14 +407,17 @@ def _user(backends: Backends) -> APIRouter:
     return routes
 
 
-class _ProductRpc(product_pb2_grpc.ProductServiceServicer):
+_Call = grpc.aio.ServicerContext[Any, Any]
+
+
+class _Rpc:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
 
+
+class _ProductRpc(_Rpc, product_pb2_grpc.ProductServiceServicer):
     async def GetProducts(
-        self,
-        request: product_pb2.GetProductsRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        self, request: product_pb2.GetProductsRequest, context: _Call
     ) -> product_pb2.GetProductsResponse:
         self._backends.note_rpc("product", "GetProducts", context)
         answer = product_pb2.GetProductsResponse()
@@ -519,14 +522,9 @@ def _notification(backends: Backends) -> APIRouter:
     return routes
 
 
-class _InventoryRpc(inventory_pb2_grpc.InventoryServiceServicer):
-    def __init__(self, backends: Backends) -> None:
-        self._backends = backends
-
+class _InventoryRpc(_Rpc, inventory_pb2_grpc.InventoryServiceServicer):
     async def GetStock(
-        self,
-        request: inventory_pb2.GetStockRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        self, request: inventory_pb2.GetStockRequest, context: _Call
     ) -> inventory_pb2.GetStockResponse:
         self._backends.note_rpc("inventory", "GetStock", context)
         return inventory_pb2.GetStockResponse(
@@ -537,14 +535,9 @@ class _InventoryRpc(inventory_pb2_grpc.InventoryServiceServicer):
         )
 
 
-class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
-    def __init__(self, backends: Backends) -> None:
-        self._backends = backends
-
+class _ShippingRpc(_Rpc, shipping_pb2_grpc.ShippingServiceServicer):
     async def GetQuotes(
-        self,
-        request: shipping_pb2.GetQuotesRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        self, request: shipping_pb2.GetQuotesRequest, context: _Call
     ) -> shipping_pb2.GetQuotesResponse:
         self._backends.note_rpc("shipping", "GetQuotes", context)
         if self._backends.is_too_heavy:
@@ -563,9 +556,7 @@ class _ShippingRpc(shipping_pb2_grpc.ShippingServiceServicer):
         )
 
     async def GetShipment(
-        self,
-        request: shipping_pb2.GetShipmentRequest,
-        context: grpc.aio.ServicerContext[Any, Any],
+        self, request: shipping_pb2.GetShipmentRequest, context: _Call
     ) -> shipping_pb2.Shipment:
         self._backends.note_rpc("shipping", "GetShipment", context)
         if self._backends.shipment is None:

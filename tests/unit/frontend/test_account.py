@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -324,18 +325,20 @@ async def test_profile_and_address_book(visitor: Visitor) -> None:
     assert "Delft" not in page.text
 
 
+def message(**changes: Any) -> dict[str, Any]:
+    """A message as the notification service answers it."""
+    return {
+        "id": "m1",
+        "subject": "Your order is confirmed",
+        "text": "Hello Ada,\nthank you.",
+        "created_at": "2026-11-23T20:15:00Z",
+        "is_held": False,
+        **changes,
+    }
+
+
 async def test_the_inbox(visitor: Visitor, backends: Backends) -> None:
-    backends.messages = [
-        {
-            "id": "m1",
-            "kind": "order-confirmed",
-            "order_id": "ord_1",
-            "subject": "Your order is confirmed",
-            "text": "Hello Ada,\nthank you.",
-            "created_at": "2026-11-23T20:15:00Z",
-            "is_held": False,
-        }
-    ]
+    backends.messages = [message(kind="order-confirmed", order_id="ord_1")]
     await visitor.log_in(ADA)
     page = await visitor.get("/inbox")
     assert "Your order is confirmed" in page.text
@@ -346,15 +349,7 @@ async def test_the_inbox_says_that_mails_wait_for_the_confirmation(
     visitor: Visitor, backends: Backends
 ) -> None:
     backends.mail = "waiting"
-    backends.messages = [
-        {
-            "id": "m1",
-            "subject": "Your order is confirmed",
-            "text": "Hello Ada,\nthank you.",
-            "created_at": "2026-11-23T20:15:00Z",
-            "is_held": True,
-        }
-    ]
+    backends.messages = [message(is_held=True)]
     await visitor.log_in(ADA)
     page = await visitor.get("/inbox")
     assert "Mails to ada@example.com wait" in page.text

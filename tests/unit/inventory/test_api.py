@@ -8,7 +8,7 @@ import pytest
 
 from services.common.dependency_injection import provide
 from services.common.documents import Documents, SqliteStore
-from services.common.errors import Kind, ShopError
+from services.common.errors import Kind
 from services.common.serving.http_server import make_app
 from services.common.settings import ProcessSettings
 from services.inventory import api
@@ -19,6 +19,7 @@ from services.inventory.store import RESERVATIONS, STOCK, ReservationStore, Stoc
 from services.pb import inventory_pb2 as pb
 from services.pb import shared_pb2
 from tests.unit.asgi import ask
+from tests.unit.failure import failure
 
 # The servicers leave their context to the server's interceptor.
 NO_CONTEXT = cast("Any", None)
@@ -101,7 +102,8 @@ async def test_an_order_over_grpc(service: InventoryService) -> None:
 async def test_wrong_reservations_are_refused(
     service: InventoryService, order_id: str, quantities: dict[str, int], kind: Kind, code: str
 ) -> None:
-    with pytest.raises(ShopError) as raised:
-        await InventoryRpc(service).Reserve(reserve_request(order_id, **quantities), NO_CONTEXT)
-    assert (raised.value.kind, raised.value.code) == (kind, code)
+    raised = await failure(
+        InventoryRpc(service).Reserve(reserve_request(order_id, **quantities), NO_CONTEXT)
+    )
+    assert (raised.kind, raised.code) == (kind, code)
     assert await service.available(["lamp"]) == {"lamp": 5}

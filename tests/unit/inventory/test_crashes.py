@@ -7,11 +7,11 @@ import pytest
 from services.inventory.model import ReservationState, Stock
 from services.inventory.service import STRAY_SECONDS
 from tests.unit.interleaving import Actor, cut_everywhere, run
-from tests.unit.inventory.world import (
+from tests.unit.inventory.stepped import (
     INITIAL,
     ORDER,
     Job,
-    World,
+    SteppedInventory,
     buy,
     commit,
     lines,
@@ -20,29 +20,23 @@ from tests.unit.inventory.world import (
 )
 
 
-async def nothing(world: World) -> None:
+async def nothing(system: SteppedInventory) -> None:
     """What the sweep alone has to mend."""
 
 
-async def reserve_too_much(world: World) -> None:
+async def reserve_too_much(system: SteppedInventory) -> None:
     """Wants aprons, which there are, and more bowls than there are."""
-    await world.service.reserve("order-1", lines(apron=1, bowl=INITIAL + 1))
+    await system.service.reserve("order-1", lines(apron=1, bowl=INITIAL + 1))
 
 
-def interrupted(before: Job, job: Job, interruption: Callable[[Actor], None]) -> Iterator[World]:
-    """Worlds in which the job was interrupted: one for each of its steps."""
-    world = World()
-
-    def prepare() -> Actor:
-        nonlocal world
-        world = World()
-        run(before(world))
-        return Actor(job(world))
-
-    for actor in cut_everywhere(prepare):
+def interrupted(
+    before: Job, job: Job, interruption: Callable[[Actor], None]
+) -> Iterator[SteppedInventory]:
+    """Inventories in which the job was interrupted: one for each of its steps."""
+    for system, actor in cut_everywhere(SteppedInventory, (before,), job):
         interruption(actor)
-        world.check_total()
-        yield world
+        system.check_total()
+        yield system
 
 
 INTERRUPTIONS = pytest.mark.parametrize("interruption", [Actor.die, Actor.lose_the_store])
@@ -63,10 +57,10 @@ def test_repeating_finishes_it(
     before: Job, job: Job, state: ReservationState, interruption: Callable[[Actor], None]
 ) -> None:
     cuts = 0
-    for world in interrupted(before, job, interruption):
-        run(job(world))
-        world.audit()
-        assert world.reservations()["order-1"].state is state
+    for system in interrupted(before, job, interruption):
+        run(job(system))
+        system.audit()
+        assert system.reservations()["order-1"].state is state
         cuts += 1
     assert cuts >= 2
 
@@ -76,23 +70,23 @@ def test_repeating_finishes_it(
 def test_releasing_gives_everything_back(
     before: Job, job: Job, interruption: Callable[[Actor], None]
 ) -> None:
-    for world in interrupted(before, job, interruption):
-        run(release(world))
-        world.audit()
-        assert [stock.available for stock in world.all_stock()] == [INITIAL, INITIAL]
+    for system in interrupted(before, job, interruption):
+        run(release(system))
+        system.audit()
+        assert [stock.available for stock in system.all_stock()] == [INITIAL, INITIAL]
 
 
 @INTERRUPTIONS
 def test_an_interrupted_refusal_stays_one(interruption: Callable[[Actor], None]) -> None:
-    for world in interrupted(nothing, reserve_too_much, interruption):
-        error = Actor(reserve_too_much(world)).finish()
+    for system in interrupted(nothing, reserve_too_much, interruption):
+        error = Actor(reserve_too_much(system)).finish()
         assert error is not None
         assert (error.code, error.fields) == (
             "out-of-stock",
             {"product_id": "bowl", "available": str(INITIAL)},
         )
-        world.audit()
-        assert world.reservations()["order-1"].state is ReservationState.REFUSED
+        system.audit()
+        assert system.reservations()["order-1"].state is ReservationState.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -100,11 +94,11 @@ def test_an_interrupted_refusal_stays_one(interruption: Callable[[Actor], None])
     [(nothing, reserve_too_much), (reserve, commit), (reserve, release), (buy, release)],
 )
 def test_the_sweep_finishes_what_has_begun_to_move(before: Job, job: Job) -> None:
-    for world in interrupted(before, job, Actor.die):
-        world.settle()
-        reservation = world.reservations().get("order-1")
+    for system in interrupted(before, job, Actor.die):
+        system.settle()
+        reservation = system.reservations().get("order-1")
         if reservation is not None and reservation.state is not ReservationState.PENDING:
-            world.audit()
+            system.audit()
 
 
 def test_the_sweep_may_die_as_well() -> None:
@@ -119,67 +113,55 @@ def test_the_sweep_may_die_as_well() -> None:
 
 
 def test_the_sweep_leaves_alone_what_is_recent() -> None:
-    for world in interrupted(reserve, commit, Actor.die):
-        before = world.reservations()["order-1"].state
-        run(world.service.sweep())
-        world.now_seconds += STRAY_SECONDS - 0.1
-        run(world.service.sweep())
-        assert world.reservations()["order-1"].state is before
-        world.now_seconds += 0.1
-        run(world.service.sweep())
-        world.audit()
-
-
-def late_reserve() -> Iterator[World]:
-    """Worlds in which a Reserve was held up somewhere and went on when its order was released."""
-    world = World()
-
-    def prepare() -> Actor:
-        nonlocal world
-        world = World()
-        return Actor(reserve(world))
-
-    for actor in cut_everywhere(prepare):
-        run(release(world))
-        error = actor.finish()
-        assert error is not None
-        assert error.code == "reservation-closed"
-        yield world
+    for system in interrupted(reserve, commit, Actor.die):
+        before = system.reservations()["order-1"].state
+        run(system.service.sweep())
+        system.now_seconds += STRAY_SECONDS - 0.1
+        run(system.service.sweep())
+        assert system.reservations()["order-1"].state is before
+        system.now_seconds += 0.1
+        run(system.service.sweep())
+        system.audit()
 
 
 def test_a_late_reserve_holds_nothing_after_a_release() -> None:
-    for world in late_reserve():
-        world.audit()  # even without a sweep
+    """It was held up somewhere and goes on when its order was released."""
+    for system, actor in cut_everywhere(SteppedInventory, (), reserve):
+        run(release(system))
+        error = actor.finish()
+        assert error is not None
+        assert error.code == "reservation-closed"
+        system.audit()  # even without a sweep
 
 
 def test_a_late_reserve_that_dies_leaves_a_stray_which_the_sweep_takes_back() -> None:
     strays = 0
     for steps in range(12):
-        world = World()
-        late = Actor(reserve(world))
+        system = SteppedInventory()
+        late = Actor(reserve(system))
         late.go(4)  # before the first hold
-        run(release(world))
+        run(release(system))
         late.go(steps)
         late.die()
-        strays += any(stock.holds for stock in world.all_stock())
-        world.settle()
-        world.audit()
+        strays += any(stock.holds for stock in system.all_stock())
+        system.settle()
+        system.audit()
     assert strays >= 2
 
 
 def test_a_stray_next_to_a_sold_order_is_not_sold_again() -> None:
     """A held-up Reserve places its hold after the order's own hold was cashed, amid its Commit."""
-    world = World()
-    late = Actor(reserve(world))
+    system = SteppedInventory()
+    late = Actor(reserve(system))
     late.go(4)
-    run(reserve(world))
-    committing = Actor(commit(world))
+    run(reserve(system))
+    committing = Actor(commit(system))
     committing.go(4)  # the aprons are sold, the bowls not yet
     late.go(1)
-    assert [stock.id for stock in world.all_stock() if len(stock.holds) == 1] == ["apron", "bowl"]
+    assert [stock.id for stock in system.all_stock() if len(stock.holds) == 1] == ["apron", "bowl"]
     committing.die()
-    run(commit(world))
+    run(commit(system))
     late.finish()
-    world.audit()
-    assert world.stock("apron") == Stock(id="apron", available=INITIAL - 2, sold=2)
-    assert sum(line.quantity for line in ORDER) == sum(stock.sold for stock in world.all_stock())
+    system.audit()
+    assert system.stock("apron") == Stock(id="apron", available=INITIAL - 2, sold=2)
+    assert sum(line.quantity for line in ORDER) == sum(stock.sold for stock in system.all_stock())

@@ -1,16 +1,17 @@
 """Processes that get in each other's way: nothing is held, sold or given back twice."""
 
 import random
+from functools import partial
 
 import pytest
 
 from services.inventory.model import ReservationState
-from tests.unit.interleaving import Actor, interleave_in_every_way, interleave_jobs, run
-from tests.unit.inventory.world import (
+from tests.unit.interleaving import Actor, interleave_jobs, names_of, run
+from tests.unit.inventory.stepped import (
     INITIAL,
     Job,
+    SteppedInventory,
     Work,
-    World,
     buy,
     buy_and_return,
     commit,
@@ -37,48 +38,42 @@ from tests.unit.inventory.world import (
         (release, sweep),
         (buy_and_return, release),
     ],
-    ids=lambda jobs: " and ".join(job.__name__ for job in jobs),
+    ids=names_of,
 )
 def test_two_processes_on_one_order(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
-    def check(world: World) -> None:
-        world.audit()  # at once: whoever is late cleans up behind itself
-        world.settle()
-        world.audit()
+    def check(system: SteppedInventory) -> None:
+        system.audit()  # at once: whoever is late cleans up behind itself
+        system.settle()
+        system.audit()
         if release in jobs:  # whenever it comes, it is the last word on an order
-            assert world.stock("apron").available == INITIAL
+            assert system.stock("apron").available == INITIAL
 
-    interleave_jobs(World, before, jobs, check)
+    interleave_jobs(SteppedInventory, before, jobs, check)
 
 
 def test_two_orders_for_the_last_pieces() -> None:
     """One of them gets all that it wants, the other nothing: they cannot get half each."""
-    world = World()
 
-    def prepare() -> tuple[Actor, Actor]:
-        nonlocal world
-        world = World()
-        wanted = lines(apron=3, bowl=4)
-        return (
-            Actor(world.service.reserve("order-1", wanted)),
-            Actor(world.service.reserve("order-2", wanted)),
-        )
+    async def order(system: SteppedInventory, order_id: str) -> None:
+        await system.service.reserve(order_id, lines(apron=3, bowl=4))
 
-    def check() -> None:
-        world.settle()
-        world.audit()
-        states = sorted(reservation.state for reservation in world.reservations().values())
+    def check(system: SteppedInventory) -> None:
+        system.settle()
+        system.audit()
+        states = sorted(reservation.state for reservation in system.reservations().values())
         assert states == [ReservationState.HELD, ReservationState.REFUSED]
-        assert world.stock("apron").reserved == 3
-        assert world.stock("bowl").reserved == 4
+        assert system.stock("apron").reserved == 3
+        assert system.stock("bowl").reserved == 4
 
-    interleave_in_every_way(prepare, check)
+    jobs = partial(order, order_id="order-1"), partial(order, order_id="order-2")
+    interleave_jobs(SteppedInventory, (), jobs, check)
 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_many_processes_some_of_which_die(seed: int) -> None:
     """Any mixture, in any order; then those who died are replaced, and every order is released."""
     chance = random.Random(seed)
-    world = World()
+    system = SteppedInventory()
     orders = {
         "order-1": lines(apron=2, bowl=1),
         "order-2": lines(apron=3),
@@ -89,13 +84,13 @@ def test_many_processes_some_of_which_die(seed: int) -> None:
         order_id = chance.choice(list(orders))
         match chance.randrange(5):
             case 0:
-                return world.service.commit(order_id)
+                return system.service.commit(order_id)
             case 1:
-                return world.service.release(order_id)
+                return system.service.release(order_id)
             case 2:
-                return sweep(world)
+                return sweep(system)
             case _:
-                return world.service.reserve(order_id, orders[order_id])
+                return system.service.reserve(order_id, orders[order_id])
 
     at_work = [Actor(job()) for _ in range(4)]
     for _ in range(200):
@@ -106,19 +101,19 @@ def test_many_processes_some_of_which_die(seed: int) -> None:
         if actor.done:
             at_work.remove(actor)
             at_work.append(Actor(job()))
-        world.check_total()
+        system.check_total()
     for actor in at_work:
         actor.finish()
-    for order_id, reservation in world.reservations().items():
+    for order_id, reservation in system.reservations().items():
         if (
             reservation.state is ReservationState.PENDING
         ):  # whose process died: the order's saga goes on
-            error = Actor(world.service.reserve(order_id, orders[order_id])).finish()
+            error = Actor(system.service.reserve(order_id, orders[order_id])).finish()
             assert error is None or error.code == "out-of-stock"
-    world.settle()
-    world.audit()
+    system.settle()
+    system.audit()
     for order_id in orders:
-        run(world.service.release(order_id))
-    world.settle()
-    world.audit()
-    assert [stock.available for stock in world.all_stock()] == [INITIAL, INITIAL]
+        run(system.service.release(order_id))
+    system.settle()
+    system.audit()
+    assert [stock.available for stock in system.all_stock()] == [INITIAL, INITIAL]

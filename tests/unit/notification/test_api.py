@@ -11,21 +11,22 @@ import pytest
 
 from services.common import context
 from services.common.calls.grpc_client import GrpcEdge, open_channel
-from services.common.errors import Kind, ShopError
+from services.common.errors import Kind
 from services.common.serving.host import Host, hosting
 from services.common.topology import load_topology
 from services.notification.main import wire
 from services.pb import notification_pb2 as pb
 from services.pb import shared_pb2
 from tests.testkit.waiting import eventually
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.common.kit import call_tools, process_settings, until
+from tests.unit.failure import failure
+from tests.unit.notification.examples import FACTS
 from tests.unit.notification.mail_server import MailServer, mail_server
-from tests.unit.notification.test_model import FACTS
 from tests.unit.tokens import headers_of, verifier
 
 
-class Client:
+class NotificationCallers:
     """Those who call the service: `order` with its events, `auth` with confirmed addresses, and
     customers with their tokens.
     """
@@ -63,7 +64,7 @@ class Client:
         with context.background(5.0):
             await self._confirm(request)
 
-    async def inbox(self, query: str = "", user_id: str | None = "usr_ada") -> Answer:
+    async def inbox(self, query: str = "", user_id: str | None = "usr_ada") -> AsgiAnswer:
         """What the API answers to a customer, or to nobody."""
         headers: Mapping[str, str] = {} if user_id is None else headers_of(user_id)
         return await ask(self._app, "GET", f"/api/notifications{query}", headers=headers)
@@ -79,7 +80,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[MailServer]:
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncGenerator[Client]:
+async def client(tmp_path: Path) -> AsyncGenerator[NotificationCallers]:
     async def wire_with_keys(host: Host) -> None:
         host.token_verifier = verifier()  # in the place of auth's keys
         await wire(host)
@@ -95,14 +96,14 @@ async def client(tmp_path: Path) -> AsyncGenerator[Client]:
             GrpcEdge(topology.edge(caller, "notification"), channel, call_tools())
             for caller in ("order", "auth")
         )
-        yield Client(host, order, auth)
+        yield NotificationCallers(host, order, auth)
 
 
-def ids(answer: Answer) -> list[str]:
+def ids(answer: AsgiAnswer) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
-async def test_an_event_becomes_a_message_in_the_inbox(client: Client) -> None:
+async def test_an_event_becomes_a_message_in_the_inbox(client: NotificationCallers) -> None:
     await client.notify()
     answer = await client.inbox()
     assert answer.status == 200
@@ -120,7 +121,7 @@ async def test_an_event_becomes_a_message_in_the_inbox(client: Client) -> None:
 
 
 async def test_the_inbox_says_what_waits_for_the_confirmation(
-    server: MailServer, client: Client
+    server: MailServer, client: NotificationCallers
 ) -> None:
     async def is_held() -> bool:
         (message,) = (await client.inbox()).json()["items"]
@@ -135,7 +136,7 @@ async def test_the_inbox_says_what_waits_for_the_confirmation(
     assert (await client.inbox()).json()["mail"] == "on"
 
 
-async def test_an_event_is_mailed_at_once(server: MailServer, client: Client) -> None:
+async def test_an_event_is_mailed_at_once(server: MailServer, client: NotificationCallers) -> None:
     """The job sweeps every two seconds, and has just done so: it is woken."""
     await client.confirm()
     await client.notify()
@@ -144,7 +145,7 @@ async def test_an_event_is_mailed_at_once(server: MailServer, client: Client) ->
 
 
 async def test_an_event_told_many_times_at_once_is_one_message_and_one_mail(
-    server: MailServer, client: Client
+    server: MailServer, client: NotificationCallers
 ) -> None:
     await client.confirm()
     await asyncio.gather(*(client.notify() for _ in range(20)))
@@ -165,16 +166,15 @@ async def test_an_event_told_many_times_at_once_is_one_message_and_one_mail(
     ],
 )
 async def test_what_cannot_be_said_is_refused(
-    client: Client, kind: str, facts: Mapping[str, str | None], code: str
+    client: NotificationCallers, kind: str, facts: Mapping[str, str | None], code: str
 ) -> None:
     given = {name: value for name, value in facts.items() if value is not None}
-    with pytest.raises(ShopError) as refused:
-        await client.notify(kind=kind, facts=given)
-    assert (refused.value.kind, refused.value.code) == (Kind.INVALID, code)
+    refused = await failure(client.notify(kind=kind, facts=given))
+    assert (refused.kind, refused.code) == (Kind.INVALID, code)
     assert ids(await client.inbox()) == []
 
 
-async def test_the_inbox_is_paged_newest_first_and_ones_own(client: Client) -> None:
+async def test_the_inbox_is_paged_newest_first_and_ones_own(client: NotificationCallers) -> None:
     for number in range(5):
         await client.notify(f"ord_{number}:confirmed")
         await client.notify(f"ord_{number}:hers", user_id="usr_eve")
@@ -191,7 +191,7 @@ async def test_the_inbox_is_paged_newest_first_and_ones_own(client: Client) -> N
     assert times == sorted(times, reverse=True)
 
 
-async def test_a_page_is_the_same_while_new_messages_come(client: Client) -> None:
+async def test_a_page_is_the_same_while_new_messages_come(client: NotificationCallers) -> None:
     for number in range(3):
         await client.notify(f"ord_{number}:confirmed")
     everything = ids(await client.inbox())
@@ -204,11 +204,11 @@ async def test_a_page_is_the_same_while_new_messages_come(client: Client) -> Non
 @pytest.mark.parametrize(
     "query", ["?limit=0", "?limit=101", "?limit=x", "?cursor=nonsense", f"?cursor={'x' * 513}"]
 )
-async def test_bad_paging_is_refused(client: Client, query: str) -> None:
+async def test_bad_paging_is_refused(client: NotificationCallers, query: str) -> None:
     assert (await client.inbox(query)).status == 422
 
 
-async def test_the_inbox_needs_a_token(client: Client) -> None:
+async def test_the_inbox_needs_a_token(client: NotificationCallers) -> None:
     await client.notify()
     answer = await client.inbox(user_id=None)
     assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")

@@ -14,7 +14,7 @@ import pytest
 from services.common.documents import Documents
 from services.common.observing.metrics import Metrics
 from services.notification.clients import Mailer
-from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message, Notify
+from services.notification.model import ADDRESSES, MESSAGES, ConfirmedAddress, Message
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
@@ -24,11 +24,12 @@ from tests.unit.interleaving import (
     cut_everywhere,
     interleave_by_chance,
     interleave_jobs,
+    names_of,
     run,
 )
-from tests.unit.notification.test_model import FACTS
+from tests.unit.notification.examples import an_event
 
-Job = Callable[["World"], Coroutine[Any, Any, object]]
+Job = Callable[["SteppedMessages"], Coroutine[Any, Any, object]]
 
 
 class FakeMailer(Mailer):
@@ -43,7 +44,7 @@ class FakeMailer(Mailer):
         self.sent.append(message.id)
 
 
-class World:
+class SteppedMessages:
     """One event; every process is as good as another."""
 
     def __init__(self, *, is_confirmed: bool = True) -> None:
@@ -75,34 +76,25 @@ class World:
         run(self.messages.send_mails())
 
 
-async def tell(world: World) -> None:
+async def tell(system: SteppedMessages) -> None:
     """Tells of the event."""
-    await world.messages.notify(
-        Notify(
-            event_id="ord_1:confirmed",
-            user_id="usr_ada",
-            name="Ada",
-            email="ada@example.com",
-            kind="order-confirmed",
-            facts=FACTS,
-        )
-    )
+    await system.messages.notify(an_event())
 
 
-async def mail(world: World) -> None:
+async def mail(system: SteppedMessages) -> None:
     """Sends what is due."""
-    await world.messages.send_mails()
+    await system.messages.send_mails()
 
 
-async def confirm(world: World) -> None:
+async def confirm(system: SteppedMessages) -> None:
     """The customer confirms the address."""
-    await world.messages.confirm_address("usr_ada", "ada@example.com")
+    await system.messages.confirm_address("usr_ada", "ada@example.com")
 
 
-async def tell_and_mail(world: World) -> None:
+async def tell_and_mail(system: SteppedMessages) -> None:
     """Tells of the event and sends what is due."""
-    await tell(world)
-    await mail(world)
+    await tell(system)
+    await mail(system)
 
 
 @pytest.mark.parametrize(
@@ -114,15 +106,15 @@ async def tell_and_mail(world: World) -> None:
         ((tell,), (mail, mail)),
         ((tell_and_mail,), (tell_and_mail, mail)),
     ],
-    ids=lambda jobs: " and ".join(job.__name__ for job in jobs) or "new",
+    ids=names_of,
 )
 def test_two_processes_send_one_mail(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
-    def check(world: World) -> None:
-        world.settle()
-        assert world.mailer.sent == ["ord_1:confirmed"]
-        assert world.message.due_ms is None
+    def check(system: SteppedMessages) -> None:
+        system.settle()
+        assert system.mailer.sent == ["ord_1:confirmed"]
+        assert system.message.due_ms is None
 
-    interleave_jobs(World, before, jobs, check)
+    interleave_jobs(SteppedMessages, before, jobs, check)
 
 
 @pytest.mark.parametrize(
@@ -131,51 +123,43 @@ def test_two_processes_send_one_mail(before: tuple[Job, ...], jobs: tuple[Job, J
     ids=["told", "due", "held", "confirmed"],
 )
 def test_no_mail_stays_held_after_the_confirmation(before: tuple[Job, ...], job: Job) -> None:
-    def check(world: World) -> None:
-        run(tell(world))
-        world.settle()
-        assert world.mailer.sent == ["ord_1:confirmed"]
-        assert not world.message.is_held
+    def check(system: SteppedMessages) -> None:
+        run(tell(system))
+        system.settle()
+        assert system.mailer.sent == ["ord_1:confirmed"]
+        assert not system.message.is_held
 
-    interleave_jobs(partial(World, is_confirmed=False), before, (job, confirm), check)
+    interleave_jobs(partial(SteppedMessages, is_confirmed=False), before, (job, confirm), check)
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_many_processes_send_one_mail(seed: int) -> None:
-    world = World()
-    interleave_by_chance([Actor(tell_and_mail(world)) for _ in range(4)], seed)
-    world.settle()
-    assert world.mailer.sent == ["ord_1:confirmed"]
+    system = SteppedMessages()
+    assert not interleave_by_chance([tell_and_mail(system) for _ in range(4)], seed)
+    system.settle()
+    assert system.mailer.sent == ["ord_1:confirmed"]
 
 
 def test_a_process_that_dies_sending_leaves_its_mail_to_others() -> None:
     """At least once: twice only when it died between sending and storing that."""
-    world = World()
-
-    def prepare() -> Actor:
-        nonlocal world
-        world = World()
-        run(tell(world))
-        return Actor(mail(world))
-
     copies: list[int] = []
-    for actor in cut_everywhere(prepare):
+    for system, actor in cut_everywhere(SteppedMessages, (tell,), mail):
         actor.die()
-        world.settle()
-        assert world.message.mailed_ms is not None
-        copies.append(len(world.mailer.sent))
+        system.settle()
+        assert system.message.mailed_ms is not None
+        copies.append(len(system.mailer.sent))
     assert copies == [1] * (len(copies) - 1) + [2]
 
 
 def test_a_mail_of_a_process_that_lives_is_not_taken_over() -> None:
-    world = World()
-    run(tell(world))
-    sending = Actor(mail(world))
-    while not world.message.is_being_sent:
+    system = SteppedMessages()
+    run(tell(system))
+    sending = Actor(mail(system))
+    while not system.message.is_being_sent:
         sending.step()
-    run(mail(world))
-    world.now_seconds += 29.0  # a lease is three times the mail server's 10 s
-    run(mail(world))
-    assert world.mailer.sent == []
+    run(mail(system))
+    system.now_seconds += 29.0  # a lease is three times the mail server's 10 s
+    run(mail(system))
+    assert system.mailer.sent == []
     sending.finish()
-    assert world.mailer.sent == ["ord_1:confirmed"]
+    assert system.mailer.sent == ["ord_1:confirmed"]

@@ -24,14 +24,13 @@ from services.notification.model import (
     MESSAGES,
     ConfirmedAddress,
     Message,
-    Notify,
 )
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
 from tests.testkit.ports import free_port
-from tests.unit.notification.mail_server import MailServer, mail_server
-from tests.unit.notification.test_model import FACTS
+from tests.unit.notification.examples import an_event
+from tests.unit.notification.mail_server import MailServer
 from tools.certificate import self_signed
 
 HEADERS = [
@@ -98,7 +97,7 @@ async def listening(kept: MailServer, port: int = 0, **options: Any) -> AsyncGen
         await server.wait_closed()
 
 
-class World:
+class MailHarness:
     """Any number of processes, each with its own connections to the one database."""
 
     def __init__(self, database: Path, resources: AsyncExitStack) -> None:
@@ -153,28 +152,9 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World]:
+async def harness(tmp_path: Path) -> AsyncGenerator[MailHarness]:
     async with AsyncExitStack() as resources:
-        yield World(tmp_path / "notification.db", resources)
-
-
-@pytest.fixture
-async def server() -> AsyncGenerator[MailServer]:
-    async with mail_server() as server:
-        yield server
-
-
-async def notify(messages: Messages, event_id: str = "ord_1:confirmed", name: str = "Ada") -> None:
-    await messages.notify(
-        Notify(
-            event_id=event_id,
-            user_id="usr_ada",
-            name=name,
-            email="ada@example.com",
-            kind="order-confirmed",
-            facts=FACTS,
-        )
-    )
+        yield MailHarness(tmp_path / "notification.db", resources)
 
 
 @pytest.mark.parametrize(
@@ -196,40 +176,40 @@ async def notify(messages: Messages, event_id: str = "ord_1:confirmed", name: st
     ],
 )
 async def test_a_name_adds_no_header_and_no_recipient(
-    world: World, server: MailServer, name: str
+    harness: MailHarness, server: MailServer, name: str
 ) -> None:
-    messages = await world.process(server.port)
-    await notify(messages, name=name)
+    messages = await harness.process(server.port)
+    await messages.notify(an_event(name=name))
     await messages.send_mails()
     (mail,) = server.mails
     assert mail.keys() == HEADERS
     assert [address.addr_spec for address in mail["To"].addresses] == ["ada@example.com"]
     assert server.recipients == [["ada@example.com"]]
     assert mail["To"].addresses[0].display_name in {name, ""}
-    assert mail.get_content().splitlines() == (await world.message()).text.splitlines()
+    assert mail.get_content().splitlines() == (await harness.message()).text.splitlines()
 
 
-async def test_a_name_with_a_comma_is_still_one(world: World, server: MailServer) -> None:
-    messages = await world.process(server.port)
-    await notify(messages, name="King, Martin Luther Jr.")
+async def test_a_name_with_a_comma_is_still_one(harness: MailHarness, server: MailServer) -> None:
+    messages = await harness.process(server.port)
+    await messages.notify(an_event(name="King, Martin Luther Jr."))
     await messages.send_mails()
     assert server.mails[0]["To"] == '"King, Martin Luther Jr." <ada@example.com>'
 
 
-async def test_a_server_that_comes_back_gets_the_mail(world: World) -> None:
+async def test_a_server_that_comes_back_gets_the_mail(harness: MailHarness) -> None:
     server = MailServer()
     port = free_port()
-    messages = await world.process(port)
-    await notify(messages)
+    messages = await harness.process(port)
+    await messages.notify(an_event())
     for attempts in (1, 2):
         await messages.send_mails()
-        waiting = await world.message()
+        waiting = await harness.message()
         assert (waiting.attempts, waiting.mailed_ms) == (attempts, None)
-        await world.make_due()
+        await harness.make_due()
     async with listening(server, port):
         await messages.send_mails()
     assert len(server.mails) == 1
-    assert (await world.message()).due_ms is None
+    assert (await harness.message()).due_ms is None
 
 
 @pytest.mark.parametrize(
@@ -241,23 +221,23 @@ async def test_a_server_that_comes_back_gets_the_mail(world: World) -> None:
     ids=["wrong password", "no password"],
 )
 async def test_no_mail_is_lost_while_the_shop_cannot_log_in(
-    world: World, login: dict[str, str | None]
+    harness: MailHarness, login: dict[str, str | None]
 ) -> None:
     server = StrictServer()
     async with listening(server, authenticator=let_in, auth_require_tls=False):
-        messages = await world.process(server.port, **login)
-        await notify(messages)
+        messages = await harness.process(server.port, **login)
+        await messages.notify(an_event())
         await messages.send_mails()
-        waiting = await world.message()
+        waiting = await harness.message()
         assert waiting.attempts == 1
         assert waiting.due_ms is not None
-        await world.make_due()
-        mended = await world.process(server.port, smtp_username="shop", smtp_password="right")
+        await harness.make_due()
+        mended = await harness.process(server.port, smtp_username="shop", smtp_password="right")
         await mended.send_mails()
         assert len(server.mails) == 1
 
 
-async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(world: World) -> None:
+async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(harness: MailHarness) -> None:
     server = StrictServer()
     asked: list[str] = []
 
@@ -266,17 +246,17 @@ async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(world: World) ->
         return AuthResult(success=True)
 
     async with listening(server, authenticator=overhear, auth_require_tls=False):
-        messages = await world.process(
+        messages = await harness.process(
             server.port, smtp_starttls=True, smtp_username="shop", smtp_password="right"
         )
-        await notify(messages)
+        await messages.notify(an_event())
         await messages.send_mails()
     assert (asked, server.mails) == ([], [])
-    assert (await world.message()).due_ms is not None
+    assert (await harness.message()).due_ms is not None
 
 
 async def test_tls_may_begin_with_the_first_byte(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    harness: MailHarness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = tmp_path / "localhost.pem"
     certificate.write_bytes(self_signed("localhost").certificate_and_key)
@@ -287,13 +267,13 @@ async def test_tls_may_begin_with_the_first_byte(
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(kept, loop=loop), "127.0.0.1", 0, ssl=tls)
     async with server:
-        messages = await world.process(
+        messages = await harness.process(
             server.sockets[0].getsockname()[1],
             smtp_host="localhost",
             smtp_starttls=True,
             smtp_implicit_tls=True,
         )
-        await notify(messages)
+        await messages.notify(an_event())
         await messages.send_mails()
     assert len(kept.mails) == 1
 
@@ -308,7 +288,7 @@ async def test_tls_may_begin_with_the_first_byte(
     ],
 )
 async def test_the_port_is_the_usual_one_unless_it_is_set(
-    world: World, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], port: int
+    harness: MailHarness, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], port: int
 ) -> None:
     asked: list[object] = []
 
@@ -316,69 +296,75 @@ async def test_the_port_is_the_usual_one_unless_it_is_set(
         asked.append(options["port"])
 
     monkeypatch.setattr("services.notification.clients.aiosmtplib.send", send)
-    messages = await world.process(**{"port": None, **settings})
-    await notify(messages)
+    messages = await harness.process(**{"port": None, **settings})
+    await messages.notify(an_event())
     await messages.send_mails()
     assert asked == [port]
 
 
+@asynccontextmanager
+async def mail_on_its_way(
+    harness: MailHarness,
+) -> AsyncGenerator[tuple[SlowServer, asyncio.Task[bool], Messages]]:
+    """A server that has a mail and does not say so, the process that sends it, and another."""
+    server = SlowServer()
+    async with listening(server):
+        one, other = await harness.process(server.port), await harness.process(server.port)
+        await one.notify(an_event())
+        sending = asyncio.create_task(one.send_mails())
+        await asyncio.wait_for(server.reached.wait(), 5.0)
+        yield server, sending, other
+
+
 class TestSeveralProcesses:
-    async def test_keep_off_a_mail_that_one_of_them_is_sending(self, world: World) -> None:
-        server = SlowServer()
-        async with listening(server):
-            one, other = await world.process(server.port), await world.process(server.port)
-            await notify(one)
-            sending = asyncio.create_task(one.send_mails())
-            await asyncio.wait_for(server.reached.wait(), 5.0)
+    async def test_keep_off_a_mail_that_one_of_them_is_sending(self, harness: MailHarness) -> None:
+        async with mail_on_its_way(harness) as (server, sending, other):
             await asyncio.wait_for(other.send_mails(), 5.0)
             server.let_go.set()
             await sending
             await other.send_mails()
         assert len(server.mails) == 1
 
-    async def test_share_the_mails_among_them(self, world: World, server: MailServer) -> None:
-        processes = [await world.process(server.port) for _ in range(3)]
+    async def test_share_the_mails_among_them(
+        self, harness: MailHarness, server: MailServer
+    ) -> None:
+        processes = [await harness.process(server.port) for _ in range(3)]
         events = [f"ord_{number}:confirmed" for number in range(12)]
         for event_id in events:
-            await notify(processes[0], event_id)
+            await processes[0].notify(an_event(event_id=event_id))
         await asyncio.gather(*(process.send_mails() for process in processes))
         expected = [f"<ord_{number}.confirmed@meshmart.example>" for number in range(12)]
         assert sorted(mail["Message-ID"] for mail in server.mails) == sorted(expected)
 
-    async def test_take_over_the_mail_of_one_that_died_sending(self, world: World) -> None:
-        server = SlowServer()
-        async with listening(server):
-            one, other = await world.process(server.port), await world.process(server.port)
-            await notify(one)
-            sending = asyncio.create_task(one.send_mails())
-            await asyncio.wait_for(server.reached.wait(), 5.0)
+    async def test_take_over_the_mail_of_one_that_died_sending(self, harness: MailHarness) -> None:
+        async with mail_on_its_way(harness) as (server, sending, other):
             sending.cancel()
             server.let_go.set()
             await asyncio.gather(sending, return_exceptions=True)
-            claimed = await world.message()
+            claimed = await harness.message()
             assert (claimed.mailed_ms, len(server.mails)) == (None, 1), "it arrived unnoticed"
             assert claimed.is_being_sent
             for _ in range(3):
                 await other.send_mails()
-                world.now_seconds += 7.0
+                harness.now_seconds += 7.0
             assert len(server.mails) == 1, "whoever has it is given three times 5 s"
             await other.send_mails()
         first, second = server.mails
         assert first["Message-ID"] == second["Message-ID"] == "<ord_1.confirmed@meshmart.example>"
-        assert (await world.message()).mailed_ms is not None
+        assert (await harness.message()).mailed_ms is not None
 
     @pytest.mark.parametrize("seconds", [-300, 300])
     async def test_send_once_and_soon_whatever_their_clocks_say(
-        self, world: World, seconds: int
+        self, harness: MailHarness, seconds: int
     ) -> None:
         """A mail whose pause was written by a clock that is minutes off."""
         server = SlowServer()
-        unlucky = await world.process(free_port())
-        await notify(unlucky)
+        unlucky = await harness.process(free_port())
+        await unlucky.notify(an_event())
         await unlucky.send_mails()
-        await world.skew(seconds)
+        await harness.skew(seconds)
         async with listening(server):
-            one, other = await world.process(server.port), await world.process(server.port)
+            one, other = await harness.process(server.port), await harness.process(server.port)
             sending = asyncio.create_task(one.send_mails())
             await asyncio.wait_for(server.reached.wait(), 5.0)
             await asyncio.wait_for(other.send_mails(), 5.0)
@@ -387,13 +373,13 @@ class TestSeveralProcesses:
             await other.send_mails()
         assert len(server.mails) == 1
 
-    async def test_put_a_repeated_event_into_the_inbox_once(self, world: World) -> None:
-        processes = [await world.process(free_port()) for _ in range(2)]
-        await asyncio.gather(*(notify(processes[number % 2]) for number in range(20)))
-        assert (await world.message()).id == "ord_1:confirmed"
+    async def test_put_a_repeated_event_into_the_inbox_once(self, harness: MailHarness) -> None:
+        processes = [await harness.process(free_port()) for _ in range(2)]
+        await asyncio.gather(*(processes[number % 2].notify(an_event()) for number in range(20)))
+        assert (await harness.message()).id == "ord_1:confirmed"
 
 
-class TestSettings:
+class TestMailSettings:
     def test_half_a_login_is_refused_with_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SMTP_USERNAME", "shop")
         with pytest.raises(ConfigurationError) as refused:

@@ -26,24 +26,18 @@ from services.notification.model import (
     ConfirmedAddress,
     MailState,
     Message,
-    Notify,
 )
 from services.notification.service import Messages
 from services.notification.settings import NotificationSettings
 from services.notification.store import MessageStore
 from tests.testkit.ports import free_port
 from tests.unit.common.kit import until
-from tests.unit.notification.mail_server import MailServer, mail_server
-from tests.unit.notification.test_model import FACTS, a_message
+from tests.unit.failure import failure
+from tests.unit.notification.examples import a_message, an_event
+from tests.unit.notification.mail_server import MailServer
 
 EVENT = "ord_1:confirmed"
 ADAS = ConfirmedAddress(id="usr_ada", email="ada@example.com", confirmed_ms=1)
-
-
-@pytest.fixture
-async def server() -> AsyncGenerator[MailServer]:
-    async with mail_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -82,14 +76,7 @@ def messages(store: MessageStore, server: MailServer, metrics: Metrics) -> Messa
 
 
 async def notify(messages: Messages, event_id: str = EVENT, **changes: Any) -> None:
-    event: dict[str, Any] = {
-        "user_id": "usr_ada",
-        "name": "Ada Lovelace",
-        "email": "ada@example.com",
-        "kind": "order-confirmed",
-        "facts": FACTS,
-    }
-    await messages.notify(Notify(event_id, **{**event, **changes}))
+    await messages.notify(an_event(event_id=event_id, **{"name": "Ada Lovelace", **changes}))
 
 
 async def inbox(messages: Messages, user_id: str = "usr_ada") -> list[Message]:
@@ -481,9 +468,7 @@ class TestInbox:
         assert message.text.startswith("Hello Ada,")
 
     async def test_refuses_what_it_cannot_say(self, messages: Messages) -> None:
-        with pytest.raises(ShopError) as refused:
-            await notify(messages, kind="order-eaten")
-        assert refused.value.kind is Kind.INVALID
+        assert (await failure(notify(messages, kind="order-eaten"))).kind is Kind.INVALID
         assert await inbox(messages) == []
 
 

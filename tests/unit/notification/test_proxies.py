@@ -13,26 +13,16 @@ from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from services.common.errors import Kind, ShopError
 from services.notification.clients import Mailer
-from services.notification.model import Message
 from services.notification.settings import NotificationSettings
 from tests.testkit.ports import free_port
 from tests.testkit.proxy import LOOPBACK, Proxy, proxy_to
+from tests.unit.failure import failure
+from tests.unit.notification.examples import a_message
 from tests.unit.notification.mail_server import mail_server
 from tools.certificate import self_signed
 
 # Nobody finds it but the proxy.
 HOST = "mail.meshmart.test"
-MESSAGE = Message(
-    id="ord_1:confirmed",
-    user_id="usr_ada",
-    name="Ada",
-    email="ada@example.com",
-    kind="order-confirmed",
-    order_id="ord_1",
-    subject="Your order ord_1 is confirmed",
-    text="Hello Ada",
-    created_ms=1,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +54,7 @@ async def send(**changes: Any) -> None:
         "smtp_timeout_seconds": 5.0,
         **changes,
     }
-    await Mailer(NotificationSettings(**settings)).send(MESSAGE)
+    await Mailer(NotificationSettings(**settings)).send(a_message())
 
 
 def assert_asked_for(proxy: Proxy, port: int) -> None:
@@ -83,7 +73,7 @@ async def test_through_a_tunnel(
         monkeypatch.setenv(variable, url)
         await send(smtp_port=25)
     assert_asked_for(proxy, 25)
-    assert [mail["Subject"] for mail in server.mails] == [MESSAGE.subject]
+    assert [mail["Subject"] for mail in server.mails] == [a_message().subject]
 
 
 async def test_with_starttls_and_a_log_in(
@@ -150,13 +140,12 @@ async def test_a_tunnel_that_is_refused_is_an_outage(
 async def test_a_proxy_that_is_away_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     monkeypatch.setenv("smtp_proxy", f"http://ada:secret@{LOOPBACK}:{port}")
-    with pytest.raises(ShopError) as failed:
-        await send()
-    assert failed.value.kind is Kind.UNAVAILABLE
-    assert failed.value.detail == (
+    failed = await failure(send())
+    assert failed.kind is Kind.UNAVAILABLE
+    assert failed.detail == (
         f"The mail server cannot be reached through the proxy http://{LOOPBACK}:{port}."
     )
-    assert str(failed.value.__cause__).startswith("The proxy cannot be reached: ")
+    assert str(failed.__cause__).startswith("The proxy cannot be reached: ")
 
 
 async def test_a_proxy_that_says_nothing_is_waited_for_a_while_only(

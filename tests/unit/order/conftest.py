@@ -1,4 +1,4 @@
-"""A world for each test."""
+"""A harness for each test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.order.world import World, a_world
+from tests.unit.order.harness import OrderHarness, an_order_harness
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World]:
-    async with a_world(tmp_path) as world:
-        yield world
+async def harness(tmp_path: Path) -> AsyncGenerator[OrderHarness]:
+    async with an_order_harness(tmp_path) as harness:
+        yield harness

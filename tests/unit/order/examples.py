@@ -7,14 +7,9 @@ from typing import Any
 from services.common.errors import Kind, ShopError
 from services.common.fields import AddressFields
 from services.order.model import Contact, Line, Order
+from tests.testkit import customer
 
-ADDRESS = AddressFields(
-    name="Ada Lovelace",
-    street="Keizersgracht 123",
-    postal_code="1015 CJ",
-    city="Amsterdam",
-    country="NL",
-)
+ADDRESS = AddressFields.model_validate(customer.ADDRESS)
 PLACED_MS = 1_700_000_000_000
 OUTAGES = (
     Kind.UNAVAILABLE,

@@ -16,9 +16,9 @@ from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
 from services.order import api
 from services.order.model import Step
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.order.examples import ADDRESS, error
-from tests.unit.order.world import Process, World
+from tests.unit.order.harness import OrderHarness, OrderProcess
 from tests.unit.tokens import headers_of, verifier
 
 BODY: Mapping[str, Any] = {
@@ -28,7 +28,7 @@ BODY: Mapping[str, Any] = {
 }
 
 
-class Client:
+class OrderClient:
     """A program that uses the API, in memory."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,18 +36,18 @@ class Client:
 
     async def place(
         self, *, body: object = BODY, key: str | None = "key-1", user_id: str | None = "usr_ada"
-    ) -> Answer:
+    ) -> AsgiAnswer:
         """Places an order."""
         headers = {"content-type": "application/json"}
         if key is not None:
             headers["idempotency-key"] = key
         return await self._ask("POST", "", user_id, headers, orjson.dumps(body))
 
-    async def get(self, path: str, user_id: str | None = "usr_ada") -> Answer:
+    async def get(self, path: str, user_id: str | None = "usr_ada") -> AsgiAnswer:
         """Reads something below /api/orders."""
         return await self._ask("GET", path, user_id)
 
-    async def cancel(self, order_id: str, user_id: str | None = "usr_ada") -> Answer:
+    async def cancel(self, order_id: str, user_id: str | None = "usr_ada") -> AsgiAnswer:
         """Cancels an order."""
         return await self._ask("POST", f"/{order_id}/cancel", user_id)
 
@@ -58,7 +58,7 @@ class Client:
         user_id: str | None,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-    ) -> Answer:
+    ) -> AsgiAnswer:
         token: Mapping[str, str] = headers_of(user_id) if user_id is not None else {}
         return await ask(
             self._app,
@@ -78,22 +78,22 @@ takes_long = pytest.mark.parametrize("answer_seconds", [0.5])
 
 
 @pytest.fixture
-def process(world: World, answer_seconds: float) -> Process:
-    return world.process(order_answer_seconds=answer_seconds)
+def process(harness: OrderHarness, answer_seconds: float) -> OrderProcess:
+    return harness.process(order_answer_seconds=answer_seconds)
 
 
 @pytest.fixture
-async def client(process: Process) -> AsyncGenerator[Client]:
+async def client(process: OrderProcess) -> AsyncGenerator[OrderClient]:
     async def wire(host: Host) -> None:
         host.serve_http(api.router, process.orders)
         host.app_setup(lambda app: provide(app, verifier()))
 
     topology = load_topology()
     async with hosting("order", wire, topology=topology, process=ProcessSettings()) as host:
-        yield Client(host.app())
+        yield OrderClient(host.app())
 
 
-async def test_a_confirmed_order_is_created(client: Client) -> None:
+async def test_a_confirmed_order_is_created(client: OrderClient) -> None:
     answer = await client.place()
     assert answer.status == 201
     order = answer.json()
@@ -115,7 +115,7 @@ async def test_a_confirmed_order_is_created(client: Client) -> None:
     assert not {"fingerprint", "owner", "trace", "contact"} & set(order), "for the shop only"
 
 
-async def test_the_same_line_twice_is_one_line(client: Client) -> None:
+async def test_the_same_line_twice_is_one_line(client: OrderClient) -> None:
     twice = [{"product_id": "bowl", "quantity": 1}, {"product_id": "bowl", "quantity": 2}]
     (line,) = (await client.place(body={**BODY, "items": twice})).json()["lines"]
     assert line["quantity"] == 3
@@ -130,9 +130,9 @@ async def test_the_same_line_twice_is_one_line(client: Client) -> None:
     ],
 )
 async def test_a_refused_order_is_the_error_that_refused_it(
-    client: Client, world: World, step: Step, kind: Kind, status: int
+    client: OrderClient, harness: OrderHarness, step: Step, kind: Kind, status: int
 ) -> None:
-    world.around.fail(step, error(kind, "the-reason"))
+    harness.around.fail(step, error(kind, "the-reason"))
     answer = await client.place()
     assert answer.status == status
     problem = answer.json()
@@ -143,8 +143,10 @@ async def test_a_refused_order_is_the_error_that_refused_it(
     assert shown.json()["reason"] == {"code": "the-reason", "detail": "As the test says."}
 
 
-async def test_an_attempt_is_listed_apart_from_orders(client: Client, world: World) -> None:
-    world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+async def test_an_attempt_is_listed_apart_from_orders(
+    client: OrderClient, harness: OrderHarness
+) -> None:
+    harness.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
     attempt_id = (await client.place()).json()["fields"]["order_id"]
     order_id = (await client.place(key="key-2")).json()["order_id"]
     assert (await client.cancel(order_id)).json()["is_attempt"] is False
@@ -164,22 +166,22 @@ async def test_an_attempt_is_listed_apart_from_orders(client: Client, world: Wor
 
 @takes_long
 async def test_an_order_that_takes_long_is_accepted(
-    client: Client, world: World, process: Process
+    client: OrderClient, harness: OrderHarness, process: OrderProcess
 ) -> None:
-    held = world.around.hold(Step.CAPTURE)
+    held = harness.around.hold(Step.CAPTURE)
     answer = await client.place()
     assert (answer.status, answer.json()["state"]) == (202, "working")
     held.set()
     order_id = answer.json()["order_id"]
-    await world.finished(order_id)
+    await harness.finished(order_id)
     assert (await client.get(f"/{order_id}")).json()["state"] == "confirmed"
 
 
-async def test_the_same_request_again_has_the_same_answer(client: Client) -> None:
+async def test_the_same_request_again_has_the_same_answer(client: OrderClient) -> None:
     assert (await client.place()).json() == (await client.place()).json()
 
 
-async def test_another_body_under_the_same_key_is_refused(client: Client) -> None:
+async def test_another_body_under_the_same_key_is_refused(client: OrderClient) -> None:
     await client.place()
     answer = await client.place(body={**BODY, "payment_method": "pm_card_mastercard"})
     assert (answer.status, answer.json()["code"]) == (422, "idempotency-key-reused")
@@ -214,33 +216,35 @@ def changed(**changes: object) -> dict[str, object]:
         [],
     ],
 )
-async def test_bad_bodies_are_refused(client: Client, world: World, body: object) -> None:
+async def test_bad_bodies_are_refused(
+    client: OrderClient, harness: OrderHarness, body: object
+) -> None:
     answer = await client.place(body=body)
     assert (answer.status, answer.json()["code"]) == (422, "invalid-request")
-    assert world.around.asked == []
+    assert harness.around.asked == []
 
 
 @pytest.mark.parametrize("product_id", ["sword", "a--b", "bowl-"])
-async def test_an_id_that_no_product_has_is_named(client: Client, product_id: str) -> None:
+async def test_an_id_that_no_product_has_is_named(client: OrderClient, product_id: str) -> None:
     body = {**BODY, "items": [{"product_id": product_id, "quantity": 1}]}
     answer = await client.place(body=body)
     assert (answer.status, answer.json()["code"]) == (422, "unknown-product")
 
 
 @pytest.mark.parametrize("key", [None, "", "with space", "x" * 256, "\x7f"])
-async def test_a_proper_key_is_needed(client: Client, key: str | None) -> None:
+async def test_a_proper_key_is_needed(client: OrderClient, key: str | None) -> None:
     assert (await client.place(key=key)).status == 422
 
 
 async def test_too_many_of_one_product_over_several_lines_are_ordered_as_asked(
-    client: Client,
+    client: OrderClient,
 ) -> None:
     lines = [{"product_id": "bowl", "quantity": 99}] * 3
     (line,) = (await client.place(body=changed(items=lines))).json()["lines"]
     assert line["quantity"] == 297
 
 
-async def test_an_order_is_cancelled(client: Client) -> None:
+async def test_an_order_is_cancelled(client: OrderClient) -> None:
     order_id = (await client.place()).json()["order_id"]
     answer = await client.cancel(order_id)
     assert (answer.status, answer.json()["state"]) == (200, "cancelled")
@@ -248,7 +252,7 @@ async def test_an_order_is_cancelled(client: Client) -> None:
 
 
 @takes_long
-async def test_the_key_of_an_order_that_was_cancelled_creates_nothing(client: Client) -> None:
+async def test_the_key_of_an_order_that_was_cancelled_creates_nothing(client: OrderClient) -> None:
     placed = await client.place()
     order_id = placed.json()["order_id"]
     await client.cancel(order_id)
@@ -257,24 +261,28 @@ async def test_the_key_of_an_order_that_was_cancelled_creates_nothing(client: Cl
     assert (repeated.json()["order_id"], repeated.json()["state"]) == (order_id, "cancelled")
 
 
-async def test_a_cancellation_that_takes_long_is_accepted(client: Client, world: World) -> None:
+async def test_a_cancellation_that_takes_long_is_accepted(
+    client: OrderClient, harness: OrderHarness
+) -> None:
     order_id = (await client.place()).json()["order_id"]
-    await world.finished(order_id)
-    held = world.around.hold(Step.REFUND)
+    await harness.finished(order_id)
+    held = harness.around.hold(Step.REFUND)
     answer = await client.cancel(order_id)
     assert (answer.status, answer.json()["state"]) == (202, "cancelling")
     held.set()
-    await world.finished(order_id)
+    await harness.finished(order_id)
 
 
-async def test_a_parcel_under_way_cannot_be_cancelled(client: Client, world: World) -> None:
+async def test_a_parcel_under_way_cannot_be_cancelled(
+    client: OrderClient, harness: OrderHarness
+) -> None:
     order_id = (await client.place()).json()["order_id"]
-    world.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
+    harness.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
     answer = await client.cancel(order_id)
     assert (answer.status, answer.json()["code"]) == (409, "shipment-under-way")
 
 
-async def test_nobody_sees_or_cancels_the_orders_of_others(client: Client) -> None:
+async def test_nobody_sees_or_cancels_the_orders_of_others(client: OrderClient) -> None:
     order_id = (await client.place()).json()["order_id"]
     assert (await client.get(f"/{order_id}", "usr_eve")).status == 404
     assert (await client.cancel(order_id, "usr_eve")).status == 404
@@ -283,7 +291,7 @@ async def test_nobody_sees_or_cancels_the_orders_of_others(client: Client) -> No
     assert mine["order_id"] == order_id
 
 
-async def test_everything_needs_a_token(client: Client) -> None:
+async def test_everything_needs_a_token(client: OrderClient) -> None:
     answers = [
         await client.place(user_id=None),
         await client.get("", None),
@@ -295,12 +303,12 @@ async def test_everything_needs_a_token(client: Client) -> None:
 
 
 @pytest.mark.parametrize("order_id", ["x", "ord_1", "ord_" + "A" * 24, "ord_" + "a" * 25])
-async def test_ids_of_the_wrong_form_are_refused(client: Client, order_id: str) -> None:
+async def test_ids_of_the_wrong_form_are_refused(client: OrderClient, order_id: str) -> None:
     assert (await client.get(f"/{order_id}")).status == 422
 
 
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "attempts=x", f"q={'x' * 101}"]
 )
-async def test_bad_paging_is_refused(client: Client, query: str) -> None:
+async def test_bad_paging_is_refused(client: OrderClient, query: str) -> None:
     assert (await client.get(f"?{query}")).status == 422

@@ -218,7 +218,7 @@ def test_every_order_ends_whatever_happens() -> None:
             assert steps == list(BACKWARD[BACKWARD.index(UNDO[step]) :])
 
 
-class TestCancellation:
+class TestOrderCancellation:
     def test_begins_with_the_parcel(self) -> None:
         order = model.cancelled_by_customer(
             an_order(state=OrderState.CONFIRMED, step=None), SOON_MS
@@ -264,7 +264,7 @@ def test_an_order_is_found_by_its_number_and_by_its_products(query: str, found: 
     assert model.is_about(an_order(), query) is found
 
 
-class TestAnAttempt:
+class TestWhatIsAnAttempt:
     """An order that ended without ever having been confirmed."""
 
     def test_is_not_placed_even_if_it_was_charged_and_paid_back(self) -> None:
@@ -296,7 +296,7 @@ class TestAnAttempt:
         assert order.history[-1] == model.Moment(at_ms=SOON_MS, what=model.ANSWERED)
 
 
-class TestARefund:
+class TestRefundOfAnOrder:
     """The money of an order that is cancelled."""
 
     def test_that_was_made_is_looked_at_again(self) -> None:

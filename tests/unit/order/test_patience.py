@@ -12,10 +12,10 @@ from services.order import saga
 from services.order.model import Step
 from services.order.settings import OrderSettings
 from tests.unit.order.examples import an_order, error
-from tests.unit.order.world import World
+from tests.unit.order.harness import OrderHarness
 
 
-class Clock:
+class ShiftedClock:
     """Stands in for :mod:`time` in the saga, and is put on by the test."""
 
     def __init__(self) -> None:
@@ -30,21 +30,21 @@ class Clock:
     "attempts_seconds", [(8.0,), (3.0, 8.0)], ids=["the first is slow", "the second is slow"]
 )
 async def test_the_time_of_the_attempts_counts(
-    world: World, monkeypatch: pytest.MonkeyPatch, attempts_seconds: tuple[float, ...]
+    harness: OrderHarness, monkeypatch: pytest.MonkeyPatch, attempts_seconds: tuple[float, ...]
 ) -> None:
-    clock = Clock()
+    clock = ShiftedClock()
     monkeypatch.setattr(saga, "time", clock)
-    world.around.fail(Step.AUTHORIZE, *[error(Kind.TIMEOUT)] * 5)
-    answers = world.around.hold(Step.AUTHORIZE)
+    harness.around.fail(Step.AUTHORIZE, *[error(Kind.TIMEOUT)] * 5)
+    answers = harness.around.hold(Step.AUTHORIZE)
     order = an_order(created_ms=now_ms())
-    await world.begin(world.process(), order)
+    await harness.begin(harness.process(), order)
     for number, seconds in enumerate(attempts_seconds, start=1):
-        await world.asked_for(Step.AUTHORIZE, number)
+        await harness.asked_for(Step.AUTHORIZE, number)
         clock.ahead_seconds += seconds
         answers.set()
         answers.clear()
-    await world.when(order.id, lambda order: not order.owner)
-    assert world.around.counts()[Step.AUTHORIZE] == len(attempts_seconds)
+    await harness.when(order.id, lambda order: not order.owner)
+    assert harness.around.counts()[Step.AUTHORIZE] == len(attempts_seconds)
 
 
 def test_patience_with_one_more_pause_and_attempt_is_less_than_a_lease() -> None:

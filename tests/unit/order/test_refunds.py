@@ -11,7 +11,7 @@ from services.common.errors import Kind, ShopError
 from services.order import refunds
 from services.order.model import Order, OrderState, RefundStatus, Step
 from tests.unit.order.examples import an_order, error
-from tests.unit.order.world import NOTIFY, Process, World
+from tests.unit.order.harness import NOTIFY, OrderHarness, OrderProcess
 
 DAY_MS = 24 * 3_600_000
 
@@ -34,125 +34,131 @@ def days(monkeypatch: pytest.MonkeyPatch) -> Days:
 
 
 @pytest.fixture
-def process(world: World) -> Process:
-    return world.process()
+def process(harness: OrderHarness) -> OrderProcess:
+    return harness.process()
 
 
-async def cancelled(world: World, process: Process, user_id: str = "usr_ada") -> Order:
+async def cancelled(
+    harness: OrderHarness, process: OrderProcess, user_id: str = "usr_ada"
+) -> Order:
     """An order that was paid for, cancelled and paid back, as far as is known by then."""
     order_id = "ord_" + user_id[-1] * 24
-    await world.begin(process, an_order(id=order_id, user_id=user_id))
-    await world.finished(order_id)
-    world.around.told.clear()
+    await harness.begin(process, an_order(id=order_id, user_id=user_id))
+    await harness.finished(order_id)
+    harness.around.told.clear()
     with context.background(30.0):
         await process.orders.cancel(user_id, order_id)
-    return await world.finished(order_id)
+    return await harness.finished(order_id)
 
 
-async def look(process: Process) -> None:
+async def look(process: OrderProcess) -> None:
     with context.background(30.0):
         await process.refunds.run()
 
 
-def told(world: World) -> list[str]:
-    return [event.kind for event in world.around.told]
+def told(harness: OrderHarness) -> list[str]:
+    return [event.kind for event in harness.around.told]
 
 
 async def test_one_that_arrives_is_looked_at_until_it_is_certain(
-    world: World, process: Process, days: Days
+    harness: OrderHarness, process: OrderProcess, days: Days
 ) -> None:
-    order = await cancelled(world, process)
-    asked = world.around.counts()[Step.REFUND]
+    order = await cancelled(harness, process)
+    asked = harness.around.counts()[Step.REFUND]
     for _ in range(60):
         await look(process)
         days.passed += 1
-    assert 30 <= world.around.counts()[Step.REFUND] - asked <= 36
-    assert (await world.order(order.id)).refund_look_ms is None
-    assert told(world) == ["order-cancelled"]
+    assert 30 <= harness.around.counts()[Step.REFUND] - asked <= 36
+    assert (await harness.order(order.id)).refund_look_ms is None
+    assert told(harness) == ["order-cancelled"]
 
 
-async def test_one_that_fails_later_is_told_once(world: World, process: Process) -> None:
-    order = await cancelled(world, process)
-    world.around.refund = RefundStatus.FAILED
-    await asyncio.gather(look(process), look(world.process("order-2")))
-    assert (await world.order(order.id)).refund_failed
+async def test_one_that_fails_later_is_told_once(
+    harness: OrderHarness, process: OrderProcess
+) -> None:
+    order = await cancelled(harness, process)
+    harness.around.refund = RefundStatus.FAILED
+    await asyncio.gather(look(process), look(harness.process("order-2")))
+    assert (await harness.order(order.id)).refund_failed
     await process.saga.sweep()
-    await world.finished(order.id)
+    await harness.finished(order.id)
     await look(process)
-    assert told(world) == ["order-cancelled", "order-refund-failed"]
+    assert told(harness) == ["order-cancelled", "order-refund-failed"]
 
 
 async def test_one_that_fails_at_once_is_told_with_the_cancellation(
-    world: World, process: Process
+    harness: OrderHarness, process: OrderProcess
 ) -> None:
-    world.around.refund = RefundStatus.FAILED
-    order = await cancelled(world, process)
+    harness.around.refund = RefundStatus.FAILED
+    order = await cancelled(harness, process)
     assert (order.refund_failed, order.refund_look_ms) == (True, None)
-    assert [event.facts.get("refund") for event in world.around.told] == ["failed", "failed"]
-    assert told(world) == ["order-cancelled", "order-refund-failed"]
+    assert [event.facts.get("refund") for event in harness.around.told] == ["failed", "failed"]
+    assert told(harness) == ["order-cancelled", "order-refund-failed"]
 
 
 async def test_a_disputed_charge_is_left_to_the_bank_and_not_promised(
-    world: World, process: Process
+    harness: OrderHarness, process: OrderProcess
 ) -> None:
-    world.around.refund = RefundStatus.DISPUTED
-    order = await cancelled(world, process)
+    harness.around.refund = RefundStatus.DISPUTED
+    order = await cancelled(harness, process)
     assert (order.refund_disputed, order.refund_failed, order.refund_look_ms) == (True, False, None)
-    (event,) = world.around.told
+    (event,) = harness.around.told
     assert (event.kind, event.facts["refund"]) == ("order-cancelled", "disputed")
 
 
 async def test_one_of_an_attempt_is_told_though_its_refusal_was_answered(
-    world: World, process: Process
+    harness: OrderHarness, process: OrderProcess
 ) -> None:
-    world.around.fail(Step.CAPTURE, error(Kind.DECLINED, "authorization-expired"))
-    world.around.refund = RefundStatus.FAILED
-    stored = await world.begin(process, an_order())
+    harness.around.fail(Step.CAPTURE, error(Kind.DECLINED, "authorization-expired"))
+    harness.around.refund = RefundStatus.FAILED
+    stored = await harness.begin(process, an_order())
     await process.saga.settled(stored.value.id, 5.0)
-    order = await world.finished(stored.value.id)
+    order = await harness.finished(stored.value.id)
     assert (order.is_attempt, order.was_answered) == (True, True)
-    assert told(world) == ["order-refund-failed"]
+    assert told(harness) == ["order-refund-failed"]
 
 
-async def test_what_was_never_charged_is_not_asked_for(world: World, process: Process) -> None:
-    world.around.refund = RefundStatus.NONE
-    await cancelled(world, process)
-    asked = world.around.counts()[Step.REFUND]
+async def test_what_was_never_charged_is_not_asked_for(
+    harness: OrderHarness, process: OrderProcess
+) -> None:
+    harness.around.refund = RefundStatus.NONE
+    await cancelled(harness, process)
+    asked = harness.around.counts()[Step.REFUND]
     await look(process)
-    assert world.around.counts()[Step.REFUND] == asked
+    assert harness.around.counts()[Step.REFUND] == asked
 
 
 async def test_an_order_whose_customer_is_not_told_yet_is_left_to_its_owner(
-    world: World, process: Process
+    harness: OrderHarness, process: OrderProcess
 ) -> None:
-    held = world.around.hold(NOTIFY)
-    stored = await world.begin(process, an_order(step=Step.RECALL, state=OrderState.CANCELLING))
-    await world.asked_for(NOTIFY)
-    world.around.refund = RefundStatus.FAILED
+    held = harness.around.hold(NOTIFY)
+    stored = await harness.begin(process, an_order(step=Step.RECALL, state=OrderState.CANCELLING))
+    await harness.asked_for(NOTIFY)
+    harness.around.refund = RefundStatus.FAILED
     await look(process)
     held.set()
-    assert not (await world.finished(stored.value.id)).refund_failed
+    assert not (await harness.finished(stored.value.id)).refund_failed
     await look(process)
-    assert (await world.order(stored.value.id)).refund_failed
+    assert (await harness.order(stored.value.id)).refund_failed
 
 
-async def test_an_outage_is_waited_out(world: World, process: Process) -> None:
-    order = await cancelled(world, process)
-    world.around.refund = RefundStatus.FAILED
-    world.around.fail(Step.REFUND, error(Kind.UNAVAILABLE))
+async def test_an_outage_is_waited_out(harness: OrderHarness, process: OrderProcess) -> None:
+    order = await cancelled(harness, process)
+    harness.around.refund = RefundStatus.FAILED
+    harness.around.fail(Step.REFUND, error(Kind.UNAVAILABLE))
     with pytest.raises(ShopError):
         await look(process)
-    assert not (await world.order(order.id)).refund_failed
+    assert not (await harness.order(order.id)).refund_failed
     await look(process)
-    assert (await world.order(order.id)).refund_failed
+    assert (await harness.order(order.id)).refund_failed
 
 
 async def test_one_that_cannot_be_asked_for_holds_up_no_others(
-    world: World, process: Process
+    harness: OrderHarness, process: OrderProcess
 ) -> None:
-    orders = [await cancelled(world, process, user_id) for user_id in ("usr_ada", "usr_bob")]
-    world.around.refund = RefundStatus.FAILED
-    world.around.fail(Step.REFUND, error(Kind.INVALID))
+    orders = [await cancelled(harness, process, user_id) for user_id in ("usr_ada", "usr_bob")]
+    harness.around.refund = RefundStatus.FAILED
+    harness.around.fail(Step.REFUND, error(Kind.INVALID))
     await look(process)
-    found = [(await world.order(order.id)).refund_failed for order in orders]
+    found = [(await harness.order(order.id)).refund_failed for order in orders]
     assert sorted(found) == [False, True]

@@ -13,8 +13,9 @@ from services.common import context
 from services.common.errors import Kind, ShopError
 from services.order import model
 from services.order.model import Order, OrderState, PlaceOrder, Step
+from tests.unit.failure import failure
 from tests.unit.order.examples import ADDRESS, error
-from tests.unit.order.world import NOTIFY, Process, World
+from tests.unit.order.harness import NOTIFY, OrderHarness, OrderProcess
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +25,11 @@ def request_context() -> Generator[None]:
 
 
 @pytest.fixture
-def process(world: World) -> Process:
-    return world.process()
+def process(harness: OrderHarness) -> OrderProcess:
+    return harness.process()
 
 
-async def place(process: Process, **changes: Any) -> Order:
+async def place(process: OrderProcess, **changes: Any) -> Order:
     command = PlaceOrder(
         user_id="usr_ada",
         idempotency_key="key-1",
@@ -41,20 +42,14 @@ async def place(process: Process, **changes: Any) -> Order:
     return await process.orders.place(replace(command, **changes))
 
 
-async def refusal(call: Any) -> ShopError:
-    with pytest.raises(ShopError) as refused:
-        await call
-    return refused.value
-
-
-def effects(world: World) -> Sequence[str]:
+def effects(harness: OrderHarness) -> Sequence[str]:
     """What was asked for, but for the mail."""
-    return [effect for effect in world.around.asked if effect != NOTIFY]
+    return [effect for effect in harness.around.asked if effect != NOTIFY]
 
 
 class TestPlacing:
     async def test_takes_prices_weights_and_contact_from_those_who_know(
-        self, process: Process
+        self, process: OrderProcess
     ) -> None:
         order = await place(process)
         assert order.state is OrderState.CONFIRMED
@@ -68,101 +63,114 @@ class TestPlacing:
         assert order.history[0].what == "placed"
 
     async def test_for_more_than_was_shown_is_refused_and_leaves_the_key_free(
-        self, world: World, process: Process
+        self, harness: OrderHarness, process: OrderProcess
     ) -> None:
-        with pytest.raises(ShopError) as refused:
-            await place(process, expected_total_cents=8684)
-        assert (refused.value.kind, refused.value.code) == (Kind.CONFLICT, "total-changed")
-        assert refused.value.fields == {
+        refused = await failure(place(process, expected_total_cents=8684))
+        assert (refused.kind, refused.code) == (Kind.CONFLICT, "total-changed")
+        assert refused.fields == {
             "expected_total_cents": "8684",
             "total_cents": "8685",
             "currency": "EUR",
         }
-        assert world.around.asked == []
+        assert harness.around.asked == []
         assert (await place(process, expected_total_cents=8685)).state is OrderState.CONFIRMED
         # Repeated, it is that order, whatever things cost now.
         assert (await place(process, expected_total_cents=1)).state is OrderState.CONFIRMED
 
-    async def test_gives_a_refused_order_too(self, world: World, process: Process) -> None:
-        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "insufficient-funds"))
+    async def test_gives_a_refused_order_too(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
+        harness.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "insufficient-funds"))
         order = await place(process)
         assert order.state is OrderState.CANCELLED
         assert order.reason is not None
         assert (order.reason.kind, order.reason.code) == (Kind.DECLINED, "insufficient-funds")
 
     async def test_answers_before_the_order_is_settled_when_that_takes_long(
-        self, world: World
+        self, harness: OrderHarness
     ) -> None:
-        held = world.around.hold(Step.CAPTURE)
-        order = await place(world.process(order_answer_seconds=0.05))
+        held = harness.around.hold(Step.CAPTURE)
+        order = await place(harness.process(order_answer_seconds=0.05))
         assert (order.state, order.is_settled) == (OrderState.WORKING, False)
         held.set()
-        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
+        assert (await harness.finished(order.id)).state is OrderState.CONFIRMED
 
     async def test_answers_within_the_callers_deadline(
-        self, world: World, process: Process
+        self, harness: OrderHarness, process: OrderProcess
     ) -> None:
-        world.around.hold(Step.CAPTURE)
+        harness.around.hold(Step.CAPTURE)
         with context.background(0.6):
             order = await place(process)
             assert context.current().seconds_left > 0
         assert not order.is_settled
 
-    async def test_goes_on_when_the_customer_is_gone(self, world: World, process: Process) -> None:
-        held = world.around.hold(Step.CAPTURE)
+    async def test_goes_on_when_the_customer_is_gone(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
+        held = harness.around.hold(Step.CAPTURE)
         request = asyncio.create_task(place(process))
-        await world.asked_for(Step.CAPTURE)
+        await harness.asked_for(Step.CAPTURE)
         request.cancel()
         held.set()
-        order = await world.finished(model.order_id_for("usr_ada", "key-1"))
+        order = await harness.finished(model.order_id_for("usr_ada", "key-1"))
         assert order.state is OrderState.CONFIRMED
 
-    async def test_names_an_unknown_product(self, world: World, process: Process) -> None:
-        error = await refusal(place(process, quantities={"bowl": 1, "sword": 1}))
+    async def test_names_an_unknown_product(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
+        error = await failure(place(process, quantities={"bowl": 1, "sword": 1}))
         assert (error.kind, error.code) == (Kind.INVALID, "unknown-product")
         assert error.fields == {"product_id": "sword"}
-        assert world.around.asked == []
+        assert harness.around.asked == []
 
-    async def test_refuses_shipping_that_there_is_not(self, world: World, process: Process) -> None:
+    async def test_refuses_shipping_that_there_is_not(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
         abroad = ADDRESS.model_copy(update={"country": "JP"})
-        error = await refusal(place(process, address=abroad, shipping_service="express"))
+        error = await failure(place(process, address=abroad, shipping_service="express"))
         assert (error.kind, error.code) == (Kind.INVALID, "no-such-shipping")
-        assert world.around.asked == []
+        assert harness.around.asked == []
 
 
 class TestIdempotency:
-    async def test_the_same_key_is_the_same_order(self, world: World, process: Process) -> None:
+    async def test_the_same_key_is_the_same_order(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
         first = await place(process)
-        await world.finished(first.id)
+        await harness.finished(first.id)
         second = await place(process)
         assert second.id == first.id
         assert second.history == first.history
-        assert world.around.counts()[Step.CAPTURE] == 1
+        assert harness.around.counts()[Step.CAPTURE] == 1
         assert process.products.asked == 1, "nothing is priced again"
 
-    async def test_holds_for_many_at_once_in_several_processes(self, world: World) -> None:
-        processes = [world.process(f"order-{number}") for number in range(3)]
+    async def test_holds_for_many_at_once_in_several_processes(self, harness: OrderHarness) -> None:
+        processes = [harness.process(f"order-{number}") for number in range(3)]
         orders = await asyncio.gather(*(place(processes[n % 3]) for n in range(20)))
         assert {order.id for order in orders} == {orders[0].id}
         assert {order.state for order in orders} == {OrderState.CONFIRMED}
-        assert world.around.counts()[Step.RESERVE] == 1
-        assert world.around.counts()[Step.CAPTURE] == 1
+        assert harness.around.counts()[Step.RESERVE] == 1
+        assert harness.around.counts()[Step.CAPTURE] == 1
 
-    async def test_holds_for_refused_orders(self, world: World, process: Process) -> None:
-        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+    async def test_holds_for_refused_orders(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
+        harness.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
         assert (await place(process)).state is OrderState.CANCELLED
         assert (await place(process)).state is OrderState.CANCELLED
-        assert world.around.counts()[Step.AUTHORIZE] == 1
+        assert harness.around.counts()[Step.AUTHORIZE] == 1
 
     async def test_another_body_under_the_same_key_is_refused(
-        self, world: World, process: Process
+        self, harness: OrderHarness, process: OrderProcess
     ) -> None:
         order = await place(process)
-        error = await refusal(place(process, fingerprint="body-2"))
+        error = await failure(place(process, fingerprint="body-2"))
         assert (error.kind, error.code) == (Kind.INVALID, "idempotency-key-reused")
-        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
+        assert (await harness.finished(order.id)).state is OrderState.CONFIRMED
 
-    async def test_of_two_bodies_at_once_one_wins(self, world: World, process: Process) -> None:
+    async def test_of_two_bodies_at_once_one_wins(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
         results = await asyncio.gather(
             *(place(process, fingerprint=f"body-{number}") for number in range(5)),
             return_exceptions=True,
@@ -171,24 +179,24 @@ class TestIdempotency:
         refused = [result for result in results if isinstance(result, ShopError)]
         assert len(orders) == 1
         assert {error.code for error in refused} == {"idempotency-key-reused"}
-        assert world.around.counts()[Step.RESERVE] == 1
+        assert harness.around.counts()[Step.RESERVE] == 1
 
-    async def test_a_key_is_each_users_own(self, process: Process) -> None:
+    async def test_a_key_is_each_users_own(self, process: OrderProcess) -> None:
         ada, bob = await place(process), await place(process, user_id="usr_bob")
         assert ada.id != bob.id
         assert bob.contact.email == "usr_bob@example.com"
 
 
 class TestShowing:
-    async def test_is_for_the_owner_only(self, process: Process) -> None:
+    async def test_is_for_the_owner_only(self, process: OrderProcess) -> None:
         order = await place(process)
         assert (await process.orders.get("usr_ada", order.id)).id == order.id
-        foreign = await refusal(process.orders.get("usr_eve", order.id))
-        unknown = await refusal(process.orders.get("usr_eve", "ord_unknown"))
+        foreign = await failure(process.orders.get("usr_eve", order.id))
+        unknown = await failure(process.orders.get("usr_eve", "ord_unknown"))
         assert foreign.kind is Kind.NOT_FOUND
         assert str(foreign) == str(unknown), "nobody learns which orders there are"
 
-    async def test_lists_ones_own_newest_first_in_pages(self, process: Process) -> None:
+    async def test_lists_ones_own_newest_first_in_pages(self, process: OrderProcess) -> None:
         await place(process, user_id="usr_eve")
         placed = [(await place(process, idempotency_key=f"key-{n}")).id for n in range(5)]
         shown: list[str] = []
@@ -203,14 +211,14 @@ class TestShowing:
         assert times == sorted(times, reverse=True)
 
     async def test_tells_orders_and_attempts_apart_on_full_pages(
-        self, world: World, process: Process
+        self, harness: OrderHarness, process: OrderProcess
     ) -> None:
         orders: list[str] = []
         attempts: list[str] = []
         for number in range(7):
             is_refused = number % 3 != 0
             if is_refused:
-                world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+                harness.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
             order = await place(process, idempotency_key=f"key-{number}")
             (attempts if is_refused else orders).insert(0, order.id)
 
@@ -228,7 +236,7 @@ class TestShowing:
         assert await listed(attempts=True) == [attempts[:2], attempts[2:]]
         assert sum(map(len, await listed(attempts=None))) == 7
 
-    async def test_finds_what_is_looked_for_among_many(self, process: Process) -> None:
+    async def test_finds_what_is_looked_for_among_many(self, process: OrderProcess) -> None:
         bowls = [
             (await place(process, idempotency_key=f"bowl-{n}", quantities={"bowl": 1})).id
             for n in range(2)
@@ -242,80 +250,92 @@ class TestShowing:
         assert [stored.value.id for stored in second.items] == bowls[:1]
         assert second.next_cursor is None
 
-    async def test_lists_one_that_is_worked_on_as_an_order(self, world: World) -> None:
-        world.around.hold(Step.CAPTURE)
-        process = world.process(order_answer_seconds=0.05)
+    async def test_lists_one_that_is_worked_on_as_an_order(self, harness: OrderHarness) -> None:
+        harness.around.hold(Step.CAPTURE)
+        process = harness.process(order_answer_seconds=0.05)
         order = await place(process)
         page = await process.orders.history("usr_ada", 2, None, attempts=False)
         assert [stored.value.id for stored in page.items] == [order.id]
 
 
-class TestCancelling:
-    async def test_undoes_a_confirmed_order(self, world: World, process: Process) -> None:
+class TestCancellingAnOrder:
+    async def test_undoes_a_confirmed_order(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
         order = await place(process)
-        await world.finished(order.id)
+        await harness.finished(order.id)
         cancelled = await process.orders.cancel("usr_ada", order.id)
         assert cancelled.state is OrderState.CANCELLED
-        assert effects(world)[-3:] == [Step.RECALL, Step.REFUND, Step.RELEASE]
-        await world.finished(order.id)
-        assert [event.kind for event in world.around.told] == [
+        assert effects(harness)[-3:] == [Step.RECALL, Step.REFUND, Step.RELEASE]
+        await harness.finished(order.id)
+        assert [event.kind for event in harness.around.told] == [
             "order-confirmed",
             "order-cancelled",
         ]
-        assert "You asked us to cancel it." in world.around.told[1].facts["reason"]
+        assert "You asked us to cancel it." in harness.around.told[1].facts["reason"]
 
-    async def test_twice_is_cancelled_once(self, world: World, process: Process) -> None:
+    async def test_twice_is_cancelled_once(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
         order = await place(process)
         for _ in range(2):
             assert (await process.orders.cancel("usr_ada", order.id)).state is OrderState.CANCELLED
-        assert world.around.counts()[Step.REFUND] == 1
+        assert harness.around.counts()[Step.REFUND] == 1
 
-    async def test_at_once_by_many_is_cancelled_once(self, world: World) -> None:
-        processes = [world.process(f"order-{number}") for number in range(3)]
+    async def test_at_once_by_many_is_cancelled_once(self, harness: OrderHarness) -> None:
+        processes = [harness.process(f"order-{number}") for number in range(3)]
         order = await place(processes[0])
         results = await asyncio.gather(
             *(processes[n % 3].orders.cancel("usr_ada", order.id) for n in range(9))
         )
         assert {result.state for result in results} == {OrderState.CANCELLED}
-        assert world.around.counts()[Step.REFUND] == 1
+        assert harness.around.counts()[Step.REFUND] == 1
 
     async def test_comes_too_late_for_a_parcel_under_way(
-        self, world: World, process: Process
+        self, harness: OrderHarness, process: OrderProcess
     ) -> None:
         order = await place(process)
-        world.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
-        late = await refusal(process.orders.cancel("usr_ada", order.id))
+        harness.around.fail(Step.RECALL, error(Kind.CONFLICT, "shipment-under-way"))
+        late = await failure(process.orders.cancel("usr_ada", order.id))
         assert (late.kind, late.code) == (Kind.CONFLICT, "shipment-under-way")
-        after = await world.finished(order.id)
+        after = await harness.finished(order.id)
         assert (after.state, after.reason) == (OrderState.CONFIRMED, None)
-        assert world.around.counts()[Step.REFUND] == 0
+        assert harness.around.counts()[Step.REFUND] == 0
 
-    async def test_comes_too_early_for_an_order_that_is_worked_on(self, world: World) -> None:
-        held = world.around.hold(Step.CAPTURE)
-        process = world.process(order_answer_seconds=0.05)
+    async def test_comes_too_early_for_an_order_that_is_worked_on(
+        self, harness: OrderHarness
+    ) -> None:
+        held = harness.around.hold(Step.CAPTURE)
+        process = harness.process(order_answer_seconds=0.05)
         order = await place(process)
-        early = await refusal(process.orders.cancel("usr_ada", order.id))
+        early = await failure(process.orders.cancel("usr_ada", order.id))
         assert (early.kind, early.code) == (Kind.CONFLICT, "order-in-progress")
         held.set()
-        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
+        assert (await harness.finished(order.id)).state is OrderState.CONFIRMED
 
-    async def test_of_a_refused_order_changes_nothing(self, world: World, process: Process) -> None:
-        world.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
+    async def test_of_a_refused_order_changes_nothing(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
+        harness.around.fail(Step.AUTHORIZE, error(Kind.DECLINED, "card-declined"))
         order = await place(process)
-        asked = effects(world)
+        asked = effects(harness)
         assert (await process.orders.cancel("usr_ada", order.id)).reason == order.reason
-        assert effects(world) == asked
+        assert effects(harness) == asked
 
-    async def test_answers_before_all_is_undone_when_that_takes_long(self, world: World) -> None:
-        process = world.process(order_answer_seconds=0.05)
+    async def test_answers_before_all_is_undone_when_that_takes_long(
+        self, harness: OrderHarness
+    ) -> None:
+        process = harness.process(order_answer_seconds=0.05)
         order = await place(process)
-        await world.finished(order.id)
-        held = world.around.hold(Step.REFUND)
+        await harness.finished(order.id)
+        held = harness.around.hold(Step.REFUND)
         assert (await process.orders.cancel("usr_ada", order.id)).state is OrderState.CANCELLING
         held.set()
-        assert (await world.finished(order.id)).state is OrderState.CANCELLED
+        assert (await harness.finished(order.id)).state is OrderState.CANCELLED
 
-    async def test_is_for_the_owner_only(self, world: World, process: Process) -> None:
+    async def test_is_for_the_owner_only(
+        self, harness: OrderHarness, process: OrderProcess
+    ) -> None:
         order = await place(process)
-        assert (await refusal(process.orders.cancel("usr_eve", order.id))).kind is Kind.NOT_FOUND
-        assert (await world.finished(order.id)).state is OrderState.CONFIRMED
+        assert (await failure(process.orders.cancel("usr_eve", order.id))).kind is Kind.NOT_FOUND
+        assert (await harness.finished(order.id)).state is OrderState.CONFIRMED

@@ -22,16 +22,17 @@ from tests.unit.interleaving import (
     cut_everywhere,
     interleave_by_chance,
     interleave_jobs,
+    names_of,
     run,
     undo_in_every_order,
 )
 from tests.unit.payment.examples import ORDER, a_command
 from tests.unit.payment.fake_stripe import FakeStripe
 
-Job = Callable[["World"], Coroutine[Any, Any, object]]
+Job = Callable[["SteppedPayments"], Coroutine[Any, Any, object]]
 
 
-class World:
+class SteppedPayments:
     """One payment, its store and Stripe; every process is as good as another."""
 
     def __init__(self) -> None:
@@ -71,42 +72,42 @@ class World:
         run(reconcile(self))
 
 
-async def authorize(world: World) -> None:
+async def authorize(system: SteppedPayments) -> None:
     """Asks for the payment."""
-    await world.payments.authorize(a_command())
+    await system.payments.authorize(a_command())
 
 
-async def capture(world: World) -> None:
+async def capture(system: SteppedPayments) -> None:
     """Charges it."""
-    await world.payments.capture(ORDER)
+    await system.payments.capture(ORDER)
 
 
-async def cancel(world: World) -> None:
+async def cancel(system: SteppedPayments) -> None:
     """Undoes it."""
-    await world.payments.cancel(ORDER)
+    await system.payments.cancel(ORDER)
 
 
-async def reconcile(world: World) -> None:
+async def reconcile(system: SteppedPayments) -> None:
     """Two rounds, between which all quiet times pass."""
-    await world.reconciliation.run()
-    world.now_seconds += 60
-    await world.reconciliation.run()
+    await system.reconciliation.run()
+    system.now_seconds += 60
+    await system.reconciliation.run()
 
 
-async def pay(world: World) -> None:
+async def pay(system: SteppedPayments) -> None:
     """Asks for the payment and charges it."""
-    await authorize(world)
-    await capture(world)
+    await authorize(system)
+    await capture(system)
 
 
-def check(world: World, jobs: tuple[Job, ...]) -> None:
+def check(system: SteppedPayments, jobs: tuple[Job, ...]) -> None:
     """What holds once all jobs have ended."""
     if cancel in jobs:
-        assert world.state in {PaymentState.VOIDED, PaymentState.REFUNDED}
-        assert world.intents_with_money == 0
+        assert system.state in {PaymentState.VOIDED, PaymentState.REFUNDED}
+        assert system.intents_with_money == 0
         return
-    assert world.intents_with_money == 1
-    assert world.state in {PaymentState.AUTHORIZED, PaymentState.CAPTURED}
+    assert system.intents_with_money == 1
+    assert system.state in {PaymentState.AUTHORIZED, PaymentState.CAPTURED}
 
 
 @pytest.mark.parametrize(
@@ -126,36 +127,31 @@ def check(world: World, jobs: tuple[Job, ...]) -> None:
         ((pay,), (cancel, cancel)),
         ((pay,), (cancel, reconcile)),
     ],
-    ids=lambda jobs: " and ".join(job.__name__ for job in jobs) or "new",
+    ids=names_of,
 )
 def test_two_requests_at_once(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
-    interleave_jobs(World, before, jobs, lambda world: check(world, jobs))
+    interleave_jobs(SteppedPayments, before, jobs, lambda system: check(system, jobs))
 
 
 @pytest.mark.parametrize("request_", [authorize, pay])
 def test_requests_and_their_undo_in_every_order(request_: Job) -> None:
     undo_in_every_order(
-        World,
+        SteppedPayments,
         request_,
         cancel,
-        lambda world: check(world, (request_, cancel)),
+        lambda system: check(system, (request_, cancel)),
         closed="payment-closed",
     )
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_requests_their_duplicates_and_their_undo_at_once(seed: int) -> None:
-    world = World()
+    system = SteppedPayments()
     jobs = (pay, pay, cancel, cancel, reconcile)
-    actors = [Actor(job(world)) for job in jobs]
-    interleave_by_chance(actors, seed)
-    assert {actor.error.code for actor in actors if actor.error} <= {
-        "payment-closed",
-        "payment-in-progress",
-        "not-authorized",
-    }
-    run(cancel(world))  # order insists
-    check(world, jobs)
+    codes = interleave_by_chance((job(system) for job in jobs), seed)
+    assert codes <= {"payment-closed", "payment-in-progress", "not-authorized"}
+    run(cancel(system))  # order insists
+    check(system, jobs)
 
 
 @pytest.mark.parametrize("interruption", [Actor.die, Actor.lose_the_store])
@@ -164,17 +160,10 @@ def test_an_order_that_never_asks_again_has_its_money_accounted_for(
     job: Job, interruption: Callable[[Actor], None]
 ) -> None:
     """Whatever is held at Stripe when a process dies, its payment knows of after reconciling."""
-    world = World()
-
-    def prepare() -> Actor:
-        nonlocal world
-        world = World()
-        return Actor(job(world))
-
-    for actor in cut_everywhere(prepare):
+    for system, actor in cut_everywhere(SteppedPayments, (), job):
         interruption(actor)
-        world.settle()
-        if world.stripe.intents:
-            (body,) = world.documents.bodies(PAYMENTS)
+        system.settle()
+        if system.stripe.intents:
+            (body,) = system.documents.bodies(PAYMENTS)
             assert body["intent_id"] == "pi_1"
-            assert world.state is not PaymentState.AUTHORIZING
+            assert system.state is not PaymentState.AUTHORIZING

@@ -18,6 +18,7 @@ from services.payment.rpc import PaymentRpc
 from services.payment.service import Payments
 from services.payment.store import PaymentStore, ReconciledStore
 from services.pb import payment_pb2 as pb
+from tests.unit.failure import failure
 from tests.unit.payment.test_sandbox import ORDER, Bank, authorize, bank, connected, request_context
 
 __all__ = ["bank", "request_context"]  # fixtures
@@ -105,6 +106,5 @@ async def test_an_order_id_has_the_form_that_all_services_know(
         rpc.Capture(pb.CaptureRequest(order_id=order_id), None),
         rpc.Cancel(pb.CancelRequest(order_id=order_id), None),
     ):
-        with pytest.raises(ShopError) as refused:
-            await call
-        assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "invalid-order-id")
+        refused = await failure(call)
+        assert (refused.kind, refused.code) == (Kind.INVALID, "invalid-order-id")

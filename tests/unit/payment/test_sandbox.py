@@ -30,6 +30,7 @@ from stand_ins.stripe.settings import SandboxSettings
 from stand_ins.stripe.store import Books
 from tests.testkit.ports import free_port
 from tests.unit.common.kit import ManualClock, call_tools
+from tests.unit.failure import failure
 from tests.unit.payment.examples import ORDER, a_command
 
 
@@ -113,12 +114,6 @@ async def authorize(
     payments: Payments, payment_method: str = "pm_card_visa", order_id: str = ORDER
 ) -> Payment:
     return await payments.authorize(a_command(order_id, payment_method=payment_method))
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from services.payment.model import Payment, PaymentState
 from services.payment.service import Payments
 from services.payment.store import PaymentStore
 from tests.unit.common.kit import until
+from tests.unit.failure import failure
 from tests.unit.payment.examples import ORDER, a_command
 from tests.unit.payment.fake_stripe import FakeStripe, away, refused
 
@@ -37,12 +37,6 @@ async def authorize(payments: Payments, order_id: str = ORDER, **changes: Any) -
 async def captured(payments: Payments) -> Payment:
     await authorize(payments)
     return await payments.capture(ORDER)
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 async def state(store: PaymentStore) -> PaymentState:

@@ -1,6 +1,5 @@
 """The HTTP API: shapes, refusals, pictures."""
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode
@@ -9,24 +8,18 @@ import pytest
 
 from services.pb import product_pb2 as pb
 from services.product.rpc import ProductRpc
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.product.shop import ServedCatalogue, entry, open_shop
 
 # The servicers leave their context to the server's interceptor.
 NO_CONTEXT = cast("Any", None)
 
 
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[ServedCatalogue]:
-    async with open_shop(tmp_path) as opened:
-        yield opened
-
-
-async def get(shop: ServedCatalogue, path: str, **query: str) -> Answer:
+async def get(shop: ServedCatalogue, path: str, **query: str) -> AsgiAnswer:
     return await ask(shop.app, "GET", f"{path}?{urlencode(query)}" if query else path)
 
 
-async def get_picture(shop: ServedCatalogue, product_id: str, known: str) -> Answer:
+async def get_picture(shop: ServedCatalogue, product_id: str, known: str) -> AsgiAnswer:
     target = f"/api/products/{product_id}/picture"
     return await ask(shop.app, "GET", target, headers={"if-none-match": known})
 

@@ -1,22 +1,16 @@
 """What a query finds, and in which order and pages."""
 
-from collections.abc import AsyncGenerator
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from services.common.errors import Kind, ShopError
+from services.common.errors import Kind
 from services.product.model import Sort, fold
 from services.product.search import is_one_edit_away
 from services.product.service import Search
+from tests.unit.failure import failure
 from tests.unit.product.shop import ENTRIES, ServedCatalogue, entry, open_shop
-
-
-@pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[ServedCatalogue]:
-    async with open_shop(tmp_path) as opened:
-        yield opened
 
 
 async def ids(shop: ServedCatalogue, search: Search) -> list[str]:
@@ -173,9 +167,9 @@ async def test_a_word_of_the_name_comes_before_a_begun_one_a_tag_and_the_text(
 
 @pytest.mark.parametrize("cursor", ["", "x", "=", "ä", "bm9uc2Vuc2U", "_" * 400])
 async def test_what_is_no_cursor_is_invalid(shop: ServedCatalogue, cursor: str) -> None:
-    with pytest.raises(ShopError) as raised:
-        await shop.service.search(Search(), limit=2, cursor=cursor)
-    assert raised.value.code == "invalid-cursor"
+    assert (
+        await failure(shop.service.search(Search(), limit=2, cursor=cursor))
+    ).code == "invalid-cursor"
 
 
 @pytest.mark.parametrize("sort", list(Sort))
@@ -216,9 +210,11 @@ async def test_paging_shows_everything_once_in_the_order_of_one_page(
 
 async def test_a_cursor_of_another_sort_is_invalid(shop: ServedCatalogue) -> None:
     page = await shop.service.search(Search(sort=Sort.NAME), limit=2, cursor=None)
-    with pytest.raises(ShopError) as raised:
-        await shop.service.search(Search(sort=Sort.PRICE), limit=2, cursor=page.next_cursor)
-    assert raised.value.kind is Kind.INVALID
+    assert (
+        await failure(
+            shop.service.search(Search(sort=Sort.PRICE), limit=2, cursor=page.next_cursor)
+        )
+    ).kind is Kind.INVALID
 
 
 def test_folding_takes_accents_and_case_away() -> None:

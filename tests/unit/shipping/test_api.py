@@ -31,8 +31,9 @@ from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 from tests.testkit.ports import free_port
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.common.kit import call_tools, process_settings
+from tests.unit.failure import failure
 from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER, a_command
 from tests.unit.tokens import headers_of, token_of, verifier
 
@@ -94,20 +95,20 @@ class Callers:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class RunningService:
     """A running process of one service."""
 
     settings: ProcessSettings
     app: ASGIApp
 
-    async def ask(self, path: str, user_id: str | None = None) -> Answer:
+    async def ask(self, path: str, user_id: str | None = None) -> AsgiAnswer:
         """What its HTTP side answers to a customer, or to nobody."""
         headers: Mapping[str, str] = {} if user_id is None else headers_of(user_id)
         return await ask(self.app, "GET", path, headers=headers)
 
 
 @asynccontextmanager
-async def running(name: str, wire: Wire, data: Path, port: int) -> AsyncGenerator[Process]:
+async def running(name: str, wire: Wire, data: Path, port: int) -> AsyncGenerator[RunningService]:
     """Runs a service, whose customers' tokens are those of the tests."""
 
     async def wire_with_keys(host: Host) -> None:
@@ -124,17 +125,17 @@ async def running(name: str, wire: Wire, data: Path, port: int) -> AsyncGenerato
         hosting(name, wire_with_keys, topology=TOPOLOGY, process=settings) as host,
         host.running(),
     ):
-        yield Process(settings, host.app())
+        yield RunningService(settings, host.app())
 
 
 @pytest.fixture
-async def shipping(tmp_path: Path) -> AsyncGenerator[Process]:
+async def shipping(tmp_path: Path) -> AsyncGenerator[RunningService]:
     async with running("shipping", wire_shipping, tmp_path, free_port()) as process:
         yield process
 
 
 @pytest.fixture
-async def callers(shipping: Process) -> AsyncGenerator[Callers]:
+async def callers(shipping: RunningService) -> AsyncGenerator[Callers]:
     async with open_channel([f"127.0.0.1:{shipping.settings.grpc_port}"]) as channel:
         order, frontend = (
             GrpcEdge(TOPOLOGY.edge(caller, "shipping"), channel, call_tools())
@@ -143,9 +144,9 @@ async def callers(shipping: Process) -> AsyncGenerator[Callers]:
         yield Callers(order, frontend)
 
 
-class TestQuotes:
+class TestServedQuotes:
     async def test_are_the_same_over_both_protocols(
-        self, shipping: Process, callers: Callers
+        self, shipping: RunningService, callers: Callers
     ) -> None:
         shown = await shipping.ask("/api/shipping/quotes?country=DE&weight_grams=1001")
         assert shown.status == 200
@@ -185,19 +186,18 @@ class TestQuotes:
             "country=NL&weight_grams=much",
         ],
     )
-    async def test_need_a_country_and_a_weight(self, shipping: Process, query: str) -> None:
+    async def test_need_a_country_and_a_weight(self, shipping: RunningService, query: str) -> None:
         assert (await shipping.ask(f"/api/shipping/quotes?{query}")).status == 422
 
     @pytest.mark.parametrize("weight_grams", [-1, 0, 100_001])
     async def test_end_where_parcels_do(self, callers: Callers, weight_grams: int) -> None:
-        with pytest.raises(ShopError) as refused:
-            await callers.quotes("NL", weight_grams)
-        assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "weight-out-of-range")
+        refused = await failure(callers.quotes("NL", weight_grams))
+        assert (refused.kind, refused.code) == (Kind.INVALID, "weight-out-of-range")
 
 
 class TestShipment:
     async def test_is_created_over_grpc_and_shown_over_http(
-        self, shipping: Process, callers: Callers
+        self, shipping: RunningService, callers: Callers
     ) -> None:
         created = await callers.create()
         assert await callers.create() == created
@@ -217,7 +217,7 @@ class TestShipment:
             ],
         }
 
-    async def test_is_for_its_owner_only(self, shipping: Process, callers: Callers) -> None:
+    async def test_is_for_its_owner_only(self, shipping: RunningService, callers: Callers) -> None:
         await callers.create()
         own, path = await callers.get(token_of("usr_ada")), f"/api/shipping/orders/{ORDER}"
         assert own.state == pb.SHIPMENT_STATE_PREPARED
@@ -231,13 +231,11 @@ class TestShipment:
             (None, Kind.UNAUTHENTICATED),
             ("forged", Kind.UNAUTHENTICATED),
         ):
-            with pytest.raises(ShopError) as refused:
-                await callers.get(token)
-            assert refused.value.kind is kind
+            assert (await failure(callers.get(token))).kind is kind
 
     @pytest.mark.parametrize("order_id", ["a.b", "%00", "x" * 65, "ORD"])
     async def test_is_not_looked_for_under_what_is_no_order(
-        self, shipping: Process, order_id: str
+        self, shipping: RunningService, order_id: str
     ) -> None:
         assert (await shipping.ask(f"/api/shipping/orders/{order_id}", "usr_ada")).status == 422
 

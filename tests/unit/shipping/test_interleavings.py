@@ -17,26 +17,25 @@ from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 from tests.unit.interleaving import (
-    Actor,
     SteppedStore,
     interleave_by_chance,
     interleave_jobs,
+    names_of,
     undo_in_every_order,
 )
-from tests.unit.shipping.examples import ORDER, a_command
-from tests.unit.shipping.test_service import FakeNotifications
+from tests.unit.shipping.examples import ORDER, Inbox, a_command
 
-Job = Callable[["World"], Coroutine[Any, Any, object]]
+Job = Callable[["SteppedShipments"], Coroutine[Any, Any, object]]
 
 
-class World:
+class SteppedShipments:
     """One parcel; every process is as good as another."""
 
     def __init__(self) -> None:
         self.documents = SteppedStore()
         self.shipments = Shipments(
             ShipmentStore(Documents(self.documents, SHIPMENTS, Shipment)),
-            FakeNotifications(),
+            Inbox(),
             ShippingSettings(shipping_step_seconds=60.0),
             TracerProvider().get_tracer("test"),
             Metrics(),
@@ -49,30 +48,30 @@ class World:
         return Shipment.model_validate(body)
 
 
-async def create(world: World) -> None:
+async def create(system: SteppedShipments) -> None:
     """Prepares the parcel."""
-    await world.shipments.create(a_command())
+    await system.shipments.create(a_command())
 
 
-async def dispatch(world: World) -> None:
+async def dispatch(system: SteppedShipments) -> None:
     """Hands it to the carrier."""
-    await world.shipments.dispatch(ORDER)
+    await system.shipments.dispatch(ORDER)
 
 
-async def cancel(world: World) -> None:
+async def cancel(system: SteppedShipments) -> None:
     """Undoes both."""
-    await world.shipments.cancel(ORDER)
+    await system.shipments.cancel(ORDER)
 
 
-async def send(world: World) -> None:
+async def send(system: SteppedShipments) -> None:
     """Prepares it and hands it over."""
-    await create(world)
-    await dispatch(world)
+    await create(system)
+    await dispatch(system)
 
 
-def check(world: World, jobs: tuple[Job, ...]) -> None:
+def check(system: SteppedShipments, jobs: tuple[Job, ...]) -> None:
     """What holds once all jobs have ended."""
-    shipment = world.shipment
+    shipment = system.shipment
     states = [moment.state for moment in shipment.history]
     assert len(states) == len(set(states)), "each stage once"
     if cancel in jobs:
@@ -96,28 +95,26 @@ def check(world: World, jobs: tuple[Job, ...]) -> None:
         ((send,), (create, cancel)),
         ((send,), (cancel, cancel)),
     ],
-    ids=lambda jobs: " and ".join(job.__name__ for job in jobs) or "new",
+    ids=names_of,
 )
 def test_two_requests_at_once(before: tuple[Job, ...], jobs: tuple[Job, Job]) -> None:
-    interleave_jobs(World, before, jobs, lambda world: check(world, jobs))
+    interleave_jobs(SteppedShipments, before, jobs, lambda system: check(system, jobs))
 
 
 @pytest.mark.parametrize("request_", [create, send])
 def test_requests_and_their_undo_in_every_order(request_: Job) -> None:
     undo_in_every_order(
-        World,
+        SteppedShipments,
         request_,
         cancel,
-        lambda world: check(world, (request_, cancel)),
+        lambda system: check(system, (request_, cancel)),
         closed="shipment-closed",
     )
 
 
 @pytest.mark.parametrize("seed", range(50))
 def test_requests_their_duplicates_and_their_undo_at_once(seed: int) -> None:
-    world = World()
+    system = SteppedShipments()
     jobs = (send, send, cancel, cancel)
-    actors = [Actor(job(world)) for job in jobs]
-    interleave_by_chance(actors, seed)
-    assert {actor.error.code for actor in actors if actor.error} <= {"shipment-closed"}
-    check(world, jobs)
+    assert interleave_by_chance((job(system) for job in jobs), seed) <= {"shipment-closed"}
+    check(system, jobs)

@@ -145,7 +145,7 @@ class TestWay:
         assert a_shipment().tracking_number == moved_to(ShipmentState.DELIVERED).tracking_number
 
 
-class TestEvents:
+class TestShipmentEvents:
     def test_wait_longer_and_longer_while_nobody_can_be_told(self) -> None:
         shipment = moved_to(ShipmentState.IN_TRANSIT)
         pauses_ms: list[int] = []
@@ -166,7 +166,7 @@ class TestEvents:
         assert parked.due_ms == NOW_MS
 
 
-class TestCancellation:
+class TestShipmentCancellation:
     @pytest.mark.parametrize("state", [ShipmentState.PREPARED, ShipmentState.DISPATCHED])
     def test_stops_what_the_carrier_has_not_got(self, state: ShipmentState) -> None:
         shipment = model.cancelled(moved_to(state), NOW_MS)

@@ -10,42 +10,21 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.clock import now_ms
-from services.common.documents import Documents, Event, SqliteStore, Stored, StoreUnavailable
-from services.common.errors import Kind, ShopError
-from services.common.notifying import Notifications, Recipient
+from services.common.documents import Documents, SqliteStore, Stored, StoreUnavailable
+from services.common.errors import ShopError
 from services.common.observing.metrics import Metrics
 from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
+from tests.testkit.metrics import values_of
 from tests.testkit.waiting import eventually
-from tests.unit.shipping.examples import a_command
+from tests.unit.shipping.examples import Inbox, a_command
 
 HOUR_MS = 3_600_000
 TOLD = (ShipmentState.IN_TRANSIT, ShipmentState.DELIVERED)
-
-
-class Inbox(Notifications):
-    """What the customers were told, by every process.
-
-    :ivar unreachable: ids of orders whose customers cannot be told.
-    :ivar refused: kinds of events that are never taken.
-    """
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.unreachable: set[str] = set()
-        self.refused: set[str] = set()
-
-    async def deliver(self, to: Recipient, event: Event) -> None:
-        if event.facts["order_id"] in self.unreachable:
-            raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")
-        if event.kind in self.refused:
-            raise ShopError(Kind.INVALID, "unknown-kind", "There is no such message.")
-        self.told.append(event.id)
 
 
 class FrailStore(ShipmentStore):
@@ -63,7 +42,7 @@ class FrailStore(ShipmentStore):
         return await super().save(stored, shipment)
 
 
-class Process:
+class ShippingProcess:
     """One process, with its own connections to the database."""
 
     def __init__(self, store: FrailStore, inbox: Inbox) -> None:
@@ -99,7 +78,7 @@ class Process:
         return await self.shipments.get("usr_ada", order_id)
 
 
-class World:
+class ShippingHarness:
     """The processes, their database and whom they tell."""
 
     def __init__(self, database: Path, resources: AsyncExitStack) -> None:
@@ -107,22 +86,22 @@ class World:
         self._database = database
         self._resources = resources
 
-    async def process(self) -> Process:
+    async def process(self) -> ShippingProcess:
         """Starts one more."""
         database = SqliteStore(self._database, synchronous="NORMAL")
         self._resources.push_async_callback(database.close)
         store = FrailStore(await Documents.open(database, SHIPMENTS, Shipment))
-        return Process(store, self.inbox)
+        return ShippingProcess(store, self.inbox)
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncGenerator[World]:
+async def harness(tmp_path: Path) -> AsyncGenerator[ShippingHarness]:
     async with AsyncExitStack() as resources:
-        yield World(tmp_path / "shipping.db", resources)
+        yield ShippingHarness(tmp_path / "shipping.db", resources)
 
 
-async def test_sweeping_at_once_moves_each_parcel_by_one_stage(world: World) -> None:
-    processes = [await world.process() for _ in range(3)]
+async def test_sweeping_at_once_moves_each_parcel_by_one_stage(harness: ShippingHarness) -> None:
+    processes = [await harness.process() for _ in range(3)]
     order_ids = [f"ord_{number}" for number in range(12)]
     await processes[0].dispatched(*order_ids)
     for stages in (3, 4, 5, 5):
@@ -131,11 +110,11 @@ async def test_sweeping_at_once_moves_each_parcel_by_one_stage(world: World) -> 
         for order_id in order_ids:
             history = (await processes[0].shipment(order_id)).history
             assert len(history) == len({moment.state for moment in history}) == stages
-    assert set(world.inbox.told) == {f"{order}:{state}" for order in order_ids for state in TOLD}
+    assert set(harness.inbox.told) == {f"{order}:{state}" for order in order_ids for state in TOLD}
 
 
-async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(world: World) -> None:
-    one, other = await world.process(), await world.process()
+async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(harness: ShippingHarness) -> None:
+    one, other = await harness.process(), await harness.process()
     outcomes: Counter[ShipmentState] = Counter()
     for number in range(20):
         order_id = f"ord_{number}"
@@ -149,7 +128,7 @@ async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(world: World) ->
         if shipment.state is ShipmentState.CANCELLED:
             assert cancelled is None
             assert (shipment.events, shipment.due_ms) == ((), None)
-            assert f"{order_id}:in-transit" not in world.inbox.told
+            assert f"{order_id}:in-transit" not in harness.inbox.told
         else:
             assert isinstance(cancelled, ShopError)
             assert cancelled.code == "shipment-under-way"
@@ -158,9 +137,11 @@ async def test_a_parcel_is_stopped_or_goes_its_way_but_not_both(world: World) ->
 
 
 @pytest.mark.parametrize("saves_left", [0, 1])
-async def test_what_a_process_leaves_undone_another_does(world: World, saves_left: int) -> None:
+async def test_what_a_process_leaves_undone_another_does(
+    harness: ShippingHarness, saves_left: int
+) -> None:
     """It dies before it has moved the parcel, or after it has told of it: then that is repeated."""
-    doomed, survivor = await world.process(), await world.process()
+    doomed, survivor = await harness.process(), await harness.process()
     await doomed.dispatched("ord_1")
     await doomed.make_due()
     doomed.store.saves_left = saves_left
@@ -170,32 +151,32 @@ async def test_what_a_process_leaves_undone_another_does(world: World, saves_lef
     shipment = await survivor.shipment("ord_1")
     assert (shipment.state, shipment.events) == (ShipmentState.IN_TRANSIT, ())
     assert [moment.state for moment in shipment.history].count(ShipmentState.IN_TRANSIT) == 1
-    assert world.inbox.told == ["ord_1:in-transit"] * (1 + saves_left), "always under the same id"
+    assert harness.inbox.told == ["ord_1:in-transit"] * (1 + saves_left), "always under the same id"
 
 
-async def test_a_customer_who_cannot_be_told_holds_up_nobody(world: World) -> None:
-    process = await world.process()
+async def test_a_customer_who_cannot_be_told_holds_up_nobody(harness: ShippingHarness) -> None:
+    process = await harness.process()
     await process.dispatched("ord_1", "ord_2")
-    world.inbox.unreachable = {"ord_1"}
+    harness.inbox.unreachable = {"ord_1"}
     for _ in range(3):
         await process.make_due()
         await process.shipments.move_on()
-    assert world.inbox.told == ["ord_2:in-transit", "ord_2:delivered"]
+    assert harness.inbox.told == ["ord_2:in-transit", "ord_2:delivered"]
     waiting = await process.shipment("ord_1")
     assert waiting.state is ShipmentState.DELIVERED
     assert waiting.due_ms is not None
     assert waiting.due_ms > now_ms(), "after a pause"
-    world.inbox.unreachable = set()
+    harness.inbox.unreachable = set()
     await process.make_due()
     await process.shipments.move_on()
-    assert world.inbox.told[2:] == ["ord_1:in-transit", "ord_1:delivered"], "nothing was lost"
+    assert harness.inbox.told[2:] == ["ord_1:in-transit", "ord_1:delivered"], "nothing was lost"
     assert (await process.shipment("ord_1")).due_ms is None
 
 
-async def test_shows_how_long_the_oldest_message_waits(world: World) -> None:
-    process, other = await world.process(), await world.process()
+async def test_shows_how_long_the_oldest_message_waits(harness: ShippingHarness) -> None:
+    process, other = await harness.process(), await harness.process()
     await process.dispatched("ord_1", "ord_2")
-    world.inbox.unreachable = {"ord_1"}
+    harness.inbox.unreachable = {"ord_1"}
     await process.make_due()
     await process.shipments.move_on()
     await process.make_older("ord_1", 60_000)
@@ -204,7 +185,7 @@ async def test_shows_how_long_the_oldest_message_waits(world: World) -> None:
         await process.shipments.move_on()
         assert 60 <= lag_seconds(process) < 120, "also while it is left alone"
     assert lag_seconds(other) == 0, "who has put it off shows it"
-    world.inbox.unreachable = set()
+    harness.inbox.unreachable = set()
     await process.make_due()
     await other.shipments.move_on()
 
@@ -215,25 +196,21 @@ async def test_shows_how_long_the_oldest_message_waits(world: World) -> None:
     await eventually(is_forgotten, "the pause that another process has cut short is over", 60)
 
 
-def lag_seconds(process: Process) -> float:
+def lag_seconds(process: ShippingProcess) -> float:
     """What a process shows."""
-    (sample,) = [
-        sample
-        for family in text_string_to_metric_families(process.metrics.exposition().decode())
-        for sample in family.samples
-        if sample.name == "meshmart_shipment_outbox_lag_seconds"
-    ]
-    return sample.value
+    return values_of(process.metrics, "meshmart_shipment_outbox_lag_seconds")[()]
 
 
-async def test_an_event_that_is_refused_is_parked_and_the_next_is_told(world: World) -> None:
-    process = await world.process()
+async def test_an_event_that_is_refused_is_parked_and_the_next_is_told(
+    harness: ShippingHarness,
+) -> None:
+    process = await harness.process()
     await process.dispatched("ord_1")
-    world.inbox.refused = {"shipment-dispatched"}
+    harness.inbox.refused = {"shipment-dispatched"}
     for _ in range(4):
         await process.make_due()
         await process.shipments.move_on()
-    assert world.inbox.told == ["ord_1:delivered"]
+    assert harness.inbox.told == ["ord_1:delivered"]
     shipment = await process.shipment("ord_1")
     assert [event.id for event in shipment.undelivered] == ["ord_1:in-transit"]
     assert (shipment.events, shipment.due_ms) == ((), None)
@@ -242,9 +219,9 @@ async def test_an_event_that_is_refused_is_parked_and_the_next_is_told(world: Wo
 
 
 @pytest.mark.parametrize("minutes", [-5, 5])
-async def test_a_wrong_clock_holds_up_no_parcel(world: World, minutes: int) -> None:
+async def test_a_wrong_clock_holds_up_no_parcel(harness: ShippingHarness, minutes: int) -> None:
     """What a process with another clock has dispatched, the others move within a step."""
-    process = await world.process()
+    process = await harness.process()
     await process.dispatched("ord_1")
     (stored,) = await process.store.due(now_ms() + HOUR_MS, HOUR_MS, 100)
     assert stored.value.moves_ms is not None

@@ -20,8 +20,8 @@ from services.shipping.rpc import ShippingRpc
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
-from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER
-from tests.unit.shipping.test_service import FakeNotifications
+from tests.unit.failure import failure
+from tests.unit.shipping.examples import ADDRESS, CONTACT, ORDER, Inbox
 from tests.unit.tokens import token_of, verifier
 
 
@@ -31,7 +31,7 @@ async def rpc(tmp_path: Path) -> AsyncGenerator[ShippingRpc]:
     try:
         store = ShipmentStore(await Documents.open(database, SHIPMENTS, Shipment))
         tracer = TracerProvider().get_tracer("test")
-        shipments = Shipments(store, FakeNotifications(), ShippingSettings(), tracer, Metrics())
+        shipments = Shipments(store, Inbox(), ShippingSettings(), tracer, Metrics())
         yield ShippingRpc(shipments, verifier())
     finally:
         await database.close()
@@ -64,9 +64,8 @@ async def test_a_shipment_goes_through_its_states(rpc: ShippingRpc) -> None:
 
 @pytest.mark.parametrize("change", [{"city": ""}, {"country": "Holland"}, {"street": "a\nb"}])
 async def test_an_incomplete_address_is_refused(rpc: ShippingRpc, change: dict[str, str]) -> None:
-    with pytest.raises(ShopError) as refused:
-        await rpc.CreateShipment(creation(**change), None)
-    assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "invalid-address")
+    refused = await failure(rpc.CreateShipment(creation(**change), None))
+    assert (refused.kind, refused.code) == (Kind.INVALID, "invalid-address")
 
 
 async def test_quotes_are_cheapest_first(rpc: ShippingRpc) -> None:
@@ -108,6 +107,5 @@ async def test_an_order_id_has_the_form_that_all_services_know(
         rpc.DispatchShipment(pb.DispatchShipmentRequest(order_id=order_id), None),
         rpc.CancelShipment(pb.CancelShipmentRequest(order_id=order_id), None),
     ):
-        with pytest.raises(ShopError) as refused:
-            await call
-        assert (refused.value.kind, refused.value.code) == (Kind.INVALID, "invalid-order-id")
+        refused = await failure(call)
+        assert (refused.kind, refused.code) == (Kind.INVALID, "invalid-order-id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,16 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from services.common.clock import now_ms
-from services.common.documents import Documents, Event, RevisionConflict, SqliteStore, Stored
+from services.common.documents import Documents, RevisionConflict, SqliteStore, Stored
 from services.common.errors import Kind, ShopError
-from services.common.notifying import Notifications, Recipient
 from services.common.observing.metrics import Metrics
 from services.shipping.model import SHIPMENTS, Shipment, ShipmentState
 from services.shipping.service import Shipments
 from services.shipping.settings import ShippingSettings
 from services.shipping.store import ShipmentStore
 from tests.unit.common.kit import until
-from tests.unit.shipping.examples import ORDER, a_command
-
-
-class FakeNotifications(Notifications):
-    """Takes events, unless it is away."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.away = False
-
-    async def deliver(self, to: Recipient, event: Event) -> None:
-        self.told.append(event.id)
-        if self.away:
-            raise ShopError(Kind.UNAVAILABLE, "notification-unavailable", "Away.")
+from tests.unit.failure import failure
+from tests.unit.shipping.examples import ORDER, Inbox, a_command
 
 
 class ShyDocuments(Documents[Shipment]):
@@ -64,19 +51,19 @@ def store(documents: ShyDocuments) -> ShipmentStore:
 
 
 @pytest.fixture
-def notifications() -> FakeNotifications:
-    return FakeNotifications()
+def inbox() -> Inbox:
+    return Inbox()
 
 
 @pytest.fixture
-def shipments(store: ShipmentStore, notifications: FakeNotifications) -> Shipments:
-    return service(store, notifications, step_seconds=0.02)
+def shipments(store: ShipmentStore, inbox: Inbox) -> Shipments:
+    return service(store, inbox, step_seconds=0.02)
 
 
-def service(store: ShipmentStore, notifications: Notifications, step_seconds: float) -> Shipments:
+def service(store: ShipmentStore, inbox: Inbox, step_seconds: float) -> Shipments:
     tracer = TracerProvider().get_tracer("test")
     settings = ShippingSettings(shipping_step_seconds=step_seconds)
-    return Shipments(store, notifications, settings, tracer, Metrics())
+    return Shipments(store, inbox, settings, tracer, Metrics())
 
 
 async def create(shipments: Shipments, order_id: str = ORDER, **changes: Any) -> Shipment:
@@ -99,12 +86,6 @@ async def due(shipments: Shipments, order_id: str) -> None:
     moves_ms = (await shipments.get("usr_ada", order_id)).moves_ms
     assert moves_ms is not None
     await until(lambda: now_ms() >= moves_ms)
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 class TestCreating:
@@ -151,7 +132,7 @@ class TestDispatching:
         assert (await failure(shipments.dispatch(ORDER))).code == "shipment-closed"
 
 
-class TestCancelling:
+class TestCancellingAShipment:
     async def test_twice_changes_nothing_more(self, shipments: Shipments) -> None:
         await create(shipments)
         await shipments.cancel(ORDER)
@@ -181,18 +162,18 @@ class TestCancelling:
 
 class TestMovingOn:
     async def test_brings_a_parcel_home_and_tells_of_it(
-        self, shipments: Shipments, notifications: FakeNotifications
+        self, shipments: Shipments, inbox: Inbox
     ) -> None:
         await create(shipments)
         await shipments.dispatch(ORDER)
         shipment = await delivered(shipments)
         assert shipment.due_ms is None
-        assert notifications.told == [f"{ORDER}:in-transit", f"{ORDER}:delivered"]
+        assert inbox.told == [f"{ORDER}:in-transit", f"{ORDER}:delivered"]
 
     async def test_leaves_alone_what_is_not_dispatched_or_not_due(
-        self, store: ShipmentStore, notifications: FakeNotifications
+        self, store: ShipmentStore, inbox: Inbox
     ) -> None:
-        shipments = service(store, notifications, step_seconds=60.0)
+        shipments = service(store, inbox, step_seconds=60.0)
         await create(shipments, "ord_prepared")
         await create(shipments, "ord_dispatched")
         dispatched = await shipments.dispatch("ord_dispatched")
@@ -201,10 +182,10 @@ class TestMovingOn:
         assert await shipments.get("usr_ada", "ord_dispatched") == dispatched
 
     async def test_goes_on_although_nobody_can_be_told_and_tells_later(
-        self, store: ShipmentStore, notifications: FakeNotifications
+        self, store: ShipmentStore, inbox: Inbox
     ) -> None:
-        shipments = service(store, notifications, step_seconds=0.02)
-        notifications.away = True
+        shipments = service(store, inbox, step_seconds=0.02)
+        inbox.unreachable = {ORDER}
         await create(shipments)
         await shipments.dispatch(ORDER)
         await due(shipments, ORDER)
@@ -214,20 +195,17 @@ class TestMovingOn:
         assert len(waiting.events) == 1
         assert waiting.due_ms is not None
         await shipments.move_on()
-        assert len(notifications.told) == 1, "it is left alone for a while"
-        notifications.away = False
+        assert len(inbox.asked) == 1, "it is left alone for a while"
+        inbox.unreachable = set()
         shipment = await delivered(shipments)
         assert [moment.state for moment in shipment.history][-1] is ShipmentState.DELIVERED
-        assert notifications.told == [
-            f"{ORDER}:in-transit",
-            f"{ORDER}:in-transit",
-            f"{ORDER}:delivered",
-        ]
+        assert inbox.told == [f"{ORDER}:in-transit", f"{ORDER}:delivered"]
+        assert len(inbox.asked) == 3
 
     async def test_in_several_processes_at_once_moves_each_parcel_once(
-        self, store: ShipmentStore, notifications: FakeNotifications
+        self, store: ShipmentStore, inbox: Inbox
     ) -> None:
-        processes = [service(store, notifications, step_seconds=0.02) for _ in range(3)]
+        processes = [service(store, inbox, step_seconds=0.02) for _ in range(3)]
         for number in range(10):
             await create(processes[0], f"ord_{number}")
             await processes[0].dispatch(f"ord_{number}")

@@ -1104,7 +1104,7 @@ class TestOwnRoutes:
                 assert (reply.status, await reply.json()) == (200, {"status": "ok"})
 
 
-class TestSettings:
+class TestSandboxSettings:
     @pytest.mark.parametrize(
         ("name", "value"),
         [

@@ -78,132 +78,78 @@ def with_version(tool: str, said: str | None) -> Facts:
     return GOOD._replace(versions={**VERSIONS, tool: said})
 
 
-@pytest.mark.parametrize(
-    ("facts", "wanted", "level", "said"),
-    [
-        pytest.param(GOOD._replace(system="Windows"), PLAIN, "missing", "wsl --install", id="win"),
-        pytest.param(
-            GOOD._replace(kernel="4.4.0-19041-Microsoft"), PLAIN, "missing", "WSL 1", id="wsl1"
-        ),
-        pytest.param(
-            GOOD._replace(kernel=WSL2, folder="/mnt/c/meshmart"),
-            PLAIN,
-            "hint",
-            "home folder",
-            id="windows' disk",
-        ),
-        pytest.param(GOOD._replace(python=(3, 10)), PLAIN, "missing", "3.11 or newer", id="python"),
-        pytest.param(
-            GOOD._replace(lacks=["ensurepip"]),
-            PLAIN,
-            "missing",
-            "sudo apt install python3.12-venv",
-            id="venv",
-        ),
-        pytest.param(with_version("helm", None), PLAIN, "missing", "https://helm.sh", id="helm"),
-        pytest.param(
-            with_version("helm", "v3.9.0"), PLAIN, "missing", "3.14 is needed", id="old helm"
-        ),
-        pytest.param(
-            with_version("kind", "kind v0.29.0 go1.24"), PLAIN, "missing", "0.32", id="old kind"
-        ),
-        pytest.param(
-            with_version("docker", "Docker version 19.03.8"), PLAIN, "missing", "20.10", id="docker"
-        ),
-        pytest.param(
-            with_version("kubectl", "Client Version: v1.32.4"),
-            PLAIN,
-            "missing",
-            "1.33 to 1.35",
-            id="old kubectl",
-        ),
-        pytest.param(with_version("istioctl", "1.30.1"), ISTIO, "missing", "1.31.0", id="istioctl"),
-        pytest.param(
-            GOOD._replace(docker=None, docker_said="Cannot connect to the Docker daemon"),
-            PLAIN,
-            "missing",
-            "start it",
-            id="docker is off",
-        ),
-        pytest.param(
-            GOOD._replace(docker=None, docker_said="permission denied while trying to connect"),
-            PLAIN,
-            "missing",
-            "usermod -aG docker",
-            id="docker's group",
-        ),
-        pytest.param(
-            GOOD._replace(docker=DOCKER._replace(cgroup="1")), PLAIN, "hint", "cgroup", id="cgroup"
-        ),
-        pytest.param(
-            GOOD._replace(docker=DOCKER._replace(memory_mib=3_900)),
-            ISTIO,
-            "missing",
-            "MESH=istio needs 4,674 MiB, Docker has 3,900: give Docker more",
-            id="memory of Docker's machine",
-        ),
-        pytest.param(
-            GOOD._replace(kernel=WSL2, docker=DOCKER._replace(memory_mib=1_800)),
-            PLAIN,
-            "missing",
-            ".wslconfig",
-            id="memory of WSL",
-        ),
-        pytest.param(
-            GOOD._replace(memory_mib=6_000, docker=DOCKER._replace(memory_mib=6_000)),
-            ISTIO,
-            "hint",
-            "close what",
-            id="memory beside it",
-        ),
-        pytest.param(
-            GOOD._replace(docker=DOCKER._replace(cores=2)), ISTIO, "missing", "needs 3", id="cores"
-        ),
-        pytest.param(
-            GOOD._replace(free_disk_mib=3_000), PLAIN, "missing", "docker system prune", id="disk"
-        ),
-        pytest.param(
-            GOOD._replace(watches=65_536), PLAIN, "hint", "max_user_watches=524288", id="watches"
-        ),
-        pytest.param(
-            GOOD._replace(instances=64), PLAIN, "missing", "max_user_instances=512", id="instances"
-        ),
-        pytest.param(GOOD._replace(open_files=256), PLAIN, "hint", "ulimit -n", id="open files"),
-        pytest.param(
-            GOOD._replace(busy_ports=frozenset({8080})), PLAIN, "missing", "port 8080", id="port"
-        ),
-        pytest.param(
-            GOOD._replace(busy_ports=frozenset({9090})),
-            PLAIN._replace(is_observed=True),
-            "hint",
-            "Prometheus (9100:9090)",
-            id="port of an observer",
-        ),
-        pytest.param(
-            GOOD._replace(is_loopback_open=False), PLAIN, "missing", "a VPN or", id="loopback"
-        ),
-        pytest.param(
-            GOOD._replace(answer_by_proxy="HTTP Error 403: Forbidden"),
-            PLAIN,
-            "missing",
-            "no_proxy=localhost,127.0.0.1,ecommerce.example.com",
-            id="proxy",
-        ),
-        pytest.param(
-            GOOD._replace(clashing_routes=["172.18.0.0/16 of tun0"]),
-            PLAIN,
-            "hint",
-            "disconnect the VPN",
-            id="route",
-        ),
-        pytest.param(GOOD._replace(host_addresses=()), ISTIO, "hint", "/etc/hosts", id="host"),
-    ],
-)
-def test_one_thing_is_one_line_that_says_what_to_do(
-    facts: Facts, wanted: PreflightTarget, level: str, said: str
-) -> None:
+# What a laptop has, what is wanted of it, and what is said then.
+MISSING: Mapping[str, tuple[Facts, PreflightTarget, str]] = {
+    "win": (GOOD._replace(system="Windows"), PLAIN, "wsl --install"),
+    "wsl1": (GOOD._replace(kernel="4.4.0-19041-Microsoft"), PLAIN, "WSL 1"),
+    "python": (GOOD._replace(python=(3, 10)), PLAIN, "3.11 or newer"),
+    "venv": (GOOD._replace(lacks=["ensurepip"]), PLAIN, "sudo apt install python3.12-venv"),
+    "helm": (with_version("helm", None), PLAIN, "https://helm.sh"),
+    "old helm": (with_version("helm", "v3.9.0"), PLAIN, "3.14 is needed"),
+    "old kind": (with_version("kind", "kind v0.29.0 go1.24"), PLAIN, "0.32"),
+    "docker": (with_version("docker", "Docker version 19.03.8"), PLAIN, "20.10"),
+    "old kubectl": (with_version("kubectl", "Client Version: v1.32.4"), PLAIN, "1.33 to 1.35"),
+    "istioctl": (with_version("istioctl", "1.30.1"), ISTIO, "1.31.0"),
+    "docker is off": (
+        GOOD._replace(docker=None, docker_said="Cannot connect to the Docker daemon"),
+        PLAIN,
+        "start it",
+    ),
+    "docker's group": (
+        GOOD._replace(docker=None, docker_said="permission denied while trying to connect"),
+        PLAIN,
+        "usermod -aG docker",
+    ),
+    "memory of Docker's machine": (
+        GOOD._replace(docker=DOCKER._replace(memory_mib=3_900)),
+        ISTIO,
+        "MESH=istio needs 4,674 MiB, Docker has 3,900: give Docker more",
+    ),
+    "memory of WSL": (
+        GOOD._replace(kernel=WSL2, docker=DOCKER._replace(memory_mib=1_800)),
+        PLAIN,
+        ".wslconfig",
+    ),
+    "cores": (GOOD._replace(docker=DOCKER._replace(cores=2)), ISTIO, "needs 3"),
+    "disk": (GOOD._replace(free_disk_mib=3_000), PLAIN, "docker system prune"),
+    "instances": (GOOD._replace(instances=64), PLAIN, "max_user_instances=512"),
+    "port": (GOOD._replace(busy_ports=frozenset({8080})), PLAIN, "port 8080"),
+    "loopback": (GOOD._replace(is_loopback_open=False), PLAIN, "a VPN or"),
+    "proxy": (
+        GOOD._replace(answer_by_proxy="HTTP Error 403: Forbidden"),
+        PLAIN,
+        "no_proxy=localhost,127.0.0.1,ecommerce.example.com",
+    ),
+}
+HINTS: Mapping[str, tuple[Facts, PreflightTarget, str]] = {
+    "windows' disk": (GOOD._replace(kernel=WSL2, folder="/mnt/c/meshmart"), PLAIN, "home folder"),
+    "cgroup": (GOOD._replace(docker=DOCKER._replace(cgroup="1")), PLAIN, "cgroup"),
+    "memory beside it": (
+        GOOD._replace(memory_mib=6_000, docker=DOCKER._replace(memory_mib=6_000)),
+        ISTIO,
+        "close what",
+    ),
+    "watches": (GOOD._replace(watches=65_536), PLAIN, "max_user_watches=524288"),
+    "open files": (GOOD._replace(open_files=256), PLAIN, "ulimit -n"),
+    "port of an observer": (
+        GOOD._replace(busy_ports=frozenset({9090})),
+        PLAIN._replace(is_observed=True),
+        "Prometheus (9100:9090)",
+    ),
+    "route": (
+        GOOD._replace(clashing_routes=["172.18.0.0/16 of tun0"]),
+        PLAIN,
+        "disconnect the VPN",
+    ),
+    "host": (GOOD._replace(host_addresses=()), ISTIO, "/etc/hosts"),
+}
+
+
+@pytest.mark.parametrize("case", [*MISSING, *HINTS])
+def test_one_thing_is_one_line_that_says_what_to_do(case: str) -> None:
+    facts, wanted, said = MISSING[case] if case in MISSING else HINTS[case]
     (finding,) = not_ok(facts, wanted)
-    assert finding.level == level
+    assert finding.level == ("missing" if case in MISSING else "hint")
     assert said in finding.text
     assert "\n" not in str(finding)
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from joserfc import jwt
-from joserfc.jwk import ECKey
 from starlette.types import ASGIApp
 
 from services.common.dependency_injection import provide
 from services.common.documents import Documents, open_store
-from services.common.identity.access_tokens import ALGORITHM, AUDIENCE, ISSUER, TokenVerifier
 from services.common.serving.host import hosting
 from services.common.settings import ProcessSettings
 from services.common.topology import load_topology
@@ -24,21 +19,10 @@ from services.user.main import wire
 from services.user.model import USERS, User
 from services.user.service import Users
 from services.user.store import UserStore
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
+from tests.unit.tokens import headers_of, verifier
 
 PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$aGFzaA"  # of nothing in particular
-
-_KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": ALGORITHM}, auto_kid=True)
-
-
-def token_of(user_id: str) -> str:
-    """A token as auth would issue it."""
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": user_id, "exp": int(time.time()) + 60}
-    return jwt.encode({"alg": ALGORITHM, "kid": _KEY.kid}, claims, _KEY)
-
-
-async def _published_keys() -> Any:
-    return {"keys": [_KEY.as_dict(private=False)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +33,11 @@ class Instance:
 
     async def ask(
         self, method: str, path: str, *, user_id: str | None = None, body: object = None
-    ) -> Answer:
+    ) -> AsgiAnswer:
         """What it answers to a user, or to nobody."""
         headers = {"content-type": "application/json"}
         if user_id is not None:
-            headers["authorization"] = f"Bearer {token_of(user_id)}"
+            headers |= headers_of(user_id)
         sent = b"" if body is None else json.dumps(body).encode()
         return await ask(self.app, method, path, headers=headers, body=sent)
 
@@ -63,8 +47,7 @@ async def instance(data: Path) -> AsyncGenerator[Instance]:
     """One more process on the database in a folder."""
     process = ProcessSettings(database_url=f"sqlite:///{data}", instance="user-1")
     async with hosting("user", wire, topology=load_topology(), process=process) as host:
-        verifier = TokenVerifier(_published_keys)
-        host.app_setup(lambda app: provide(app, verifier))
+        host.app_setup(lambda app: provide(app, verifier()))
         yield Instance(host.app())
 
 

@@ -12,6 +12,7 @@ from services.common import context
 from services.common.background.jobs import Job, for_each
 from services.common.errors import Kind, ShopError
 from services.common.observing.metrics import Metrics
+from tests.testkit.metrics import values_of
 from tests.unit.common.kit import until
 
 HOUR = 3600.0
@@ -55,14 +56,8 @@ def sweep() -> Sweep:
     return Sweep()
 
 
-def counted(metrics: Metrics, outcome: str) -> int:
-    line = f'meshmart_job_runs_total{{job="sweep",outcome="{outcome}"}} '
-    values = [
-        row.removeprefix(line)
-        for row in metrics.exposition().decode().splitlines()
-        if row.startswith(line)
-    ]
-    return int(float(values[0])) if values else 0
+def counted(metrics: Metrics, outcome: str) -> float:
+    return values_of(metrics, "meshmart_job_runs_total").get(("sweep", outcome), 0)
 
 
 async def test_runs_at_once_and_then_every_so_often(sweep: Sweep, metrics: Metrics) -> None:

@@ -54,114 +54,114 @@ class ObservedBreaker:
 
 
 @pytest.fixture
-def world() -> ObservedBreaker:
+def breaker() -> ObservedBreaker:
     return ObservedBreaker()
 
 
-def test_outages_in_a_row_open_it(world: ObservedBreaker) -> None:
-    world.fail(OUTAGES - 1)
-    assert world.circuit.is_closed
-    assert world.told == []
-    world.fail(1)
-    assert not world.circuit.is_closed
-    assert world.told == [True]
-    assert FIRST_SECONDS * SHORTEST <= world.pause_seconds() <= FIRST_SECONDS * LONGEST
+def test_outages_in_a_row_open_it(breaker: ObservedBreaker) -> None:
+    breaker.fail(OUTAGES - 1)
+    assert breaker.circuit.is_closed
+    assert breaker.told == []
+    breaker.fail(1)
+    assert not breaker.circuit.is_closed
+    assert breaker.told == [True]
+    assert FIRST_SECONDS * SHORTEST <= breaker.pause_seconds() <= FIRST_SECONDS * LONGEST
 
 
-def test_any_answer_in_between_starts_the_count_again(world: ObservedBreaker) -> None:
-    world.fail(OUTAGES - 1)
-    world.attempt(AttemptVerdict.WORKS)
-    world.fail(OUTAGES - 1)
-    assert world.circuit.is_closed
+def test_any_answer_in_between_starts_the_count_again(breaker: ObservedBreaker) -> None:
+    breaker.fail(OUTAGES - 1)
+    breaker.attempt(AttemptVerdict.WORKS)
+    breaker.fail(OUTAGES - 1)
+    assert breaker.circuit.is_closed
 
 
-def test_what_says_nothing_neither_counts_nor_resets(world: ObservedBreaker) -> None:
-    world.fail(OUTAGES - 1)
+def test_what_says_nothing_neither_counts_nor_resets(breaker: ObservedBreaker) -> None:
+    breaker.fail(OUTAGES - 1)
     for _ in range(2 * OUTAGES):
-        world.attempt(AttemptVerdict.NOTHING)
-    assert world.circuit.is_closed
-    world.fail(1)
-    assert not world.circuit.is_closed
+        breaker.attempt(AttemptVerdict.NOTHING)
+    assert breaker.circuit.is_closed
+    breaker.fail(1)
+    assert not breaker.circuit.is_closed
 
 
-def test_it_stays_open_for_the_whole_pause(world: ObservedBreaker) -> None:
-    world.fail()
-    pause_seconds = world.pause_seconds()
-    world.clock.advance(pause_seconds / 2)
-    assert world.pause_seconds() == pytest.approx(pause_seconds / 2)
-    world.clock.advance(pause_seconds / 2 + 1e-6)
-    world.attempt(AttemptVerdict.WORKS)
-    assert world.circuit.is_closed
-    assert world.told == [True, False]
+def test_it_stays_open_for_the_whole_pause(breaker: ObservedBreaker) -> None:
+    breaker.fail()
+    pause_seconds = breaker.pause_seconds()
+    breaker.clock.advance(pause_seconds / 2)
+    assert breaker.pause_seconds() == pytest.approx(pause_seconds / 2)
+    breaker.clock.advance(pause_seconds / 2 + 1e-6)
+    breaker.attempt(AttemptVerdict.WORKS)
+    assert breaker.circuit.is_closed
+    assert breaker.told == [True, False]
 
 
-def test_one_probe_goes_through_and_the_others_wait_for_its_end(world: ObservedBreaker) -> None:
-    world.fail()
-    world.clock.advance(FIRST_SECONDS * LONGEST)
-    probe = world.circuit.admit()
+def test_one_probe_goes_through_and_the_others_wait_for_its_end(breaker: ObservedBreaker) -> None:
+    breaker.fail()
+    breaker.clock.advance(FIRST_SECONDS * LONGEST)
+    probe = breaker.circuit.admit()
     for _ in range(3):
-        assert world.pause_seconds() > 0
-    world.clock.advance(60.0)
-    world.pause_seconds()  # however long it takes
-    world.circuit.settle(probe, AttemptVerdict.WORKS)
-    assert len({world.circuit.admit() for _ in range(3)}) == 1, "all are admitted freely again"
+        assert breaker.pause_seconds() > 0
+    breaker.clock.advance(60.0)
+    breaker.pause_seconds()  # however long it takes
+    breaker.circuit.settle(probe, AttemptVerdict.WORKS)
+    assert len({breaker.circuit.admit() for _ in range(3)}) == 1, "all are admitted freely again"
 
 
-def test_each_failed_probe_doubles_the_pause_up_to_the_longest(world: ObservedBreaker) -> None:
-    world.fail()
+def test_each_failed_probe_doubles_the_pause_up_to_the_longest(breaker: ObservedBreaker) -> None:
+    breaker.fail()
     for expected_seconds in (0.5, 1.0, 2.0, 4.0, 4.0, 4.0):
-        pause_seconds = world.pause_seconds()
+        pause_seconds = breaker.pause_seconds()
         assert expected_seconds * SHORTEST <= pause_seconds <= expected_seconds * LONGEST
-        world.clock.advance(pause_seconds)
-        world.attempt(AttemptVerdict.OUTAGE)
-    assert world.told == [True], "it is one outage"
+        breaker.clock.advance(pause_seconds)
+        breaker.attempt(AttemptVerdict.OUTAGE)
+    assert breaker.told == [True], "it is one outage"
 
 
-def test_the_next_outage_begins_with_a_short_pause(world: ObservedBreaker) -> None:
-    world.fail()
+def test_the_next_outage_begins_with_a_short_pause(breaker: ObservedBreaker) -> None:
+    breaker.fail()
     for verdict in (AttemptVerdict.OUTAGE, AttemptVerdict.OUTAGE, AttemptVerdict.WORKS):
-        world.clock.advance(world.pause_seconds())
-        world.attempt(verdict)
-    world.fail(OUTAGES - 1)
-    assert world.circuit.is_closed, "nor does the count go on where it was"
-    world.fail(1)
-    assert world.pause_seconds() <= FIRST_SECONDS * LONGEST
+        breaker.clock.advance(breaker.pause_seconds())
+        breaker.attempt(verdict)
+    breaker.fail(OUTAGES - 1)
+    assert breaker.circuit.is_closed, "nor does the count go on where it was"
+    breaker.fail(1)
+    assert breaker.pause_seconds() <= FIRST_SECONDS * LONGEST
 
 
-def test_a_probe_that_says_nothing_makes_room_at_once(world: ObservedBreaker) -> None:
-    world.fail()
-    world.clock.advance(FIRST_SECONDS * LONGEST)
-    world.attempt(AttemptVerdict.NOTHING)
-    world.attempt(AttemptVerdict.OUTAGE)
-    assert world.pause_seconds() <= 2 * FIRST_SECONDS * LONGEST, "it failed once, not twice"
+def test_a_probe_that_says_nothing_makes_room_at_once(breaker: ObservedBreaker) -> None:
+    breaker.fail()
+    breaker.clock.advance(FIRST_SECONDS * LONGEST)
+    breaker.attempt(AttemptVerdict.NOTHING)
+    breaker.attempt(AttemptVerdict.OUTAGE)
+    assert breaker.pause_seconds() <= 2 * FIRST_SECONDS * LONGEST, "it failed once, not twice"
 
 
 @pytest.mark.parametrize("verdict", AttemptVerdict)
 def test_the_rest_of_a_burst_changes_nothing(
-    world: ObservedBreaker, verdict: AttemptVerdict
+    breaker: ObservedBreaker, verdict: AttemptVerdict
 ) -> None:
-    burst = [world.circuit.admit() for _ in range(20)]
+    burst = [breaker.circuit.admit() for _ in range(20)]
     for admission in burst[:OUTAGES]:
-        world.circuit.settle(admission, AttemptVerdict.OUTAGE)
-    pause_seconds = world.pause_seconds()
+        breaker.circuit.settle(admission, AttemptVerdict.OUTAGE)
+    pause_seconds = breaker.pause_seconds()
     for admission in burst[OUTAGES:10]:
-        world.circuit.settle(admission, verdict)
-    assert world.pause_seconds() == pause_seconds
-    world.clock.advance(pause_seconds)
-    probe = world.circuit.admit()
+        breaker.circuit.settle(admission, verdict)
+    assert breaker.pause_seconds() == pause_seconds
+    breaker.clock.advance(pause_seconds)
+    probe = breaker.circuit.admit()
     for admission in burst[10:]:
-        world.circuit.settle(admission, verdict)
-    world.pause_seconds()  # the probe still is the only one
-    world.circuit.settle(probe, AttemptVerdict.WORKS)
-    assert world.circuit.is_closed
+        breaker.circuit.settle(admission, verdict)
+    breaker.pause_seconds()  # the probe still is the only one
+    breaker.circuit.settle(probe, AttemptVerdict.WORKS)
+    assert breaker.circuit.is_closed
 
 
 def test_pauses_vary() -> None:
     pauses: set[float] = set()
     for _ in range(50):
-        world = ObservedBreaker()
-        world.fail()
-        pauses.add(round(world.pause_seconds(), 3))
+        breaker = ObservedBreaker()
+        breaker.fail()
+        pauses.add(round(breaker.pause_seconds(), 3))
     assert len(pauses) > 10
 
 
@@ -177,28 +177,28 @@ def test_while_it_is_open_one_attempt_at_most_is_under_way(
     steps: list[str | float | tuple[int, AttemptVerdict]],
 ) -> None:
     """Whatever begins and ends in whatever order, time only ever going forward."""
-    world = ObservedBreaker()
+    breaker = ObservedBreaker()
     under_way: list[int] = []
     since_opening: list[int] = []  # admitted since, and not yet settled
     for step in steps:
         if isinstance(step, float):
-            world.clock.advance(step)
+            breaker.clock.advance(step)
         elif isinstance(step, tuple):
             if under_way:
                 admission = under_way.pop(step[0] % len(under_way))
-                world.circuit.settle(admission, step[1])
+                breaker.circuit.settle(admission, step[1])
                 since_opening = [one for one in since_opening if one != admission]
         else:
-            was_closed = world.circuit.is_closed
-            admission = world.knock()
+            was_closed = breaker.circuit.is_closed
+            admission = breaker.knock()
             if admission is not None:
                 under_way.append(admission)
             if admission is not None and not was_closed:
                 since_opening.append(admission)
             assert admission is not None or not was_closed
-        if world.circuit.is_closed:
+        if breaker.circuit.is_closed:
             since_opening = []
         assert len(since_opening) <= 1
-        assert world.told == [number % 2 == 0 for number in range(len(world.told))]
-        assert world.circuit.is_closed is (len(world.told) % 2 == 0)
-    assert all(0 < pause <= LONGEST_SECONDS * LONGEST for pause in world.pauses_seconds)
+        assert breaker.told == [number % 2 == 0 for number in range(len(breaker.told))]
+        assert breaker.circuit.is_closed is (len(breaker.told) % 2 == 0)
+    assert all(0 < pause <= LONGEST_SECONDS * LONGEST for pause in breaker.pauses_seconds)

@@ -35,6 +35,7 @@ from tests.unit.common.kit import (
     call_tools,
     serving_grpc,
 )
+from tests.unit.failure import failure
 
 FULL_NAME = pb.DESCRIPTOR.services_by_name["InventoryService"].full_name
 LEAK = "a secret that stands in the exception's text"
@@ -126,12 +127,6 @@ async def reserve(edge: GrpcEdge, order_id: str = "ord_1") -> pb.ReserveResponse
 async def commit(edge: GrpcEdge) -> pb.CommitResponse:
     rpc = edge.rpc(COMMIT, pb.CommitRequest, pb.CommitResponse)
     return await rpc(pb.CommitRequest(order_id="ord_1"))
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -338,7 +333,7 @@ async def test_an_unexpected_error_is_no_outage(callee: GrpcCallee, edge: GrpcEd
     assert edge.tools.guard("callee").circuit.is_closed
 
 
-class TestRetries:
+class TestGrpcRetries:
     async def test_happen_where_they_are_declared(self, callee: GrpcCallee, edge: GrpcEdge) -> None:
         async def third_time_lucky() -> None:
             if len(callee.seen) < 3:
@@ -359,7 +354,7 @@ class TestRetries:
         assert len(callee.seen) == 1
 
 
-class TestRecord:
+class TestRecordOfGrpcCalls:
     async def test_holds_the_call_with_what_was_called_for_it(
         self, callee: GrpcCallee, edge: GrpcEdge, request_context: RequestContext
     ) -> None:

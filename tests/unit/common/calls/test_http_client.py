@@ -19,6 +19,7 @@ from services.common.errors import ConfigurationError, Kind, ShopError
 from services.common.protocols.problem import shop_error_response
 from tests.testkit.ports import free_port
 from tests.unit.common.kit import EDGE, call_tools
+from tests.unit.failure import failure
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,31 +63,19 @@ async def address(callee: HttpCallee) -> AsyncGenerator[str]:
 
 
 @pytest.fixture
-async def session() -> AsyncGenerator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-@pytest.fixture
 def tools() -> CallTools:
     return call_tools()
 
 
 @pytest.fixture
-def edge(address: str, session: aiohttp.ClientSession, tools: CallTools) -> HttpEdge:
-    return HttpEdge(EDGE, [address], session, tools)
+def edge(address: str, http: aiohttp.ClientSession, tools: CallTools) -> HttpEdge:
+    return HttpEdge(EDGE, [address], http, tools)
 
 
 @pytest.fixture(autouse=True)
 def request_context() -> Generator[RequestContext]:
     with context.background(5.0) as current:
         yield current
-
-
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
 
 
 async def test_an_answer_comes_back(callee: HttpCallee, edge: HttpEdge) -> None:
@@ -178,8 +167,8 @@ async def test_a_late_answer_is_a_timeout(callee: HttpCallee, edge: HttpEdge) ->
     assert (error.kind, error.code) == (Kind.TIMEOUT, "callee-timeout")
 
 
-async def test_nobody_there_is_unavailable(session: aiohttp.ClientSession) -> None:
-    edge = HttpEdge(EDGE, [f"127.0.0.1:{free_port()}"], session, call_tools())
+async def test_nobody_there_is_unavailable(http: aiohttp.ClientSession) -> None:
+    edge = HttpEdge(EDGE, [f"127.0.0.1:{free_port()}"], http, call_tools())
     error = await failure(edge.route("POST", "/things")(json={}))
     assert (error.kind, error.code) == (Kind.UNAVAILABLE, "callee-unavailable")
     assert error.retry_after_seconds is not None
@@ -219,20 +208,20 @@ async def test_what_is_no_json_is_refused_when_it_is_read(
 
 
 async def test_one_that_refuses_is_passed_over(
-    callee: HttpCallee, address: str, session: aiohttp.ClientSession
+    callee: HttpCallee, address: str, http: aiohttp.ClientSession
 ) -> None:
-    edge = HttpEdge(EDGE, [f"127.0.0.1:{free_port()}", address], session, call_tools())
+    edge = HttpEdge(EDGE, [f"127.0.0.1:{free_port()}", address], http, call_tools())
     for _ in range(4):
         await edge.route("POST", "/things")(json={})
     assert len(callee.requests) == 4
 
 
-async def test_addresses_take_turns(address: str, session: aiohttp.ClientSession) -> None:
-    edge = HttpEdge(EDGE, ["a:1", "b:2"], session, call_tools())
+async def test_addresses_take_turns(address: str, http: aiohttp.ClientSession) -> None:
+    edge = HttpEdge(EDGE, ["a:1", "b:2"], http, call_tools())
     assert [edge.instances.in_turn()[0] for _ in range(4)] == ["a:1", "b:2", "a:1", "b:2"]
 
 
-class TestRetries:
+class TestHttpRetries:
     async def test_happen_where_they_are_declared(self, callee: HttpCallee, edge: HttpEdge) -> None:
         async def third_time_lucky(_: web.Request) -> web.Response:
             return web.Response(status=200 if len(callee.requests) == 3 else 503)
@@ -261,7 +250,7 @@ class TestRetries:
         assert len(callee.requests) == 1
 
 
-class TestRecord:
+class TestRecordOfHttpCalls:
     async def test_holds_each_call_with_what_was_called_for_it(
         self, callee: HttpCallee, edge: HttpEdge, request_context: RequestContext
     ) -> None:

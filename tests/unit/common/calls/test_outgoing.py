@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ from services.common.observing.metrics import Metrics
 from services.common.serving.host import Host, hosting
 from services.pb import inventory_pb2 as pb
 from services.pb import inventory_pb2_grpc
+from tests.testkit.metrics import values_of
 from tests.testkit.ports import free_port
 from tests.unit.asgi import ask
 from tests.unit.common.kit import (
@@ -40,6 +41,7 @@ from tests.unit.common.kit import (
     serving,
     serving_grpc,
 )
+from tests.unit.failure import failure
 
 OUTAGES = 5
 LONGEST_FIRST_PAUSE_SECONDS = 0.6
@@ -75,12 +77,6 @@ async def attempt(tools: CallTools, error: Exception | None = None, **options: A
         outcome.status = "200"
 
 
-async def failure(call: Awaitable[object]) -> ShopError:
-    with pytest.raises(ShopError) as failed:
-        await call
-    return failed.value
-
-
 async def break_circuit(tools: CallTools) -> None:
     for _ in range(OUTAGES):
         await failure(attempt(tools, AWAY))
@@ -88,11 +84,7 @@ async def break_circuit(tools: CallTools) -> None:
 
 def exposed(tools: CallTools, name: str, **labels: str) -> float | None:
     """One metric's value; None when it does not exist."""
-    wanted = name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "} "
-    for line in tools.metrics.exposition().decode().splitlines():
-        if line.startswith(wanted):
-            return float(line.removeprefix(wanted))
-    return None
+    return values_of(tools.metrics, name).get(tuple(labels[key] for key in sorted(labels)))
 
 
 class TestCircuit:

@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Status, StatusCode, Tracer, format_trace_id
 
 from services.common.observing import kept_traces
 from services.common.observing.kept_traces import KeptTraces
-from services.common.observing.telemetry import extract_trace, make_tracer_provider
-
-
-def provider(
-    kept: KeptTraces, *, ratio: float = 1.0, unkept: frozenset[str] = frozenset()
-) -> TracerProvider:
-    return make_tracer_provider(
-        service="order-service",
-        version="v1",
-        instance="order-1",
-        namespace="test",
-        sampling_ratio=ratio,
-        is_outermost=True,
-        otlp_endpoint=None,
-        kept_here=kept,
-        unkept_pages=unkept,
-    )
+from services.common.observing.telemetry import extract_trace
+from tests.unit.common.kit import tracer_provider
 
 
 def tracer(kept: KeptTraces) -> Tracer:
-    return provider(kept).get_tracer("test")
+    return tracer_provider(kept_here=kept).get_tracer("test")
 
 
 def trace_of(tracer: Tracer, name: str, spans_within: int = 0) -> str:
@@ -93,7 +77,7 @@ def test_there_is_a_bound_on_all_spans_together() -> None:
 
 def test_what_was_not_chosen_is_not_kept() -> None:
     kept = KeptTraces()
-    trace_of(provider(kept, ratio=0.0).get_tracer("test"), "GET /")
+    trace_of(tracer_provider(0.0, kept_here=kept).get_tracer("test"), "GET /")
     assert kept.summaries() == []
 
 
@@ -103,7 +87,7 @@ def test_what_was_not_chosen_is_not_kept() -> None:
 )
 def test_pages_that_show_traces_make_none(path: str, is_kept: bool) -> None:
     kept = KeptTraces()
-    begin = provider(kept, unkept=frozenset({"/mesh"})).get_tracer("test")
+    begin = tracer_provider(kept_here=kept, unkept_pages=frozenset({"/mesh"})).get_tracer("test")
     with begin.start_as_current_span("GET", attributes={"http.target": path}):
         trace_of(begin, "within")
     assert bool(kept.summaries()) is is_kept

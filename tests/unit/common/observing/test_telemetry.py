@@ -7,32 +7,17 @@ from base64 import b64encode
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from services.common.observing.telemetry import (
     extract_trace,
     inject_trace,
-    make_tracer_provider,
     trace_id,
 )
 from tests.testkit.collector import collecting
 from tests.testkit.ports import free_port
 from tests.testkit.proxy import LOOPBACK, proxy_to
-
-
-def provider(
-    sampling_ratio: float, *, is_outermost: bool = False, otlp_endpoint: str | None = None
-) -> TracerProvider:
-    return make_tracer_provider(
-        service="order-service",
-        version="v1",
-        instance="order-1",
-        namespace="test",
-        sampling_ratio=sampling_ratio,
-        is_outermost=is_outermost,
-        otlp_endpoint=otlp_endpoint,
-    )
+from tests.unit.common.kit import tracer_provider
 
 
 def parent(*, sampled: bool) -> dict[str, str]:
@@ -41,14 +26,18 @@ def parent(*, sampled: bool) -> dict[str, str]:
 
 @pytest.mark.parametrize(("ratio", "sampled"), [(0.0, False), (1.0, True)])
 def test_the_first_service_decides_by_its_ratio(ratio: float, sampled: bool) -> None:
-    with provider(ratio).get_tracer("test").start_as_current_span("root") as span:
+    with (
+        tracer_provider(ratio, is_outermost=False)
+        .get_tracer("test")
+        .start_as_current_span("root") as span
+    ):
         assert span.get_span_context().trace_flags.sampled is sampled
 
 
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_all_others_follow_their_caller(ratio: float, sampled: bool) -> None:
-    tracer = provider(ratio).get_tracer("test")
+    tracer = tracer_provider(ratio, is_outermost=False).get_tracer("test")
     incoming = extract_trace(parent(sampled=sampled))
     with tracer.start_as_current_span("child", context=incoming) as span:
         assert span.get_span_context().trace_flags.sampled is sampled
@@ -58,7 +47,7 @@ def test_all_others_follow_their_caller(ratio: float, sampled: bool) -> None:
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 @pytest.mark.parametrize("sampled", [False, True])
 def test_the_outermost_one_decides_by_itself(ratio: float, sampled: bool) -> None:
-    tracer = provider(ratio, is_outermost=True).get_tracer("test")
+    tracer = tracer_provider(ratio).get_tracer("test")
     incoming = extract_trace(parent(sampled=sampled))
     with tracer.start_as_current_span("first", context=incoming) as span:
         assert span.get_span_context().trace_flags.sampled is bool(ratio)
@@ -68,7 +57,7 @@ def test_the_outermost_one_decides_by_itself(ratio: float, sampled: bool) -> Non
 
 
 def test_nobody_outside_chooses_an_id_that_is_always_kept() -> None:
-    tracer = provider(0.5, is_outermost=True).get_tracer("test")
+    tracer = tracer_provider(0.5).get_tracer("test")
     low = extract_trace({"traceparent": f"00-{1:032x}-{1:016x}-01"})
     kept = 0
     for _ in range(400):
@@ -78,7 +67,7 @@ def test_nobody_outside_chooses_an_id_that_is_always_kept() -> None:
 
 
 def test_half_a_ratio_keeps_about_half() -> None:
-    tracer = provider(0.5).get_tracer("test")
+    tracer = tracer_provider(0.5, is_outermost=False).get_tracer("test")
     kept = 0
     for _ in range(400):
         with tracer.start_as_current_span("root") as span:
@@ -87,7 +76,7 @@ def test_half_a_ratio_keeps_about_half() -> None:
 
 
 def test_a_trace_that_is_not_kept_has_an_id_to_show() -> None:
-    with provider(0.0).get_tracer("test").start_as_current_span("root"):
+    with tracer_provider(0.0, is_outermost=False).get_tracer("test").start_as_current_span("root"):
         assert len(trace_id()) == 32
     assert trace_id() == ""
 
@@ -109,7 +98,7 @@ def test_garbage_begins_a_new_trace(value: str) -> None:
 
 
 def test_spans_say_whose_they_are() -> None:
-    attributes = provider(1.0).resource.attributes
+    attributes = tracer_provider(1.0, is_outermost=False).resource.attributes
     assert attributes["service.name"] == "order-service"
     assert attributes["service.namespace"] == "test"
     assert attributes["service.version"] == "v1"
@@ -147,7 +136,7 @@ class TestSpansLeave:
 
 
 async def export_one_to(endpoint: str) -> None:
-    sending = provider(1.0, otlp_endpoint=endpoint)
+    sending = tracer_provider(is_outermost=False, otlp_endpoint=endpoint)
     with sending.get_tracer("test").start_as_current_span("root"):
         pass
     await asyncio.to_thread(sending.force_flush)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 
 import aiohttp
-import pytest
 from fastapi import APIRouter
 
 from services.common.serving.host import Host
@@ -29,13 +27,6 @@ async def wire(host: Host) -> None:
         return "never"
 
     host.serve_http(routes)
-
-
-@pytest.fixture
-async def http() -> AsyncGenerator[aiohttp.ClientSession]:
-    """A client that keeps its connections."""
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 async def ask(http: aiohttp.ClientSession, url: str) -> aiohttp.ClientResponse:

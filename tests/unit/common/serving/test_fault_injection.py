@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
@@ -68,12 +67,6 @@ async def wire(host: Host) -> None:
     host.serve_grpc(
         inventory_pb2_grpc.add_InventoryServiceServicer_to_server, QuickInventory(), FULL_NAME
     )
-
-
-@pytest.fixture
-async def http() -> AsyncGenerator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 class TestHttp:
@@ -145,7 +138,7 @@ class TestGrpc:
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-class TestSettings:
+class TestFaultSettings:
     def test_without_any_there_are_none(self) -> None:
         assert InjectedFaults.of(process_settings()) is None
 

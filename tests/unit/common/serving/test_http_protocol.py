@@ -59,6 +59,14 @@ class RawConnection:
             length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
             return int(head.split()[1]), await self._reader.readexactly(length)
 
+    async def is_refused(self, status: int, code: str) -> None:
+        """Makes sure that the next answer is that problem, and the last one."""
+        answered, body = await self.answer()
+        problem = orjson.loads(body)
+        assert (answered, problem["code"]) == (status, code)
+        assert problem["type"] == f"urn:meshmart:problem:{code}"
+        assert await self.is_closed()
+
     async def is_closed(self) -> bool:
         """Whether the server hangs up, which it gets a while for."""
         async with asyncio.timeout(5.0):
@@ -81,12 +89,6 @@ async def connection(running: Running) -> AsyncGenerator[RawConnection]:
     connection = RawConnection(reader, writer)
     yield connection
     await connection.close()
-
-
-def problem_code(body: bytes) -> str:
-    problem = orjson.loads(body)
-    assert problem["type"] == f"urn:meshmart:problem:{problem['code']}"
-    return problem["code"]
 
 
 async def test_one_connection_serves_request_after_request(connection: RawConnection) -> None:
@@ -125,9 +127,7 @@ async def test_a_request_without_one_host_is_refused(
     connection: RawConnection, hosts: bytes
 ) -> None:
     await connection.send(b"GET /hello HTTP/1.1\r\n" + hosts + b"\r\n")
-    status, body = await connection.answer()
-    assert (status, problem_code(body)) == (400, "bad-request")
-    assert await connection.is_closed()
+    await connection.is_refused(400, "bad-request")
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,7 @@ async def test_oversized_headers_are_refused(
     connection: RawConnection, header: bytes, ending: bytes
 ) -> None:
     await connection.send(HEAD + header + ending)
-    status, body = await connection.answer()
-    assert (status, problem_code(body)) == (431, "request-header-fields-too-large")
-    assert await connection.is_closed()
+    await connection.is_refused(431, "request-header-fields-too-large")
 
 
 @pytest.mark.parametrize("ending", [b"", b" HTTP/1.1\r\n\r\n"], ids=["unfinished", "finished"])
@@ -168,9 +166,7 @@ async def test_headers_that_never_end_are_given_up(
     connection: RawConnection, beginning: bytes
 ) -> None:
     await connection.send(beginning)
-    status, body = await connection.answer()
-    assert (status, problem_code(body)) == (408, "request-timeout")
-    assert await connection.is_closed()
+    await connection.is_refused(408, "request-timeout")
 
 
 async def test_the_second_requests_headers_are_given_up_too(connection: RawConnection) -> None:
@@ -190,9 +186,7 @@ async def test_an_idle_connection_is_kept(connection: RawConnection) -> None:
 
 async def test_a_body_that_never_ends_is_given_up(connection: RawConnection) -> None:
     await connection.send(POST + b"12345")
-    status, body = await connection.answer()
-    assert (status, problem_code(body)) == (408, "request-timeout")
-    assert await connection.is_closed()
+    await connection.is_refused(408, "request-timeout")
 
 
 async def test_a_body_may_come_in_pieces(connection: RawConnection) -> None:
@@ -215,9 +209,7 @@ async def test_a_body_may_come_in_pieces(connection: RawConnection) -> None:
 )
 async def test_what_is_no_http_is_refused(connection: RawConnection, garbage: bytes) -> None:
     await connection.send(garbage)
-    status, body = await connection.answer()
-    assert (status, problem_code(body)) == (400, "bad-request")
-    assert await connection.is_closed()
+    await connection.is_refused(400, "bad-request")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from services.common.observing.metrics import OPENMETRICS_MEDIA_TYPE, TEXT_MEDIA
 from services.common.protocols.problem import documented
 from services.common.serving import api_docs
 from services.common.serving.host import Host, hosting
-from tests.unit.asgi import Answer, ask
+from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.common.kit import TOPOLOGY, process_settings, serving, until
 
 LEAK = "a secret that stands in the exception's text"
@@ -137,7 +137,7 @@ class InMemory:
 
     async def ask(
         self, target: str, method: str = "GET", body: bytes = b"", **headers: str
-    ) -> Answer:
+    ) -> AsgiAnswer:
         """The answer to one request; ``x_deadline_ms`` is the header ``x-deadline-ms``."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if body:
@@ -158,7 +158,7 @@ async def shop(service: ThingService) -> AsyncGenerator[InMemory]:
         yield shop
 
 
-def problem(answer: Answer) -> dict[str, Any]:
+def problem(answer: AsgiAnswer) -> dict[str, Any]:
     """The body of an error, which is a problem and says which request it belongs to."""
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""A small world of stock and orders, and what must be true in it."""
+"""A small inventory that is run step by step, and what must be true in it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FINAL = {
 }
 
 Work = Coroutine[Any, Any, None]
-Job = Callable[["World"], Work]
+Job = Callable[["SteppedInventory"], Work]
 
 
-class World:
+class SteppedInventory:
     """Aprons and bowls, five of each, and a clock that goes on only in `settle`."""
 
     def __init__(self) -> None:
@@ -98,41 +98,41 @@ def lines(**quantities: int) -> tuple[ReservationLine, ...]:
     )
 
 
-# What processes do with order 1. Each is a coroutine function of the world, so that a test can
+# What processes do with order 1. Each is a coroutine function of the system, so that a test can
 # start as many of them as it likes.
 
 ORDER = lines(apron=2, bowl=1)
 
 
-async def reserve(world: World) -> None:
+async def reserve(system: SteppedInventory) -> None:
     """Reserves for order 1."""
-    await world.service.reserve("order-1", ORDER)
+    await system.service.reserve("order-1", ORDER)
 
 
-async def commit(world: World) -> None:
+async def commit(system: SteppedInventory) -> None:
     """Commits order 1."""
-    await world.service.commit("order-1")
+    await system.service.commit("order-1")
 
 
-async def release(world: World) -> None:
+async def release(system: SteppedInventory) -> None:
     """Releases order 1."""
-    await world.service.release("order-1")
+    await system.service.release("order-1")
 
 
-async def buy(world: World) -> None:
+async def buy(system: SteppedInventory) -> None:
     """Reserves and commits order 1."""
-    await reserve(world)
-    await commit(world)
+    await reserve(system)
+    await commit(system)
 
 
-async def buy_and_return(world: World) -> None:
+async def buy_and_return(system: SteppedInventory) -> None:
     """Reserves, commits and releases order 1."""
-    await buy(world)
-    await release(world)
+    await buy(system)
+    await release(system)
 
 
-async def sweep(world: World) -> None:
+async def sweep(system: SteppedInventory) -> None:
     """Sweeps twice, and finds the time over of all that has not changed in between."""
-    await world.service.sweep()
-    world.now_seconds += 60
-    await world.service.sweep()
+    await system.service.sweep()
+    system.now_seconds += 60
+    await system.service.sweep()

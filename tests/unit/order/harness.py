@@ -167,7 +167,7 @@ class FakeProducts(Products):
         return {product_id: PRODUCTS[product_id] for product_id in product_ids}
 
 
-class Process:
+class OrderProcess:
     """One process of `order`: a saga and a service on the common store."""
 
     def __init__(self, store: OrderStore, around: Around, owner: str, **settings: Any) -> None:
@@ -201,17 +201,17 @@ class Process:
         )
 
 
-class World:
+class OrderHarness:
     """A store, what is around, and any number of processes."""
 
     def __init__(self, store: OrderStore) -> None:
         self.store = store
         self.around = Around()
-        self._processes: list[Process] = []
+        self._processes: list[OrderProcess] = []
 
-    def process(self, owner: str = "order-1", **settings: Any) -> Process:
+    def process(self, owner: str = "order-1", **settings: Any) -> OrderProcess:
         """Starts a process."""
-        process = Process(self.store, self.around, owner, **settings)
+        process = OrderProcess(self.store, self.around, owner, **settings)
         self._processes.append(process)
         return process
 
@@ -226,7 +226,7 @@ class World:
         for process in self._processes:
             await process.saga.stop()
 
-    async def begin(self, process: Process, order: Order) -> Stored[Order]:
+    async def begin(self, process: OrderProcess, order: Order) -> Stored[Order]:
         """Stores an order that was just placed, and lets the process drive it."""
         stored = await self.store.add(process.saga.owned(order))
         assert stored is not None
@@ -262,16 +262,16 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(
+async def an_order_harness(
     directory: Path, wrap: Callable[[Documents[Order]], OrderStore] = OrderStore
-) -> AsyncGenerator[World]:
-    """A world whose orders are in that directory."""
+) -> AsyncGenerator[OrderHarness]:
+    """A harness whose orders are in that directory."""
     store = SqliteStore(directory / "order.db")
     try:
-        world = World(wrap(await Documents.open(store, ORDERS, Order)))
+        harness = OrderHarness(wrap(await Documents.open(store, ORDERS, Order)))
         try:
-            yield world
+            yield harness
         finally:
-            await world.stop()
+            await harness.stop()
     finally:
         await store.close()

@@ -170,7 +170,7 @@ class Runner:
         progress.under_way = None
         write_progress(self.file, progress)
         await self._report(attempt.model_copy(update={"lab": ""}))
-        self.say(f"All is as before the labs (after {time.monotonic() - began:.0f} s).")
+        self.say(f"Everything is as before the labs (after {time.monotonic() - began:.0f} s).")
 
     def readme(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Says what a lab's README.md says, with the commands for the shop that the options

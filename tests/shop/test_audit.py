@@ -138,6 +138,7 @@ def _rolled_back(service: str, finding: str, *, is_cancelled: bool = False) -> P
         closed.put_back(service)
         return f"{closed.cancelled_later if is_cancelled else closed.bought_later}: {finding}"
 
+    plant.__name__ = f"{service} rolled back, {'cancelled' if is_cancelled else 'bought'}"
     return plant
 
 

@@ -95,7 +95,7 @@ def test_a_taken_port_is_named(open_shop: OpenShop, taken_port: int) -> None:
     shop = open_shop("--only", "product", "--ports", f"product={taken_port}", waits=False)
 
     assert shop.wait_ended() == EXIT_CONFIGURATION
-    assert shop.output.startswith(f"Port {taken_port}, wanted for product, ")
+    assert shop.output.startswith(f"Port {taken_port} for product is not available ")
     assert _is_one_sentence(shop.output)
 
 
@@ -133,12 +133,12 @@ def test_a_second_shop_on_the_same_data_is_refused(open_shop: OpenShop) -> None:
         (
             ("--replicas", "product=0"),
             {},
-            "--replicas takes NAME=VALUE,… with counts from 1 to 9, and 'product=0' is ",
+            "--replicas takes NAME=VALUE,… with counts from 1 to 9, not 'product=0'",
         ),
         (
             ("--replicas", "product"),
             {},
-            "--replicas takes NAME=VALUE,… with counts from 1 to 9, and 'product' is ",
+            "--replicas takes NAME=VALUE,… with counts from 1 to 9, not 'product'",
         ),
         (("--variants", "product=v9"), {}, "product: The setting VARIANT is 'v9', but product "),
         (

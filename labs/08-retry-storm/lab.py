@@ -33,7 +33,8 @@ class RetryStorm(MeshedExercise):
                     "FAULT_LATENCY_SECONDS": str(_LATENCY_SECONDS),
                     "FAULT_ERROR_SHARE": str(_ERROR_SHARE),
                     "FAULT_OPERATIONS": _OPERATION,
-                }
+                },
+                "variants": {"v2": 0},  # one pod gets all requests, and counts them
             }
         }
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ from labs.progress import Attempt
 from labs.runner import NOT_PASSED, Runner
 from tests.labs.mistakes import case_of
 from tests.mesh.configuration import configuration
-from tests.mesh.meshed import SETTLE_SECONDS, Mesh
-from tests.mesh.readme import disagreement, forwarded_by
+from tests.mesh.meshed import Mesh
+from tests.mesh.readme import forwarded_by
 from tests.mesh.shops import chosen
-from tests.mesh.terminal import SecondTerminal, must_run, printed
-from tests.testkit.waiting import wait_until
+from tests.mesh.terminal import SecondTerminal, must_run, must_see
 
 _RESET_SECONDS = 60.0
 _CHANGE_SECONDS = 6.0
@@ -151,16 +150,4 @@ def _follow(lab: Lab, place: Place, terminal: SecondTerminal) -> None:
         if sees is None:
             must_run(commands)
         else:
-            _sees(commands, sees, lambda: terminal.run(forwards))
-
-
-def _sees(commands: str, sees: Sequence[str], prepare: Callable[[], None]) -> None:
-    """Repeats a command until it prints what the README.md says: proxies learn of a change late."""
-
-    def agrees() -> bool:
-        prepare()
-        said = printed(commands)
-        print(f"$ {commands}{said}")
-        return not disagreement(sees, said)
-
-    wait_until(agrees, f"the lines of the README.md after {commands}", SETTLE_SECONDS)
+            must_see(commands, sees, lambda: terminal.run(forwards))

@@ -1,4 +1,4 @@
-"""A canary that went out on Friday: some customers see errors, and testers see the old version."""
+"""A canary that went out on Friday: nobody sees the new version, and in Istio some see errors."""
 
 from __future__ import annotations
 
@@ -84,8 +84,12 @@ LAB = Lab(
     HERE,
     meshed=Canary(HERE),
     hints=(
-        "There are two faults. One makes errors: count the statuses, and compare what the routes "
-        "call v2 with what the pods of v2 are called. The other makes no error at all.",
+        {
+            "istio": "There are two faults. One makes errors: count the statuses, and compare what "
+            "the routes call v2 with what the pods of v2 are called. The other makes no error.",
+            "linkerd": "There are two faults, and neither makes an error. For one compare what the "
+            "routes call v2 with what the pods of v2 are called.",
+        },
         {
             "istio": "A subset picks pods by labels: `kubectl get pods -L version`. And of the "
             "routes in product-public the first that fits is taken: what does a route without "

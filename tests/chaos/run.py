@@ -223,12 +223,16 @@ def _shop(
     database: MongoServer | None,
 ) -> Shop:
     environment = {**_ENVIRONMENT, **mails.environment()}
-    if database is not None:
-        environment["DATABASE_URL"] = database.url
-    skews = {
-        instance: {"CLOCK_SKEW_SECONDS": str(seconds)}
-        for instance, seconds in schedule.skews_seconds.items()
+    own_environment = {
+        **proxies.environment(),
+        **{
+            instance: {"CLOCK_SKEW_SECONDS": str(seconds)}
+            for instance, seconds in schedule.skews_seconds.items()
+        },
     }
+    if database is not None:
+        environment["DATABASE_URL"] = database.url  # for the audit, which is not a process
+        own_environment["*"] = {"DATABASE_URL": database.url}
     replicas = ",".join(f"{service}={_PROCESSES}" for service in load_topology().services)
     program = ("-m", "services")
     if options.mutation is not None:
@@ -238,7 +242,7 @@ def _shop(
         "--replicas",
         replicas,
         environment=environment,
-        own_environment={**proxies.environment(), **skews},
+        own_environment=own_environment,
         stock=initial_stock(options.checkouts),
         program=program,
     )

@@ -20,7 +20,7 @@ def module_of(name: str) -> str:
 
 
 def run_program(name: str) -> int:
-    """Runs a service of the topology, or the Stripe sandbox, until SIGTERM or SIGINT. Gives the
+    """Runs a service of the topology, or the Stripe sandbox, until SIGTERM or SIGINT. Returns the
     exit status.
 
     Nothing but its own module is loaded: in a service's process there is no stand-in.

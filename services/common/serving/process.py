@@ -33,7 +33,7 @@ class Serve(Protocol):
 
 
 def run_service(name: str, module: str) -> int:
-    """Runs a service of the topology until SIGTERM or SIGINT. Gives the exit status.
+    """Runs a service of the topology until SIGTERM or SIGINT. Returns the exit status.
 
     :param module: whose ``wire`` builds it.
     """
@@ -57,7 +57,7 @@ def run_service(name: str, module: str) -> int:
 
 
 def run_process(name: str, serve: Serve) -> int:
-    """Serves until SIGTERM or SIGINT. Gives the exit status."""
+    """Serves until SIGTERM or SIGINT. Returns the exit status."""
     # The event loop shares the interpreter with the store's threads: at Python's 5 ms a busy loop
     # makes each hand-over wait that long.
     sys.setswitchinterval(0.001)

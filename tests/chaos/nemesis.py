@@ -155,9 +155,12 @@ class Nemesis:
             "lost_reply_rate": rate,
             "seed": incident.at_checkout,
         }
-        if await self._set_stripe_faults(faults):
-            self.counts[incident.kind] += 1
-            await self._last(incident)
+        # A shop that is just starting again has no sandbox yet.
+        await eventually(
+            lambda: self._set_stripe_faults(faults), "the sandbox takes faults", _HEAL_SECONDS
+        )
+        self.counts[incident.kind] += 1
+        await self._last(incident)
         await eventually(lambda: self._set_stripe_faults({}), "the sandbox heals", _HEAL_SECONDS)
 
     async def _fill_disk(self, incident: Incident) -> None:

@@ -102,7 +102,7 @@ class Auth:
             return await self._begun(account)
 
     async def keep_guest(self, command: KeepGuestAccount) -> Tokens:
-        """Gives a guest's account a password, and a session in the place of the guest's. A link to
+        """Sets the password of a guest's account, and replaces the guest's session. A link to
         confirm another address than the guest's is mailed.
 
         :raises ShopError: UNAUTHENTICATED, when the session has ended; INVALID for a password that

@@ -76,7 +76,7 @@ def back_up(folder: Path, target: Path, say: Say) -> None:
 
 
 def restore(source: Path, folder: Path, say: Say) -> None:
-    """Puts a backup in the place of a stopped shop's data.
+    """Replaces the data of a stopped shop by a backup.
 
     :raises ConfigurationError: it is no whole backup, or the shop runs.
     """

@@ -61,7 +61,7 @@ class Message(Document):
         failure; None when there is nothing (more) to send.
     :param is_being_sent: whether a process has taken the mail for itself.
     :param is_held: whether the mail waits until the user has confirmed the address.
-    :param mail_text: what the mail says in the place of `text`, as long as it is to be sent: a link
+    :param mail_text: what the mail says instead of `text`, as long as it is to be sent: a link
         that proves who gets the mail is shown nowhere else, and kept no longer.
     """
 

@@ -36,7 +36,7 @@ class MessageStore:
         return stored.value if stored else None
 
     async def confirm_address(self, address: ConfirmedAddress) -> None:
-        """Stores a confirmed address in the place of the user's earlier one."""
+        """Replaces a user's address by a confirmed one."""
 
         def confirmed(known: ConfirmedAddress | None) -> ConfirmedAddress:
             return known if known and known.email == address.email else address

@@ -74,7 +74,7 @@ class ChangeGuestEmail(_UserCommand):
 class KeepGuest(_UserCommand):
     """Makes a guest's account one that its owner can log in to.
 
-    :param email: in the place of the address that the guest has given.
+    :param email: replaces the address of the guest.
     """
 
     user_id: str
@@ -83,7 +83,7 @@ class KeepGuest(_UserCommand):
 
 
 class ReplaceHash(_UserCommand):
-    """Puts a password hash in the place of an old one."""
+    """Replaces an old password hash."""
 
     user_id: str
     old_hash: str = Field(repr=False)

@@ -39,7 +39,7 @@ class Register(OpenGuest):
 class KeepGuestAccount(_AuthCommand):
     """Gives a guest's account a password.
 
-    :ivar email: to log in with, in the place of the address that the guest has given.
+    :ivar email: to log in with; replaces the address of the guest.
     """
 
     refresh_token: str = field(repr=False)

@@ -26,7 +26,7 @@ from services.frontend.visit import Visit, VisitDependency
 _ABOUT_PASSWORDS = frozenset(
     {error_codes.WEAK_PASSWORD, error_codes.SAME_PASSWORD, error_codes.PASSWORD_REPLACED}
 )
-# What a visitor is told to wait when the service does not say.
+# How long a visitor waits when the service does not say it.
 _WAIT_SECONDS = 60
 # Whoever fills these in is somebody else afterwards, or nobody.
 _SESSION_ENDS = frozenset({"login.html", "register.html", "password.html"})

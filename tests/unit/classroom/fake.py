@@ -50,7 +50,7 @@ def token() -> str:
 
 
 @dataclass
-class FakeCluster:
+class FakeClassCluster:
     """One node, and what was applied.
 
     :ivar said: every command.

@@ -19,14 +19,14 @@ from labs.lab import all_labs
 from labs.report import CheckLine, Passed, Report
 from tests.testkit.browser import MISSING, chromium, open_browser
 from tests.testkit.usability import problems_of
-from tests.unit.classroom.fake import FakeCluster
+from tests.unit.classroom.fake import FakeClassCluster
 
 MINUTE_MS = 60_000
 NOW_MS = 100 * MINUTE_MS
 EVIL = "<script>alert(1)</script>\x1b[2J"
 
 
-def add_student(cluster: FakeCluster, name: str, *ready: bool, **report: Any) -> None:
+def add_student(cluster: FakeClassCluster, name: str, *ready: bool, **report: Any) -> None:
     """Adds a student with pods, ready or not, and with a report if it has fields."""
     labels = {"meshmart/class": "istio"}
     cluster.put({"kind": "Namespace", "metadata": {"name": name, "labels": labels}})
@@ -50,9 +50,9 @@ def add_student(cluster: FakeCluster, name: str, *ready: bool, **report: Any) ->
 
 
 @pytest.fixture
-def cluster() -> FakeCluster:
+def cluster() -> FakeClassCluster:
     """Four: one is wrong, one is right, one has not begun, one writes what they like."""
-    cluster = FakeCluster()
+    cluster = FakeClassCluster()
     passed = Passed(minutes=12, checks=2, hints=0, was_solved=False)
     add_student(
         cluster,
@@ -99,11 +99,11 @@ def cluster() -> FakeCluster:
     return cluster
 
 
-async def seen(cluster: FakeCluster) -> list[Row]:
+async def seen(cluster: FakeClassCluster) -> list[Row]:
     return await rows(Cluster(cluster), all_labs(), NOW_MS)
 
 
-async def test_each_student_is_a_row(cluster: FakeCluster) -> None:
+async def test_each_student_is_a_row(cluster: FakeClassCluster) -> None:
     wrong, right, nothing, evil = await seen(cluster)
 
     assert (wrong.lab, wrong.minutes, wrong.verdict) == (
@@ -123,14 +123,14 @@ async def test_each_student_is_a_row(cluster: FakeCluster) -> None:
     assert evil.lab == EVIL
 
 
-async def test_what_is_no_report_is_a_row_too(cluster: FakeCluster) -> None:
+async def test_what_is_no_report_is_a_row_too(cluster: FakeClassCluster) -> None:
     config_map = cluster.objects["ConfigMap", "student-01", "meshmart-lab"]
     config_map["data"] = {"report.json": '{"checks": "<b>"}'}
     first, *_ = await seen(cluster)
     assert (first.lab, first.verdict) == ("its report cannot be read", "")
 
 
-async def test_pods_that_end_are_not_waited_for(cluster: FakeCluster) -> None:
+async def test_pods_that_end_are_not_waited_for(cluster: FakeClassCluster) -> None:
     for number, more in enumerate(({"deletionTimestamp": "now"}, {})):
         cluster.put(
             {
@@ -147,7 +147,7 @@ async def test_pods_that_end_are_not_waited_for(cluster: FakeCluster) -> None:
     assert (await seen(cluster))[2].ready == (1, 1)
 
 
-async def test_a_terminal_obeys_nothing_of_it(cluster: FakeCluster) -> None:
+async def test_a_terminal_obeys_nothing_of_it(cluster: FakeClassCluster) -> None:
     text = table(await seen(cluster))
 
     assert "\x1b" not in text
@@ -166,7 +166,7 @@ async def browsing(look: Any) -> AsyncGenerator[tuple[aiohttp.ClientSession, str
         yield session, address, board
 
 
-async def test_the_page_shows_the_class(cluster: FakeCluster) -> None:
+async def test_the_page_shows_the_class(cluster: FakeClassCluster) -> None:
     async with browsing(lambda: seen(cluster)) as (session, address, _):
         async with session.get(address) as answer:
             page = await answer.text()
@@ -194,7 +194,9 @@ async def test_the_page_shows_the_class(cluster: FakeCluster) -> None:
                 assert answer.status == 421
 
 
-async def test_what_was_seen_last_stays_while_the_cluster_is_away(cluster: FakeCluster) -> None:
+async def test_what_was_seen_last_stays_while_the_cluster_is_away(
+    cluster: FakeClassCluster,
+) -> None:
     is_away = False
 
     async def look() -> Sequence[Row]:
@@ -211,7 +213,7 @@ async def test_what_was_seen_last_stays_while_the_cluster_is_away(cluster: FakeC
         assert "student-04" in page
 
 
-async def test_a_port_that_is_taken_is_refused(cluster: FakeCluster) -> None:
+async def test_a_port_that_is_taken_is_refused(cluster: FakeClassCluster) -> None:
     async with browsing(lambda: seen(cluster)) as (_, address, _):
         port = int(address.rpartition(":")[2])
         with pytest.raises(LabError, match=f"Port {port} cannot be used"):
@@ -219,7 +221,7 @@ async def test_a_port_that_is_taken_is_refused(cluster: FakeCluster) -> None:
                 raise AssertionError("it is served twice")
 
 
-async def test_everybody_can_read_it(cluster: FakeCluster, tmp_path: Path) -> None:
+async def test_everybody_can_read_it(cluster: FakeClassCluster, tmp_path: Path) -> None:
     executable = chromium()
     if executable is None:
         pytest.skip(MISSING)

@@ -34,7 +34,7 @@ from labs.membership import Membership
 from labs.meshed import MeshedShop
 from labs.report import Report, report_of
 from labs.runner import Runner
-from tests.unit.classroom.fake import FakeCluster, Object
+from tests.unit.classroom.fake import FakeClassCluster, Object
 from tools.mesh import render
 
 ISTIO = Student("student-01", "istio")
@@ -73,8 +73,8 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cluster() -> FakeCluster:
-    return FakeCluster()
+def cluster() -> FakeClassCluster:
+    return FakeClassCluster()
 
 
 @pytest.fixture
@@ -94,15 +94,17 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
-async def opened(cluster: FakeCluster, plan: Plan, said: list[str]) -> None:
+async def opened(cluster: FakeClassCluster, plan: Plan, said: list[str]) -> None:
     await Provisioning(Cluster(cluster), plan, said.append).run()
 
 
-def kinds_in(cluster: FakeCluster, namespace: str) -> set[str]:
+def kinds_in(cluster: FakeClassCluster, namespace: str) -> set[str]:
     return {kind for kind, where, _ in cluster.objects if where == namespace}
 
 
-async def test_a_class_from_up_to_down(cluster: FakeCluster, plan: Plan, said: list[str]) -> None:
+async def test_a_class_from_up_to_down(
+    cluster: FakeClassCluster, plan: Plan, said: list[str]
+) -> None:
     before = copy.deepcopy(cluster.objects)
     await opened(cluster, plan, said)
 
@@ -142,7 +144,7 @@ async def test_a_class_from_up_to_down(cluster: FakeCluster, plan: Plan, said: l
 
 
 async def test_the_entry_is_there_before_the_shop_and_the_base_after_it(
-    cluster: FakeCluster, plan: Plan
+    cluster: FakeClassCluster, plan: Plan
 ) -> None:
     await opened(cluster, replace(plan, count=1), [])
     order = [
@@ -155,7 +157,7 @@ async def test_the_entry_is_there_before_the_shop_and_the_base_after_it(
 
 
 async def test_in_linkerd_who_is_undeclared_is_refused_last(
-    cluster: FakeCluster, plan: Plan, said: list[str]
+    cluster: FakeClassCluster, plan: Plan, said: list[str]
 ) -> None:
     await opened(cluster, replace(plan, mesh="linkerd", count=1), said)
 
@@ -177,7 +179,7 @@ async def test_in_linkerd_who_is_undeclared_is_refused_last(
 
 
 async def test_typed_again_it_goes_on_where_it_was_interrupted(
-    cluster: FakeCluster, plan: Plan, said: list[str]
+    cluster: FakeClassCluster, plan: Plan, said: list[str]
 ) -> None:
     await opened(cluster, plan, said)
     del cluster.objects["Namespace", "", "student-02"]["metadata"]["annotations"]
@@ -190,7 +192,7 @@ async def test_typed_again_it_goes_on_where_it_was_interrupted(
 
 
 async def test_a_kubeconfig_reaches_one_namespace(
-    cluster: FakeCluster, plan: Plan, said: list[str]
+    cluster: FakeClassCluster, plan: Plan, said: list[str]
 ) -> None:
     await opened(cluster, replace(plan, server="https://class.example:6443"), said)
 
@@ -229,32 +231,32 @@ async def test_a_kubeconfig_reaches_one_namespace(
     ],
 )
 async def test_the_gateway_is_found(service: Object, server: str, address: str) -> None:
-    cluster = FakeCluster(service=service, server=server or "https://cluster.example:6443")
+    cluster = FakeClassCluster(service=service, server=server or "https://cluster.example:6443")
     assert await Cluster(cluster).gateway_address("istio") == address
 
 
 async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> None:
-    crowded = FakeCluster(allocatable={"cpu": "1", "memory": "16Gi", "pods": "110"})
-    taken = FakeCluster()
+    crowded = FakeClassCluster(allocatable={"cpu": "1", "memory": "16Gi", "pods": "110"})
+    taken = FakeClassCluster()
     taken.put({"kind": "Namespace", "metadata": {"name": "student-02"}})
     for cluster, other, message in (
-        (FakeCluster(), {"count": 0}, r"A class has 1 to 99 students, not 0"),
-        (FakeCluster(), {"count": 100}, r"A class has 1 to 99 students, not 100"),
+        (FakeClassCluster(), {"count": 0}, r"A class has 1 to 99 students, not 0"),
+        (FakeClassCluster(), {"count": 100}, r"A class has 1 to 99 students, not 100"),
         (
-            FakeCluster(missing={"deployment/istiod"}),
+            FakeClassCluster(missing={"deployment/istiod"}),
             {},
             r"Istio is not in this cluster \(deployment/istiod in istio-system is missing\)",
         ),
         (
-            FakeCluster(missing={"service/traefik"}),
+            FakeClassCluster(missing={"service/traefik"}),
             {"mesh": "linkerd"},
             "Linkerd is not in this cluster",
         ),
-        (FakeCluster(has_policies=False), {}, "Kubernetes 1.30 or newer"),
+        (FakeClassCluster(has_policies=False), {}, "Kubernetes 1.30 or newer"),
         (crowded, {"count": 12}, r"room for 3 more students, not for 12"),
         (taken, {}, "The namespace student-02 exists, and does not belong to a class"),
         (
-            FakeCluster(service={"spec": {"ports": [{"port": 443}]}}),
+            FakeClassCluster(service={"spec": {"ports": [{"port": 443}]}}),
             {},
             "give the address for students with --gateway-address",
         ),
@@ -266,7 +268,9 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
     await opened(crowded, replace(plan, count=12, is_autoscaled=True), [])
 
 
-async def test_a_class_of_another_mesh_is_not_taken_up(cluster: FakeCluster, plan: Plan) -> None:
+async def test_a_class_of_another_mesh_is_not_taken_up(
+    cluster: FakeClassCluster, plan: Plan
+) -> None:
     await opened(cluster, plan, [])
     with pytest.raises(LabError, match="There is a class in Istio already: make class-down"):
         await opened(cluster, replace(plan, mesh="linkerd"), [])
@@ -276,7 +280,7 @@ async def test_nobody_gets_a_shop_before_the_admission_policies_are_in_force(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("classroom.provisioning._POLICIES_SECONDS", 0.0)
-    cluster = FakeCluster(are_policies_in_force=False)
+    cluster = FakeClassCluster(are_policies_in_force=False)
     with pytest.raises(LabError, match="the class's admission policies are in force"):
         await opened(cluster, plan, [])
     assert not cluster.helm_values
@@ -285,7 +289,7 @@ async def test_nobody_gets_a_shop_before_the_admission_policies_are_in_force(
 async def test_a_shop_that_fails_does_not_stop_the_others(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    cluster = FakeCluster()
+    cluster = FakeClassCluster()
 
     async def is_open(shop: MeshedShop) -> None:
         if shop.where.namespace == "student-01":
@@ -300,7 +304,7 @@ async def test_a_shop_that_fails_does_not_stop_the_others(
     ]
 
 
-async def test_down_says_what_stays(cluster: FakeCluster, plan: Plan, said: list[str]) -> None:
+async def test_down_says_what_stays(cluster: FakeClassCluster, plan: Plan, said: list[str]) -> None:
     await opened(cluster, plan, said)
     cluster.stuck = {"student-03"}
     teardown = Teardown(Cluster(cluster), said.append)
@@ -312,7 +316,7 @@ async def test_down_says_what_stays(cluster: FakeCluster, plan: Plan, said: list
 
 
 async def test_down_finds_what_is_left_at_the_gateway(
-    cluster: FakeCluster, plan: Plan, said: list[str]
+    cluster: FakeClassCluster, plan: Plan, said: list[str]
 ) -> None:
     """Somebody has deleted the namespaces by hand."""
     before = copy.deepcopy(cluster.objects)
@@ -327,12 +331,12 @@ async def test_down_finds_what_is_left_at_the_gateway(
     assert cluster.objects == before
 
 
-def report(cluster: FakeCluster, **what: Any) -> None:
+def report(cluster: FakeClassCluster, **what: Any) -> None:
     cluster.put(Report(**what).manifest(), "student-01")
 
 
 async def test_reset_and_solve_are_the_runners(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, said: list[str]
+    cluster: FakeClassCluster, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     done: list[tuple[str, Any]] = []
 
@@ -382,7 +386,7 @@ def test_who_is_meant() -> None:
             chosen(given, there)
 
 
-async def test_without_a_class_there_is_nobody(cluster: FakeCluster) -> None:
+async def test_without_a_class_there_is_nobody(cluster: FakeClassCluster) -> None:
     with pytest.raises(LabError, match="There is no class in this cluster: make class"):
         await Cluster(cluster).students()
 
@@ -439,7 +443,7 @@ def test_room_is_what_pods_have_not_asked_for() -> None:
 
 
 def test_what_is_used_is_what_kubelets_count() -> None:
-    cluster = FakeCluster()
+    cluster = FakeClassCluster()
     cluster.put({"kind": "Pod", "metadata": {"name": "a", "namespace": "student-01"}})
     cluster.put({"kind": "Pod", "metadata": {"name": "b", "namespace": "other"}})
     assert used([cluster.summary()], "student-01") == Resources(20, 256, 1)

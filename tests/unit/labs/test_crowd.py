@@ -28,7 +28,7 @@ HOST = "ecommerce.example.com"
 
 
 @dataclass
-class Desk:
+class OneProcessShop:
     """A shop of one process.
 
     :ivar order: the status of orders that are placed, one after the other; the last for all others.
@@ -59,20 +59,20 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path) -> AsyncGenerator[tuple[Desk, dict[str, Any]]]:
-    desk = Desk([201])
+async def shop(tmp_path: Path) -> AsyncGenerator[tuple[OneProcessShop, dict[str, Any]]]:
+    shop = OneProcessShop([201])
     file = tmp_path / "certificate.pem"
     file.write_bytes(self_signed(HOST).certificate_and_key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", desk.answer)
+    application.router.add_route("*", "/{path:.*}", shop.answer)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     port: int = runner.addresses[0][1]
     yield (
-        desk,
+        shop,
         {
             "host": HOST,
             "gateway": f"localhost:{port}",
@@ -85,9 +85,9 @@ async def desk(tmp_path: Path) -> AsyncGenerator[tuple[Desk, dict[str, Any]]]:
 
 
 async def test_a_customer_gets_what_they_came_for(
-    desk: tuple[Desk, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = desk
+    shop, where = shop
 
     await customers.main(where)
 
@@ -105,9 +105,9 @@ async def test_a_customer_gets_what_they_came_for(
 
 
 async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
-    desk: tuple[Desk, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = desk
+    shop, where = shop
     shop.order = [202, 201]
 
     await customers.main(where)
@@ -119,9 +119,9 @@ async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
 
 
 async def test_who_finds_nobody_is_lost(
-    desk: tuple[Desk, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = desk
+    shop, where = shop
     shop.page = 503
     await customers.main(where)
     assert "lost at the catalogue: 503" in capsys.readouterr().out

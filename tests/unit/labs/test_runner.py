@@ -76,7 +76,7 @@ class There(MeshedExercise):
 
 
 @dataclass
-class Desk:
+class StudentSession:
     """A student with two labs."""
 
     runner: Runner
@@ -121,7 +121,7 @@ async def gateway(tmp_path: Path) -> AsyncGenerator[str]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, gateway: str) -> Desk:
+def desk(tmp_path: Path, gateway: str) -> StudentSession:
     local, meshed = tmp_path / "00-here", tmp_path / "03-there"
     for folder, title in ((local, "Here"), (meshed, "There")):
         folder.mkdir()
@@ -155,10 +155,10 @@ def desk(tmp_path: Path, gateway: str) -> Desk:
         said.append,
         settle_seconds=0,
     )
-    return Desk(runner, cluster, said)
+    return StudentSession(runner, cluster, said)
 
 
-async def test_a_lab_without_a_cluster_from_start_to_reset(desk: Desk) -> None:
+async def test_a_lab_without_a_cluster_from_start_to_reset(desk: StudentSession) -> None:
     desk.runner.list_labs()
     assert "00  Here, 5 minutes: local\n03  There, 5 minutes: istio" in desk.took()
 
@@ -189,7 +189,7 @@ async def test_a_lab_without_a_cluster_from_start_to_reset(desk: Desk) -> None:
 
 
 @pytest.mark.needs_programs("kubectl")
-async def test_a_lab_in_a_mesh_from_start_to_reset(desk: Desk) -> None:
+async def test_a_lab_in_a_mesh_from_start_to_reset(desk: StudentSession) -> None:
     await desk.start("03", "istio")
     assert desk.cluster.objects[RULE]["spec"] == {"host": "wrong"}
     assert await desk.runner.check(None) == NOT_PASSED
@@ -211,7 +211,7 @@ async def test_a_lab_in_a_mesh_from_start_to_reset(desk: Desk) -> None:
 
 @pytest.mark.needs_programs("kubectl")
 async def test_a_check_waits_for_a_change_to_take_effect(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: StudentSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labs.runner._LOOK_AGAIN_SECONDS", 0.01)
     patient = replace(desk.runner, settle_seconds=30.0)
@@ -229,7 +229,7 @@ async def test_a_check_waits_for_a_change_to_take_effect(
 
 
 @pytest.mark.needs_programs("kubectl")
-async def test_what_was_drawn_by_lot_is_remembered(desk: Desk) -> None:
+async def test_what_was_drawn_by_lot_is_remembered(desk: StudentSession) -> None:
     There.seeds.clear()
     options = Attempt(lab="", place="local", started_ms=0, mesh_options=["--mesh", "istio"], seed=7)
     await desk.runner.start("03", "istio", options)
@@ -260,7 +260,7 @@ def test_the_seed_is_given_or_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     [("nl_NL.UTF-8", "README.nl.md"), ("en_GB.UTF-8", "README.md"), ("", "README.md")],
 )
 async def test_it_names_the_hand_out_in_the_users_language(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, lang: str, file: str
+    desk: StudentSession, monkeypatch: pytest.MonkeyPatch, lang: str, file: str
 ) -> None:
     languages: list[Language] = []
 
@@ -279,7 +279,7 @@ async def test_it_names_the_hand_out_in_the_users_language(
     assert f"labs/00-here/{file} explains why." in desk.took()
 
 
-async def test_what_cannot_be_done_is_said_in_one_sentence(desk: Desk) -> None:
+async def test_what_cannot_be_done_is_said_in_one_sentence(desk: StudentSession) -> None:
     with pytest.raises(LabError, match="No lab is under way: python -m labs start 00 begins one"):
         await desk.runner.check(None)
     with pytest.raises(LabError, match="No lab is under way; to bring the base of a mesh back"):
@@ -307,7 +307,7 @@ def test_a_check_that_has_looked_at_nothing_passes_nobody() -> None:
     assert are_all_right([right("this")])
 
 
-def test_a_lab_is_meant_by_its_number_or_its_name(desk: Desk) -> None:
+def test_a_lab_is_meant_by_its_number_or_its_name(desk: StudentSession) -> None:
     for given in ("3", "03", "there", "03-there"):
         assert lab_named(desk.runner.labs, given).number == "03"
 

@@ -23,7 +23,7 @@ from loadtest.answers import (
 )
 from loadtest.basket import Basket
 from loadtest.shop import Answer, Patience, Shop
-from loadtest.thresholds import CONFIRMED, OUT_OF_STOCK
+from loadtest.thresholds import CONFIRMED, NOT_SETTLED, OUT_OF_STOCK
 from loadtest.visitor import Visitor
 
 _ACCEPTED = "checkout: accepted"
@@ -34,10 +34,10 @@ _TOO_LATE = "checkout: too late to cancel"
 
 _MAX_PRODUCTS = 3
 _MAX_QUANTITY = 2
-_SETTLED_WITHIN_SECONDS = 30.0
+SETTLED_WITHIN_SECONDS = 30.0
 _TOLD_WITHIN_SECONDS = 20.0
 
-_GOOD_CARDS = ("pm_card_visa", "pm_card_mastercard")
+GOOD_CARDS = ("pm_card_visa", "pm_card_mastercard")
 # https://docs.stripe.com/testing, and what the shop makes of each.
 _REFUSED_CARDS = {
     "pm_card_visa_chargeDeclined": "card-declined",
@@ -48,7 +48,7 @@ _REFUSED_CARDS = {
 }
 _SHIPPED = frozenset({"dispatched", "in-transit", "out-for-delivery", "delivered"})
 
-_ADDRESSES = tuple(
+ADDRESSES = tuple(
     Address(name="Ada Lovelace", street=street, postal_code=code, city=city, country=country)
     for street, code, city, country in (
         ("Keizersgracht 123", "1015 CJ", "Amsterdam", "NL"),
@@ -74,7 +74,7 @@ class Customer:
 
     def buy(self) -> None:
         """An order from the shelf to the parcel, with everything that belongs to it."""
-        basket, key = self._fill_basket(random.choice(_GOOD_CARDS)), uuid.uuid4().hex
+        basket, key = self._fill_basket(random.choice(GOOD_CARDS)), uuid.uuid4().hex
         order = self._place(basket, key)
         if order is None:
             return
@@ -105,7 +105,7 @@ class Customer:
 
     def change_mind(self) -> None:
         """Cancels an order right after it was placed."""
-        order = self._place(self._fill_basket(random.choice(_GOOD_CARDS)), uuid.uuid4().hex)
+        order = self._place(self._fill_basket(random.choice(GOOD_CARDS)), uuid.uuid4().hex)
         if order is None:
             return
         self._think()
@@ -133,7 +133,7 @@ class Customer:
             profile = answer.read(Profile)
             assert (profile.name, profile.email) == (name, self._account.email), "somebody else"
         self._think()
-        path, address = "/api/users/me/addresses", random.choice(_ADDRESSES).model_dump()
+        path, address = "/api/users/me/addresses", random.choice(ADDRESSES).model_dump()
         with self._request(
             "POST", path, step="account: add address", expect=(201,), json=address
         ) as answer:
@@ -171,7 +171,7 @@ class Customer:
         for item in chosen:
             self._think()
             lines.append((self._visitor.product(item.id), random.randint(1, _MAX_QUANTITY)))
-        address = random.choice(_ADDRESSES)
+        address = random.choice(ADDRESSES)
         weight_grams = sum(quantity * product.weight_grams for product, quantity in lines)
         with self._shop.get(
             "/api/shipping/quotes",
@@ -213,9 +213,9 @@ class Customer:
         :param outcomes: what it may come to (``confirmed``, or why it was cancelled), and what the
             request that shows it is counted as.
         """
-        patience = Patience(_SETTLED_WITHIN_SECONDS)
+        patience = Patience(SETTLED_WITHIN_SECONDS)
         while True:
-            with self._get(f"/api/orders/{order_id}", step="orders: not settled yet") as answer:
+            with self._get(f"/api/orders/{order_id}", step=NOT_SETTLED) as answer:
                 order = answer.read(Order)
                 assert order.order_id == order_id, "another order than was asked for"
                 is_settled = order.state in {"confirmed", "cancelled"}

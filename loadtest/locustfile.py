@@ -1,17 +1,14 @@
-"""Who comes to the shop, how many of each, and what they do: most look around, some buy.
-
-``make load`` runs it; ``--help`` of locust tells the options of its own and those added here.
-"""
+"""The load test of the shop: ``make load`` runs it, and its ``--help`` lists the options."""
 
 from __future__ import annotations
 
-import random
-from argparse import ArgumentParser, Namespace
+import math
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from gevent.pywsgi import WSGIServer
-from locust import FastHttpUser, events, task
+from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.event import EventHook
 from locust.runners import WorkerRunner
@@ -20,123 +17,127 @@ from prometheus_client import (
     make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]  partly typed
 )
 
-from loadtest import thresholds
-from loadtest.customer import Customer
+from loadtest import knee, users
 from loadtest.exposition import Entry, RunCollector
-from loadtest.shop import Http, Shop
-from loadtest.visitor import Visitor
+from loadtest.options import add_options
+from loadtest.running import LoadRun, options_of
+from loadtest.settings import BadFile, read_journeys
+from loadtest.shapes import SHAPES
+from loadtest.users import Arrivals, Browser, Buyer, PageBuyer, RpcCaller
+
+__all__ = ["Arrivals", "Browser", "Buyer", "CourseShape", "PageBuyer", "RpcCaller"]
+
+_SPAWN_RATE = 100.0
 
 
-class _Person(FastHttpUser):
-    abstract = True
-    # Longer than the shop takes to give up by itself and say so.
-    network_timeout = 20.0
-    connection_timeout = 5.0
+class CourseShape(LoadTestShape):
+    """Asks the run for the level of each second."""
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
-        self._think_seconds: float = _options(environment).think_seconds
-        # locust types its client's methods in part only.
-        self.shop = Shop(cast("Http", self.client))
+    use_common_options = True
+    run: LoadRun
 
-    def wait_time(self) -> float:
-        """Between two tasks, and between two steps of one."""
-        return self._think_seconds * random.uniform(0.5, 1.5)
+    def tick(self) -> tuple[int, float] | None:
+        """Returns how many users there are to be; None at the end."""
+        level = None if self.run.must_abort() else self.run.course().level(self.get_run_time())
+        if level is None:
+            return None
+        number = level / users.ARRIVALS_PER_SECOND if self.run.is_open else level
+        return max(1, math.ceil(number)), _SPAWN_RATE
 
 
-class Browser(_Person):
-    """Looks around and buys nothing."""
+def prepare(environment: Environment, **_: Any) -> None:
+    """Reads the files, and gives their settings to the users and the shape."""
+    options = options_of(environment)
+    is_worker = isinstance(environment.runner, WorkerRunner)
+    try:
+        journeys = read_journeys(options.journeys)
+        known = {name: kind.journey_names() for name, kind in users.KINDS.items()}
+        journeys.check_against(known, options.journeys)
+        run = LoadRun(environment, journeys)
+        users.check_ca_file(options)
+    except (BadFile, OSError) as error:
+        # The first process says it for all.
+        sys.exit(1 if is_worker else str(error))
+    options.host = (environment.host or "").rstrip("/")
+    environment.host = options.host
+    users.configure(run, journeys, options)
+    assert isinstance(environment.shape_class, CourseShape), "there is one shape"
+    environment.shape_class.run = run
+    _choose_users(environment, run)
+    _expose(environment)
+    _listen(environment.events.test_start, run.begin)
+    _listen(environment.events.request, run.on_request)
+    _listen(environment.events.report_to_master, run.on_report_to_master)
+    _listen(environment.events.worker_report, run.on_worker_report)
+    _listen(environment.events.test_stopping, run.stop_clock)
+    _listen(environment.events.test_stop, run.finish_visits)
 
-    weight = 3
+    def finish(**_: Any) -> None:
+        _finish(environment, run)
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
-        self.visitor = Visitor(self.shop, self.wait)
-
-    @task(2)
-    def open_home(self) -> None:
-        self.visitor.open_home()
-
-    @task(3)
-    def leaf_through_pages(self) -> None:
-        self.visitor.leaf_through_pages()
-
-    @task(1)
-    def list_department(self) -> None:
-        self.visitor.list_department()
-
-    @task(3)
-    def search(self) -> None:
-        self.visitor.search()
-
-    @task(4)
-    def look_at_product(self) -> None:
-        self.visitor.look_at_product()
-
-
-class Buyer(_Person):
-    """Has an account, and buys."""
-
-    weight = 1
-
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
-        self.customer = Customer(self.shop, self.wait)
-
-    @task(5)
-    def buy(self) -> None:
-        self.customer.buy()
-
-    @task(1)
-    def buy_with_refused_card(self) -> None:
-        self.customer.buy_with_refused_card()
-
-    @task(1)
-    def change_mind(self) -> None:
-        self.customer.change_mind()
-
-    @task(1)
-    def keep_profile(self) -> None:
-        self.customer.keep_profile()
-
-    @task(1)
-    def come_back(self) -> None:
-        self.customer.come_back()
+    _listen(environment.events.quitting, finish)
+    if not is_worker and not options.headless:
+        _show_usual_values(environment)
 
 
-def add_options(parser: ArgumentParser) -> None:
-    """The options beside locust's own."""
-    parser.add_argument(
-        "--think-seconds",
-        type=float,
-        default=1.0,
-        metavar="<seconds>",
-        help="How long people think between two steps, on average (1)",
+def _choose_users(environment: Environment, run: LoadRun) -> None:
+    """Decides which of locust's users take part: those named, or all that have a weight."""
+    named: list[str] = options_of(environment).user_classes or []
+    chosen = {
+        name: kind
+        for name, kind in users.KINDS.items()
+        if (name in named if named else kind.weight > 0)
+    }
+    for kind in chosen.values():
+        kind.weight = max(kind.weight, 1)
+    if not run.is_open:
+        environment.user_classes = list(chosen.values())
+        return
+    environment.user_classes = [Arrivals]
+    run.open_shop(
+        lambda name: chosen[name](environment),
+        users.choices(chosen),
+        lambda guest, error: cast("Any", environment.events.user_error).fire(
+            user_instance=guest, exception=error, tb=error.__traceback__
+        ),
     )
-    parser.add_argument(
-        "--metrics-port",
-        type=int,
-        default=0,
-        metavar="<port>",
-        env_var="LOCUST_METRICS_PORT",
-        help="Show the run's figures to Prometheus at this port while it goes on (0: do not)",
-    )
-    parser.add_argument(
-        "--metrics-host",
-        default="127.0.0.1",
-        metavar="<address>",
-        env_var="LOCUST_METRICS_HOST",
-        help="The address of that port; 0.0.0.0 for a Prometheus in a container (127.0.0.1)",
-    )
-    thresholds.add_options(parser)
 
 
-def expose(environment: Environment, **_: Any) -> None:
-    """Shows the figures to Prometheus, when it is told where. They end with the process.
+def _show_usual_values(environment: Environment) -> None:
+    """Puts the shape's own values into the form of the web page."""
+    options = options_of(environment)
+    shape = SHAPES[options.shape]
+    options.num_users = options.num_users or int(shape.users)
+    options.run_time = options.run_time or int(shape.seconds)
+
+
+def _finish(environment: Environment, run: LoadRun) -> None:
+    """Decides the exit status, and tells why below locust's own tables."""
+    if run.is_worker or not run.has_begun:
+        return  # the master has the figures of all workers
+    environment.process_exit_code = 1  # unless it is known to be better
+    verdict, record = run.end()
+    environment.process_exit_code = 0 if verdict.is_met else 1
+    options = options_of(environment)
+
+    def tell(**_: Any) -> None:
+        print(verdict)
+        if record.shape == "steps":
+            print(knee.table(record))
+        if not options.no_report:
+            print(f"reports: {run.folder()}")
+        if options.print_record:
+            print(record.model_dump_json())
+
+    _listen(environment.events.quit, tell)
+
+
+def _expose(environment: Environment) -> None:
+    """Exports the figures for Prometheus, if there is a port for it. They end with the process.
 
     :raises OSError: the port cannot be had.
     """
-    options, runner = _options(environment), environment.runner
+    options, runner = options_of(environment), environment.runner
     if not options.metrics_port or runner is None or isinstance(runner, WorkerRunner):
         return  # the master has the figures of all workers
     registry = CollectorRegistry()
@@ -150,34 +151,9 @@ def expose(environment: Environment, **_: Any) -> None:
     WSGIServer(address, application, log=None).start()
 
 
-def judge(environment: Environment, **_: Any) -> None:
-    """Decides the exit status, and tells why below locust's own tables."""
-    runner = environment.runner
-    if runner is None or isinstance(runner, WorkerRunner):
-        return  # the master has the figures of all workers
-    environment.process_exit_code = 1  # unless it is known to be better
-    verdict = thresholds.judge(
-        environment.stats.entries.values(),
-        thresholds.limits_of(_options(environment)),
-        crashes=sum(crash["count"] for crash in runner.exceptions.values()),
-    )
-    environment.process_exit_code = 0 if verdict.is_met else 1
-
-    def tell(**_: Any) -> None:
-        print(verdict)
-
-    _listen(environment.events.quit, tell)
-
-
 def _listen(event: EventHook, listener: Callable[..., None]) -> None:
     cast("Any", event).add_listener(listener)  # has no types
 
 
-def _options(environment: Environment) -> Namespace:
-    assert environment.parsed_options is not None, "this is run from a command line"
-    return environment.parsed_options
-
-
 _listen(events.init_command_line_parser, add_options)
-_listen(events.init, expose)
-_listen(events.quitting, judge)
+_listen(events.init, prepare)

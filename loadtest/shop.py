@@ -5,19 +5,21 @@ locust's figures, and the end of what its user was about to do.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
-from locust.exception import RescheduleTask
+from locust.exception import CatchResponseError, RescheduleTask
 from pydantic import BaseModel, ValidationError
 
 from loadtest.answers import Problem
+from loadtest.recording import SHED
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _MAX_REASON_LENGTH = 300
 _POLL_SECONDS = 0.25
+_OVERLOADED = frozenset({429, 503})
 
 
 class _Response(Protocol):
@@ -31,8 +33,6 @@ class _Response(Protocol):
     def headers(self) -> Mapping[str, str] | None: ...
     @property
     def text(self) -> str | None: ...
-    def success(self) -> None: ...
-    def failure(self, exc: str) -> None: ...
 
 
 class Http(Protocol):
@@ -46,11 +46,12 @@ class Http(Protocol):
         name: str,
         params: Mapping[str, str | int] | None,
         json: Any,
+        data: str | None,
         headers: Mapping[str, str],
         catch_response: bool,
         allow_redirects: bool,
-    ) -> AbstractContextManager[_Response]:
-        """Gives an answer that counts as what it is said to be when the context is left."""
+    ) -> _Response:
+        """Returns an answer that is not counted: with `catch_response`, its user does that."""
         ...
 
 
@@ -58,13 +59,17 @@ class Answer:
     """An answer of an expected status.
 
     :param step: what the request is counted as; may be set to something more precise.
+    :ivar location: where a redirect leads; empty for other answers.
     """
 
-    def __init__(self, step: str, status: int, media_type: str, text: str) -> None:
+    def __init__(
+        self, step: str, status: int, media_type: str, text: str, location: str = ""
+    ) -> None:
         self.step = step
         self.status = status
         self.media_type = media_type
         self.text = text
+        self.location = location
 
     def read(self, model: type[Model]) -> Model:
         """The JSON of the body, checked."""
@@ -96,10 +101,26 @@ class Patience:
 
 
 class Shop:
-    """The shop's pages and public API, for one user."""
+    """The shop's pages and public API, for one user.
 
-    def __init__(self, http: Http) -> None:
+    :param count: counts a request, by locust's description of it.
+    :param accepts_shedding: whether 429 and 503 with Retry-After are counted as refused (`shed`),
+        and not as failed.
+    """
+
+    def __init__(
+        self, http: Http, count: Callable[..., None], *, accepts_shedding: bool = False
+    ) -> None:
         self._http = http
+        self._count = count
+        self._accepts_shedding = accepts_shedding
+        self._late_seconds = 0.0
+
+    def begin_late(self, seconds: float) -> None:
+        """Adds to the time of the next request how late it begins, so that it counts from when it
+        should have begun.
+        """
+        self._late_seconds = seconds
 
     @contextmanager
     def request(
@@ -111,6 +132,7 @@ class Shop:
         expect: Collection[int] = (200,),
         query: Mapping[str, str | int] | None = None,
         json: Any = None,
+        data: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Generator[Answer]:
         """One request. Assertions about its answer belong into the context, which makes them its
@@ -118,24 +140,30 @@ class Shop:
 
         :param step: ``group: what``; thresholds are set by group.
         """
-        with self._http.request(
+        late_seconds, self._late_seconds = self._late_seconds, 0.0
+        response = self._http.request(
             method,
             path,
             name=step,
             params=query,
             json=json,
+            data=data,
             headers=headers or {},
             catch_response=True,
             allow_redirects=False,
-        ) as response:
-            try:
-                answer = _answer(step, response, expect)
-                yield answer
-            except (AssertionError, ValueError) as fault:
-                response.failure(_reason(fault))
-                raise RescheduleTask from fault
-            response.request_meta["name"] = answer.step
-            response.success()
+        )
+        meta: dict[str, Any] = {**response.request_meta, "exception": None}
+        meta["response_time"] += 1000 * late_seconds
+        if self._accepts_shedding and _is_shed(response):
+            self._count(**{**meta, "name": f"{SHED}: {step}"})
+            raise RescheduleTask
+        try:
+            answer = _answer(step, response, expect)
+            yield answer
+        except (AssertionError, ValueError) as fault:
+            self._count(**{**meta, "exception": CatchResponseError(_reason(fault))})
+            raise RescheduleTask from fault
+        self._count(**{**meta, "name": answer.step})
 
     def get(
         self,
@@ -148,6 +176,10 @@ class Shop:
         """What is at a path; it must be there."""
         return self.request("GET", path, step=step, query=query, headers=headers)
 
+    def get_or_move(self, path: str, *, step: str) -> AbstractContextManager[Answer]:
+        """What is at a path, or where it leads."""
+        return self.request("GET", path, step=step, expect=(200, 303))
+
     @contextmanager
     def page(
         self, path: str, *, step: str, query: Mapping[str, str | int] | None = None
@@ -159,14 +191,18 @@ class Shop:
             yield answer.text
 
 
+def _is_shed(response: _Response) -> bool:
+    return response.status_code in _OVERLOADED and "retry-after" in (response.headers or {})
+
+
 def _answer(step: str, response: _Response, expect: Collection[int]) -> Answer:
-    status, text = response.status_code, response.text or ""
+    status, text, headers = response.status_code, response.text or "", response.headers or {}
     if not status:
         raise AssertionError(f"no answer: {getattr(response, 'error', 'the connection broke')!r}")
     if status not in expect:
         raise AssertionError(f"status {status}: {text}")
-    content_type = (response.headers or {}).get("content-type", "")
-    return Answer(step, status, content_type.partition(";")[0], text)
+    media_type = headers.get("content-type", "").partition(";")[0]
+    return Answer(step, status, media_type, text, headers.get("location", ""))
 
 
 def _reason(fault: AssertionError | ValueError) -> str:

@@ -1,70 +1,46 @@
 """What a run must keep to: no failures, answers in time, enough of them, orders that come through.
 
-Nothing here needs locust, which hands in its figures and asks for the verdict (`locustfile`).
+Nothing here needs locust, which hands in its figures and asks for the verdict (`running`).
 """
 
 from __future__ import annotations
 
-import math
-from argparse import ArgumentParser, Namespace
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+
+from loadtest.recording import ARRIVALS, SHED, VISITS, Tally, ThresholdResult, group_of, merged
+from loadtest.settings import Limits
 
 # Steps whose number matters. All steps are named ``group: what``.
 CONFIRMED = "checkout: confirmed"
 OUT_OF_STOCK = "checkout: out of stock"
+NOT_SETTLED = "orders: not settled yet"
+TURNED_AWAY = f"{VISITS}: turned away"
+UNFINISHED = f"{VISITS}: not finished"
+LATE = f"{ARRIVALS}: late"
 
-# Groups, and how many milliseconds 95 of 100 answers of each may take. Generous: for a shop and a
-# load generator that share two cores with other work.
-P95_MS: Mapping[str, int] = {
-    "pages": 1500,
-    "catalogue": 1000,
-    "account": 1500,
-    "checkout": 3000,
-    "orders": 1500,
-}
-
-
-class Entry(Protocol):
-    """locust's figures of one step. `response_times` counts answers by milliseconds, rounded."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def response_times(self) -> Mapping[int, int]: ...
-    @property
-    def num_requests(self) -> int: ...
-    @property
-    def num_failures(self) -> int: ...
+# A percentile of fewer answers says little, so a run is not aborted for it.
+_MIN_ANSWERS_TO_ABORT = 100
+_FRACTIONS = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """The thresholds of a run."""
+class Books:
+    """What an audit of the shop after the run has found.
 
-    max_failure_ratio: float
-    min_requests: int
-    min_confirmed_orders: int
-    p95_ms: Mapping[str, int]
+    :ivar said: its last line.
+    """
 
-
-class Check(NamedTuple):
-    """One threshold, and how the run stands to it."""
-
-    what: str
-    measured: str
-    limit: str
-    is_met: bool
+    is_balanced: bool
+    said: str
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """All thresholds of a run."""
 
-    checks: Sequence[Check]
-    out_of_stock: int
+    checks: Sequence[ThresholdResult]
+    notes: Sequence[str]
 
     @property
     def is_met(self) -> bool:
@@ -84,95 +60,147 @@ class Verdict:
         ]
         missed = sum(not check.is_met for check in self.checks)
         lines.append(f"{missed} of {len(self.checks)} thresholds missed")
-        lines.append(
-            f"{self.out_of_stock} orders found something out of stock, which is no failure"
-        )
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
-def add_options(parser: ArgumentParser) -> None:
-    """One option for each threshold."""
-    group = parser.add_argument_group("Thresholds; a run that misses one ends with status 1")
-    group.add_argument(
-        "--max-failure-ratio",
-        type=float,
-        default=0.0,
-        metavar="<ratio>",
-        help="Requests that may fail or be answered wrongly, of all requests (0)",
-    )
-    group.add_argument(
-        "--min-requests", type=int, default=200, metavar="<number>", help="Requests (200)"
-    )
-    group.add_argument(
-        "--min-confirmed-orders",
-        type=int,
-        default=3,
-        metavar="<number>",
-        help="Orders that are confirmed (3)",
-    )
-    for name, milliseconds in P95_MS.items():
-        group.add_argument(
-            f"--p95-{name}-ms",
-            type=int,
-            default=milliseconds,
-            metavar="<ms>",
-            help=f"95th percentile of the response times of {name} ({milliseconds})",
-        )
+def judge(
+    steps: Mapping[str, Tally],
+    late_ms: Tally,
+    limits: Limits,
+    *,
+    crashes: int,
+    books: Books | None,
+    seeks_knee: bool = False,
+) -> Verdict:
+    """Compares the figures of a run with its thresholds.
 
-
-def limits_of(options: Namespace) -> Limits:
-    """The thresholds that the command line asks for."""
-    return Limits(
-        max_failure_ratio=options.max_failure_ratio,
-        min_requests=options.min_requests,
-        min_confirmed_orders=options.min_confirmed_orders,
-        p95_ms={name: getattr(options, f"p95_{name}_ms") for name in P95_MS},
-    )
-
-
-def judge(entries: Iterable[Entry], limits: Limits, *, crashes: int) -> Verdict:
-    """Holds the figures of a run against its thresholds.
-
+    :param steps: by name.
+    :param late_ms: how late shoppers were let in, with an arrival rate.
     :param crashes: exceptions that were no failed answers: mistakes in the journey itself.
-    :raises KeyError: a step is of no group that has a threshold.
+    :param books: None where they cannot be read.
+    :param seeks_knee: whether the load was to become too much: then only what holds under any load
+        is judged.
+    :raises KeyError: a step is of no group that has thresholds.
     """
-    requests = failures = 0
-    succeeded: Counter[str] = Counter()
-    times_ms = {name: Counter[int]() for name in limits.p95_ms}
-    for entry in entries:
-        requests += entry.num_requests
-        failures += entry.num_failures
-        succeeded[entry.name] += entry.num_requests - entry.num_failures
-        times_ms[entry.name.partition(":")[0]].update(entry.response_times)
-    ratio, confirmed = failures / max(requests, 1), succeeded[CONFIRMED]
+    requests = merged(_requests(steps))
+    turned_away = steps.get(TURNED_AWAY, Tally()).requests
+    balance = _balance(books, limits)
+    if seeks_knee:
+        return Verdict([_at_most("crashes of the journey", crashes, 0), *balance], _notes(books))
     checks = [
-        Check(
-            "failures",
-            f"{ratio:.2%}",
-            f"{limits.max_failure_ratio:.2%}",
-            ratio <= limits.max_failure_ratio,
+        ThresholdResult(
+            what="requests",
+            measured=str(requests.requests),
+            limit=f">= {limits.requests.min}",
+            is_met=requests.requests >= limits.requests.min,
         ),
-        Check("crashes of the journey", str(crashes), "0", crashes == 0),
-        _at_least("requests", requests, limits.min_requests),
-        _at_least("confirmed orders", confirmed, limits.min_confirmed_orders),
+        _failures(requests, limits),
+        _at_most("crashes of the journey", crashes, 0),
+        ThresholdResult(
+            what="confirmed orders",
+            measured=str(_succeeded(steps, CONFIRMED)),
+            limit=f">= {limits.purchases.min_confirmed}",
+            is_met=_succeeded(steps, CONFIRMED) >= limits.purchases.min_confirmed,
+        ),
+        _at_most("failed purchases", _failed_purchases(steps), limits.purchases.max_failed),
     ]
-    for name, limit_ms in limits.p95_ms.items():
-        p95_ms = percentile(times_ms[name], 0.95)
-        measured = "none" if p95_ms is None else f"{p95_ms} ms"
-        is_met = p95_ms is None or p95_ms <= limit_ms
-        checks.append(Check(f"p95 of {name}", measured, f"{limit_ms} ms", is_met))
-    return Verdict(checks, out_of_stock=succeeded[OUT_OF_STOCK])
+    checks += balance
+    if late_ms.requests or turned_away:
+        unfinished = steps.get(UNFINISHED, Tally()).requests
+        checks.append(_at_most("turned away", turned_away, limits.arrivals.max_turned_away))
+        checks.append(_at_most("unfinished visits", unfinished, limits.arrivals.max_unfinished))
+        limit_ms = limits.arrivals.max_late_ms
+        if limit_ms is not None:
+            checks.append(_time("p99 of late arrivals", late_ms.percentile_ms(0.99), limit_ms))
+    checks += _times(steps, limits)
+    sold_out = _succeeded(steps, OUT_OF_STOCK)
+    note = f"{sold_out} orders found something out of stock, which is no failure"
+    return Verdict(checks, [note, *_notes(books)])
 
 
-def percentile(times_ms: Mapping[int, int], fraction: float) -> int | None:
-    """The nearest-rank percentile of values that are counted; None when there are none."""
-    rank, seen = math.ceil(fraction * sum(times_ms.values())), 0
-    for milliseconds in sorted(times_ms):
-        seen += times_ms[milliseconds]
-        if seen >= rank:
-            return milliseconds
+def reason_to_abort(steps: Mapping[str, Tally], limits: Limits) -> str | None:
+    """Returns the threshold that a run has missed before its end; None while there is none.
+
+    A run that has too few requests or orders can still get them, so these do not count.
+    """
+    requests = merged(_requests(steps))
+    checks = [_at_most("failed purchases", _failed_purchases(steps), limits.purchases.max_failed)]
+    if requests.requests >= _MIN_ANSWERS_TO_ABORT:
+        checks.append(_failures(requests, limits))
+    checks += _times(steps, limits, min_answers=_MIN_ANSWERS_TO_ABORT)
+    for check in checks:
+        if not check.is_met:
+            return f"{check.what} is {check.measured}, and may be {check.limit}"
     return None
 
 
-def _at_least(what: str, measured: int, limit: int) -> Check:
-    return Check(what, str(measured), f">= {limit}", measured >= limit)
+def _balance(books: Books | None, limits: Limits) -> Iterator[ThresholdResult]:
+    if books is not None and limits.purchases.books_balanced:
+        yield ThresholdResult(
+            what="sold = charged",
+            measured="yes" if books.is_balanced else "no",
+            limit="yes",
+            is_met=books.is_balanced,
+        )
+
+
+def _notes(books: Books | None) -> list[str]:
+    return [] if books is None else [f"books: {books.said}"]
+
+
+def _requests(steps: Mapping[str, Tally]) -> Iterator[Tally]:
+    return (tally for step, tally in steps.items() if group_of(step) != VISITS)
+
+
+def _failures(requests: Tally, limits: Limits) -> ThresholdResult:
+    ratio = requests.failures / max(requests.requests, 1)
+    limit = limits.failures.max_ratio
+    return ThresholdResult(
+        what="failures", measured=f"{ratio:.2%}", limit=f"<= {limit:.2%}", is_met=ratio <= limit
+    )
+
+
+def _failed_purchases(steps: Mapping[str, Tally]) -> int:
+    return sum(
+        tally.failures
+        for step, tally in steps.items()
+        if group_of(step) == group_of(CONFIRMED) or step == NOT_SETTLED
+    )
+
+
+def _succeeded(steps: Mapping[str, Tally], step: str) -> int:
+    tally = steps.get(step, Tally())
+    return tally.requests - tally.failures
+
+
+def _times(
+    steps: Mapping[str, Tally], limits: Limits, *, min_answers: int = 1
+) -> Iterator[ThresholdResult]:
+    """Compares the percentiles of each group that has a limit."""
+    groups: dict[str, list[Tally]] = {name: [] for name in limits.groups}
+    for step, tally in steps.items():
+        groups[group_of(step)].append(tally)
+    for name, limit in limits.groups.items():
+        tally = merged(groups[name])
+        if name == SHED and not tally.requests:
+            continue  # only with --accept-shedding
+        for percentile_name, fraction in _FRACTIONS.items():
+            limit_ms: int | None = getattr(limit, f"{percentile_name}_ms")
+            if limit_ms is not None and (tally.requests >= min_answers or min_answers == 1):
+                measured_ms = tally.percentile_ms(fraction)
+                yield _time(f"{percentile_name} of {name}", measured_ms, limit_ms)
+
+
+def _time(what: str, measured_ms: int | None, limit_ms: int) -> ThresholdResult:
+    return ThresholdResult(
+        what=what,
+        measured="none" if measured_ms is None else f"{measured_ms} ms",
+        limit=f"<= {limit_ms} ms",
+        is_met=measured_ms is None or measured_ms <= limit_ms,
+    )
+
+
+def _at_most(what: str, measured: int, limit: int) -> ThresholdResult:
+    return ThresholdResult(
+        what=what, measured=str(measured), limit=f"<= {limit}", is_met=measured <= limit
+    )

@@ -19,7 +19,7 @@ _SEARCH_LIMIT = 60
 _PRODUCT_LINK = re.compile(r'href="/products/([a-z0-9-]+)"')
 _NEXT_LINK = re.compile(r'<a [^>]*rel="next"[^>]* href="([^"]+)"')
 _HEADING = re.compile(r"<h1[^>]*>(.*?)</h1>", re.DOTALL)
-_PRICE = re.compile(r'class="price">([^<]+)<')
+PRICE = re.compile(r'class="price">([^<]+)<')
 _PICTURE = re.compile(r'src="(/pictures/[^"]+)"')
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -70,7 +70,7 @@ class Visitor:
         product_id = random.choice(self.leaf_through_pages())
         self._think()
         with self._shop.page(f"/products/{product_id}", step="pages: product") as page:
-            name, price, picture = (_first(part, page) for part in (_HEADING, _PRICE, _PICTURE))
+            name, price, picture = (first(part, page) for part in (_HEADING, PRICE, _PICTURE))
         with self._shop.get(picture, step="pages: picture") as answer:
             assert answer.media_type == "image/svg+xml", f"a picture is {answer.media_type}"
             assert answer.text.rstrip().endswith("</svg>"), "a picture breaks off"
@@ -164,10 +164,15 @@ def _product_ids(page: str) -> list[str]:
     return list(dict.fromkeys(_PRODUCT_LINK.findall(page)))
 
 
-def _first(pattern: re.Pattern[str], page: str) -> str:
+def first(pattern: re.Pattern[str], page: str, *, is_text: bool = True) -> str:
+    """Returns what the first group of a pattern matches first.
+
+    :param is_text: whether it is text, and not HTML.
+    :raises AssertionError: the page has nothing that matches.
+    """
     found = pattern.search(page)
     assert found, f"a page has no {pattern.pattern}"
-    return html.unescape(found[1]).strip()
+    return html.unescape(found[1]).strip() if is_text else found[1]
 
 
 def _has_word(word: str, texts: Iterable[str]) -> bool:

@@ -1,0 +1,110 @@
+"""The knee: the load from which on a shop's throughput no longer grows with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtest.recording import RunRecord, Tally
+
+# The first part of a step, in which the load of the step before has still an effect.
+_SETTLING = 0.25
+# A step is beyond the knee if its throughput is below this share of what the first step promises,
+# if more than this share of its requests fails, or if its p95 is this many times that of the first
+# step, and so long that people notice it.
+_MIN_SHARE = 0.8
+_MAX_FAILURES = 0.01
+_MAX_SLOWDOWN = 10.0
+_NOTICED_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One level of a run.
+
+    :ivar requests_per_second: answered without a failure.
+    :ivar why_beyond: why this level is too much; empty if it is not.
+    """
+
+    level: float
+    requests_per_second: float
+    tally: Tally
+    why_beyond: str = ""
+
+    @property
+    def failure_ratio(self) -> float:
+        """The share of the requests that failed."""
+        return self.tally.failures / max(self.tally.requests, 1)
+
+
+def steps_of(run: RunRecord) -> Sequence[Step]:
+    """Returns the levels of a run, each with whether it was too much."""
+    steps: list[Step] = []
+    for window in run.windows:
+        begin = window.begin + _SETTLING * (window.end - window.begin)
+        # Whole seconds only, of which the record consists.
+        first, last = int(begin) + 1, int(window.end)
+        tally = run.between(first, last)
+        rate = (tally.requests - tally.failures) / max(last - first, 1)
+        step = Step(window.level, rate, tally)
+        why = _why_beyond(steps[0], step) if steps else _failing(step)
+        steps.append(Step(window.level, rate, tally, why))
+    return steps
+
+
+def knee(steps: Sequence[Step]) -> Step | None:
+    """Returns the last level before the first that is too much; None if the first is.
+
+    The last level of all is the knee only if nobody has seen what comes after it: see `is_reached`.
+    """
+    found: Step | None = None
+    for step in steps:
+        if step.why_beyond:
+            break
+        found = step
+    return found
+
+
+def is_reached(steps: Sequence[Step]) -> bool:
+    """Returns whether some level was too much."""
+    return any(step.why_beyond for step in steps)
+
+
+def table(run: RunRecord) -> str:
+    """Returns the levels as text, with the knee in the last line."""
+    steps = steps_of(run)
+    lines = [f"{run.unit:>11}  requests/s  failed     p50     p95     p99"]
+    for step in steps:
+        times = [step.tally.percentile_ms(fraction) for fraction in (0.5, 0.95, 0.99)]
+        shown = "".join(f"{'none' if each is None else f'{each} ms':>8}" for each in times)
+        lines.append(
+            f"{step.level:>11.4g}  {step.requests_per_second:>10.1f}  {step.failure_ratio:>6.1%}"
+            f"{shown}  {step.why_beyond}".rstrip()
+        )
+    found = knee(steps)
+    if found is None:
+        lines.append("knee: below the first step; begin lower")
+    elif not is_reached(steps):
+        lines.append(f"knee: above {found.level:.4g} {run.unit}; go higher")
+    else:
+        lines.append(
+            f"knee: {found.level:.4g} {run.unit}, with {found.requests_per_second:.1f} requests/s"
+        )
+    return "\n".join(lines)
+
+
+def _why_beyond(first: Step, step: Step) -> str:
+    promised = first.requests_per_second * step.level / first.level
+    if step.requests_per_second < _MIN_SHARE * promised:
+        share = step.requests_per_second / promised
+        return f"only {share:.0%} of the throughput that the first step promises"
+    first_ms, step_ms = (each.tally.percentile_ms(0.95) or 0 for each in (first, step))
+    if step_ms > max(_MAX_SLOWDOWN * first_ms, _NOTICED_MS):
+        return f"p95 is {step_ms / max(first_ms, 1):.0f} times that of the first step"
+    return _failing(step)
+
+
+def _failing(step: Step) -> str:
+    if step.failure_ratio > _MAX_FAILURES:
+        return "more than 1 % failed"
+    return "" if step.tally.requests else "no answers"

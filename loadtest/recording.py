@@ -1,0 +1,239 @@
+"""What a run leaves behind: its figures by second and by step, as a file that others read.
+
+Nothing here needs locust. Locust counts by step for the whole run; what happens when is counted
+here, in every process, and put together by the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loadtest.settings import BadFile
+from loadtest.shapes import Window
+
+FILE = "run.json"
+# Groups whose entries are no requests.
+VISITS = "visits"
+ARRIVALS = "arrivals"
+_NO_REQUESTS = frozenset({VISITS, ARRIVALS})
+# The group of requests that were refused with 429 or 503 and Retry-After.
+SHED = "shed"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Tally(_Record):
+    """Requests, failures among them, and how many took how long, by milliseconds."""
+
+    requests: int = 0
+    failures: int = 0
+    times_ms: dict[int, int] = {}
+
+    def percentile_ms(self, fraction: float) -> int | None:
+        """Returns the nearest-rank percentile; None without requests."""
+        return percentile(self.times_ms, fraction)
+
+
+class Second(_Record):
+    """What one group of steps did in one second.
+
+    :ivar at: whole seconds from the start of the run.
+    """
+
+    at: int
+    group: str
+    tally: Tally
+
+
+class Failure(_Record):
+    """A kind of failure."""
+
+    step: str
+    reason: str
+    count: int
+
+
+class ThresholdResult(_Record):
+    """One threshold, and what was measured."""
+
+    what: str
+    measured: str
+    limit: str
+    is_met: bool
+
+
+class RunRecord(_Record):
+    """A run.
+
+    :ivar is_open: whether levels are shoppers per second; otherwise they are users.
+    :ivar warm_up_seconds: the first seconds, which are in no figure.
+    :ivar windows: the stages, in seconds from the start of the run.
+    """
+
+    label: str
+    base_url: str
+    began_at: datetime
+    shape: str
+    is_open: bool
+    warm_up_seconds: float
+    seconds: float
+    processes: int
+    windows: list[Window]
+    steps: dict[str, Tally]
+    series: list[Second]
+    failures: list[Failure]
+    thresholds: list[ThresholdResult]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the run kept to all thresholds."""
+        return all(each.is_met for each in self.thresholds)
+
+    @property
+    def unit(self) -> str:
+        """What a level is."""
+        return "arrivals/s" if self.is_open else "users"
+
+    def groups(self) -> list[str]:
+        """Returns the groups of the run's steps, each once, requests first."""
+        names = dict.fromkeys(group_of(step) for step in self.steps)
+        return sorted(names, key=lambda name: (name == VISITS, name))
+
+    def of_group(self, group: str) -> Tally:
+        """Returns the figures of a group for the whole run."""
+        return merged(tally for step, tally in self.steps.items() if group_of(step) == group)
+
+    def all_requests(self) -> Tally:
+        """Returns the figures of all requests, without visits."""
+        return merged(
+            tally for step, tally in self.steps.items() if group_of(step) not in _NO_REQUESTS
+        )
+
+    def between(self, begin: float, end: float, groups: Iterable[str] = ()) -> Tally:
+        """Returns the figures of whole seconds, of some groups or of all requests."""
+        wanted = set(groups)
+        return merged(
+            each.tally
+            for each in self.series
+            if begin <= each.at and each.at + 1 <= end
+            if (each.group in wanted if wanted else each.group not in _NO_REQUESTS)
+        )
+
+
+def group_of(step: str) -> str:
+    """Returns the group of a step, which is named ``group: what``."""
+    return step.partition(":")[0]
+
+
+def percentile(times_ms: Mapping[int, int], fraction: float) -> int | None:
+    """Returns the nearest-rank percentile of values that are counted; None when there are none."""
+    rank, seen = math.ceil(fraction * sum(times_ms.values())), 0
+    for milliseconds in sorted(times_ms):
+        seen += times_ms[milliseconds]
+        if seen >= rank:
+            return milliseconds
+    return None
+
+
+def merged(tallies: Iterable[Tally]) -> Tally:
+    """Returns the sum of several figures."""
+    requests = failures = 0
+    times_ms: Counter[int] = Counter()
+    for tally in tallies:
+        requests += tally.requests
+        failures += tally.failures
+        times_ms.update(tally.times_ms)
+    return Tally(requests=requests, failures=failures, times_ms=dict(times_ms))
+
+
+def rounded_ms(milliseconds: float) -> int:
+    """Returns a time with two significant digits, as locust counts it."""
+    if milliseconds < 100:
+        return round(milliseconds)
+    digits = len(str(int(milliseconds))) - 2
+    return round(milliseconds, -digits).__int__()
+
+
+class Key(NamedTuple):
+    """A second of Unix time, and a group."""
+
+    second: int
+    group: str
+
+
+class Timeline:
+    """Counts requests by second and by group, in one process or in several."""
+
+    def __init__(self) -> None:
+        self._requests: Counter[Key] = Counter()
+        self._failures: Counter[Key] = Counter()
+        self._times_ms: dict[Key, Counter[int]] = {}
+
+    def count(self, step: str, ended_at: float, milliseconds: float, *, has_failed: bool) -> None:
+        """Counts one request.
+
+        :param ended_at: Unix time in seconds.
+        """
+        key = Key(int(ended_at), group_of(step))
+        self._requests[key] += 1
+        self._failures[key] += has_failed
+        self._times_ms.setdefault(key, Counter())[rounded_ms(milliseconds)] += 1
+
+    def take(self) -> list[Any]:
+        """Returns everything in plain values, to send to another process, and forgets it."""
+        taken = [
+            [*key, count, self._failures[key], dict(self._times_ms[key])]
+            for key, count in self._requests.items()
+        ]
+        self.clear()
+        return taken
+
+    def add(self, taken: Iterable[Sequence[Any]]) -> None:
+        """Adds what another process has taken."""
+        for second, group, requests, failures, times_ms in taken:
+            key = Key(second, group)
+            self._requests[key] += requests
+            self._failures[key] += failures
+            self._times_ms.setdefault(key, Counter()).update(times_ms)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._requests.clear()
+        self._failures.clear()
+        self._times_ms.clear()
+
+    def series(self, began_at: float) -> Iterator[Second]:
+        """Yields all seconds and groups in order.
+
+        :param began_at: when the run began, Unix time in seconds.
+        """
+        for key in sorted(self._requests):
+            tally = Tally(
+                requests=self._requests[key],
+                failures=self._failures[key],
+                times_ms=dict(self._times_ms[key]),
+            )
+            yield Second(at=key.second - int(began_at), group=key.group, tally=tally)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Returns the run in a folder or file.
+
+    :raises BadFile: there is none.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        return RunRecord.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise BadFile(f"{file}: the file cannot be read ({error.strerror}).") from error
+    except ValidationError as error:
+        raise BadFile(f"{file}: this is not a run of the load test.") from error

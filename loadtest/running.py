@@ -1,0 +1,269 @@
+"""A run in locust: what is counted, the course that it takes, and how it ends."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import gevent
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+from loadtest import report
+from loadtest.recording import (
+    ARRIVALS,
+    Failure,
+    RunRecord,
+    Tally,
+    Timeline,
+    merged,
+)
+from loadtest.settings import Journeys, Limits, read_limits
+from loadtest.shapes import Course, course
+from loadtest.thresholds import Books, Verdict, judge, reason_to_abort
+from loadtest.visits import Guest, Visits, weighted
+from services.local import data
+
+# How long shoppers who are in the shop when the time is up may stay.
+_FINISH_SECONDS = 30.0
+_AUDIT_SECONDS = 60.0
+_REPORTS = Path("build/load")
+_TIMELINE = "meshmart_timeline"
+_MAX_FAILURES = 50
+
+
+def options_of(environment: Environment) -> Namespace:
+    """Returns the options of the command line."""
+    assert environment.parsed_options is not None, "this is run from a command line"
+    return environment.parsed_options
+
+
+class LoadRun:
+    """All of a run in one process, which may be the master, a worker, or the only one.
+
+    :ivar journeys: who comes, and what they do.
+    :ivar visits: with an arrival rate, where shoppers are made.
+    """
+
+    def __init__(self, environment: Environment, journeys: Journeys) -> None:
+        self._environment = environment
+        self._options = options_of(environment)
+        self.journeys = journeys
+        self._limits: Limits = read_limits(self._options.thresholds, self._options.threshold)
+        self.visits: Visits | None = None
+        self._timeline = Timeline()
+        self._began_at = 0.0
+        self._seconds = 0.0
+        self._counts_from = 0.0
+        self._aborted_because: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether shoppers arrive at a rate."""
+        return self._options.arrivals_per_second is not None
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether another process decides about the run."""
+        return isinstance(self._environment.runner, WorkerRunner)
+
+    def course(self) -> Course:
+        """Returns what the run does, by the options as they are now."""
+        options = self._options
+        peak = options.arrivals_per_second if self.is_open else options.num_users
+        return course(
+            options.shape,
+            peak=peak,
+            seconds=options.run_time,
+            steps=options.steps,
+            warm_up_seconds=options.warm_up,
+            is_open=self.is_open,
+        )
+
+    def open_shop(
+        self,
+        new_guest: Callable[[str], Guest],
+        journeys_of: dict[tuple[str, str], int],
+        crashed: Callable[[Guest, Exception], None],
+    ) -> None:
+        """Prepares for shoppers who arrive at a rate.
+
+        :param journeys_of: how often each kind of shopper comes for what.
+        """
+        choices, weights = weighted(journeys_of)
+
+        def draw() -> tuple[str, str]:
+            return random.choices(choices, weights)[0]
+
+        self.visits = Visits(
+            new_guest,
+            draw,
+            self.count,
+            self._count_late,
+            crashed,
+            max_visits=self._options.max_visits,
+        )
+
+    def begin(self, **_: Any) -> None:
+        """Begins to count, once the warm-up is over."""
+        self._timeline.clear()
+        self._aborted_because = None
+        self._began_at = time.time()
+        self._counts_from = self._began_at + self._options.warm_up
+        gevent.spawn_later(self._options.warm_up, self._forget_warm_up)
+        if not self.is_worker and not self._options.no_report:
+            self._options.html_file = self._options.html_file or str(self.folder() / "locust.html")
+
+    def count(self, *, start_time: float, **meta: Any) -> None:
+        """Counts a request, in locust's figures, too, unless it began in the warm-up."""
+        if start_time >= self._counts_from:
+            fire = cast("Any", self._environment.events.request).fire
+            fire(start_time=start_time, **meta)
+
+    def on_request(
+        self,
+        name: str,
+        response_time: float,
+        exception: Exception | None,
+        start_time: float,
+        **_: Any,
+    ) -> None:
+        """Notes when it was."""
+        ended_at = start_time + response_time / 1000
+        has_failed = exception is not None
+        self._timeline.count(name, ended_at, response_time, has_failed=has_failed)
+
+    def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
+        """Sends what was noted along with locust's figures."""
+        data[_TIMELINE] = self._timeline.take()
+
+    def on_worker_report(self, data: dict[str, Any], **_: Any) -> None:
+        """Takes what a worker has noted."""
+        self._timeline.add(data.get(_TIMELINE, ()))
+
+    def stop_clock(self, **_: Any) -> None:
+        """Notes how long the run took; people may still be in the shop."""
+        self._seconds = time.time() - self._began_at
+
+    def finish_visits(self, **_: Any) -> None:
+        """Waits for the shoppers in the shop, who arrived before the end."""
+        if self.visits is not None:
+            self.visits.finish(_FINISH_SECONDS)
+
+    def must_abort(self) -> bool:
+        """Returns whether the run is to end now, because it has missed a threshold."""
+        if self._options.abort_on_fail and self._aborted_because is None:
+            self._aborted_because = reason_to_abort(self._steps(), self._limits)
+        return self._aborted_because is not None
+
+    def end(self) -> tuple[Verdict, RunRecord]:
+        """Returns the verdict, and the record of the run; keeps the reports."""
+        books = self._audited()
+        steps = self._steps()
+        runner = self._environment.runner
+        series = list(self._timeline.series(self._began_at))
+        late_ms = merged(each.tally for each in series if each.group == ARRIVALS)
+        verdict = judge(
+            steps,
+            late_ms,
+            self._limits,
+            crashes=sum(crash["count"] for crash in runner.exceptions.values()) if runner else 0,
+            books=books,
+            seeks_knee=self._options.shape == "steps",
+        )
+        if self._aborted_because is not None:
+            notes = [*verdict.notes, f"aborted: {self._aborted_because}"]
+            verdict = Verdict(verdict.checks, notes)
+        plan = self.course()
+        record = RunRecord(
+            label=self._options.label or self._options.shape,
+            base_url=self._environment.host or "",
+            began_at=datetime.fromtimestamp(self._began_at, UTC),
+            shape=self._options.shape,
+            is_open=self.is_open,
+            warm_up_seconds=plan.warm_up_seconds,
+            seconds=self._seconds,
+            processes=runner.worker_count if isinstance(runner, MasterRunner) else 1,
+            windows=list(plan.windows()),
+            steps=steps,
+            series=series,
+            failures=self._failures(),
+            thresholds=list(verdict.checks),
+        )
+        if not self._options.no_report:
+            report.keep(record, self.folder(), str(verdict))
+        return verdict, record
+
+    def folder(self) -> Path:
+        """Returns where the reports of this run go."""
+        if self._options.report is None:
+            began = datetime.fromtimestamp(self._began_at, UTC)
+            name = f"{began:%Y%m%d-%H%M%S}-{self._options.shape}"
+            self._options.report = _REPORTS / name
+        return self._options.report
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there was a run: with the web page there may be none."""
+        return self._began_at > 0
+
+    def _count_late(self, step: str, milliseconds: float) -> None:
+        now = time.time()
+        if now >= self._counts_from:
+            self._timeline.count(step, now, milliseconds, has_failed=False)
+
+    def _forget_warm_up(self) -> None:
+        """Lets locust count its rates from now on; nothing was counted so far."""
+        if not self.is_worker:
+            self._environment.stats.reset_all()
+
+    def _steps(self) -> dict[str, Tally]:
+        found: dict[str, list[Tally]] = {}
+        entries: Iterable[Any] = self._environment.stats.entries.values()
+        for entry in entries:
+            tally = Tally(
+                requests=entry.num_requests,
+                failures=entry.num_failures,
+                times_ms=dict(entry.response_times),
+            )
+            found.setdefault(entry.name, []).append(tally)
+        return {name: merged(tallies) for name, tallies in sorted(found.items())}
+
+    def _failures(self) -> list[Failure]:
+        errors: Iterable[Any] = self._environment.stats.errors.values()
+        found = [
+            Failure(step=each.name, reason=str(each.error), count=each.occurrences)
+            for each in errors
+        ]
+        return sorted(found, key=lambda each: -each.count)[:_MAX_FAILURES]
+
+    def _audited(self) -> Books | None:
+        """Audits the shop if it is the one on this machine whose data is known."""
+        folder: Path = self._options.shop_data
+        if not _is_shop_at(self._environment.host or "", folder):
+            return None
+        command = [sys.executable, "-m", "services", "audit", "--data", str(folder)]
+        try:
+            done = subprocess.run(  # noqa: S603  the project's own program
+                command, capture_output=True, text=True, timeout=_AUDIT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Books(is_balanced=False, said=f"no audit within {_AUDIT_SECONDS:.0f} s")
+        lines = (done.stdout or done.stderr).strip().splitlines() or ["the audit said nothing"]
+        return Books(is_balanced=done.returncode == 0, said=lines[-1])
+
+
+def _is_shop_at(base_url: str, folder: Path) -> bool:
+    """Whether a shop with its data in the folder runs at an address."""
+    shop = data.read_state(folder)
+    here = urlsplit(base_url)
+    urls = [urlsplit(each.url) for each in shop.of_service("frontend")] if shop else []
+    return any((here.hostname, here.port) == (url.hostname, url.port) for url in urls)

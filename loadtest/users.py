@@ -1,0 +1,239 @@
+"""The kinds of shoppers, as locust's users; `journeys.yaml` says how many of each come.
+
+In a closed loop locust runs each of them again and again. With an arrival rate it runs only
+`Arrivals`, and these let in the others, each for one visit.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import ssl
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, cast
+
+import gevent.ssl
+from grpc.experimental.gevent import init_gevent
+from locust import FastHttpUser, User, task
+from locust.env import Environment
+
+from loadtest.customer import Customer
+from loadtest.page_customer import PageCustomer
+from loadtest.rpc import Addresses, RpcClient
+from loadtest.running import LoadRun, options_of
+from loadtest.settings import Journeys
+from loadtest.shop import Http, Shop
+from loadtest.visitor import Visitor
+
+# An `Arrivals` user lets in a shopper every ten seconds on average: ten of them one each second.
+# The sum of independent Poisson processes is one, so their number can follow any shape, and be
+# divided among any number of processes.
+ARRIVALS_PER_SECOND = 0.1
+
+
+class Person(FastHttpUser):
+    """One shopper.
+
+    :cvar load_run: the run, which is known once locust has read its options.
+    :cvar weights: how often they come for what.
+    """
+
+    abstract = True
+    # Longer than the shop takes to give up by itself and say so.
+    network_timeout = 20.0
+    connection_timeout = 5.0
+
+    load_run: ClassVar[LoadRun]
+    think_seconds: ClassVar[float] = 1.0
+    weights: ClassVar[Mapping[str, int]] = {}
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        options = options_of(environment)
+        # locust types its client's methods in part only.
+        self.shop = Shop(
+            cast("Http", self.client), self.load_run.count, accepts_shedding=options.accept_shedding
+        )
+        self.thought_seconds = 0.0
+
+    @classmethod
+    def journey_names(cls) -> list[str]:
+        """Returns what a shopper of this kind can come for."""
+        raise NotImplementedError
+
+    def journeys(self) -> Mapping[str, Callable[[], None]]:
+        """Returns what this shopper can come for, as functions without arguments."""
+        actor = self.actor()
+        return {name: getattr(actor, name) for name in self.journey_names()}
+
+    def actor(self) -> Any:
+        """Returns who has the journeys as methods."""
+        raise NotImplementedError
+
+    def begin_visit(self, late_seconds: float) -> None:
+        """Prepares for a visit that begins too late by some seconds."""
+        self.thought_seconds = 0.0
+        self.shop.begin_late(late_seconds)
+
+    def wait_time(self) -> float:
+        """Between two journeys, in a closed loop."""
+        return self.think_seconds * random.uniform(0.5, 1.5)
+
+    def think(self) -> None:
+        """Between two steps of a journey."""
+        seconds = self.wait_time()
+        self.thought_seconds += seconds
+        gevent.sleep(seconds)
+
+    @task
+    def do_something(self) -> None:
+        """One journey, by their weights."""
+        name = random.choices(list(self.weights), list(self.weights.values()))[0]
+        self.journeys()[name]()
+
+
+class Browser(Person):
+    """Looks around and buys nothing."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._visitor = Visitor(self.shop, self.think)
+
+    @classmethod
+    def journey_names(cls) -> list[str]:
+        return ["open_home", "leaf_through_pages", "list_department", "search", "look_at_product"]
+
+    def actor(self) -> Any:
+        return self._visitor
+
+
+class PageBuyer(Person):
+    """Buys by the pages."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._customer = PageCustomer(self.shop, self.think)
+
+    @classmethod
+    def journey_names(cls) -> list[str]:
+        return ["buy", "fill_cart_and_leave", "log_out_and_in"]
+
+    def actor(self) -> Any:
+        return self._customer
+
+
+class Buyer(Person):
+    """Has an account, and buys by the API."""
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._customer = Customer(self.shop, self.think)
+
+    @classmethod
+    def journey_names(cls) -> list[str]:
+        return ["buy", "buy_with_refused_card", "change_mind", "keep_profile", "come_back"]
+
+    def actor(self) -> Any:
+        return self._customer
+
+
+class RpcCaller(Person):
+    """Calls services by gRPC, as `frontend` does."""
+
+    _is_prepared: ClassVar[bool] = False
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        if not RpcCaller._is_prepared:  # in the process that makes the calls, after locust's fork
+            init_gevent()
+            RpcCaller._is_prepared = True
+        options = options_of(environment)
+        addresses = (
+            Addresses.parse(options.grpc) if options.grpc else Addresses.of_shop(options.shop_data)
+        )
+        self._client = RpcClient(addresses, Visitor(self.shop, self.think), self.load_run.count)
+
+    @classmethod
+    def journey_names(cls) -> list[str]:
+        return ["get_products", "get_stock", "get_quotes"]
+
+    def actor(self) -> Any:
+        return self._client
+
+    def on_stop(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+
+class Arrivals(User):
+    """Lets shoppers in at random times, and waits for none of them."""
+
+    load_run: ClassVar[LoadRun]
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._due: float | None = None
+
+    def wait_time(self) -> float:
+        """Until the next shopper arrives, which may have been some time ago."""
+        now = time.monotonic()
+        before = now if self._due is None else self._due
+        self._due = before + random.expovariate(ARRIVALS_PER_SECOND)
+        return max(0.0, self._due - now)
+
+    @task
+    def let_in(self) -> None:
+        """Lets in the shopper who is due."""
+        assert self.load_run.visits is not None, "these users exist only with an arrival rate"
+        if self._due is not None:
+            self.load_run.visits.begin(self._due)
+
+
+KINDS: Mapping[str, type[Person]] = {
+    kind.__name__: kind for kind in (Browser, PageBuyer, Buyer, RpcCaller)
+}
+
+
+def configure(run: LoadRun, journeys: Journeys, options: Namespace) -> None:
+    """Gives the kinds of shoppers what the command line and the file of journeys say."""
+    Arrivals.load_run = run
+    Person.load_run = run
+    for name, kind in KINDS.items():
+        settings = journeys.root[name]
+        kind.weight = settings.weight
+        kind.weights = settings.journeys
+        thought = options.think_seconds
+        kind.think_seconds = settings.think_seconds if thought is None else thought
+        kind.host = options.host
+        kind.insecure = options.insecure
+        if options.host_header:
+            kind.default_headers = {"Host": options.host_header}
+        if options.ca_file is not None:
+            kind.ssl_context_factory = staticmethod(
+                lambda: gevent.ssl.create_default_context(cafile=str(options.ca_file))
+            )
+
+
+def choices(chosen: Mapping[str, type[Person]]) -> dict[tuple[str, str], int]:
+    """Returns how often each kind of shopper comes for what, by the weights of both.
+
+    A kind's share is that of its weight, whatever the sum of its journeys' weights is.
+    """
+    sums = {name: sum(kind.weights.values()) for name, kind in chosen.items()}
+    multiple = math.lcm(*sums.values())
+    return {
+        (name, journey): int(kind.weight) * weight * multiple // sums[name]
+        for name, kind in chosen.items()
+        for journey, weight in kind.weights.items()
+    }
+
+
+def check_ca_file(options: Namespace) -> None:
+    """Raises at the start what would else fail each connection.
+
+    :raises OSError: the file with the authorities cannot be read.
+    """
+    if options.ca_file is not None:
+        ssl.create_default_context(cafile=str(options.ca_file))

@@ -44,7 +44,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check load-cluster load-compare load-overload bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -58,22 +58,22 @@ run: $(VENV)/.runtime  ## Start the shop on this machine; Ctrl-C stops it. Optio
 bench-start: $(VENV)/.test  ## Measure how fast the shop starts, and its memory
 	@$(BIN)/python -m tests.bench.start
 
-locust = $(BIN)/locust --config loadtest/locust.conf
+# The options of `make load` as options of locust (loadtest/README.md).
+load_options = $(if $(SHAPE),--shape $(SHAPE)) $(if $(USERS),--users $(USERS)) $(if $(RATE),--arrivals-per-second $(RATE)) \
+	$(if $(DURATION),--run-time $(DURATION)) $(if $(PROCESSES),--processes $(PROCESSES)) $(if $(LABEL),--label "$(LABEL)") \
+	$(if $(JOURNEYS),--journeys $(JOURNEYS)) $(if $(THRESHOLDS),--thresholds $(THRESHOLDS)) $(LOCUST_ARGS) $(SHOPPERS)
 
-load: $(VENV)/.load  ## Send load to BASE_URL (default: the shop of `make run`); fails if a threshold is missed
-	@$(locust) --host $(BASE_URL) $(LOCUST_ARGS)
+load: $(VENV)/.load  ## Send load to BASE_URL (default: the shop of `make run`); fails if a threshold is missed (SHAPE=steps USERS=20 RATE= DURATION=30s PROCESSES= UI=1)
+	@$(BIN)/locust --config loadtest/locust.conf --host $(BASE_URL) $(if $(UI),--headful --web-host 127.0.0.1) $(load_options)
 
-# A missed threshold must end with status 1, and the verdict must name the threshold, which no run can meet.
-load-check: $(VENV)/.runtime $(VENV)/.load  ## Check the load test: a short run with its metrics, and one that must miss a threshold
-	@$(BIN)/python tools/with_shop.py -- sh -ec '\
-		short="$(locust) --host $$BASE_URL --users 8 --think-seconds 0.2"; \
-		LOCUST_METRICS_PORT=9646 $$short --run-time 6s --min-requests 50 --min-confirmed-orders 1 & run=$$!; \
-		until curl -sf http://127.0.0.1:9646/metrics | grep -q "^meshmart_load_requests_total{name="; \
-		do kill -0 $$run; sleep 0.2; done; \
-		wait $$run; \
-		status=0; verdict=$$($$short --run-time 2s --min-requests 1000000 2>/dev/null) || status=$$?; \
-		test $$status = 1; \
-		echo "$$verdict" | grep "^requests .* MISSED"'
+load-compare: $(VENV)/.runtime  ## Compare two runs of `make load` in a table and in pictures (BEFORE= AFTER=: folders in build/load)
+	@$(BIN)/python -m loadtest.compare $(BEFORE) $(AFTER) $(ARGS)
+
+load-overload: $(VENV)/.load  ## Find the knee of the shop at BASE_URL, send twice that load, and check that it refuses fast and recovers (RATE=20: where to look at most)
+	@$(BIN)/python -m loadtest.overload --base-url $(BASE_URL) $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+load-check: $(VENV)/.runtime $(VENV)/.load  ## Check the load test: each shape, arrival rates, gRPC, missed thresholds, reports, for seconds each
+	@$(BIN)/python tools/with_shop.py -- $(BIN)/python -m loadtest.check
 
 diagram: $(VENV)/.runtime  ## Generate the call graph in docs/architecture.md from topology.yaml
 	@$(BIN)/python tools/diagram.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
 
 from gevent.pywsgi import WSGIServer
@@ -50,9 +51,10 @@ def prepare(environment: Environment, **_: Any) -> None:
     options = options_of(environment)
     is_worker = isinstance(environment.runner, WorkerRunner)
     try:
-        journeys = read_journeys(options.journeys)
+        path = Path(options.journeys)
+        journeys = read_journeys(path)
         known = {name: kind.journey_names() for name, kind in users.KINDS.items()}
-        journeys.check_against(known, options.journeys)
+        journeys.check_against(known, path)
         run = LoadRun(environment, journeys)
         users.check_ca_file(options)
     except (BadFile, OSError) as error:
@@ -69,8 +71,7 @@ def prepare(environment: Environment, **_: Any) -> None:
     _listen(environment.events.request, run.on_request)
     _listen(environment.events.report_to_master, run.on_report_to_master)
     _listen(environment.events.worker_report, run.on_worker_report)
-    _listen(environment.events.test_stopping, run.stop_clock)
-    _listen(environment.events.test_stop, run.finish_visits)
+    _listen(environment.events.test_stopping, run.close)
 
     def finish(**_: Any) -> None:
         _finish(environment, run)

@@ -1,9 +1,10 @@
-"""The options beside locust's own."""
+"""The options beside locust's own. Their values are numbers and texts, which locust can send to
+other processes.
+"""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from pathlib import Path
 
 from loadtest.settings import JOURNEYS, THRESHOLDS
 from loadtest.shapes import SHAPES
@@ -58,8 +59,7 @@ def _add_load(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--journeys",
-        type=Path,
-        default=JOURNEYS,
+        default=str(JOURNEYS),
         metavar="<file>",
         help="Who comes, what they do, how long they think (loadtest/journeys.yaml)",
     )
@@ -76,8 +76,7 @@ def _add_verdict(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("Thresholds and reports")
     group.add_argument(
         "--thresholds",
-        type=Path,
-        default=THRESHOLDS,
+        default=str(THRESHOLDS),
         metavar="<file>",
         help="What the run must keep to; otherwise it ends with status 1 "
         "(loadtest/thresholds.yaml)",
@@ -101,16 +100,14 @@ def _add_verdict(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--shop-data",
-        type=Path,
-        default=Path(".data"),
+        default=".data",
         metavar="<folder>",
         help="The data of a shop on this machine: after the run its books are audited, if "
         "BASE_URL is this shop (.data)",
     )
     group.add_argument(
         "--report",
-        type=Path,
-        default=None,
+        default="",
         metavar="<folder>",
         help="Where the reports go (build/load/TIME-SHAPE)",
     )
@@ -155,8 +152,7 @@ def _add_target(parser: ArgumentParser) -> None:
     )
     group.add_argument(
         "--ca-file",
-        type=Path,
-        default=None,
+        default="",
         metavar="<file>",
         help="The certificates (PEM) of the authorities to trust, instead of the system's",
     )

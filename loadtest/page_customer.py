@@ -26,6 +26,9 @@ _ORDER = re.compile(r"/orders/(ord_\w+)$")
 _SUM = re.compile(
     r'class="sum(?: sum-of sum-of-standard)?"><dt>Total</dt><dd>(.*?)</dd>', re.DOTALL
 )
+# Why an order was not placed, and what it says of stock (services/inventory/model.py).
+_REASON = re.compile(r'id="status-title">.*?</h1>\s*<p>(.*?)</p>', re.DOTALL)
+_SOLD_OUT = re.compile(r"is sold out|[Oo]nly \d+")
 _LINE = re.compile(r'<li class="line(?: line-wrong)?"')
 
 
@@ -184,8 +187,8 @@ class PageCustomer:
                 if state == "confirmed":
                     answer.step = CONFIRMED
                 elif state == "cancelled":
-                    is_sold_out = "stock" in answer.text or "sold" in answer.text
-                    assert is_sold_out, "an order is cancelled"
+                    why = first(_REASON, answer.text)
+                    assert _SOLD_OUT.search(why), f"an order is cancelled: {why}"
                     answer.step = OUT_OF_STOCK
                 else:
                     assert not patience.is_over, f"an order is {state} for too long"

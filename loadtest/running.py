@@ -57,7 +57,7 @@ class LoadRun:
         self._environment = environment
         self._options = options_of(environment)
         self.journeys = journeys
-        self._limits: Limits = read_limits(self._options.thresholds, self._options.threshold)
+        self._limits: Limits = read_limits(Path(self._options.thresholds), self._options.threshold)
         self.visits: Visits | None = None
         self._timeline = Timeline()
         self._began_at = 0.0
@@ -116,6 +116,8 @@ class LoadRun:
         """Begins to count, once the warm-up is over."""
         self._timeline.clear()
         self._aborted_because = None
+        if self.visits is not None:
+            self.visits.reopen()
         self._began_at = time.time()
         self._counts_from = self._began_at + self._options.warm_up
         gevent.spawn_later(self._options.warm_up, self._forget_warm_up)
@@ -149,12 +151,12 @@ class LoadRun:
         """Takes what a worker has noted."""
         self._timeline.add(data.get(_TIMELINE, ()))
 
-    def stop_clock(self, **_: Any) -> None:
-        """Notes how long the run took; people may still be in the shop."""
-        self._seconds = time.time() - self._began_at
+    def close(self, **_: Any) -> None:
+        """Notes how long the run took, and waits for the shoppers who arrived before its end.
 
-    def finish_visits(self, **_: Any) -> None:
-        """Waits for the shoppers in the shop, who arrived before the end."""
+        locust's own users must still be there, or the master would no longer wait for this process.
+        """
+        self._seconds = time.time() - self._began_at
         if self.visits is not None:
             self.visits.finish(_FINISH_SECONDS)
 
@@ -204,11 +206,10 @@ class LoadRun:
 
     def folder(self) -> Path:
         """Returns where the reports of this run go."""
-        if self._options.report is None:
-            began = datetime.fromtimestamp(self._began_at, UTC)
-            name = f"{began:%Y%m%d-%H%M%S}-{self._options.shape}"
-            self._options.report = _REPORTS / name
-        return self._options.report
+        if self._options.report:
+            return Path(self._options.report)
+        began = datetime.fromtimestamp(self._began_at, UTC)
+        return _REPORTS / f"{began:%Y%m%d-%H%M%S}-{self._options.shape}"
 
     @property
     def has_begun(self) -> bool:
@@ -247,7 +248,7 @@ class LoadRun:
 
     def _audited(self) -> Books | None:
         """Audits the shop if it is the one on this machine whose data is known."""
-        folder: Path = self._options.shop_data
+        folder = Path(self._options.shop_data)
         if not _is_shop_at(self._environment.host or "", folder):
             return None
         command = [sys.executable, "-m", "services", "audit", "--data", str(folder)]

@@ -12,6 +12,7 @@ import ssl
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import gevent.ssl
@@ -151,7 +152,9 @@ class RpcCaller(Person):
             RpcCaller._is_prepared = True
         options = options_of(environment)
         addresses = (
-            Addresses.parse(options.grpc) if options.grpc else Addresses.of_shop(options.shop_data)
+            Addresses.parse(options.grpc)
+            if options.grpc
+            else Addresses.of_shop(Path(options.shop_data))
         )
         self._client = RpcClient(addresses, Visitor(self.shop, self.think), self.load_run.count)
 
@@ -210,9 +213,9 @@ def configure(run: LoadRun, journeys: Journeys, options: Namespace) -> None:
         kind.insecure = options.insecure
         if options.host_header:
             kind.default_headers = {"Host": options.host_header}
-        if options.ca_file is not None:
+        if options.ca_file:
             kind.ssl_context_factory = staticmethod(
-                lambda: gevent.ssl.create_default_context(cafile=str(options.ca_file))
+                lambda: gevent.ssl.create_default_context(cafile=options.ca_file)
             )
 
 
@@ -235,5 +238,5 @@ def check_ca_file(options: Namespace) -> None:
 
     :raises OSError: the file with the authorities cannot be read.
     """
-    if options.ca_file is not None:
-        ssl.create_default_context(cafile=str(options.ca_file))
+    if options.ca_file:
+        ssl.create_default_context(cafile=options.ca_file)

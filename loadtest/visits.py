@@ -62,15 +62,18 @@ class Visits:
         self._count_late = count_late
         self._crashed = crashed
         self._max_visits = max_visits
+        self._is_open = True
         self._running: Group = Group()
         # Shoppers come back: their accounts and connections are there already.
         self._waiting: dict[str, list[Guest]] = {}
 
     def begin(self, due: float) -> None:
-        """Lets the next shopper in, or turns them away.
+        """Lets the next shopper in, or turns them away. After `finish` nobody comes.
 
         :param due: when they were to arrive, by `time.monotonic`.
         """
+        if not self._is_open:
+            return
         late_seconds = max(0.0, time.monotonic() - due)
         self._count_late(LATE, late_seconds * 1000)
         if len(self._running) >= self._max_visits:
@@ -79,8 +82,13 @@ class Visits:
         kind, journey = self._draw()
         self._running.spawn(self._visit, kind, journey, due)
 
+    def reopen(self) -> None:
+        """Lets shoppers in again, in the next run of the web page."""
+        self._is_open = True
+
     def finish(self, timeout_seconds: float) -> None:
         """Waits for those in the shop. Counts as failed those who are still there after that."""
+        self._is_open = False
         self._running.join(timeout=timeout_seconds)
         self._running.kill()
 

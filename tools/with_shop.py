@@ -3,7 +3,8 @@
 ``python tools/with_shop.py -- COMMAND…``
 
 The shop has free ports and empty data, and is gone afterwards. The command finds its address in the
-environment as BASE_URL. The exit status is the command's, or 1 when the shop does not live as long.
+environment as BASE_URL, and the folder of its data as SHOP_DATA. The exit status is the command's,
+or 1 when the shop does not live as long.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def _give_up(reason: str, output: Path) -> NoReturn:
     sys.exit(f"{reason}:\n{output.read_text(errors='replace')}")
 
 
-def _run(command: Sequence[str], base_url: str) -> int:
-    process = subprocess.Popen(command, env={**os.environ, "BASE_URL": base_url})
+def _run(command: Sequence[str], base_url: str, folder: str) -> int:
+    environment = {**os.environ, "BASE_URL": base_url, "SHOP_DATA": folder}
+    process = subprocess.Popen(command, env=environment)
     try:
         status = process.wait()
     finally:
@@ -84,7 +86,7 @@ def main() -> int:
     # An exception takes both processes along; SIGTERM by itself would leave them behind.
     signal.signal(signal.SIGTERM, _stop)
     with tempfile.TemporaryDirectory() as folder, shop(Path(folder)) as base_url:
-        return _run(arguments.command, base_url)
+        return _run(arguments.command, base_url, folder)
 
 
 if __name__ == "__main__":

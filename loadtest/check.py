@@ -1,0 +1,273 @@
+"""Checks the load test itself: ``python tools/with_shop.py -- python -m loadtest.check``.
+
+Runs it for seconds each, against the shop of BASE_URL with its data in SHOP_DATA: all shapes, the
+arrival rate, gRPC, several processes, thresholds that are missed, reports, and the comparison.
+Each expectation is one that a broken load test does not meet.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from loadtest.recording import RunRecord, read_run
+
+_LOCUST = (
+    str(Path(sys.executable).with_name("locust")),
+    "--config",
+    "loadtest/locust.conf",
+    "--loglevel",
+    "WARNING",
+)
+_TIMEOUT_SECONDS = 120.0
+_METRICS_PORT = 9646
+_POLL_SECONDS = 0.1
+_LINES = 40
+# The machine may be busy with other work: here no figure is a matter of speed.
+_PATIENT = tuple(
+    part
+    for group in ("pages", "catalogue", "account", "checkout", "orders", "rpc")
+    for part in ("--threshold", f"{group}.p95_ms=20000")
+)
+_FEW = (
+    *("--threshold", "requests.min=5", "--threshold", "purchases.min_confirmed=0"),
+    *("--threshold", "arrivals.max_late_ms=20000"),
+)
+
+
+class Failed(Exception):
+    """The load test does not do what it is to do; the message says what."""
+
+
+class Check:
+    """Runs of the load test against one shop.
+
+    :param folder: where their reports go.
+    """
+
+    def __init__(self, base_url: str, shop_data: str, folder: Path) -> None:
+        self._base_url = base_url
+        self._shop_data = shop_data
+        self._folder = folder
+
+    def run(self, name: str, *options: str, status: int = 0) -> str:
+        """Runs the load test. Returns what it has printed.
+
+        :raises Failed: it ends with another status.
+        """
+        return self._finish(name, self._start(name, *options), status)
+
+    def record(self, name: str) -> RunRecord:
+        """Returns the record of a run that has ended."""
+        return read_run(self._folder / name)
+
+    def usual(self) -> None:
+        """A run of all that a shopper does, with metrics, reports, and balanced books."""
+        changes = ("--threshold", "requests.min=50", "--threshold", "purchases.min_confirmed=1")
+        process = self._start(
+            "usual",
+            *("--users", "8", "--run-time", "7", "--warm-up", "1", *changes),
+            *("--metrics-port", str(_METRICS_PORT), "--shop-data", self._shop_data),
+        )
+        _wait_for_metrics(process)
+        said = self._finish("usual", process, 0)
+        _expect("sold = charged" in said, f"no audit of the books: {said}")
+        record = self.record("usual")
+        _expect(record.warm_up_seconds == 1, "the warm-up is not in the record")
+        early = record.between(0, 1)
+        _expect(early.requests == 0, "requests of the warm-up are counted")
+        groups = {"pages", "catalogue", "checkout", "orders", "account"}
+        _expect(groups <= set(record.groups()), f"steps of {record.groups()} only")
+        for file in ("report.html", "locust.html", "steps.csv", "seconds.csv", "failures.csv"):
+            _expect((self._folder / "usual" / file).stat().st_size > 0, f"{file} is empty")
+
+    def missed_threshold(self) -> None:
+        """A missed threshold ends with status 1, and the verdict names it."""
+        changes = ("--threshold", "requests.min=1000000")
+        said = self.run("missed", "--users", "4", "--run-time", "2", *changes, status=1)
+        _expect(any(_is_missed(line, "requests") for line in said.splitlines()), said)
+
+    def abort(self) -> None:
+        """A run ends as soon as it has missed a threshold."""
+        began = time.monotonic()
+        changes = ("--abort-on-fail", "--threshold", "pages.p95_ms=1")
+        said = self.run("abort", "--users", "20", "--run-time", "300", *changes, status=1)
+        _expect(time.monotonic() - began < 100, "the run was not aborted")
+        _expect("aborted: p95 of pages" in said, said)
+        _expect(any(_is_missed(line, "p95 of pages") for line in said.splitlines()), said)
+
+    def shape(self, name: str, *options: str) -> Callable[[], None]:
+        """A run of a shape, whose levels are seen."""
+
+        def check() -> None:
+            said = self.run(name, "--shape", name, "--users", "8", *options)
+            windows = self.record(name).windows
+            _expect(self.record(name).all_requests().requests > 0, f"{name}: no requests")
+            if name == "steps":
+                _expect([each.level for each in windows] == [4, 8], f"{name}: {windows}")
+                _expect("knee: " in said, said)
+
+        return check
+
+    def arrivals(self) -> None:
+        """Shoppers arrive at a rate, in two processes."""
+        said = self.run(
+            "arrivals",
+            *("--arrivals-per-second", "8", "--run-time", "4", "--processes", "2"),
+        )
+        record = self.record("arrivals")
+        _expect(record.is_open and record.processes == 2, "not an arrival rate in two processes")
+        visits = record.of_group("visits").requests
+        # 32 on average; with this probability of 1 in a million it is above 9 and below 70.
+        _expect(9 < visits < 70, f"{visits} visits instead of about 32")
+        _expect("p99 of late arrivals" in said, said)
+
+    def turned_away(self) -> None:
+        """Shoppers whom the load test cannot let in are a failure, and not forgotten."""
+        said = self.run(
+            "turned-away",
+            *("--arrivals-per-second", "5", "--run-time", "3", "--max-visits", "0"),
+            *("--threshold", "requests.min=0"),
+            status=1,
+        )
+        _expect(any(_is_missed(line, "turned away") for line in said.splitlines()), said)
+
+    def rpc(self) -> None:
+        """Calls by gRPC."""
+        self.run(
+            "rpc",
+            *("--users", "2", "--run-time", "3", "--shop-data", self._shop_data),
+            *("--threshold", "purchases.books_balanced=false", "RpcCaller"),
+        )
+        steps = {name for name in self.record("rpc").steps if name.startswith("rpc: ")}
+        _expect(len(steps) == 3, f"calls: {steps}")
+
+    def wrong_file(self) -> None:
+        """A mistake in a file is told in a sentence."""
+        file = self._folder / "journeys.yaml"
+        file.write_text("Browser: {weight: 1}\n", encoding="utf-8")
+        said = self.run("wrong-file", "--journeys", str(file), status=1)
+        _expect(f"{file}: Browser.think_seconds: field required." in said, said)
+
+    def compare(self) -> None:
+        """Two runs in one table, one page and one picture."""
+        folders = [str(self._folder / name) for name in ("smoke", "usual")]
+        command = [sys.executable, "-m", "loadtest.compare", *folders]
+        said = subprocess.run(  # noqa: S603  the project's own program
+            command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_SECONDS
+        ).stdout
+        _expect("all requests" in said and "ratio" in said, said)
+        for file in ("comparison.html", "comparison.svg"):
+            _expect("<svg" in (self._folder / "usual" / file).read_text("utf-8"), f"no {file}")
+
+    def _start(self, name: str, *options: str) -> subprocess.Popen[str]:
+        command = [
+            *_LOCUST,
+            # A base URL may end with a slash.
+            *("--host", f"{self._base_url}/", "--host-header", "shop.example.com"),
+            *("--think-seconds", "0.1", "--warm-up", "0", "--report", str(self._folder / name)),
+            *(*_PATIENT, *_FEW, "--shop-data", str(self._folder / "none")),
+            *options,
+        ]
+        return subprocess.Popen(  # noqa: S603  the project's own program
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def _finish(self, name: str, process: subprocess.Popen[str], status: int) -> str:
+        try:
+            said, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired as expired:
+            process.kill()
+            raise Failed(f"{name} did not end in {_TIMEOUT_SECONDS:.0f} s") from expired
+        if process.returncode != status:
+            raise Failed(
+                f"{name} ended with status {process.returncode}, not {status}:\n{_end(said)}"
+            )
+        return said
+
+
+def _expect(is_so: bool, otherwise: str) -> None:
+    if not is_so:
+        raise Failed(otherwise)
+
+
+def _end(said: str) -> str:
+    return "\n".join(said.splitlines()[-_LINES:])
+
+
+def _is_missed(line: str, threshold: str) -> bool:
+    return line.startswith(f"{threshold} ") and line.endswith("MISSED")
+
+
+def _wait_for_metrics(process: subprocess.Popen[str]) -> None:
+    """Returns when Prometheus can read figures of steps.
+
+    :raises Failed: the run ends before.
+    """
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{_METRICS_PORT}/metrics") as answer:
+                if b"\nmeshmart_load_requests_total{name=" in answer.read():
+                    return
+        except OSError:
+            pass  # the port is not open yet
+        time.sleep(_POLL_SECONDS)
+    raise Failed(f"the run ended before it had metrics:\n{process.communicate()[0]}")
+
+
+def _checks(check: Check) -> Sequence[Sequence[tuple[str, Callable[[], None]]]]:
+    """Two sequences, which run at the same time."""
+    return [
+        [
+            ("wrong file", check.wrong_file),
+            ("abort", check.abort),
+            ("gRPC", check.rpc),
+        ],
+        [
+            ("smoke", check.shape("smoke", "--run-time", "2")),
+            ("steps", check.shape("steps", "--run-time", "4", "--steps", "2")),
+            ("spike", check.shape("spike", "--run-time", "3")),
+            ("wave", check.shape("wave", "--run-time", "3")),
+            ("soak", check.shape("soak", "--run-time", "2")),
+            ("missed threshold", check.missed_threshold),
+            ("arrival rate", check.arrivals),
+            ("turned away", check.turned_away),
+        ],
+    ]
+
+
+def main() -> int:
+    """Returns the exit status: 1 if the load test does not do what it is to do."""
+
+    def do(checks: Sequence[tuple[str, Callable[[], None]]]) -> str:
+        for name, run in checks:
+            began = time.monotonic()
+            try:
+                run()
+            except Failed as error:
+                return f"{name}: {error}"
+            print(json.dumps({"check": name, "seconds": round(time.monotonic() - began, 1)}))
+        return ""
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as threads:
+        check = Check(os.environ["BASE_URL"], os.environ["SHOP_DATA"], Path(folder))
+        # The first one alone, so that the shop's books are at rest at its end.
+        faults = [do([("usual", check.usual)])]
+        faults += [*threads.map(do, _checks(check))]
+        if not any(faults):
+            faults.append(do([("compare", check.compare)]))
+    for fault in filter(None, faults):
+        print(fault, file=sys.stderr)
+    return 1 if any(faults) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,6 +23,26 @@ COPY stand_ins /app/stand_ins
 RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode checked-hash /app
 
+# The load test has an image of its own (`docker build --target load`), since the shop's needs no locust: `make load-cluster`.
+FROM python:${PYTHON_VERSION}-slim AS load-packages
+WORKDIR /build
+COPY requirements-load.lock ./
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
+        --require-hashes --no-deps --only-binary :all: -r requirements-load.lock \
+    && /opt/venv/bin/python -m pip uninstall --yes --quiet pip setuptools
+
+FROM python:${PYTHON_VERSION}-slim AS load
+COPY --from=load-packages /opt/venv /opt/venv
+COPY services /app/services
+COPY loadtest /app/loadtest
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+USER 10001:10001
+ENTRYPOINT ["locust", "--config", "loadtest/locust.conf"]
+
 FROM python:${PYTHON_VERSION}-slim
 ARG VERSION=0.1.0
 ARG REVISION=unknown

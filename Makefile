@@ -4,7 +4,7 @@ PYTHON ?= python3
 BASE_URL ?= http://127.0.0.1:8080
 PYTEST_ARGS ?=
 ARGS ?=
-# How many processes run the tests. Tests often wait, so three processes keep two CPUs busy.
+# How many processes run the tests, or how many pods send load. Tests often wait, so three processes keep two CPUs busy.
 WORKERS ?= 3
 LOCUST_ARGS ?=
 # A program that starts a MongoDB server, with mongod's options and --portFile; without one its tests are skipped.
@@ -13,6 +13,7 @@ MONGODB_SERVER ?=
 # image, and kind loads it.
 CLUSTER_KIT ?=
 IMAGE ?= meshmart:0.1.0
+LOAD_IMAGE ?= meshmart-load:0.1.0
 KIND_CLUSTER ?= meshmart
 # none, istio or linkerd
 MESH ?= none
@@ -44,7 +45,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check load-cluster load-compare load-overload bench-start diagram screenshots clean
+	up down preflight bundle image load-image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check load-cluster load-compare load-overload bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -160,12 +161,21 @@ cluster = eval "$$($(CLUSTER_KIT) env)"
 image:
 	@$(CLUSTER_KIT) up && $(CLUSTER_KIT) images
 	@$(CLUSTER_KIT) build --quiet -t $(IMAGE) --build-arg PYTHON_VERSION=3.11 .
+load-image:
+	@$(CLUSTER_KIT) up
+	@$(CLUSTER_KIT) build --quiet -t $(LOAD_IMAGE) --target load --build-arg PYTHON_VERSION=3.11 .
 else
 cluster = true
 image:  ## Build the image and load it into the kind cluster
 	@docker build --quiet --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) .
 	@kind load docker-image $(IMAGE) --name $(KIND_CLUSTER)
+load-image:
+	@docker build --quiet --tag $(LOAD_IMAGE) --target load .
+	@kind load docker-image $(LOAD_IMAGE) --name $(KIND_CLUSTER)
 endif
+
+load-cluster: $(VENV)/.runtime load-image  ## Send load to the shop in the cluster, from a Job there (MESH=istio WORKERS=4 SHAPE= RATE= …; ARGS=--meshed: with proxies)
+	@$(cluster); $(BIN)/python -m tools.load_cluster --mesh $(MESH) --workers $(WORKERS) --image $(LOAD_IMAGE) $(ARGS) $(load_options)
 
 test-cluster: $(VENV)/.test image  ## Run the tests on the cluster of KUBECONFIG; they install the shop and remove it
 	@$(cluster); MESHMART_CLUSTER_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m cluster tests/cluster $(PYTEST_ARGS)

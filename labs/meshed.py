@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
 from collections import defaultdict
@@ -22,6 +21,7 @@ from labs.finding import Finding, right, wrong
 from labs.restoring import put_back, restore
 from labs.visitor import CATALOGUE, Visitor, connected
 from labs.waiting import eventually
+from tools import cluster_audit
 from tools.mesh import render
 from tools.mesh.render import Object
 
@@ -32,8 +32,6 @@ _GATEWAY_PORTS: Mapping[Scheme, int] = {"https": 443, "http": 80}
 _OPEN_SECONDS = 60.0
 # The image of which the files speak, instead of which comes the one that the shop has.
 _IMAGE = "meshmart:0.1.0"
-# The URL comes by standard input, so that no list of processes shows it.
-_AUDIT = "read -r DATABASE_URL; export DATABASE_URL; python -m services audit; echo audit status $?"
 
 # Past the pod's own proxy.
 _METRICS = """
@@ -259,12 +257,10 @@ class MeshedShop:
 
     async def audit(self) -> Finding:
         """Returns the finding whether the books agree: docs/backup.md."""
-        secret = json.loads(await self.kubectl("get", "secret", "mongodb", "-o", "json"))
-        url = base64.b64decode(secret["data"]["url"]).decode()
-        payment = ("exec", "-i", "deployment/payment-service", "-c", "payment", "--")
-        said = await self.kubectl(*payment, "sh", "-c", _AUDIT, given=f"{url}\n")
-        *lines, status = said.strip().splitlines()
-        if status == "audit status 0":
+        secret = await self.kubectl(*cluster_audit.SECRET_COMMAND)
+        said = await self.kubectl(*cluster_audit.AUDIT_COMMAND, given=cluster_audit.given(secret))
+        is_balanced, lines = cluster_audit.outcome(said)
+        if is_balanced:
             return right(f"the stores and Stripe agree: {lines[-1]}")
         return wrong(f"the stores disagree: {lines[0]}", "docs/backup.md#audit")
 

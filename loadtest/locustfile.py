@@ -114,8 +114,10 @@ def _show_usual_values(environment: Environment) -> None:
 
 def _finish(environment: Environment, run: LoadRun) -> None:
     """Decides the exit status, and tells why below locust's own tables."""
+    if run.is_worker:
+        environment.process_exit_code = 0  # the master has the figures of all workers, and decides
     if run.is_worker or not run.has_begun:
-        return  # the master has the figures of all workers
+        return
     environment.process_exit_code = 1  # unless it is known to be better
     verdict, record = run.end()
     environment.process_exit_code = 0 if verdict.is_met else 1

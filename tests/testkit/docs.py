@@ -36,7 +36,7 @@ _HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)?$", re.MULTILINE)
 _ELSEWHERE = re.compile(r"[a-z][a-z+.-]*:|//", re.IGNORECASE)
 _OPERATOR = re.compile(r"[|&;()<>]+")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=.*", re.DOTALL)
-_PROGRAM = re.compile(r"(?:services|stand_ins|labs|tools|tests|classroom)(?:\.\w+)*")
+_PROGRAM = re.compile(r"(?:services|stand_ins|labs|tools|tests|classroom|loadtest)(?:\.\w+)*")
 
 SHOP_TESTS = "tests/shop/test_docs.py"
 # Who runs a block: by page, then by how the block begins.
@@ -114,7 +114,13 @@ NOT_RUN: Mapping[str, Mapping[str, str]] = {
         "  --set observability.otlpEndpoint=,": "the same",
         "linkerd viz install": "needs Linkerd in a cluster",
     },
-    "loadtest/README.md": {"make load": "takes five minutes; `make load-check` runs it shortly"},
+    "loadtest/README.md": {
+        "make load\n": "sends load to a shop; `make load-check` runs all of it shortly",
+        "make load-overload": "takes minutes; tests/unit/test_load_overload.py reads its verdict",
+        "make load-compare": "needs two runs; `make load-check` compares two",
+        "make load BASE_URL": "needs a mesh; `make load-check` sends the Host header",
+        "make load-cluster": "needs a cluster; tests/unit/tools/test_load_cluster.py reads the Job",
+    },
 }
 
 

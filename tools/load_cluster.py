@@ -1,0 +1,327 @@
+"""The load test as a Job in a cluster: ``python -m tools.load_cluster``.
+
+One pod is the master, the others are its workers. They come in by the shop's gateway, as people do,
+from a namespace of their own. The run's record comes back by the master's log, and its reports are
+written here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from loadtest import knee, report
+from loadtest.recording import RunRecord, ThresholdResult
+from loadtest.thresholds import Verdict
+from tools import cluster_audit
+from tools.certificate import HOST, NAMESPACE
+from tools.mesh.render import gateway_of
+from tools.programs import ToolCommands, ToolPrograms, give_up, need
+
+MeshChoice = Literal["none", "istio", "linkerd"]
+_NAME = "load"
+_IMAGE = "meshmart-load:0.1.0"
+# locust's, between the master and its workers; and that of the metrics.
+_MASTER_PORT = 5557
+_METRICS_PORT = 9646
+_START_SECONDS = 180
+_POLL_SECONDS = 1.0
+# The first pod of the Job is the master; all get the same arguments.
+_COMMAND = (
+    'if [ "$JOB_COMPLETION_INDEX" = 0 ]; then exec locust --config loadtest/locust.conf --master '
+    '--expect-workers "$WORKERS" --expect-workers-max-wait 120 "$@"; '
+    f"else exec locust --config loadtest/locust.conf --worker --master-host {_NAME}-0.{_NAME} "
+    '"$@"; fi'
+)
+
+
+class Target(NamedTuple):
+    """The way to a shop, from inside of its cluster.
+
+    :ivar host: its public host, if `base_url` is the address of a gateway.
+    """
+
+    base_url: str
+    host: str = ""
+
+    @property
+    def options(self) -> Sequence[str]:
+        """The same as options of the load test."""
+        host = ("--host-header", self.host, "--insecure") if self.host else ()
+        return ("--host", self.base_url, *host)
+
+
+def target_of(mesh: MeshChoice, namespace: str) -> Target:
+    """Returns the way in: the mesh's gateway, or without a mesh the frontend."""
+    if mesh == "none":
+        return Target(f"http://frontend.{namespace}")
+    gateway = gateway_of("traefik" if mesh == "linkerd" else "istioctl", namespace)
+    host = HOST if namespace == NAMESPACE else f"{namespace}.example.com"
+    return Target(f"https://{gateway.service}.{gateway.namespace}", host)
+
+
+def manifests(
+    *,
+    namespace: str,
+    image: str,
+    workers: int,
+    mesh: MeshChoice,
+    is_meshed: bool,
+    options: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Returns the Job, and what it needs.
+
+    :param mesh: the cluster's mesh.
+    :param is_meshed: whether the pods have a proxy of the mesh.
+    :param options: of the load test.
+    """
+    labels = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/part-of": "meshmart"}
+    pod_labels, annotations = _injection(mesh, is_meshed=is_meshed)
+    container = {
+        "name": _NAME,
+        "image": image,
+        "command": ["sh", "-c", _COMMAND, _NAME],
+        "args": [*options, "--metrics-port", str(_METRICS_PORT), "--metrics-host", "0.0.0.0"],  # noqa: S104  for Prometheus
+        "env": [{"name": "WORKERS", "value": str(workers)}],
+        "ports": [
+            {"name": "master", "containerPort": _MASTER_PORT},
+            {"name": "metrics", "containerPort": _METRICS_PORT},
+        ],
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "128Mi"},
+            "limits": {"cpu": "1", "memory": "512Mi"},
+        },
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  the pod's own
+    }
+    pod: dict[str, Any] = {
+        "metadata": {"labels": {**labels, **pod_labels}, "annotations": annotations},
+        "spec": {
+            "restartPolicy": "Never",
+            "subdomain": _NAME,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [{"name": "tmp", "emptyDir": {}}],
+        },
+    }
+    pods = workers + 1
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": _NAME, "namespace": namespace, "labels": labels},
+            "spec": {
+                "clusterIP": "None",
+                "publishNotReadyAddresses": True,
+                "selector": labels,
+                "ports": [{"name": "tcp-master", "port": _MASTER_PORT}],
+            },
+        },
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": _NAME, "namespace": namespace, "labels": labels},
+            "spec": {
+                "completionMode": "Indexed",
+                "completions": pods,
+                "parallelism": pods,
+                "backoffLimit": 0,
+                "template": pod,
+            },
+        },
+    ]
+
+
+def _injection(mesh: MeshChoice, *, is_meshed: bool) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Labels and annotations that a mesh reads. The pods among themselves need no proxy."""
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(_METRICS_PORT)}
+    ports = f"{_MASTER_PORT},{_METRICS_PORT}"
+    if not is_meshed or mesh == "none":
+        off = {"linkerd.io/inject": "disabled"}
+        return {"sidecar.istio.io/inject": "false"}, {**scraped, **off}
+    if mesh == "istio":
+        return {"sidecar.istio.io/inject": "true"}, {
+            **scraped,
+            "traffic.sidecar.istio.io/excludeInboundPorts": ports,
+            "traffic.sidecar.istio.io/excludeOutboundPorts": str(_MASTER_PORT),
+            "prometheus.istio.io/merge-metrics": "false",
+        }
+    return {}, {
+        **scraped,
+        "linkerd.io/inject": "enabled",
+        "config.linkerd.io/skip-inbound-ports": ports,
+        "config.linkerd.io/skip-outbound-ports": str(_MASTER_PORT),
+        # A proxy that is not a native sidecar would keep the Job from ending.
+        "config.beta.linkerd.io/proxy-enable-native-sidecar": "true",
+    }
+
+
+class LoadJob:
+    """The Job in a cluster.
+
+    :param namespace: its own.
+    """
+
+    def __init__(self, commands: ToolCommands, namespace: str) -> None:
+        self._commands = commands
+        self._namespace = namespace
+
+    def start(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        """Starts it, instead of one that is there from before, and waits for the master.
+
+        :raises subprocess.CalledProcessError: it does not start.
+        """
+        kubectl = ("kubectl", "-n", self._namespace)
+        self._commands.run(*kubectl, "delete", "job", _NAME, "--ignore-not-found", "--wait")
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self._commands.run("kubectl", "apply", "-f", "-", given=json.dumps(listed))
+        until = time.monotonic() + _START_SECONDS
+        while not self._master():
+            if time.monotonic() > until:
+                give_up(f"The master has no pod after {_START_SECONDS} s.")
+            time.sleep(_POLL_SECONDS)
+        ready = ("--for=condition=Ready", f"--timeout={_START_SECONDS}s")
+        self._commands.run(*kubectl, "wait", "pod", self._master(), *ready)
+
+    def follow(self) -> RunRecord:
+        """Prints what the master prints, but for the record, which it returns."""
+        kubectl = ["kubectl", "-n", self._namespace, "logs", "-f", self._master(), "-c", _NAME]
+        record: RunRecord | None = None
+        with subprocess.Popen(kubectl, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None, "it is a pipe"
+            for line in process.stdout:
+                if line.startswith('{"label":'):
+                    record = RunRecord.model_validate_json(line)
+                else:
+                    print(line, end="", flush=True)
+        if record is None:
+            give_up(f"The run left no record: kubectl -n {self._namespace} describe pods")
+        return record
+
+    def remove(self) -> None:
+        """Removes it with its namespace."""
+        self._commands.run("kubectl", "delete", "namespace", self._namespace, "--wait=false")
+
+    def _master(self) -> str:
+        """The name of the master's pod; empty while there is none."""
+        selector = f"job-name={_NAME},batch.kubernetes.io/job-completion-index=0"
+        return self._commands.output(
+            *("kubectl", "-n", self._namespace, "get", "pods", "-l", selector),
+            *("-o", "jsonpath={.items[*].metadata.name}"),
+        ).strip()
+
+
+def audited(run: RunRecord, namespace: str) -> tuple[RunRecord, str]:
+    """Returns the record with whether the shop's books agree, and what the audit has printed last.
+
+    :raises subprocess.CalledProcessError: the shop cannot be audited.
+    """
+
+    def kubectl(command: Sequence[str], given: str = "") -> str:
+        return subprocess.run(
+            ["kubectl", "-n", namespace, *command],
+            input=given,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    secret = kubectl(cluster_audit.SECRET_COMMAND)
+    is_balanced, lines = cluster_audit.outcome(
+        kubectl(cluster_audit.AUDIT_COMMAND, cluster_audit.given(secret))
+    )
+    check = ThresholdResult(
+        what="sold = charged",
+        measured="yes" if is_balanced else "no",
+        limit="yes",
+        is_met=is_balanced,
+    )
+    return run.model_copy(update={"thresholds": [*run.thresholds, check]}), lines[-1]
+
+
+def main() -> int:
+    """Returns the exit status: 1 if a threshold is missed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.load_cluster",
+        description="Runs the load test as a Job in the cluster of KUBECONFIG. More options are "
+        "those of the load test.",
+    )
+    parser.add_argument(
+        "--mesh", choices=["none", "istio", "linkerd"], default="none", help="the shop's mesh"
+    )
+    parser.add_argument(
+        "--meshed", action="store_true", help="the load test's own pods have a proxy, too"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=4, metavar="NUMBER", help="pods that send load (4)"
+    )
+    parser.add_argument(
+        "--namespace", default=NAMESPACE, help=f"the namespace of the shop ({NAMESPACE})"
+    )
+    parser.add_argument("--base-url", default="", metavar="URL", help="another way to the shop")
+    parser.add_argument(
+        "--host", default="", help="with --base-url: the shop's public host, if it is a gateway's"
+    )
+    parser.add_argument("--image", default=_IMAGE, help=f"the load test's image ({_IMAGE})")
+    parser.add_argument(
+        "--no-audit", action="store_true", help="do not audit the shop's books after the run"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the Job in the cluster")
+    arguments, options = parser.parse_known_args()
+    commands = ToolPrograms()
+    need(commands, "kubectl")
+    target = (
+        Target(arguments.base_url, arguments.host)
+        if arguments.base_url
+        else target_of(arguments.mesh, arguments.namespace)
+    )
+    name = f"{arguments.namespace}-{_NAME}"
+    job = LoadJob(commands, name)
+    print(f"The shop is {target.base_url}; the load test: {shlex.join(options) or 'as usual'}")
+    job.start(
+        manifests(
+            namespace=name,
+            image=arguments.image,
+            workers=arguments.workers,
+            mesh=arguments.mesh,
+            is_meshed=arguments.meshed,
+            options=[*target.options, "--no-report", "--print-record", *options],
+        )
+    )
+    run, notes = job.follow(), list[str]()
+    if not arguments.no_audit:
+        run, said = audited(run, arguments.namespace)
+        notes.append(f"books: {said}")
+    verdict = Verdict(run.thresholds, notes)
+    folder = Path("build/load") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{run.shape}-cluster"
+    report.keep(run, folder, str(verdict))
+    print(verdict)
+    if run.shape == "steps":
+        print(knee.table(run))
+    print(f"reports: {folder}")
+    if not arguments.keep:
+        job.remove()
+    return 0 if run.is_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

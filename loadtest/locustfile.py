@@ -12,7 +12,7 @@ from gevent.pywsgi import WSGIServer
 from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.event import EventHook
-from locust.runners import WorkerRunner
+from locust.runners import MasterRunner, WorkerRunner
 from prometheus_client import (
     CollectorRegistry,
     make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]  partly typed
@@ -21,7 +21,7 @@ from prometheus_client import (
 from loadtest import knee, users
 from loadtest.exposition import Entry, RunCollector
 from loadtest.options import add_options
-from loadtest.running import LoadRun, options_of
+from loadtest.running import LAST_REPORT, LoadRun, options_of
 from loadtest.settings import BadFile, read_journeys
 from loadtest.shapes import SHAPES
 from loadtest.users import Arrivals, Browser, Buyer, PageBuyer, RpcCaller
@@ -41,6 +41,7 @@ class CourseShape(LoadTestShape):
         """Returns how many users there are to be; None at the end."""
         level = None if self.run.must_abort() else self.run.course().level(self.get_run_time())
         if level is None:
+            self.run.stop_workers()
             return None
         number = level / users.ARRIVALS_PER_SECOND if self.run.is_open else level
         return max(1, math.ceil(number)), _SPAWN_RATE
@@ -72,6 +73,9 @@ def prepare(environment: Environment, **_: Any) -> None:
     _listen(environment.events.report_to_master, run.on_report_to_master)
     _listen(environment.events.worker_report, run.on_worker_report)
     _listen(environment.events.test_stopping, run.close)
+    _listen(environment.events.test_stop, run.on_stop)
+    if isinstance(environment.runner, MasterRunner):
+        cast("Any", environment.runner).register_message(LAST_REPORT, run.on_last_report)
 
     def finish(**_: Any) -> None:
         _finish(environment, run)

@@ -37,6 +37,10 @@ _FINISH_SECONDS = 30.0
 _AUDIT_SECONDS = 180.0
 _REPORTS = Path("build/load")
 _TIMELINE = "meshmart_timeline"
+# The message of a worker that has stopped.
+LAST_REPORT = "meshmart_last_report"
+_REPORT_SECONDS = 30.0
+_POLL_SECONDS = 0.05
 _MAX_FAILURES = 50
 
 
@@ -64,6 +68,7 @@ class LoadRun:
         self._seconds = 0.0
         self._counts_from = 0.0
         self._aborted_because: str | None = None
+        self._finished_workers = 0
 
     @property
     def is_open(self) -> bool:
@@ -150,6 +155,36 @@ class LoadRun:
     def on_worker_report(self, data: dict[str, Any], **_: Any) -> None:
         """Takes what a worker has noted."""
         self._timeline.add(data.get(_TIMELINE, ()))
+
+    def stop_workers(self) -> None:
+        """On the master: stops the workers, and waits for what each has counted last.
+
+        locust's master waits half a second for that, which is too short for visits to end.
+        """
+        runner = self._environment.runner
+        if not isinstance(runner, MasterRunner):
+            return
+        expected = len(runner.clients.all)
+        self._finished_workers = 0
+        runner.stop()
+        until = time.monotonic() + _REPORT_SECONDS
+        while self._finished_workers < expected and time.monotonic() < until:
+            gevent.sleep(_POLL_SECONDS)
+
+    def on_stop(self, **_: Any) -> None:
+        """On a worker: sends what it has counted last."""
+        runner = self._environment.runner
+        if isinstance(runner, WorkerRunner):
+            counted: dict[str, Any] = {}
+            report_to_master = cast("Any", self._environment.events.report_to_master)
+            report_to_master.fire(client_id=runner.client_id, data=counted)
+            runner.send_message(LAST_REPORT, counted)
+
+    def on_last_report(self, msg: Any, **_: Any) -> None:
+        """On the master: takes what a worker has counted last."""
+        worker_report = cast("Any", self._environment.events.worker_report)
+        worker_report.fire(client_id=msg.node_id, data=msg.data)
+        self._finished_workers += 1
 
     def close(self, **_: Any) -> None:
         """Notes how long the run took, and waits for the shoppers who arrived before its end.

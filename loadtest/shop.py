@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
+from gevent import GreenletExit
 from locust.exception import CatchResponseError, RescheduleTask
 from pydantic import BaseModel, ValidationError
 
@@ -19,6 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _MAX_REASON_LENGTH = 300
 _POLL_SECONDS = 0.25
+_STALLED_SECONDS = 5.0
 _OVERLOADED = frozenset({429, 503})
 
 
@@ -141,17 +143,22 @@ class Shop:
         :param step: ``group: what``; thresholds are set by group.
         """
         late_seconds, self._late_seconds = self._late_seconds, 0.0
-        response = self._http.request(
-            method,
-            path,
-            name=step,
-            params=query,
-            json=json,
-            data=data,
-            headers=headers or {},
-            catch_response=True,
-            allow_redirects=False,
-        )
+        began_at, began = time.time(), time.monotonic()
+        try:
+            response = self._http.request(
+                method,
+                path,
+                name=step,
+                params=query,
+                json=json,
+                data=data,
+                headers=headers or {},
+                catch_response=True,
+                allow_redirects=False,
+            )
+        except GreenletExit:  # the run is over, and its time for those who are still inside
+            self._count_unanswered(method, step, began_at, time.monotonic() - began)
+            raise
         meta: dict[str, Any] = {**response.request_meta, "exception": None}
         meta["response_time"] += 1000 * late_seconds
         if self._accepts_shedding and _is_shed(response):
@@ -164,6 +171,21 @@ class Shop:
             self._count(**{**meta, "exception": CatchResponseError(_reason(fault))})
             raise RescheduleTask from fault
         self._count(**{**meta, "name": answer.step})
+
+    def _count_unanswered(
+        self, method: str, step: str, began_at: float, waited_seconds: float
+    ) -> None:
+        """Counts a request without an answer at the end of the run, unless it has only begun."""
+        if waited_seconds >= _STALLED_SECONDS:
+            self._count(
+                request_type=method,
+                name=step,
+                start_time=began_at,
+                response_time=waited_seconds * 1000,
+                response_length=0,
+                exception=CatchResponseError("no answer when the run ended"),
+                context={},
+            )
 
     def get(
         self,

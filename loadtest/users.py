@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import gevent.ssl
+from geventhttpclient.client import HTTPClientPool
 from grpc.experimental.gevent import init_gevent
 from locust import FastHttpUser, User, task
 from locust.env import Environment
@@ -51,8 +52,10 @@ class Person(FastHttpUser):
     weights: ClassVar[Mapping[str, int]] = {}
 
     def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
         options = options_of(environment)
+        # One for each shopper, as browsers have their own connections.
+        self.client_pool = _connections(options, self)
+        super().__init__(environment)
         # locust types its client's methods in part only.
         self.shop = Shop(
             cast("Http", self.client), self.load_run.count, accepts_shedding=options.accept_shedding
@@ -194,6 +197,26 @@ class Arrivals(User):
             self.load_run.visits.begin(self._due)
 
 
+def _connections(options: Namespace, person: Person) -> HTTPClientPool:
+    """Returns connections that go to the base URL, with TLS for the shop's public host."""
+
+    def context(cafile: str | None = None) -> ssl.SSLContext:
+        made = gevent.ssl.create_default_context(cafile=cafile)
+        if options.insecure:
+            made.check_hostname = False
+            made.verify_mode = ssl.CERT_NONE
+        return made
+
+    given = {"server_hostname": options.host_header, "ca_certs": options.ca_file}
+    return HTTPClientPool(
+        network_timeout=person.network_timeout,
+        connection_timeout=person.connection_timeout,
+        insecure=options.insecure,
+        ssl_context_factory=context,
+        ssl_options={name: value for name, value in given.items() if value},
+    )
+
+
 KINDS: Mapping[str, type[Person]] = {
     kind.__name__: kind for kind in (Browser, PageBuyer, Buyer, RpcCaller)
 }
@@ -210,13 +233,8 @@ def configure(run: LoadRun, journeys: Journeys, options: Namespace) -> None:
         thought = options.think_seconds
         kind.think_seconds = settings.think_seconds if thought is None else thought
         kind.host = options.host
-        kind.insecure = options.insecure
         if options.host_header:
             kind.default_headers = {"Host": options.host_header}
-        if options.ca_file:
-            kind.ssl_context_factory = staticmethod(
-                lambda: gevent.ssl.create_default_context(cafile=options.ca_file)
-            )
 
 
 def choices(chosen: Mapping[str, type[Person]]) -> dict[tuple[str, str], int]:

@@ -17,21 +17,21 @@ _TICKS = 4
 _STYLE = "font-family:system-ui,sans-serif;font-size:12px"
 
 
-class Point(NamedTuple):
+class ChartPoint(NamedTuple):
     """A point of a line; `y` is None where there is a gap."""
 
     x: float
     y: float | None
 
 
-class Bar(NamedTuple):
+class ChartBar(NamedTuple):
     """A group of bars, one for each series."""
 
     label: str
     values: Sequence[float]
 
 
-def line_chart(title: str, x_unit: str, lines: Mapping[str, Sequence[Point]]) -> str:
+def line_chart(title: str, x_unit: str, lines: Mapping[str, Sequence[ChartPoint]]) -> str:
     """Returns lines over one axis, as an SVG element.
 
     :param title: with the unit of the values.
@@ -58,7 +58,7 @@ def line_chart(title: str, x_unit: str, lines: Mapping[str, Sequence[Point]]) ->
     return _svg(title, parts)
 
 
-def bar_chart(title: str, series: Sequence[str], bars: Sequence[Bar]) -> str:
+def bar_chart(title: str, series: Sequence[str], bars: Sequence[ChartBar]) -> str:
     """Returns groups of bars, as an SVG element.
 
     :param series: the name of each bar in a group.

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest import charts, report
-from loadtest.charts import Bar
-from loadtest.recording import RunRecord, Tally, read_run
+from loadtest.charts import ChartBar
+from loadtest.recording import RequestTally, RunRecord, read_run
 from loadtest.settings import BadFile
 
 _ALL = "all requests"
@@ -64,7 +64,7 @@ def pictures(before: RunRecord, after: RunRecord) -> Sequence[str]:
             f"{name} of the response times, ms",
             labels,
             [
-                Bar(
+                ChartBar(
                     group,
                     [_tally(run, group).percentile_ms(fraction) or 0 for run in (before, after)],
                 )
@@ -118,15 +118,15 @@ def _groups(before: RunRecord, after: RunRecord) -> list[str]:
     return list(dict.fromkeys([*before.groups(), *after.groups()]))
 
 
-def _tally(run: RunRecord, group: str) -> Tally:
+def _tally(run: RunRecord, group: str) -> RequestTally:
     return run.all_requests() if group == _ALL else run.of_group(group)
 
 
-def _rate(run: RunRecord, tally: Tally) -> float:
+def _rate(run: RunRecord, tally: RequestTally) -> float:
     return (tally.requests - tally.failures) / max(run.seconds - run.warm_up_seconds, 1)
 
 
-def _failed(tally: Tally) -> float:
+def _failed(tally: RequestTally) -> float:
     return tally.failures / max(tally.requests, 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.recording import RunRecord, Tally
+from loadtest.recording import RequestTally, RunRecord
 
 # The first part of a step, in which the load of the step before has still an effect.
 _SETTLING = 0.25
@@ -19,7 +19,7 @@ _NOTICED_MS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LoadLevel:
     """One level of a run.
 
     :ivar requests_per_second: answered without a failure.
@@ -28,7 +28,7 @@ class Step:
 
     level: float
     requests_per_second: float
-    tally: Tally
+    tally: RequestTally
     why_beyond: str = ""
 
     @property
@@ -37,27 +37,27 @@ class Step:
         return self.tally.failures / max(self.tally.requests, 1)
 
 
-def steps_of(run: RunRecord) -> Sequence[Step]:
+def steps_of(run: RunRecord) -> Sequence[LoadLevel]:
     """Returns the levels of a run, each with whether it was too much."""
-    steps: list[Step] = []
+    steps: list[LoadLevel] = []
     for window in run.windows:
         begin = window.begin + _SETTLING * (window.end - window.begin)
         # Whole seconds only, of which the record consists.
         first, last = int(begin) + 1, int(window.end)
         tally = run.between(first, last)
         rate = (tally.requests - tally.failures) / max(last - first, 1)
-        step = Step(window.level, rate, tally)
+        step = LoadLevel(window.level, rate, tally)
         why = _why_beyond(steps[0], step) if steps else _failing(step)
-        steps.append(Step(window.level, rate, tally, why))
+        steps.append(LoadLevel(window.level, rate, tally, why))
     return steps
 
 
-def knee(steps: Sequence[Step]) -> Step | None:
+def knee(steps: Sequence[LoadLevel]) -> LoadLevel | None:
     """Returns the last level before the first that is too much; None if the first is.
 
     The last level of all is the knee only if nobody has seen what comes after it: see `is_reached`.
     """
-    found: Step | None = None
+    found: LoadLevel | None = None
     for step in steps:
         if step.why_beyond:
             break
@@ -65,7 +65,7 @@ def knee(steps: Sequence[Step]) -> Step | None:
     return found
 
 
-def is_reached(steps: Sequence[Step]) -> bool:
+def is_reached(steps: Sequence[LoadLevel]) -> bool:
     """Returns whether some level was too much."""
     return any(step.why_beyond for step in steps)
 
@@ -93,7 +93,7 @@ def table(run: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def _why_beyond(first: Step, step: Step) -> str:
+def _why_beyond(first: LoadLevel, step: LoadLevel) -> str:
     promised = first.requests_per_second * step.level / first.level
     if step.requests_per_second < _MIN_SHARE * promised:
         share = step.requests_per_second / promised
@@ -104,7 +104,7 @@ def _why_beyond(first: Step, step: Step) -> str:
     return _failing(step)
 
 
-def _failing(step: Step) -> str:
+def _failing(step: LoadLevel) -> str:
     if step.failure_ratio > _MAX_FAILURES:
         return "more than 1 % failed"
     return "" if step.tally.requests else "no answers"

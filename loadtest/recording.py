@@ -31,7 +31,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Tally(_Record):
+class RequestTally(_Record):
     """Requests, failures among them, and how many took how long, by milliseconds."""
 
     requests: int = 0
@@ -51,7 +51,7 @@ class Second(_Record):
 
     at: int
     group: str
-    tally: Tally
+    tally: RequestTally
 
 
 class Failure(_Record):
@@ -88,7 +88,7 @@ class RunRecord(_Record):
     seconds: float
     processes: int
     windows: list[Window]
-    steps: dict[str, Tally]
+    steps: dict[str, RequestTally]
     series: list[Second]
     failures: list[Failure]
     thresholds: list[ThresholdResult]
@@ -108,17 +108,17 @@ class RunRecord(_Record):
         names = dict.fromkeys(group_of(step) for step in self.steps)
         return sorted(names, key=lambda name: (name == VISITS, name))
 
-    def of_group(self, group: str) -> Tally:
+    def of_group(self, group: str) -> RequestTally:
         """Returns the figures of a group for the whole run."""
         return merged(tally for step, tally in self.steps.items() if group_of(step) == group)
 
-    def all_requests(self) -> Tally:
+    def all_requests(self) -> RequestTally:
         """Returns the figures of all requests, without visits."""
         return merged(
             tally for step, tally in self.steps.items() if group_of(step) not in _NO_REQUESTS
         )
 
-    def between(self, begin: float, end: float, groups: Iterable[str] = ()) -> Tally:
+    def between(self, begin: float, end: float, groups: Iterable[str] = ()) -> RequestTally:
         """Returns the figures of whole seconds, of some groups or of all requests."""
         wanted = set(groups)
         return merged(
@@ -144,7 +144,7 @@ def percentile(times_ms: Mapping[int, int], fraction: float) -> int | None:
     return None
 
 
-def merged(tallies: Iterable[Tally]) -> Tally:
+def merged(tallies: Iterable[RequestTally]) -> RequestTally:
     """Returns the sum of several figures."""
     requests = failures = 0
     times_ms: Counter[int] = Counter()
@@ -152,7 +152,7 @@ def merged(tallies: Iterable[Tally]) -> Tally:
         requests += tally.requests
         failures += tally.failures
         times_ms.update(tally.times_ms)
-    return Tally(requests=requests, failures=failures, times_ms=dict(times_ms))
+    return RequestTally(requests=requests, failures=failures, times_ms=dict(times_ms))
 
 
 def rounded_ms(milliseconds: float) -> int:
@@ -217,7 +217,7 @@ class Timeline:
         :param began_at: when the run began, Unix time in seconds.
         """
         for key in sorted(self._requests):
-            tally = Tally(
+            tally = RequestTally(
                 requests=self._requests[key],
                 failures=self._failures[key],
                 times_ms=dict(self._times_ms[key]),

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from loadtest import knee
-from loadtest.charts import Point, line_chart
-from loadtest.recording import FILE, RunRecord, Tally
+from loadtest.charts import ChartPoint, line_chart
+from loadtest.recording import FILE, RequestTally, RunRecord
 
 _FRACTIONS = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _MAX_POINTS = 240
@@ -74,9 +74,9 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 def charts(run: RunRecord) -> Sequence[str]:
     """Returns pictures of what happened when."""
-    level = [Point(0, run.windows[0].level)] if run.windows else []
+    level = [ChartPoint(0, run.windows[0].level)] if run.windows else []
     for window in run.windows:
-        level += [Point(window.begin, window.level), Point(window.end, window.level)]
+        level += [ChartPoint(window.begin, window.level), ChartPoint(window.end, window.level)]
     return [
         line_chart(f"Load, {run.unit}", "s", {"load": level}),
         line_chart("Requests per second", "s", rates(run)),
@@ -84,23 +84,23 @@ def charts(run: RunRecord) -> Sequence[str]:
     ]
 
 
-def rates(run: RunRecord) -> dict[str, Sequence[Point]]:
+def rates(run: RunRecord) -> dict[str, Sequence[ChartPoint]]:
     """Returns the requests per second, with and without failures, over the run."""
-    answered: list[Point] = []
-    failed: list[Point] = []
+    answered: list[ChartPoint] = []
+    failed: list[ChartPoint] = []
     for begin, end in _spans(run):
         tally = run.between(begin, end)
         width = end - begin
-        answered.append(Point(begin, (tally.requests - tally.failures) / width))
-        failed.append(Point(begin, tally.failures / width))
+        answered.append(ChartPoint(begin, (tally.requests - tally.failures) / width))
+        failed.append(ChartPoint(begin, tally.failures / width))
     return {"answered": answered, "failed": failed}
 
 
-def times(run: RunRecord) -> dict[str, Sequence[Point]]:
+def times(run: RunRecord) -> dict[str, Sequence[ChartPoint]]:
     """Returns the percentiles of the response times, in milliseconds, over the run."""
     spans = [(begin, run.between(begin, end)) for begin, end in _spans(run)]
     return {
-        name: [Point(begin, tally.percentile_ms(fraction)) for begin, tally in spans]
+        name: [ChartPoint(begin, tally.percentile_ms(fraction)) for begin, tally in spans]
         for name, fraction in _FRACTIONS.items()
     }
 
@@ -114,7 +114,7 @@ def _spans(run: RunRecord) -> Sequence[tuple[int, int]]:
 _HEADINGS = ("requests", "failures", "p50 ms", "p95 ms", "p99 ms")
 
 
-def _row(tally: Tally) -> tuple[str, ...]:
+def _row(tally: RequestTally) -> tuple[str, ...]:
     percentiles = [tally.percentile_ms(fraction) for fraction in _FRACTIONS.values()]
     shown = ["" if each is None else str(each) for each in percentiles]
     return (str(tally.requests), str(tally.failures), *shown)

@@ -33,13 +33,13 @@ _Reply = TypeVar("_Reply", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class RpcAddresses:
     """Where the services take gRPC, as ``HOST:PORT`` by service."""
 
     by_service: Mapping[str, str]
 
     @classmethod
-    def parse(cls, text: str) -> Addresses:
+    def parse(cls, text: str) -> RpcAddresses:
         """Returns the addresses of a text such as ``product=127.0.0.1:9001,…``.
 
         :raises BadFile: one is missing, or the text is something else.
@@ -53,7 +53,7 @@ class Addresses:
         return cls(found)
 
     @classmethod
-    def of_shop(cls, folder: Path) -> Addresses:
+    def of_shop(cls, folder: Path) -> RpcAddresses:
         """Returns those of a shop that runs on this machine.
 
         :raises BadFile: none does, with its data in the folder.
@@ -74,7 +74,9 @@ class RpcClient:
     :param count: counts a call, as locust counts requests.
     """
 
-    def __init__(self, addresses: Addresses, visitor: Visitor, count: Callable[..., None]) -> None:
+    def __init__(
+        self, addresses: RpcAddresses, visitor: Visitor, count: Callable[..., None]
+    ) -> None:
         self._visitor = visitor
         self._count = count
         self._channels = {

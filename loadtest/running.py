@@ -21,15 +21,15 @@ from loadtest import report
 from loadtest.recording import (
     ARRIVALS,
     Failure,
+    RequestTally,
     RunRecord,
-    Tally,
     Timeline,
     merged,
 )
 from loadtest.settings import Journeys, Limits, read_limits
 from loadtest.shapes import Course, course
-from loadtest.thresholds import Books, Verdict, judge, reason_to_abort
-from loadtest.visits import Guest, Visits, weighted
+from loadtest.thresholds import AuditResult, Verdict, judge, reason_to_abort
+from loadtest.visits import VisitingShopper, VisitPool, weighted
 from services.local import data
 
 # How long shoppers who are in the shop when the time is up may stay.
@@ -62,7 +62,7 @@ class LoadRun:
         self._options = options_of(environment)
         self.journeys = journeys
         self._limits: Limits = read_limits(Path(self._options.thresholds), self._options.threshold)
-        self.visits: Visits | None = None
+        self.visits: VisitPool | None = None
         self._timeline = Timeline()
         self._began_at = 0.0
         self._seconds = 0.0
@@ -95,9 +95,9 @@ class LoadRun:
 
     def open_shop(
         self,
-        new_guest: Callable[[str], Guest],
+        new_guest: Callable[[str], VisitingShopper],
         journeys_of: dict[tuple[str, str], int],
-        crashed: Callable[[Guest, Exception], None],
+        crashed: Callable[[VisitingShopper, Exception], None],
     ) -> None:
         """Prepares for shoppers who arrive at a rate.
 
@@ -108,7 +108,7 @@ class LoadRun:
         def draw() -> tuple[str, str]:
             return random.choices(choices, weights)[0]
 
-        self.visits = Visits(
+        self.visits = VisitPool(
             new_guest,
             draw,
             self.count,
@@ -261,11 +261,11 @@ class LoadRun:
         if not self.is_worker:
             self._environment.stats.reset_all()
 
-    def _steps(self) -> dict[str, Tally]:
-        found: dict[str, list[Tally]] = {}
+    def _steps(self) -> dict[str, RequestTally]:
+        found: dict[str, list[RequestTally]] = {}
         entries: Iterable[Any] = self._environment.stats.entries.values()
         for entry in entries:
-            tally = Tally(
+            tally = RequestTally(
                 requests=entry.num_requests,
                 failures=entry.num_failures,
                 times_ms=dict(entry.response_times),
@@ -281,7 +281,7 @@ class LoadRun:
         ]
         return sorted(found, key=lambda each: -each.count)[:_MAX_FAILURES]
 
-    def _audited(self) -> Books | None:
+    def _audited(self) -> AuditResult | None:
         """Audits the shop if it is the one on this machine whose data is known."""
         folder = Path(self._options.shop_data)
         if not _is_shop_at(self._environment.host or "", folder):
@@ -292,9 +292,9 @@ class LoadRun:
                 command, capture_output=True, text=True, timeout=_AUDIT_SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            return Books(is_balanced=False, said=f"no audit within {_AUDIT_SECONDS:.0f} s")
+            return AuditResult(is_balanced=False, said=f"no audit within {_AUDIT_SECONDS:.0f} s")
         lines = (done.stdout or done.stderr).strip().splitlines() or ["the audit said nothing"]
-        return Books(is_balanced=done.returncode == 0, said=lines[-1])
+        return AuditResult(is_balanced=done.returncode == 0, said=lines[-1])
 
 
 def _is_shop_at(base_url: str, folder: Path) -> bool:

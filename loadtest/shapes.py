@@ -18,7 +18,7 @@ _WAVE_BASE = 0.1
 _SMOKE_USERS = 2.0
 
 
-class Stage(NamedTuple):
+class LoadStage(NamedTuple):
     """A part of a run with one level.
 
     :ivar seconds: how long it lasts.
@@ -49,7 +49,7 @@ class Shape:
     about: str
     seconds: float
     users: float
-    stages: Callable[[float, float, int], Sequence[Stage]]
+    stages: Callable[[float, float, int], Sequence[LoadStage]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Course:
     """
 
     warm_up_seconds: float
-    stages: Sequence[Stage]
+    stages: Sequence[LoadStage]
 
     @property
     def seconds(self) -> float:
@@ -84,28 +84,28 @@ class Course:
             begin += stage.seconds
 
 
-def _steady(peak: float, seconds: float, _: int) -> Sequence[Stage]:
-    return [Stage(seconds, peak)]
+def _steady(peak: float, seconds: float, _: int) -> Sequence[LoadStage]:
+    return [LoadStage(seconds, peak)]
 
 
-def _smoke(peak: float, seconds: float, _: int) -> Sequence[Stage]:
-    return [Stage(seconds, min(peak, _SMOKE_USERS))]
+def _smoke(peak: float, seconds: float, _: int) -> Sequence[LoadStage]:
+    return [LoadStage(seconds, min(peak, _SMOKE_USERS))]
 
 
-def _steps(peak: float, seconds: float, steps: int) -> Sequence[Stage]:
-    return [Stage(seconds / steps, peak * number / steps) for number in range(1, steps + 1)]
+def _steps(peak: float, seconds: float, steps: int) -> Sequence[LoadStage]:
+    return [LoadStage(seconds / steps, peak * number / steps) for number in range(1, steps + 1)]
 
 
-def _spike(peak: float, seconds: float, _: int) -> Sequence[Stage]:
-    base = Stage(0.3 * seconds, _SPIKE_BASE * peak)
-    return [base, Stage(0.4 * seconds, peak), base]
+def _spike(peak: float, seconds: float, _: int) -> Sequence[LoadStage]:
+    base = LoadStage(0.3 * seconds, _SPIKE_BASE * peak)
+    return [base, LoadStage(0.4 * seconds, peak), base]
 
 
-def _wave(peak: float, seconds: float, _: int) -> Sequence[Stage]:
+def _wave(peak: float, seconds: float, _: int) -> Sequence[LoadStage]:
     number = _WAVES * _STAGES_PER_WAVE
     swing = (1 - _WAVE_BASE) * peak / 2
     return [
-        Stage(
+        LoadStage(
             seconds / number,
             _WAVE_BASE * peak + swing * (1 - math.cos(math.tau * step / _STAGES_PER_WAVE)),
         )

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtest.recording import ARRIVALS, SHED, VISITS, Tally, ThresholdResult, group_of, merged
+from loadtest.recording import (
+    ARRIVALS,
+    SHED,
+    VISITS,
+    RequestTally,
+    ThresholdResult,
+    group_of,
+    merged,
+)
 from loadtest.settings import Limits
 
 # Steps whose number matters. All steps are named ``group: what``.
@@ -25,7 +33,7 @@ _FRACTIONS = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class AuditResult:
     """What an audit of the shop after the run has found.
 
     :ivar said: its last line.
@@ -64,12 +72,12 @@ class Verdict:
 
 
 def judge(
-    steps: Mapping[str, Tally],
-    late_ms: Tally,
+    steps: Mapping[str, RequestTally],
+    late_ms: RequestTally,
     limits: Limits,
     *,
     crashes: int,
-    books: Books | None,
+    books: AuditResult | None,
     seeks_knee: bool = False,
 ) -> Verdict:
     """Compares the figures of a run with its thresholds.
@@ -83,7 +91,7 @@ def judge(
     :raises KeyError: a step is of no group that has thresholds.
     """
     requests = merged(_requests(steps))
-    turned_away = steps.get(TURNED_AWAY, Tally()).requests
+    turned_away = steps.get(TURNED_AWAY, RequestTally()).requests
     balance = _balance(books, limits)
     if seeks_knee:
         return Verdict([_at_most("crashes of the journey", crashes, 0), *balance], _notes(books))
@@ -106,7 +114,7 @@ def judge(
     ]
     checks += balance
     if late_ms.requests or turned_away:
-        unfinished = steps.get(UNFINISHED, Tally()).requests
+        unfinished = steps.get(UNFINISHED, RequestTally()).requests
         checks.append(_at_most("turned away", turned_away, limits.arrivals.max_turned_away))
         checks.append(_at_most("unfinished visits", unfinished, limits.arrivals.max_unfinished))
         limit_ms = limits.arrivals.max_late_ms
@@ -118,7 +126,7 @@ def judge(
     return Verdict(checks, [note, *_notes(books)])
 
 
-def reason_to_abort(steps: Mapping[str, Tally], limits: Limits) -> str | None:
+def reason_to_abort(steps: Mapping[str, RequestTally], limits: Limits) -> str | None:
     """Returns the threshold that a run has missed before its end; None while there is none.
 
     A run that has too few requests or orders can still get them, so these do not count.
@@ -134,7 +142,7 @@ def reason_to_abort(steps: Mapping[str, Tally], limits: Limits) -> str | None:
     return None
 
 
-def _balance(books: Books | None, limits: Limits) -> Iterator[ThresholdResult]:
+def _balance(books: AuditResult | None, limits: Limits) -> Iterator[ThresholdResult]:
     if books is not None and limits.purchases.books_balanced:
         yield ThresholdResult(
             what="sold = charged",
@@ -144,15 +152,15 @@ def _balance(books: Books | None, limits: Limits) -> Iterator[ThresholdResult]:
         )
 
 
-def _notes(books: Books | None) -> list[str]:
+def _notes(books: AuditResult | None) -> list[str]:
     return [] if books is None else [f"books: {books.said}"]
 
 
-def _requests(steps: Mapping[str, Tally]) -> Iterator[Tally]:
+def _requests(steps: Mapping[str, RequestTally]) -> Iterator[RequestTally]:
     return (tally for step, tally in steps.items() if group_of(step) != VISITS)
 
 
-def _failures(requests: Tally, limits: Limits) -> ThresholdResult:
+def _failures(requests: RequestTally, limits: Limits) -> ThresholdResult:
     ratio = requests.failures / max(requests.requests, 1)
     limit = limits.failures.max_ratio
     return ThresholdResult(
@@ -160,7 +168,7 @@ def _failures(requests: Tally, limits: Limits) -> ThresholdResult:
     )
 
 
-def _failed_purchases(steps: Mapping[str, Tally]) -> int:
+def _failed_purchases(steps: Mapping[str, RequestTally]) -> int:
     return sum(
         tally.failures
         for step, tally in steps.items()
@@ -168,16 +176,16 @@ def _failed_purchases(steps: Mapping[str, Tally]) -> int:
     )
 
 
-def _succeeded(steps: Mapping[str, Tally], step: str) -> int:
-    tally = steps.get(step, Tally())
+def _succeeded(steps: Mapping[str, RequestTally], step: str) -> int:
+    tally = steps.get(step, RequestTally())
     return tally.requests - tally.failures
 
 
 def _times(
-    steps: Mapping[str, Tally], limits: Limits, *, min_answers: int = 1
+    steps: Mapping[str, RequestTally], limits: Limits, *, min_answers: int = 1
 ) -> Iterator[ThresholdResult]:
     """Compares the percentiles of each group that has a limit."""
-    groups: dict[str, list[Tally]] = {name: [] for name in limits.groups}
+    groups: dict[str, list[RequestTally]] = {name: [] for name in limits.groups}
     for step, tally in steps.items():
         groups[group_of(step)].append(tally)
     for name, limit in limits.groups.items():

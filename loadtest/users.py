@@ -23,7 +23,7 @@ from locust.env import Environment
 
 from loadtest.customer import Customer
 from loadtest.page_customer import PageCustomer
-from loadtest.rpc import Addresses, RpcClient
+from loadtest.rpc import RpcAddresses, RpcClient
 from loadtest.running import LoadRun, options_of
 from loadtest.settings import Journeys
 from loadtest.shop import Http, Shop
@@ -35,7 +35,7 @@ from loadtest.visitor import Visitor
 ARRIVALS_PER_SECOND = 0.1
 
 
-class Person(FastHttpUser):
+class LoadUser(FastHttpUser):
     """One shopper.
 
     :cvar load_run: the run, which is known once locust has read its options.
@@ -98,7 +98,7 @@ class Person(FastHttpUser):
         self.journeys()[name]()
 
 
-class Browser(Person):
+class Browser(LoadUser):
     """Looks around and buys nothing."""
 
     def __init__(self, environment: Environment) -> None:
@@ -113,7 +113,7 @@ class Browser(Person):
         return self._visitor
 
 
-class PageBuyer(Person):
+class PageBuyer(LoadUser):
     """Buys by the pages."""
 
     def __init__(self, environment: Environment) -> None:
@@ -128,7 +128,7 @@ class PageBuyer(Person):
         return self._customer
 
 
-class Buyer(Person):
+class Buyer(LoadUser):
     """Has an account, and buys by the API."""
 
     def __init__(self, environment: Environment) -> None:
@@ -143,7 +143,7 @@ class Buyer(Person):
         return self._customer
 
 
-class RpcCaller(Person):
+class RpcCaller(LoadUser):
     """Calls services by gRPC, as `frontend` does."""
 
     _is_prepared: ClassVar[bool] = False
@@ -155,9 +155,9 @@ class RpcCaller(Person):
             RpcCaller._is_prepared = True
         options = options_of(environment)
         addresses = (
-            Addresses.parse(options.grpc)
+            RpcAddresses.parse(options.grpc)
             if options.grpc
-            else Addresses.of_shop(Path(options.shop_data))
+            else RpcAddresses.of_shop(Path(options.shop_data))
         )
         self._client = RpcClient(addresses, Visitor(self.shop, self.think), self.load_run.count)
 
@@ -197,7 +197,7 @@ class Arrivals(User):
             self.load_run.visits.begin(self._due)
 
 
-def _connections(options: Namespace, person: Person) -> HTTPClientPool:
+def _connections(options: Namespace, person: LoadUser) -> HTTPClientPool:
     """Returns connections that go to the base URL, with TLS for the shop's public host."""
 
     def context(cafile: str | None = None) -> ssl.SSLContext:
@@ -217,7 +217,7 @@ def _connections(options: Namespace, person: Person) -> HTTPClientPool:
     )
 
 
-KINDS: Mapping[str, type[Person]] = {
+KINDS: Mapping[str, type[LoadUser]] = {
     kind.__name__: kind for kind in (Browser, PageBuyer, Buyer, RpcCaller)
 }
 
@@ -225,7 +225,7 @@ KINDS: Mapping[str, type[Person]] = {
 def configure(run: LoadRun, journeys: Journeys, options: Namespace) -> None:
     """Gives the kinds of shoppers what the command line and the file of journeys say."""
     Arrivals.load_run = run
-    Person.load_run = run
+    LoadUser.load_run = run
     for name, kind in KINDS.items():
         settings = journeys.root[name]
         kind.weight = settings.weight
@@ -237,7 +237,7 @@ def configure(run: LoadRun, journeys: Journeys, options: Namespace) -> None:
             kind.default_headers = {"Host": options.host_header}
 
 
-def choices(chosen: Mapping[str, type[Person]]) -> dict[tuple[str, str], int]:
+def choices(chosen: Mapping[str, type[LoadUser]]) -> dict[tuple[str, str], int]:
     """Returns how often each kind of shopper comes for what, by the weights of both.
 
     A kind's share is that of its weight, whatever the sum of its journeys' weights is.

@@ -18,7 +18,7 @@ from loadtest.recording import VISITS
 from loadtest.thresholds import LATE, TURNED_AWAY, UNFINISHED
 
 
-class Guest(Protocol):
+class VisitingShopper(Protocol):
     """A shopper who can make one visit after another.
 
     :ivar thought_seconds: how long they have thought since `begin_visit`.
@@ -35,7 +35,7 @@ class Guest(Protocol):
         ...
 
 
-class Visits:
+class VisitPool:
     """The visits in one process.
 
     :param new_guest: returns a shopper of a kind.
@@ -48,11 +48,11 @@ class Visits:
 
     def __init__(
         self,
-        new_guest: Callable[[str], Guest],
+        new_guest: Callable[[str], VisitingShopper],
         draw: Callable[[], tuple[str, str]],
         count: Callable[..., None],
         count_late: Callable[[str, float], None],
-        crashed: Callable[[Guest, Exception], None],
+        crashed: Callable[[VisitingShopper, Exception], None],
         *,
         max_visits: int,
     ) -> None:
@@ -65,7 +65,7 @@ class Visits:
         self._is_open = True
         self._running: Group = Group()
         # Shoppers come back: their accounts and connections are there already.
-        self._waiting: dict[str, list[Guest]] = {}
+        self._waiting: dict[str, list[VisitingShopper]] = {}
 
     def begin(self, due: float) -> None:
         """Lets the next shopper in, or turns them away. After `finish` nobody comes.

@@ -43,7 +43,7 @@ _COMMAND = (
 )
 
 
-class Target(NamedTuple):
+class LoadTarget(NamedTuple):
     """The way to a shop, from inside of its cluster.
 
     :ivar host: its public host, if `base_url` is the address of a gateway.
@@ -59,13 +59,13 @@ class Target(NamedTuple):
         return ("--host", self.base_url, *host)
 
 
-def target_of(mesh: MeshChoice, namespace: str) -> Target:
+def target_of(mesh: MeshChoice, namespace: str) -> LoadTarget:
     """Returns the way in: the mesh's gateway, or without a mesh the frontend."""
     if mesh == "none":
-        return Target(f"http://frontend.{namespace}")
+        return LoadTarget(f"http://frontend.{namespace}")
     gateway = gateway_of("traefik" if mesh == "linkerd" else "istioctl", namespace)
     host = HOST if namespace == NAMESPACE else f"{namespace}.example.com"
-    return Target(f"https://{gateway.service}.{gateway.namespace}", host)
+    return LoadTarget(f"https://{gateway.service}.{gateway.namespace}", host)
 
 
 def manifests(
@@ -290,7 +290,7 @@ def main() -> int:
     commands = ToolPrograms()
     need(commands, "kubectl")
     target = (
-        Target(arguments.base_url, arguments.host)
+        LoadTarget(arguments.base_url, arguments.host)
         if arguments.base_url
         else target_of(arguments.mesh, arguments.namespace)
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from loadtest.recording import RunRecord, Second, Tally, merged
+from loadtest.recording import RequestTally, RunRecord, Second, merged
 from loadtest.shapes import Window
 
 
 def made_up_run(
     levels: Sequence[float],
-    second: Callable[[float], Tally],
+    second: Callable[[float], RequestTally],
     *,
     label: str = "made up",
     shape: str = "steps",
@@ -48,6 +48,6 @@ def made_up_run(
     )
 
 
-def took(requests: int, milliseconds: int, *, failures: int = 0) -> Tally:
+def took(requests: int, milliseconds: int, *, failures: int = 0) -> RequestTally:
     """So many requests that took so long."""
-    return Tally(requests=requests, failures=failures, times_ms={milliseconds: requests})
+    return RequestTally(requests=requests, failures=failures, times_ms={milliseconds: requests})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtest.knee import is_reached, knee, steps_of, table
-from loadtest.recording import RunRecord, Tally
+from loadtest.recording import RequestTally, RunRecord
 from tests.unit.load_runs import made_up_run, took
 
 
@@ -51,7 +51,7 @@ def test_a_first_step_that_is_too_much_leaves_no_knee():
 
 
 def test_a_run_without_answers_has_no_knee():
-    assert knee_level(made_up_run([10, 20], lambda _: Tally())) is None
+    assert knee_level(made_up_run([10, 20], lambda _: RequestTally())) is None
 
 
 def test_arrivals_have_their_unit():

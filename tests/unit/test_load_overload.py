@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtest.overload import judge, recovery_seconds
-from loadtest.recording import RunRecord, Second, Tally
+from loadtest.recording import RequestTally, RunRecord, Second
 from loadtest.shapes import Window
 from tests.unit.load_runs import made_up_run, took
 
@@ -15,14 +15,14 @@ def overloaded(
 ) -> RunRecord:
     """A run whose shop is slow, fails or refuses until some time; the overload ends after 40 s."""
 
-    def pages(at: int) -> Tally:
+    def pages(at: int) -> RequestTally:
         is_slow = 20 <= at < slow_until
         failures = 1 if 20 <= at < failing_until else 0
         return took(50, 900 if is_slow else 40, failures=failures)
 
     series = [Second(at=at, group="pages", tally=pages(at)) for at in range(60)]
     series += [Second(at=at, group="shed", tally=took(10, 5)) for at in range(20, refusing_until)]
-    run = made_up_run([5], lambda _: Tally(), shape="spike", is_open=True)
+    run = made_up_run([5], lambda _: RequestTally(), shape="spike", is_open=True)
     return run.model_copy(update={"windows": WINDOWS, "series": series})
 
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from loadtest import charts, report
-from loadtest.charts import Bar, Point
-from loadtest.recording import Tally, Timeline, percentile, read_run, rounded_ms
+from loadtest.charts import ChartBar, ChartPoint
+from loadtest.recording import RequestTally, Timeline, percentile, read_run, rounded_ms
 from loadtest.settings import BadFile
 from tests.unit.load_runs import made_up_run, took
 
@@ -44,8 +44,8 @@ def test_processes_are_counted_together():
 
     found = {(each.at, each.group): each.tally for each in master.series(1000.0)}
     assert found == {
-        (0, "pages"): Tally(requests=2, failures=1, times_ms={12: 2}),
-        (2, "orders"): Tally(requests=1, times_ms={30: 1}),
+        (0, "pages"): RequestTally(requests=2, failures=1, times_ms={12: 2}),
+        (2, "orders"): RequestTally(requests=1, times_ms={30: 1}),
     }
 
 
@@ -81,8 +81,11 @@ def test_what_is_no_run_is_told(tmp_path: Path, content: bytes | None):
 
 
 def test_pictures_are_svg():
-    lines = {"a < b": [Point(0, 1), Point(1, None), Point(2, 5)], "c": [Point(0, 0)]}
-    bars = [Bar("pages", (10, 20)), Bar("orders", (0, 3.5))]
+    lines = {
+        "a < b": [ChartPoint(0, 1), ChartPoint(1, None), ChartPoint(2, 5)],
+        "c": [ChartPoint(0, 0)],
+    }
+    bars = [ChartBar("pages", (10, 20)), ChartBar("orders", (0, 3.5))]
 
     picture = charts.stacked(
         [

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from loadtest.recording import Tally
+from loadtest.recording import RequestTally
 from loadtest.settings import Limits, read_limits
 from loadtest.thresholds import (
     CONFIRMED,
@@ -14,18 +14,18 @@ from loadtest.thresholds import (
     OUT_OF_STOCK,
     TURNED_AWAY,
     UNFINISHED,
-    Books,
+    AuditResult,
     Verdict,
     judge,
     reason_to_abort,
 )
 
-NOT_LATE = Tally()
+NOT_LATE = RequestTally()
 
 
-def answered(requests: int, milliseconds: int = 10, *, failures: int = 0) -> Tally:
+def answered(requests: int, milliseconds: int = 10, *, failures: int = 0) -> RequestTally:
     """So many requests that took so long."""
-    return Tally(requests=requests, failures=failures, times_ms={milliseconds: requests})
+    return RequestTally(requests=requests, failures=failures, times_ms={milliseconds: requests})
 
 
 def limits(*changes: str) -> Limits:
@@ -38,12 +38,12 @@ def missed(verdict: Verdict) -> list[str]:
 
 
 def verdict_of(
-    more: Mapping[str, Tally] | None = None,
+    more: Mapping[str, RequestTally] | None = None,
     *changes: str,
     orders: int = 10,
     crashes: int = 0,
-    books: Books | None = None,
-    late_ms: Tally = NOT_LATE,
+    books: AuditResult | None = None,
+    late_ms: RequestTally = NOT_LATE,
 ) -> Verdict:
     """The verdict on enough requests and some orders, together with what is given."""
     usual = {"pages: home": answered(500), CONFIRMED: answered(orders)}
@@ -97,8 +97,8 @@ def test_a_failed_purchase_is_too_many_even_among_other_failures(step: str):
 
 
 def test_response_times_are_compared_with_the_limit_of_their_group():
-    slow = Tally(requests=100, times_ms={10: 94, 900: 6})
-    steps = {"account: log in": slow, "account: register": Tally(), "orders: inbox": slow}
+    slow = RequestTally(requests=100, times_ms={10: 94, 900: 6})
+    steps = {"account: log in": slow, "account: register": RequestTally(), "orders: inbox": slow}
 
     verdict = verdict_of(steps, "account.p95_ms=899", "orders.p95_ms=900")
 
@@ -106,7 +106,7 @@ def test_response_times_are_compared_with_the_limit_of_their_group():
 
 
 def test_each_percentile_has_a_limit_of_its_own():
-    steps = {"account: log in": Tally(requests=100, times_ms={10: 40, 300: 58, 900: 2})}
+    steps = {"account: log in": RequestTally(requests=100, times_ms={10: 40, 300: 58, 900: 2})}
     changes = ("account.p50_ms=100", "account.p95_ms=400", "account.p99_ms=800")
 
     assert missed(verdict_of(steps, *changes)) == ["p50 of account", "p99 of account"]
@@ -140,12 +140,12 @@ def test_a_load_test_that_is_too_slow_itself_is_told():
 
 
 def test_books_that_disagree_are_too_much():
-    wrong = Books(is_balanced=False, said="2 disagreements")
+    wrong = AuditResult(is_balanced=False, said="2 disagreements")
 
     assert missed(verdict_of(books=wrong)) == ["sold = charged"]
     assert "books: 2 disagreements" in str(verdict_of(books=wrong))
     assert verdict_of({}, "purchases.books_balanced=false", books=wrong).is_met
-    assert verdict_of(books=Books(is_balanced=True, said="nothing disagrees")).is_met
+    assert verdict_of(books=AuditResult(is_balanced=True, said="nothing disagrees")).is_met
 
 
 def test_refused_requests_must_be_refused_fast():
@@ -187,7 +187,7 @@ def test_a_run_is_not_aborted_for_what_it_can_still_get():
     ],
 )
 def test_a_run_is_aborted_for_what_it_cannot_make_good(
-    steps: Mapping[str, Tally], reason: str | None
+    steps: Mapping[str, RequestTally], reason: str | None
 ):
     assert reason_to_abort(steps, limits()) == reason
 
@@ -195,9 +195,9 @@ def test_a_run_is_aborted_for_what_it_cannot_make_good(
 def test_a_run_that_seeks_the_knee_may_be_too_much():
     steps = {"pages: home": answered(100, 9000, failures=50)}
 
-    def judged(crashes: int, books: Books | None = None) -> Verdict:
+    def judged(crashes: int, books: AuditResult | None = None) -> Verdict:
         return judge(steps, NOT_LATE, limits(), crashes=crashes, books=books, seeks_knee=True)
 
     assert judged(0).is_met
     assert missed(judged(1)) == ["crashes of the journey"]
-    assert missed(judged(0, Books(is_balanced=False, said=""))) == ["sold = charged"]
+    assert missed(judged(0, AuditResult(is_balanced=False, said=""))) == ["sold = charged"]

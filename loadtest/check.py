@@ -47,6 +47,13 @@ _TOLERANT = (
     *("--threshold", "failures.max_ratio=1"),
     *("--threshold", "purchases.max_failed=1000000"),
 )
+# So that in a few seconds there are orders of both kinds.
+_MOSTLY_BUYERS = """
+Browser: {weight: 1, think_seconds: 0.1, journeys: {look_at_product: 1}}
+PageBuyer: {weight: 1, think_seconds: 0.1, journeys: {buy: 1}}
+Buyer: {weight: 1, think_seconds: 0.1, journeys: {buy: 1}}
+RpcCaller: {weight: 0, think_seconds: 0.1, journeys: {get_products: 1}}
+"""
 
 
 class Failed(Exception):
@@ -77,10 +84,13 @@ class Check:
 
     def usual(self) -> None:
         """A run of all that a shopper does, with metrics, reports, and balanced books."""
-        changes = ("--threshold", "requests.min=50", "--threshold", "purchases.min_confirmed=1")
+        changes = ("--threshold", "requests.min=20", "--threshold", "purchases.min_confirmed=1")
+        journeys = self._folder / "buyers.yaml"
+        journeys.write_text(_MOSTLY_BUYERS, encoding="utf-8")
         process = self._start(
             "usual",
-            *("--users", "8", "--run-time", "7", "--warm-up", "1", *changes),
+            *("--users", "6", "--run-time", "8", "--warm-up", "1", *changes),
+            *("--journeys", str(journeys)),
             *("--metrics-port", str(_METRICS_PORT), "--shop-data", self._shop_data),
         )
         _wait_for_metrics(process)

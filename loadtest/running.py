@@ -68,6 +68,7 @@ class LoadRun:
         self._seconds = 0.0
         self._counts_from = 0.0
         self._aborted_because: str | None = None
+        self._processes = 1
         self._finished_workers = 0
 
     @property
@@ -123,6 +124,9 @@ class LoadRun:
         self._aborted_because = None
         if self.visits is not None:
             self.visits.reopen()
+        runner = self._environment.runner
+        # Workers that have stopped are no longer counted.
+        self._processes = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._began_at = time.time()
         self._counts_from = self._began_at + self._options.warm_up
         gevent.spawn_later(self._options.warm_up, self._forget_warm_up)
@@ -228,7 +232,7 @@ class LoadRun:
             is_open=self.is_open,
             warm_up_seconds=plan.warm_up_seconds,
             seconds=self._seconds,
-            processes=runner.worker_count if isinstance(runner, MasterRunner) else 1,
+            processes=self._processes,
             windows=list(plan.windows()),
             steps=steps,
             series=series,

@@ -9,7 +9,7 @@ from loadtest.recording import RequestTally, RunRecord
 
 # The first part of a step, in which the load of the step before has still an effect.
 _SETTLING = 0.25
-# A step is beyond the knee if its throughput is below this share of what the first step promises,
+# A step is beyond the knee if its throughput is below this share of what the steps before promise,
 # if more than this share of its requests fails, or if its p95 is this many times that of the first
 # step, and so long that people notice it.
 _MIN_SHARE = 0.8
@@ -47,7 +47,7 @@ def steps_of(run: RunRecord) -> Sequence[LoadLevel]:
         tally = run.between(first, last)
         rate = (tally.requests - tally.failures) / max(last - first, 1)
         step = LoadLevel(window.level, rate, tally)
-        why = _why_beyond(steps[0], step) if steps else _failing(step)
+        why = _why_beyond(steps, step) if steps else _failing(step)
         steps.append(LoadLevel(window.level, rate, tally, why))
     return steps
 
@@ -93,12 +93,18 @@ def table(run: RunRecord) -> str:
     return "\n".join(lines)
 
 
-def _why_beyond(first: LoadLevel, step: LoadLevel) -> str:
-    promised = first.requests_per_second * step.level / first.level
+def _why_beyond(before: Sequence[LoadLevel], step: LoadLevel) -> str:
+    # All good steps together, since by chance a single one has too few or too many requests.
+    good = [each for each in before if not each.why_beyond] or before
+    rates, levels = (
+        sum(each.requests_per_second for each in good),
+        sum(each.level for each in good),
+    )
+    promised = rates / levels * step.level
     if step.requests_per_second < _MIN_SHARE * promised:
         share = step.requests_per_second / promised
-        return f"only {share:.0%} of the throughput that the first step promises"
-    first_ms, step_ms = (each.tally.percentile_ms(0.95) or 0 for each in (first, step))
+        return f"only {share:.0%} of the throughput that the steps before promise"
+    first_ms, step_ms = (each.tally.percentile_ms(0.95) or 0 for each in (before[0], step))
     if step_ms > max(_MAX_SLOWDOWN * first_ms, _NOTICED_MS):
         return f"p95 is {step_ms / max(first_ms, 1):.0f} times that of the first step"
     return _failing(step)

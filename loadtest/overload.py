@@ -60,6 +60,12 @@ def judge(run: RunRecord) -> Verdict:
     checks = [
         *run.thresholds,
         ThresholdResult(
+            what="refused requests",
+            measured=str(refused.requests),
+            limit=">= 1",
+            is_met=refused.requests > 0,
+        ),
+        ThresholdResult(
             what="recovery",
             measured=shown,
             limit=f"<= {_RECOVERY_SECONDS} s",

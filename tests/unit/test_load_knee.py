@@ -64,5 +64,5 @@ def test_a_first_step_with_few_requests_by_chance_hides_no_knee():
     def second(level: float) -> RequestTally:
         return took(1 if level == 1 else int(8 * min(level, 3)), 10)
 
-    # The first four steps promise 65 / 10 requests for each arrival, and so 32.5 at 5; there are 24.
+    # The first four steps promise 6.5 requests for each arrival, so 32.5 at 5; there are 24.
     assert knee_level(made_up_run([1, 2, 3, 4, 5, 6], second, is_open=True)) == 4

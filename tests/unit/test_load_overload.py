@@ -57,3 +57,9 @@ def test_a_late_recovery_is_too_late():
 
 def test_the_share_of_refused_requests_is_told():
     assert "refused during the overload: 200 of 1200 (17%)" in str(judge(overloaded()))
+
+
+def test_a_shop_that_refuses_nothing_does_not_shed():
+    verdict = judge(overloaded(refusing_until=20))
+
+    assert [each.what for each in verdict.checks if not each.is_met] == ["refused requests"]

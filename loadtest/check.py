@@ -137,14 +137,14 @@ class Check:
         """Shoppers arrive at a rate, in two processes."""
         said = self.run(
             "arrivals",
-            *("--arrivals-per-second", "8", "--run-time", "4", "--processes", "2"),
-            *_TOLERANT,
+            *("--arrivals-per-second", "4", "--run-time", "4", "--processes", "2"),
+            *(*_TOLERANT, "Browser"),
         )
         record = self.record("arrivals")
         _expect(record.is_open and record.processes == 2, "not an arrival rate in two processes")
         visits = record.of_group("visits").requests
-        # 32 on average; with this probability of 1 in a million it is above 9 and below 70.
-        _expect(9 < visits < 70, f"{visits} visits instead of about 32")
+        # 16 on average. By chance it is outside of these bounds once in 60,000 runs.
+        _expect(2 < visits < 45, f"{visits} visits instead of about 16")
         _expect("p99 of late arrivals" in said, said)
 
     def turned_away(self) -> None:

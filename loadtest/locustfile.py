@@ -81,6 +81,8 @@ def prepare(environment: Environment, **_: Any) -> None:
         _finish(environment, run)
 
     _listen(environment.events.quitting, finish)
+    # The master sends its own options to the workers, but not those of locust.
+    options.workers_quit = options.headless
     if not is_worker and not options.headless:
         _show_usual_values(environment)
 

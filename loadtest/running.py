@@ -176,13 +176,16 @@ class LoadRun:
             gevent.sleep(_POLL_SECONDS)
 
     def on_stop(self, **_: Any) -> None:
-        """On a worker: sends what it has counted last."""
+        """On a worker: sends what it has counted last, and ends if there is only one run."""
         runner = self._environment.runner
         if isinstance(runner, WorkerRunner):
             counted: dict[str, Any] = {}
             report_to_master = cast("Any", self._environment.events.report_to_master)
             report_to_master.fire(client_id=runner.client_id, data=counted)
             runner.send_message(LAST_REPORT, counted)
+            if self._options.workers_quit:
+                # The master no longer knows workers that have stopped, and tells them nothing.
+                gevent.spawn(runner.quit)
 
     def on_last_report(self, msg: Any, **_: Any) -> None:
         """On the master: takes what a worker has counted last."""

@@ -44,7 +44,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench bench-check bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -57,6 +57,12 @@ run: $(VENV)/.runtime  ## Start the shop on this machine; Ctrl-C stops it. Optio
 
 bench-start: $(VENV)/.test  ## Measure how fast the shop starts, and its memory
 	@$(BIN)/python -m tests.bench.start
+
+bench: $(VENV)/.test  ## Measure what each page and an order cost, beside bare handlers, and write docs/performance.md (ARGS=--help)
+	@$(BIN)/python -m tests.bench.performance $(ARGS)
+
+bench-check: $(VENV)/.test  ## Check that no page has become slower, compared with bare handlers: a minute (ARGS=--help)
+	@$(BIN)/python -m tests.bench.check $(ARGS)
 
 locust = $(BIN)/locust --config loadtest/locust.conf
 

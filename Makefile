@@ -44,7 +44,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench bench-check bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
+	up down preflight bundle image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench bench-check bench-growth bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -63,6 +63,9 @@ bench: $(VENV)/.test  ## Measure what each page and an order cost, beside bare h
 
 bench-check: $(VENV)/.test  ## Check that no page has become slower, compared with bare handlers: a minute (ARGS=--help)
 	@$(BIN)/python -m tests.bench.check $(ARGS)
+
+bench-growth: $(VENV)/.test  ## Measure how cost grows with products, stored orders and replicas, and write docs/performance.md (ARGS=--help)
+	@$(BIN)/python -m tests.bench.growth $(ARGS)
 
 locust = $(BIN)/locust --config loadtest/locust.conf
 

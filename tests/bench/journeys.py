@@ -55,6 +55,7 @@ class ShopJourney:
     requests: tuple[PreparedRequest, ...]
 
 
+LIST_PATH = "/api/products?limit=12"
 NAMES = ("home", "product", "list", "static", "cart", "order")
 
 
@@ -70,29 +71,34 @@ async def shop_journeys(url: str) -> Sequence[ShopJourney]:
         assert style_sheet is not None, "the home page names no style sheet"
         customers = [await Customer.register(client) for _ in range(_CUSTOMERS)]
     return (
-        ShopJourney("home", "home page", (_page("/"),)),
+        ShopJourney("home", "home page", (page_request("/"),)),
         ShopJourney(
-            "product", "product page", tuple(_page(f"/products/{name}") for name in products)
+            "product", "product page", tuple(page_request(f"/products/{name}") for name in products)
         ),
-        ShopJourney("list", "`GET /api/products?limit=12`", (_page("/api/products?limit=12"),)),
-        ShopJourney("static", "static file", (_page(style_sheet[1]),)),
-        ShopJourney("cart", "cart, empty", (_page("/cart"),)),
+        ShopJourney("list", f"`GET {LIST_PATH}`", (page_request(LIST_PATH),)),
+        ShopJourney("static", "static file", (page_request(style_sheet[1]),)),
+        ShopJourney("cart", "cart, empty", (page_request("/cart"),)),
         ShopJourney(
             "order",
             "paid order (`POST /api/orders`)",
             tuple(
-                _order(customers[number % _CUSTOMERS], product)
+                order_request(customers[number % _CUSTOMERS], product)
                 for number, product in enumerate(products)
             ),
         ),
     )
 
 
-def _page(path: str) -> PreparedRequest:
-    return PreparedRequest("GET", path, headers=(("accept-encoding", ACCEPT_ENCODING),))
+def page_request(path: str, customer: Customer | None = None) -> PreparedRequest:
+    """Returns the request for what is at a path, in nobody's or in a customer's name."""
+    headers = [("accept-encoding", ACCEPT_ENCODING)]
+    if customer is not None:
+        headers.append(("authorization", f"Bearer {customer.token}"))
+    return PreparedRequest("GET", path, headers=tuple(headers))
 
 
-def _order(customer: Customer, product: str) -> PreparedRequest:
+def order_request(customer: Customer, product: str) -> PreparedRequest:
+    """Returns the request that buys one of a product."""
     return PreparedRequest(
         "POST",
         "/api/orders",

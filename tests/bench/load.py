@@ -90,7 +90,10 @@ def _send(load: Load) -> Sent:
 
 
 async def sending(load: Load) -> Sent:
-    """Sends a load from this process."""
+    """Sends a load from this process.
+
+    :raises WrongAnswer: as soon as an answer is not the right one.
+    """
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
@@ -118,13 +121,16 @@ async def sending(load: Load) -> Sent:
             while time.perf_counter() - began < load.seconds:
                 await ask(time.perf_counter())
 
-        async with asyncio.TaskGroup() as tasks:
-            if load.rate is None:
-                for _ in range(load.connections):
-                    tasks.create_task(keep_asking())
-            else:
-                for number in range(max(1, round(load.rate * load.seconds))):
-                    due = began + number / load.rate
-                    await asyncio.sleep(due - time.perf_counter())
-                    tasks.create_task(ask(due))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if load.rate is None:
+                    for _ in range(load.connections):
+                        tasks.create_task(keep_asking())
+                else:
+                    for number in range(max(1, round(load.rate * load.seconds))):
+                        due = began + number / load.rate
+                        await asyncio.sleep(due - time.perf_counter())
+                        tasks.create_task(ask(due))
+        except ExceptionGroup as failed:  # the first has ended the others
+            raise failed.exceptions[0] from None
         return Sent(latencies, time.perf_counter() - began)

@@ -87,9 +87,9 @@ def _pair(pair: BarPair, top: int) -> Iterator[str]:
     yield _text(12, top + 14, pair.label)
     for offset, parts, what in ((0, pair.shop, "shop"), (_BAR + 2, pair.floor, "floor")):
         x = float(_LEFT)
-        for service, ms in parts.items():
-            yield _bar(x, top + offset, ms * scale, _BAR, _COLOURS.get(service, "#000000"))
-            x += ms * scale
+        for service in sorted(parts, key=list(_COLOURS).index):
+            yield _bar(x, top + offset, parts[service] * scale, _BAR, _COLOURS[service])
+            x += parts[service] * scale
         yield _text(x + 6, top + offset + 14, f"{sum(parts.values()):.2f} ms ({what})", size=12)
 
 

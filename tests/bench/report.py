@@ -131,7 +131,7 @@ def generated_part(measurement: Measurement) -> str:
 
 
 def _overview(measurement: Measurement, findings: Findings) -> Iterator[str]:
-    yield from _head(
+    yield from head(
         "",
         "CPU time",
         "the floor's",
@@ -144,7 +144,7 @@ def _overview(measurement: Measurement, findings: Findings) -> Iterator[str]:
     )
     for name, about in measurement.abouts.items():
         rate, floor_rate = findings.rate(name, TOPOLOGY), findings.rate(name, FLOOR)
-        yield _row(
+        yield row(
             about,
             _ms(findings.cpu_ms(name, TOPOLOGY)),
             _ms(findings.cpu_ms(name, FLOOR)),
@@ -165,22 +165,22 @@ def _latencies(findings: Findings, name: str, side: str) -> str:
 def _by_service(measurement: Measurement, findings: Findings) -> Iterator[str]:
     services = [*load_topology().services, STRIPE, GENERATOR]
     titles = {STRIPE: "Stripe's stand-in", GENERATOR: "load generator"}
-    yield from _head("CPU ms per request", *(titles.get(name, name) for name in services))
+    yield from head("CPU ms per request", *(titles.get(name, name) for name in services))
     for name, about in measurement.abouts.items():
         for side, what in ((TOPOLOGY, about), (FLOOR, "… the floor")):
             used = findings.cpu_ms_by_service(name, side)
             cells = (used.get(service, 0.0) for service in services)
-            yield _row(what, *(f"{ms:.2f}" if ms >= 0.005 else "" for ms in cells))
+            yield row(what, *(f"{ms:.2f}" if ms >= 0.005 else "" for ms in cells))
 
 
 def _by_tracing(measurement: Measurement, findings: Findings) -> Iterator[str]:
-    yield from _head(
+    yield from head(
         "CPU time",
         *measurement.tracings,
         *(f"ratio to the floor, {tracing}" for tracing in measurement.tracings),
     )
     for name, about in measurement.abouts.items():
-        yield _row(
+        yield row(
             about,
             *(_ms(findings.cpu_ms(name, tracing)) for tracing in measurement.tracings),
             *(
@@ -191,10 +191,10 @@ def _by_tracing(measurement: Measurement, findings: Findings) -> Iterator[str]:
 
 
 def _calls(measurement: Measurement) -> Iterator[str]:
-    yield from _head("", "calls", "writes", "the answer", "the calls, in turn (+: at once)")
+    yield from head("", "calls", "writes", "the answer", "the calls, in turn (+: at once)")
     for name, about in measurement.abouts.items():
         hop = measurement.plan.journeys[name]
-        yield _row(
+        yield row(
             about,
             f"{hop.calls}",
             f"{hop.all_writes}",
@@ -217,11 +217,11 @@ def _whole(hop: Hop) -> str:
     return f"{name} ({below})" if below else name
 
 
-def _head(*cells: str) -> Sequence[str]:
-    return [_row(*cells), "|" + "---|" * len(cells)]
+def head(*cells: str) -> Sequence[str]:
+    return [row(*cells), "|" + "---|" * len(cells)]
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
 

@@ -18,18 +18,28 @@ TRACING: Mapping[str, Mapping[str, str]] = {
     TOPOLOGY: {},
     "100 %": {"TRACE_SAMPLING_RATIO": "1"},
 }
-_IN_STOCK = 1_000_000
+IN_STOCK = 1_000_000
 _TOKEN_SECONDS = 86_400
 
 
 def measured_shop(
-    folder: Path, tracing: str = TOPOLOGY, program: Sequence[str] = ("-m", "services")
+    folder: Path,
+    *arguments: str,
+    tracing: str = TOPOLOGY,
+    program: Sequence[str] = ("-m", "services"),
+    stock: Mapping[str, int] | None = None,
 ) -> Shop:
-    """Returns a shop, not started yet."""
+    """Returns a shop, not started yet.
+
+    :param arguments: of the command line.
+    :param program: what Python runs: the shop as it is, or a variant of it.
+    :param stock: of products that the shop has not, as it is.
+    """
     products = read_stock_file(InventorySettings().stock_file)
     return Shop(
         folder,
+        *arguments,
         environment={"ACCESS_TOKEN_SECONDS": str(_TOKEN_SECONDS), **TRACING[tracing]},
-        stock=dict.fromkeys(products, _IN_STOCK),
+        stock={**dict.fromkeys(products, IN_STOCK), **(stock or {})},
         program=program,
     )

@@ -33,7 +33,7 @@ def opened_sides(
         floor = running.enter_context(running_floor(plan, folder / "floor"))
         sides: list[MeasuredSide] = []
         for number, tracing in enumerate(tracings):
-            shop = running.enter_context(measured_shop(folder / f"shop-{number}", tracing))
+            shop = running.enter_context(measured_shop(folder / f"shop-{number}", tracing=tracing))
             sides.append(_shop_side(shop, tracing))
         journeys = floor_journeys(plan, sides[0].journeys)
         yield plan, [MeasuredSide(FLOOR, floor.url, floor.pids, journeys), *sides]

@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -79,9 +80,15 @@ class LoadGenerator:
 
 @contextmanager
 def generator() -> Generator[LoadGenerator]:
-    """Runs the process of a generator."""
+    """Runs the process of a generator.
+
+    :raises SystemExit: an answer was wrong, so that there is nothing to measure.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        yield LoadGenerator(pool)
+        try:
+            yield LoadGenerator(pool)
+        except WrongAnswer as wrong:
+            sys.exit(f"A wrong answer ends the measurement. {wrong}")
 
 
 def _send(load: Load) -> Sent:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.bench.journeys import PreparedRequest
-from tests.bench.load import Load, WrongAnswer, sending
+from tests.bench.load import Load, WrongAnswer, generator, sending
 
 GET = PreparedRequest("GET", "/")
 _STALL_SECONDS = 0.3
@@ -76,3 +76,15 @@ async def test_a_wrong_answer_ends_the_load() -> None:
     async with answering() as (_, url):
         with pytest.raises(WrongAnswer, match="POST /: 200 fine"):
             await sending(Load(url, [created], connections=1, seconds=5.0))
+
+
+async def test_the_generators_process_sends() -> None:
+    async with answering() as (answerer, url):
+        with generator() as sending_there:
+            sent = await asyncio.to_thread(sending_there.send, Load(url, [GET], 1, 0.5))
+    assert len(answerer.keys) == len(sent.latencies_seconds)
+
+
+def test_a_wrong_answer_ends_the_program() -> None:
+    with pytest.raises(SystemExit, match="POST /: 500"), generator():
+        raise WrongAnswer("POST /: 500")

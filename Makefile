@@ -116,8 +116,8 @@ chaos: $(VENV)/.test  ## Buy while faults are injected, then check every order (
 	@$(BIN)/python -m tests.chaos --checkouts $(or $(CHECKOUTS),2000) --clients $(or $(CLIENTS),16) \
 		$(if $(SEED),--seed $(SEED)) --store $(or $(STORE),sqlite) $(if $(MONGODB_SERVER),--mongodb-server $(MONGODB_SERVER))
 
-test-long: $(VENV)/.test  ## Run the tests that take a quarter of an hour: chaos on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000)
-	@$(BIN)/python -m pytest -m "long and not cluster" --checkouts $(or $(CHECKOUTS),2000) $(PYTEST_ARGS)
+test-long: $(VENV)/.test  ## Run the tests that take a quarter of an hour: chaos on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000). PART=1/2: both chaos runs, and half of the others
+	@$(BIN)/python -m pytest -m "long and not cluster" --checkouts $(or $(CHECKOUTS),2000) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
 
 soak: $(VENV)/.test  ## Run for an hour (MINUTES=60) at half load, and check that nothing grows
 	@$(BIN)/python -m tests.endurance.soak --minutes $(or $(MINUTES),60)
@@ -193,7 +193,7 @@ lab: $(VENV)/.runtime  ## Do the labs: make lab ARGS="start 00"; then check, hin
 
 test-labs: $(VENV)/.test image  ## Test the labs in a mesh, with students' mistakes, and a class (MESH=istio). PART=2/8: only the second of eight parts of the labs, without the rest
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
-		$(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -m "cluster$(if $(PART), and in_turn)" tests/labs --mesh $(ITS_MESH) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
 
 class: $(VENV)/.runtime  ## Make a namespace, a shop and a kubeconfig file for each student (STUDENTS=12 MESH=istio; docs/classroom.md)
 	@$(cluster); $(BIN)/python -m classroom up --students $(STUDENTS) --mesh $(ITS_MESH) --image $(IMAGE) $(ARGS)

@@ -45,7 +45,7 @@ export MESHMART_TEST_MONGODB_SERVER := $(abspath $(MONGODB_SERVER))
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help run test test-unit test-contract test-shop test-browser test-long chaos soak amplification backlog alerts \
-	up down preflight bundle image load-image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check load-cluster load-compare load-overload bench-start diagram screenshots clean
+	up down preflight bundle image load-image test-cluster test-mesh lab test-labs class class-board class-down certificate mesh compose observability goldens bench bench-check bench-growth bench-install bench-mesh sbom audit wheels check format proto proto-check lock lock-check load load-check load-cluster load-compare load-overload bench-start diagram screenshots clean
 
 help:
 	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -58,6 +58,15 @@ run: $(VENV)/.runtime  ## Start the shop on this machine; Ctrl-C stops it. Optio
 
 bench-start: $(VENV)/.test  ## Measure how fast the shop starts, and its memory
 	@$(BIN)/python -m tests.bench.start
+
+bench: $(VENV)/.test  ## Measure what each page and an order cost, beside bare handlers, and write docs/performance.md (ARGS=--help)
+	@$(BIN)/python -m tests.bench.performance $(ARGS)
+
+bench-check: $(VENV)/.test  ## Check that no page has become slower, compared with bare handlers: a minute (ARGS=--help)
+	@$(BIN)/python -m tests.bench.check $(ARGS)
+
+bench-growth: $(VENV)/.test  ## Measure how cost grows with products, stored orders and replicas, and write docs/performance.md (ARGS=--help)
+	@$(BIN)/python -m tests.bench.growth $(ARGS)
 
 # The options of `make load` as options of locust (loadtest/README.md).
 load_options = $(if $(SHAPE),--shape $(SHAPE)) $(if $(USERS),--users $(USERS)) $(if $(RATE),--arrivals-per-second $(RATE)) \
@@ -108,8 +117,8 @@ chaos: $(VENV)/.test  ## Buy while faults are injected, then check every order (
 	@$(BIN)/python -m tests.chaos --checkouts $(or $(CHECKOUTS),2000) --clients $(or $(CLIENTS),16) \
 		$(if $(SEED),--seed $(SEED)) --store $(or $(STORE),sqlite) $(if $(MONGODB_SERVER),--mongodb-server $(MONGODB_SERVER))
 
-test-long: $(VENV)/.test  ## Run the tests that take a quarter of an hour: chaos on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000)
-	@$(BIN)/python -m pytest -m "long and not cluster" --checkouts $(or $(CHECKOUTS),2000) $(PYTEST_ARGS)
+test-long: $(VENV)/.test  ## Run the tests that take a quarter of an hour: chaos on both stores, a missing safeguard, an outage, a backlog (CHECKOUTS=2000). PART=1/2: both chaos runs, and half of the others
+	@$(BIN)/python -m pytest -m "long and not cluster" --checkouts $(or $(CHECKOUTS),2000) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
 
 soak: $(VENV)/.test  ## Run for an hour (MINUTES=60) at half load, and check that nothing grows
 	@$(BIN)/python -m tests.endurance.soak --minutes $(or $(MINUTES),60)
@@ -194,7 +203,7 @@ lab: $(VENV)/.runtime  ## Do the labs: make lab ARGS="start 00"; then check, hin
 
 test-labs: $(VENV)/.test image  ## Test the labs in a mesh, with students' mistakes, and a class (MESH=istio). PART=2/8: only the second of eight parts of the labs, without the rest
 	@$(mesh_cluster) MESHMART_CLUSTER_IMAGE=$(IMAGE) \
-		$(BIN)/python -m pytest -m cluster tests/labs --mesh $(ITS_MESH) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -m "cluster$(if $(PART), and in_turn)" tests/labs --mesh $(ITS_MESH) $(if $(PART),--part $(PART)) $(PYTEST_ARGS)
 
 class: $(VENV)/.runtime  ## Make a namespace, a shop and a kubeconfig file for each student (STUDENTS=12 MESH=istio; docs/classroom.md)
 	@$(cluster); $(BIN)/python -m classroom up --students $(STUDENTS) --mesh $(ITS_MESH) --image $(IMAGE) $(ARGS)

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from tests.testkit.hunt import Hunter, SecretTold
-from tests.testkit.parts import part
+from tests.testkit.parts import Part, part
 from tests.testkit.ports import give_back_ports
 
 ON_CI = bool(os.environ.get("CI"))
@@ -69,7 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--part",
         type=part,
         metavar="K/N",
-        help="of tests/labs only every Nth lab from the Kth on, each from its start to its reset",
+        help="of the tests marked in_turn only every Nth from the Kth on",
     )
 
 
@@ -79,8 +79,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what is about a program that is not there; the summary says of which."""
-    left_out = [
+    """Leaves out what is about a program that is not there, of which the summary tells, and what
+    other parts run.
+    """
+    part: Part | None = config.option.part
+    in_turn = [item for item in items if item.get_closest_marker("in_turn")]
+    left_out = [] if part is None else [item for item in in_turn if item not in part.of(in_turn)]
+    left_out += [
         item
         for item in items
         for marker in item.iter_markers("needs_programs")

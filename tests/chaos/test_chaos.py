@@ -77,6 +77,7 @@ _FOUND = {
 }
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("safeguard", MUTATIONS)
 async def test_a_missing_safeguard_is_noticed(safeguard: str, tmp_path: Path) -> None:
     options = Options(checkouts=150, mutation=safeguard, rest_seconds=10.0)

@@ -77,8 +77,10 @@ def uninstall(release: Release) -> None:
     """Removes the shop and its namespace; what was there before stays."""
     release.namespace.helm("uninstall", "shop", "--ignore-not-found")
     names = {release.namespace.name, release.stripe.name}
-    for name in names:  # nobody is served any more, so that no pod needs to drain
-        run("kubectl", "-n", name, "delete", "pods", "--all", "--grace-period=1", "--wait=false")
+    # Nobody is served any more, so no pod needs to drain. A namespace that still has pods is looked
+    # at again only after half their grace period, so they go first.
+    for name in names:
+        run("kubectl", "-n", name, "delete", "pods", "--all", "--grace-period=1")
     run("kubectl", "delete", "namespace", *names, "--ignore-not-found", "--wait")
 
 

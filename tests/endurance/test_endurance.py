@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 _PACE = 5.0
 
 
+@pytest.mark.in_turn
 @pytest.mark.parametrize("way", backlog.WAYS)
 async def test_a_backlog_is_finished_within_a_minute(
     way: str, checkouts: int, tmp_path: Path
@@ -27,6 +28,7 @@ async def test_a_backlog_is_finished_within_a_minute(
     assert seconds <= backlog.MAX_SECONDS
 
 
+@pytest.mark.in_turn
 async def test_an_outage_does_not_spread(tmp_path: Path) -> None:
     arguments = Namespace(
         seconds=15.0, per_second=8.0, services="payment,stripe_sandbox", ways="hung,dead", seed=1
@@ -35,6 +37,7 @@ async def test_an_outage_does_not_spread(tmp_path: Path) -> None:
         assert not await amplification.measure(shop, arguments)
 
 
+@pytest.mark.in_turn
 async def test_customers_notice_nothing_of_guessed_passwords(tmp_path: Path) -> None:
     with Shop(tmp_path, environment=guessing.ENVIRONMENT, stock=PLENTY) as shop:
         assert not await guessing.measure(shop, 45.0)

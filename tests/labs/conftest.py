@@ -16,7 +16,6 @@ from tests.mesh.shops import (
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
-from tests.testkit.parts import Part
 
 # pytest finds hooks and fixtures here by their names.
 __all__ = ["mesh", "proxied", "pytest_sessionfinish", "pytest_terminal_summary"]
@@ -31,15 +30,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.timeout(_LAB_SECONDS), append=False)
-    part: Part | None = config.option.part
-    if part is not None:
-        here = [item for item in items if item.path.is_relative_to(HERE)]
-        chosen = part.of([item for item in here if _is_a_whole_lab(item)])
-        left_out = [item for item in here if item not in chosen]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def _is_a_whole_lab(item: pytest.Item) -> bool:
-    """Whether a test does a lab from its start to its reset; others test mistakes, or a class."""
-    return isinstance(item, pytest.Function) and item.originalname == "test_from_start_to_reset"

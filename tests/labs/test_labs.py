@@ -102,6 +102,7 @@ def second_terminal() -> Generator[SecondTerminal]:
     terminal.close()
 
 
+@pytest.mark.in_turn
 async def test_from_start_to_reset(
     lab: Lab, student: Student, second_terminal: SecondTerminal
 ) -> None:

@@ -1,4 +1,6 @@
-"""The parts that `make test-labs PART=2/8` names are all of the tests, each once."""
+"""The parts that `make test-labs PART=2/8` and `make test-long PART=1/2` name are all of the tests
+marked in_turn, each once.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class OneProcessShop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncGenerator[tuple[OneProcessShop, dict[str, Any]]]:
+async def open_shop(tmp_path: Path) -> AsyncGenerator[tuple[OneProcessShop, dict[str, Any]]]:
     shop = OneProcessShop([201])
     file = tmp_path / "certificate.pem"
     file.write_bytes(self_signed(HOST).certificate_and_key)
@@ -85,9 +85,9 @@ async def shop(tmp_path: Path) -> AsyncGenerator[tuple[OneProcessShop, dict[str,
 
 
 async def test_a_customer_gets_what_they_came_for(
-    shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    open_shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = shop
+    shop, where = open_shop
 
     await customers.main(where)
 
@@ -105,9 +105,9 @@ async def test_a_customer_gets_what_they_came_for(
 
 
 async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
-    shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    open_shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = shop
+    shop, where = open_shop
     shop.order = [202, 201]
 
     await customers.main(where)
@@ -119,9 +119,9 @@ async def test_an_order_that_hangs_is_a_customer_lost_and_asked_for_again(
 
 
 async def test_who_finds_nobody_is_lost(
-    shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+    open_shop: tuple[OneProcessShop, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shop, where = shop
+    shop, where = open_shop
     shop.page = 503
     await customers.main(where)
     assert "lost at the catalogue: 503" in capsys.readouterr().out

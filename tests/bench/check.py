@@ -1,0 +1,143 @@
+"""Checks that the shop has not become slower, in less than a minute: the CPU time of each journey
+as a multiple of the floor's, and how many calls and writes it makes, against limits.yaml.
+
+A time would depend on the machine; the ratio hardly does, since both sides run on it in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from tests.bench.floor.plan import Plan
+from tests.bench.journeys import NAMES
+from tests.bench.load import generator
+from tests.bench.meter import needs_linux
+from tests.bench.rounds import Spread, measure
+from tests.bench.shops import TOPOLOGY
+from tests.bench.sides import FLOOR, opened_sides
+from tests.endurance.measure import table
+
+LIMITS = Path(__file__).with_name("limits.yaml")
+_CONNECTIONS = 8
+# For a machine that does much else: there a floor that is cheap varies most.
+_HEADROOM = 1.5
+
+
+class JourneyLimits(BaseModel):
+    """What a journey may cost.
+
+    :ivar measured: the ratio when the limit was set.
+    :ivar ratio: of CPU times, to the floor's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measured: float
+    ratio: float
+    calls: int
+    writes: int
+
+
+def read_limits(file: Path = LIMITS) -> Mapping[str, JourneyLimits]:
+    """Returns the limits of all journeys, by name.
+
+    :raises ValueError: the file is wrong, or a journey is missing in it or unknown.
+    """
+    raw = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    limits = TypeAdapter(dict[str, JourneyLimits]).validate_python(raw)
+    if set(limits) != set(NAMES):
+        raise ValueError(f"{file.name} has limits of {sorted(limits)}, not of {sorted(NAMES)}")
+    return limits
+
+
+def exceeded(
+    limits: Mapping[str, JourneyLimits], ratios: Mapping[str, Spread], plan: Plan
+) -> Iterator[str]:
+    """Yields a sentence for each limit that is exceeded."""
+    for name, limit in limits.items():
+        ratio, hop = ratios[name].median, plan.journeys[name]
+        if ratio > limit.ratio:
+            yield (
+                f"{name} needs {ratio:.2f} times the floor's CPU time (limit {limit.ratio:g}; "
+                f"it was {limit.measured:g})"
+            )
+        if hop.calls > limit.calls:
+            yield f"{name} makes {hop.calls} calls (limit {limit.calls})"
+        if hop.all_writes > limit.writes:
+            yield f"{name} makes {hop.all_writes} writes (limit {limit.writes})"
+
+
+def with_limits(text: str, ratios: Mapping[str, Spread], plan: Plan) -> str:
+    """Returns the text of a file of limits, with those that follow from a measurement. Its
+    comment stays.
+    """
+    comment = [line for line in text.splitlines() if line.startswith("#")]
+    lines = [
+        f"{name}: {{measured: {ratio.median:.3g}, ratio: {ratio.median * _HEADROOM:.2g}, "
+        f"calls: {plan.journeys[name].calls}, writes: {plan.journeys[name].all_writes}}}"
+        for name, ratio in ratios.items()
+    ]
+    return "\n".join([*comment, *lines, ""])
+
+
+def main() -> int:
+    """Returns the exit status: 1 when a limit is exceeded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=0.75, help="of each load")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="set the limits by what is measured; needs a quiet machine",
+    )
+    arguments = parser.parse_args()
+    needs_linux()
+    limits = read_limits()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        generator() as sending,
+        opened_sides(Path(folder), [TOPOLOGY]) as (plan, sides),
+    ):
+        findings = measure(
+            sides,
+            sending,
+            rounds=arguments.rounds,
+            seconds=arguments.seconds,
+            connections=_CONNECTIONS,
+            with_latencies=(),
+            say=lambda text: print(text, flush=True),
+        )
+    ratios = {name: findings.cpu_ratio(name, TOPOLOGY, FLOOR) for name in limits}
+    rows = [
+        (
+            name,
+            f"{findings.cpu_ms(name, TOPOLOGY).median:.2f}",
+            f"{findings.cpu_ms(name, FLOOR).median:.2f}",
+            f"{ratios[name].median:.2f}",
+            f"{ratios[name].low:.2f} to {ratios[name].high:.2f}",
+            f"{limit.ratio:g}",
+            f"{plan.journeys[name].calls}",
+            f"{plan.journeys[name].all_writes}",
+        )
+        for name, limit in limits.items()
+    ]
+    head = ("", "CPU ms", "floor", "ratio", "quartiles", "limit", "calls", "writes")
+    print(table(head, rows))
+    if arguments.write:
+        LIMITS.write_text(with_limits(LIMITS.read_text("utf-8"), ratios, plan), encoding="utf-8")
+        return 0
+    problems = list(exceeded(limits, ratios, plan))
+    for problem in problems:
+        print(f"EXCEEDED: {problem}")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The shops that are measured: as `make run` starts them, with stock that lasts, tokens that live
+long, and one way of tracing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from services.inventory.seed import read_stock_file
+from services.inventory.settings import InventorySettings
+from tests.testkit.shop import Shop
+
+TOPOLOGY = "at the topology's ratios"
+# What is set for each way of tracing.
+TRACING: Mapping[str, Mapping[str, str]] = {
+    "off": {"OTEL_SDK_DISABLED": "true"},
+    TOPOLOGY: {},
+    "100 %": {"TRACE_SAMPLING_RATIO": "1"},
+}
+IN_STOCK = 1_000_000
+_TOKEN_SECONDS = 86_400
+
+
+def measured_shop(
+    folder: Path,
+    *arguments: str,
+    tracing: str = TOPOLOGY,
+    program: Sequence[str] = ("-m", "services"),
+    stock: Mapping[str, int] | None = None,
+) -> Shop:
+    """Returns a shop, not started yet.
+
+    :param arguments: of the command line.
+    :param program: what Python runs: the shop as it is, or a variant of it.
+    :param stock: of products that the shop has not, as it is.
+    """
+    products = read_stock_file(InventorySettings().stock_file)
+    return Shop(
+        folder,
+        *arguments,
+        environment={"ACCESS_TOKEN_SECONDS": str(_TOKEN_SECONDS), **TRACING[tracing]},
+        stock={**dict.fromkeys(products, IN_STOCK), **(stock or {})},
+        program=program,
+    )

@@ -17,7 +17,7 @@ from cryptography import x509
 
 from labs.certificate import shown_at
 from labs.commands import Commands
-from labs.errors import LabError
+from labs.errors import CommandFailed, LabError
 from labs.finding import Finding, right, wrong
 from labs.restoring import put_back, restore
 from labs.visitor import CATALOGUE, Visitor, connected
@@ -34,6 +34,11 @@ _OPEN_SECONDS = 60.0
 _IMAGE = "meshmart:0.1.0"
 # The URL comes by standard input, so that no list of processes shows it.
 _AUDIT = "read -r DATABASE_URL; export DATABASE_URL; python -m services audit; echo audit status $?"
+_AUDIT_SECONDS = 60.0
+_WHY_CHARACTERS = 200
+_PAYMENT = ("deployment/payment-service", "payment")
+# What a probe greets to find out who reaches MongoDB.
+MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
 
 # Past the pod's own proxy.
 _METRICS = """
@@ -258,15 +263,44 @@ class MeshedShop:
             yield visitor
 
     async def audit(self) -> Finding:
-        """Returns the finding whether the books agree: docs/backup.md."""
+        """Returns the finding whether the books agree: docs/backup.md. That they cannot be compared
+        is one, too, and is known after some ten seconds where MongoDB is out of reach.
+        """
+        try:
+            (greeting,) = await self.probe(*_PAYMENT, [MONGODB])
+            if greeting.outcome != "answered":
+                return self._not_compared("payment does not reach MongoDB")
+            said = await self._audited()
+        except CommandFailed as error:
+            return self._not_compared(str(error))
+        *lines, status = said.strip().splitlines()
+        match status.rpartition(" ")[2], lines:
+            case "0", [*_, last]:
+                return right(f"the stores and Stripe agree: {last}")
+            case "1", [first, *_]:
+                return wrong(f"the stores disagree: {first}", "docs/backup.md#audit")
+            case _:
+                return self._not_compared(" ".join(lines) or status)
+
+    async def _audited(self) -> str:
+        """What the audit says, in payment's pod, and its exit status."""
         secret = json.loads(await self.kubectl("get", "secret", "mongodb", "-o", "json"))
         url = base64.b64decode(secret["data"]["url"]).decode()
-        payment = ("exec", "-i", "deployment/payment-service", "-c", "payment", "--")
-        said = await self.kubectl(*payment, "sh", "-c", _AUDIT, given=f"{url}\n")
-        *lines, status = said.strip().splitlines()
-        if status == "audit status 0":
-            return right(f"the stores and Stripe agree: {lines[-1]}")
-        return wrong(f"the stores disagree: {lines[0]}", "docs/backup.md#audit")
+        workload, container = _PAYMENT
+        return await self._commands.run(
+            *("kubectl", "-n", self.where.namespace, "exec", "-i", workload, "-c", container),
+            *("--", "sh", "-c", _AUDIT),
+            given=f"{url}\n",
+            within_seconds=_AUDIT_SECONDS,
+        )
+
+    def _not_compared(self, why: str) -> Finding:
+        why = " ".join(why.split())[:_WHY_CHARACTERS].rstrip(".")
+        return wrong(
+            f"the stores cannot be compared: {why}",
+            f"kubectl -n {self.where.namespace} get pods: do MongoDB and payment run, and does "
+            "MongoDB's policy let payment in?",
+        )
 
 
 class _Always(AbstractResolver):

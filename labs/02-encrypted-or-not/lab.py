@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 from labs.errors import CommandFailed
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
-from labs.meshed import MeshedShop, Probed
+from labs.meshed import MONGODB, MeshedShop, Probed
 from labs.visitor import CATALOGUE, Visitor
 from services.common.topology import load_topology
 
@@ -131,7 +131,7 @@ def _requests() -> Iterator[tuple[str, Mapping[str, Any]]]:
             called = {call.rpc for _, edge in topology.callers_of(name) for call in edge.grpc}
             for rpc in sorted(called):
                 yield name, {"target": target, "rpc": f"/{rpc}"}
-    yield "mongodb", {"database": "mongodb:27017"}
+    yield "mongodb", MONGODB
 
 
 def _catalogue(statuses: Counter[int], shop: MeshedShop) -> Finding:

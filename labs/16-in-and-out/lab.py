@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from labs.crowd import POD, Crowd, customers, let_customers_in
 from labs.finding import Finding, judged, wrong
 from labs.lab import Lab, MeshedExercise
-from labs.meshed import MeshedShop
+from labs.meshed import MONGODB, MeshedShop
 from labs.waiting import eventually
 from tools.mesh.render import MeshName
 
@@ -27,7 +27,6 @@ _STOCK: Mapping[str, Any] = {
     "target": "inventory-service:9000",
     "rpc": "/meshmart.inventory.v1.InventoryService/GetStock",
 }
-_MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
 
 _PROXY: Mapping[MeshName, str] = {"istio": "istio-proxy", "linkerd": "linkerd-proxy"}
 # Of the pods, in the Deployment: where a mesh reads whether it may give them a proxy.
@@ -69,7 +68,7 @@ class InAndOut(MeshedExercise):
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
-        stock, database = await shop.probe(POD, POD, [_STOCK, _MONGODB])
+        stock, database = await shop.probe(POD, POD, [_STOCK, MONGODB])
         yield judged(
             stock.outcome != "answered",
             "inventory does not answer whoever is outside of the mesh",

@@ -36,6 +36,7 @@ _IMAGE = "meshmart:0.1.0"
 _AUDIT = "read -r DATABASE_URL; export DATABASE_URL; python -m services audit; echo audit status $?"
 _AUDIT_SECONDS = 60.0
 _WHY_CHARACTERS = 200
+_AGREED = ": nothing disagrees."
 _PAYMENT = ("deployment/payment-service", "payment")
 # What a probe greets to find out who reaches MongoDB.
 MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
@@ -276,7 +277,7 @@ class MeshedShop:
         *lines, status = said.strip().splitlines()
         match status.rpartition(" ")[2], lines:
             case "0", [*_, last]:
-                return right(f"the stores and Stripe agree: {last}")
+                return right(f"the stores and Stripe agree: {last.removesuffix(_AGREED)}")
             case "1", [first, *_]:
                 return wrong(f"the stores disagree: {first}", "docs/backup.md#audit")
             case _:

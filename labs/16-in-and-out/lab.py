@@ -34,10 +34,15 @@ _ASKS: Mapping[MeshName, tuple[str, str, str, str]] = {
     "istio": ("labels", "sidecar.istio.io/inject", "true", "false"),
     "linkerd": ("annotations", "linkerd.io/inject", "enabled", "disabled"),
 }
-# What start/ has made.
+# What start/ has made, which bears the label.
+_LABEL = "meshmart/lab=16"
 _HOLES: Mapping[MeshName, str] = {
     "istio": "peerauthentications.security.istio.io,authorizationpolicies.security.istio.io",
     "linkerd": "authorizationpolicies.policy.linkerd.io,networkauthentications.policy.linkerd.io",
+}
+_POLICIES: Mapping[MeshName, str] = {
+    "istio": "authorizationpolicies.security.istio.io",
+    "linkerd": "authorizationpolicies.policy.linkerd.io",
 }
 
 
@@ -53,7 +58,7 @@ class InAndOut(MeshedExercise):
 
     async def solve(self, shop: MeshedShop) -> None:
         await _roll_out(shop, has_proxy=True)
-        await shop.kubectl("delete", _HOLES[shop.mesh], "--selector", "meshmart/lab=16")
+        await shop.kubectl("delete", _HOLES[shop.mesh], "--selector", _LABEL)
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         began_s = time.time()
@@ -83,8 +88,24 @@ class InAndOut(MeshedExercise):
             f"kubectl -n {shop.where.namespace} get {_HOLES[shop.mesh]}: which of them lets in "
             "people without a certificate?",
         )
+        yield await _is_closed(shop)
         yield _were_served(shop, await _known(shop, began_s))
         yield await shop.audit()
+
+
+async def _is_closed(shop: MeshedShop) -> Finding:
+    """Whether the policy is gone that lets in whoever comes. As long as MongoDB takes mTLS only,
+    that is still everybody who has a certificate, and no request from outside of the mesh tells.
+    """
+    left = await shop.objects(_POLICIES[shop.mesh], _LABEL)
+    names = ", ".join(each["metadata"]["name"] for each in left)
+    return judged(
+        not left,
+        "no policy is left that was made while inventory had no proxy",
+        f"a policy is left that was made while inventory had no proxy: {names}",
+        f"kubectl -n {shop.where.namespace} get {_POLICIES[shop.mesh]} -l {_LABEL} -o yaml: whom "
+        "does it let in?",
+    )
 
 
 def _were_served(shop: MeshedShop, crowd: Crowd) -> Finding:

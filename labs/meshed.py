@@ -41,6 +41,7 @@ _PAYMENT = ("deployment/payment-service", "payment")
 # What a probe greets to find out who reaches MongoDB.
 MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
 
+_REQUESTS, _ERRORS = "meshmart_request_seconds_count", "errors"
 # Past the pod's own proxy.
 _METRICS = """
 import urllib.request
@@ -57,10 +58,13 @@ class Probed(NamedTuple):
 
 
 class Done(NamedTuple):
-    """How many requests a service has answered, and the sum of their durations in seconds."""
+    """How many requests a service has answered, the sum of their durations in seconds, and how
+    many of the answers were errors of its own.
+    """
 
     requests: int
     seconds: float
+    errors: int = 0
 
 
 class MeshedShop:
@@ -211,10 +215,14 @@ class MeshedShop:
         for line in text.splitlines():
             name, _, labels_and_value = line.partition("{")
             if f'operation="{operation}"' in labels_and_value:
-                totals[name] += float(labels_and_value.rpartition(" ")[2])
+                value = float(labels_and_value.rpartition(" ")[2])
+                totals[name] += value
+                if name == _REQUESTS and 'status="5' in labels_and_value:
+                    totals[_ERRORS] += value
         return Done(
-            requests=int(totals["meshmart_request_seconds_count"]),
+            requests=int(totals[_REQUESTS]),
             seconds=totals["meshmart_request_seconds_sum"],
+            errors=int(totals[_ERRORS]),
         )
 
     @asynccontextmanager

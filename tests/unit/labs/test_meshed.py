@@ -41,7 +41,7 @@ class _Pod:
 async def test_what_a_service_has_done_is_read_from_its_metrics() -> None:
     shop = MeshedShop(_Pod(), Shop())
 
-    assert await shop.done("product-1", "product", "GET /api/products") == Done(5, 5.5)
+    assert await shop.done("product-1", "product", "GET /api/products") == Done(5, 5.5, errors=1)
     assert await shop.done("product-1", "product", "GET /api/categories") == Done(0, 0.0)
 
 

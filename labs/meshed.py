@@ -16,7 +16,7 @@ from cryptography import x509
 
 from labs.certificate import shown_at
 from labs.commands import Commands
-from labs.errors import LabError
+from labs.errors import CommandFailed, LabError
 from labs.finding import Finding, right, wrong
 from labs.restoring import put_back, restore
 from labs.visitor import CATALOGUE, Visitor, connected
@@ -32,7 +32,14 @@ _GATEWAY_PORTS: Mapping[Scheme, int] = {"https": 443, "http": 80}
 _OPEN_SECONDS = 60.0
 # The image of which the files speak, instead of which comes the one that the shop has.
 _IMAGE = "meshmart:0.1.0"
+_AUDIT_SECONDS = 60.0
+_WHY_CHARACTERS = 200
+_AGREED = ": nothing disagrees."
+_PAYMENT = ("deployment/payment-service", "payment")
+# What a probe greets to find out who reaches MongoDB.
+MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
 
+_REQUESTS, _ERRORS = "meshmart_request_seconds_count", "errors"
 # Past the pod's own proxy.
 _METRICS = """
 import urllib.request
@@ -49,10 +56,13 @@ class Probed(NamedTuple):
 
 
 class Done(NamedTuple):
-    """How many requests a service has answered, and the sum of their durations in seconds."""
+    """How many requests a service has answered, the sum of their durations in seconds, and how
+    many of the answers were errors of its own.
+    """
 
     requests: int
     seconds: float
+    errors: int = 0
 
 
 class MeshedShop:
@@ -203,10 +213,14 @@ class MeshedShop:
         for line in text.splitlines():
             name, _, labels_and_value = line.partition("{")
             if f'operation="{operation}"' in labels_and_value:
-                totals[name] += float(labels_and_value.rpartition(" ")[2])
+                value = float(labels_and_value.rpartition(" ")[2])
+                totals[name] += value
+                if name == _REQUESTS and 'status="5' in labels_and_value:
+                    totals[_ERRORS] += value
         return Done(
-            requests=int(totals["meshmart_request_seconds_count"]),
+            requests=int(totals[_REQUESTS]),
             seconds=totals["meshmart_request_seconds_sum"],
+            errors=int(totals[_ERRORS]),
         )
 
     @asynccontextmanager
@@ -256,13 +270,36 @@ class MeshedShop:
             yield visitor
 
     async def audit(self) -> Finding:
-        """Returns the finding whether the books agree: docs/backup.md."""
-        secret = await self.kubectl(*cluster_audit.SECRET_COMMAND)
-        said = await self.kubectl(*cluster_audit.AUDIT_COMMAND, given=cluster_audit.given(secret))
-        is_balanced, lines = cluster_audit.outcome(said)
-        if is_balanced:
-            return right(f"the stores and Stripe agree: {lines[-1]}")
-        return wrong(f"the stores disagree: {lines[0]}", "docs/backup.md#audit")
+        """Returns the finding whether the books agree: docs/backup.md. That they cannot be compared
+        is one, too, and is known after some ten seconds where MongoDB is out of reach.
+        """
+        try:
+            (greeting,) = await self.probe(*_PAYMENT, [MONGODB])
+            if greeting.outcome != "answered":
+                return self._not_compared("payment does not reach MongoDB")
+            secret = await self.kubectl(*cluster_audit.SECRET_COMMAND)
+            said = await self._commands.run(
+                *("kubectl", "-n", self.where.namespace, *cluster_audit.AUDIT_COMMAND),
+                given=cluster_audit.given(secret),
+                within_seconds=_AUDIT_SECONDS,
+            )
+        except CommandFailed as error:
+            return self._not_compared(str(error))
+        match cluster_audit.outcome(said):
+            case 0, [*_, last]:
+                return right(f"the stores and Stripe agree: {last.removesuffix(_AGREED)}")
+            case 1, [first, *_]:
+                return wrong(f"the stores disagree: {first}", "docs/backup.md#audit")
+            case status, lines:
+                return self._not_compared(" ".join(lines) or f"the audit ended with {status}")
+
+    def _not_compared(self, why: str) -> Finding:
+        why = " ".join(why.split())[:_WHY_CHARACTERS].rstrip(".")
+        return wrong(
+            f"the stores cannot be compared: {why}",
+            f"kubectl -n {self.where.namespace} get pods: do MongoDB and payment run, and does "
+            "MongoDB's policy let payment in?",
+        )
 
 
 class _Always(AbstractResolver):

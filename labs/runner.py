@@ -11,7 +11,7 @@ from typing import Generic
 
 from labs.commands import Commands
 from labs.errors import CommandFailed, LabError
-from labs.finding import Finding, are_all_right
+from labs.finding import Finding, are_all_right, wrong
 from labs.lab import Exercise, Lab, Place, Shop, lab_named
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
@@ -46,8 +46,23 @@ class Work(Generic[Shop]):
         await self.exercise.solve(self.shop)
 
     async def check(self) -> Sequence[Finding]:
-        """Everything that a check finds."""
-        return [finding async for finding in self.exercise.check(self.shop)]
+        """Everything that a check finds. What stops it is the last of its findings where something
+        is known to be wrong.
+
+        :raises LabError: it stops, and until then it has found nothing wrong.
+        """
+        findings: list[Finding] = []
+        try:
+            async for finding in self.exercise.check(self.shop):
+                findings.append(finding)  # noqa: PERF401  a comprehension that stops loses them
+        except LabError as error:
+            if all(each.is_right for each in findings):
+                raise
+            why = " ".join(str(error).split()).rstrip(".")
+            findings.append(
+                wrong(f"the check stops here: {why}", "what is wrong above, and mend that first")
+            )
+        return findings
 
 
 AnyWork = Work[LocalShop] | Work[MeshedShop]

@@ -246,9 +246,10 @@ def audited(run: RunRecord, namespace: str) -> tuple[RunRecord, str]:
         ).stdout
 
     secret = kubectl(cluster_audit.SECRET_COMMAND)
-    is_balanced, lines = cluster_audit.outcome(
+    status, lines = cluster_audit.outcome(
         kubectl(cluster_audit.AUDIT_COMMAND, cluster_audit.given(secret))
     )
+    is_balanced = status == 0
     check = ThresholdResult(
         what="sold = charged",
         measured="yes" if is_balanced else "no",

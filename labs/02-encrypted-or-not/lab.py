@@ -7,7 +7,7 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,8 +15,8 @@ from labs.errors import CommandFailed
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
 from labs.meshed import MeshedShop, Probed
+from labs.outsider import asked_in_plain, let_outsider_in
 from labs.visitor import CATALOGUE, Visitor
-from services.common.topology import load_topology
 
 HERE = Path(__file__).parent
 _WIRE = HERE / "wire.py"
@@ -51,6 +51,7 @@ class Encrypted(MeshedExercise):
 
     async def start(self, shop: MeshedShop) -> None:
         await super().start(shop)
+        await let_outsider_in(shop)
         if shop.mesh == "istio":  # who may ask whom is another lab's question
             await shop.kubectl("delete", "authorizationpolicies.security.istio.io", "--all")
 
@@ -64,7 +65,7 @@ class Encrypted(MeshedExercise):
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         async with shop.visitor() as visitor:
-            wire, plain = await asyncio.gather(_wire(shop, visitor), _asked_in_plain(shop))
+            wire, plain = await asyncio.gather(_wire(shop, visitor), asked_in_plain(shop))
             yield _catalogue(wire.statuses, shop)
             yield _encryption(wire, shop)
             yield _outsider(plain, shop)
@@ -103,35 +104,6 @@ async def _wire(shop: MeshedShop, visitor: Visitor) -> Wire:
     except CommandFailed:
         return Wire(0, (), statuses)
     return Wire(seen["encrypted"], seen["readable"], statuses)
-
-
-async def _asked_in_plain(shop: MeshedShop) -> Mapping[str, Sequence[Probed]] | None:
-    """What each service answers somebody without a certificate. None where there is nobody."""
-    asked = list(_requests())
-    try:
-        probed = await shop.probe("outsider", "shell", [request for _, request in asked])
-    except CommandFailed:
-        return None
-    answers: dict[str, list[Probed]] = {}
-    for (name, _), each in zip(asked, probed, strict=True):
-        answers.setdefault(name, []).append(each)
-    return answers
-
-
-def _requests() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """One to each HTTP port, one to each RPC that somebody calls, and one to MongoDB, by who gets
-    it.
-    """
-    topology = load_topology()
-    for name, service in topology.services.items():
-        port = service.http.service_port
-        yield name, {"method": "GET", "url": f"http://{service.workload}:{port}/metrics"}
-        if service.grpc is not None:
-            target = f"{service.workload}:{service.grpc.service_port}"
-            called = {call.rpc for _, edge in topology.callers_of(name) for call in edge.grpc}
-            for rpc in sorted(called):
-                yield name, {"target": target, "rpc": f"/{rpc}"}
-    yield "mongodb", {"database": "mongodb:27017"}
 
 
 def _catalogue(statuses: Counter[int], shop: MeshedShop) -> Finding:

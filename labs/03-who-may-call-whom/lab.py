@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from labs.errors import CommandFailed
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
-from labs.meshed import MeshedShop, Probed
+from labs.meshed import MONGODB, MeshedShop, Probed
+from services.common.topology import load_topology
 
 _PAYMENT = "payment-service:9000"
 _RPCS = ("Authorize", "Capture", "Cancel")
 _METRICS: Mapping[str, Any] = {"method": "GET", "url": "http://payment-service:3000/metrics"}
-_MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
-# Those of start/pods, by the service whose identity they have.
-_TAKEN_OVER = {"frontend": "taken-over-frontend", "shipping": "taken-over-shipping"}
-_KEEPS_A_DATABASE = {"shipping"}
+# Those of start/pods, by whom they are called.
+_TAKEN_OVER_SHIPPING = "a taken-over shipping"
+_PODS: Mapping[str, str] = {
+    "a taken-over frontend": "taken-over-frontend",
+    _TAKEN_OVER_SHIPPING: "taken-over-shipping",
+    "a stranger of the namespace": "stranger",
+}
 
 
 class WhoMayCallWhom(MeshedExercise):
@@ -38,58 +44,86 @@ class WhoMayCallWhom(MeshedExercise):
                 "a customer can buy: what is declared is let through",
                 f"a customer cannot buy (the answer is {order.status}): what is declared is "
                 "refused, too",
-                "payment's policy: it has to let order-service in",
+                _payments_policy(shop),
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
-        for service, pod in _TAKEN_OVER.items():
-            *rpcs, metrics, database = await shop.probe(pod, "shell", _requests())
-            yield _refused(service, rpcs, "payment's RPCs", _payments_policy(shop))
-            yield _refused(service, [metrics], "payment's metrics", _payments_policy(shop))
-            yield _reached(shop, service, database, is_declared=service in _KEEPS_A_DATABASE)
+        asked = await asyncio.gather(
+            *(shop.probe(pod, "shell", _requests()) for pod in _PODS.values())
+        )
+        for who, (*rpcs, metrics, database) in zip(_PODS, asked, strict=True):
+            yield _refused(who, rpcs, "payment's RPCs", _payments_policy(shop))
+            yield _refused(who, [metrics], "payment's metrics", _payments_policy(shop))
+            if who != _TAKEN_OVER_SHIPPING:  # which keeps a database
+                yield _kept_out(shop, who, database)
+        yield await _keepers_reach_it(shop)
         yield await shop.audit()
 
 
 def _requests() -> list[Mapping[str, Any]]:
     rpcs = [f"/meshmart.payment.v1.PaymentService/{name}" for name in _RPCS]
-    return [*({"target": _PAYMENT, "rpc": rpc} for rpc in rpcs), _METRICS, _MONGODB]
+    return [*({"target": _PAYMENT, "rpc": rpc} for rpc in rpcs), _METRICS, MONGODB]
 
 
-def _refused(service: str, probed: list[Probed], what: str, look: str) -> Finding:
+def _refused(who: str, probed: Sequence[Probed], what: str, look: str) -> Finding:
     """Whether the mesh refuses it, and not something on the way there."""
     if any(each.outcome == "answered" for each in probed):
-        return wrong(f"a taken-over {service} is answered when it asks for {what}", look)
+        return wrong(f"{who} is answered when it asks for {what}", look)
     failed = [each.detail for each in probed if each.outcome == "failed"]
     if failed:
         return wrong(
-            f"a taken-over {service} does not even reach payment ({failed[0][:80]}), so that its "
-            "policy is not asked",
+            f"{who} does not even reach payment ({failed[0][:80]}), so that its policy is not "
+            "asked",
             "the NetworkPolicies, and whether payment has a pod: start the lab again",
         )
-    return right(f"a taken-over {service} is refused {what}")
+    return right(f"{who} is refused {what}")
 
 
-def _reached(shop: MeshedShop, service: str, probed: Probed, *, is_declared: bool) -> Finding:
-    """Whether MongoDB answers those who keep a database, and nobody else."""
-    look = f"{_policy(shop, 'mongodb')}: who may connect?"
-    if is_declared:
-        return judged(
-            probed.outcome == "answered",
-            f"MongoDB answers {service}, which keeps a database",
-            f"MongoDB does not answer {service}, which keeps a database",
-            look,
-        )
+def _kept_out(shop: MeshedShop, who: str, probed: Probed) -> Finding:
+    """Whether MongoDB does not answer somebody who keeps no database."""
     return judged(
         probed.outcome != "answered",
-        f"MongoDB does not answer a taken-over {service}",
-        f"MongoDB answers a taken-over {service}, which keeps no database",
-        look,
+        f"MongoDB does not answer {who}",
+        f"MongoDB answers {who}, which keeps no database",
+        _databases_policy(shop),
     )
+
+
+async def _keepers_reach_it(shop: MeshedShop) -> Finding:
+    """Whether MongoDB answers each service that keeps a database. A service that is connected
+    already notices only later that it may not be, so each makes a connection of its own.
+    """
+    keepers = [
+        (name, service.workload)
+        for name, service in load_topology().services.items()
+        if service.database
+    ]
+
+    async def is_answered(name: str, workload: str) -> bool:
+        try:
+            (greeting,) = await shop.probe(f"deployment/{workload}", name, [MONGODB])
+        except CommandFailed:  # it has no pod, or its pod starts again and again
+            return False
+        return greeting.outcome == "answered"
+
+    answered = await asyncio.gather(*(is_answered(*keeper) for keeper in keepers))
+    shut_out = [name for (name, _), is_in in zip(keepers, answered, strict=True) if not is_in]
+    return judged(
+        not shut_out,
+        f"MongoDB answers the {len(keepers)} services that keep a database",
+        f"MongoDB does not answer who keeps a database there: {', '.join(shut_out)}",
+        _databases_policy(shop),
+    )
+
+
+def _databases_policy(shop: MeshedShop) -> str:
+    return f"{_policy(shop, 'mongodb')}: who may connect?"
 
 
 def _payments_policy(shop: MeshedShop) -> str:
     istio = shop.mesh == "istio"
-    return _policy(shop, "payment-service" if istio else "payment-service-grpc-for-order")
+    name = "payment-service" if istio else "payment-service-grpc-for-order"
+    return f"{_policy(shop, name)}: who may call?"
 
 
 def _policy(shop: MeshedShop, name: str) -> str:
@@ -105,18 +139,20 @@ LAB = Lab(
     meshed=WhoMayCallWhom(HERE),
     hints=(
         "Two callees let too many in: payment and mongodb. Read the AuthorizationPolicy of each, "
-        "as the README shows it, and ask of each line: who is that, here?",
+        "as the README shows it, and ask of each line: whom does this let in?",
         {
-            "istio": "An ALLOW policy is a list of rules, and one that fits is enough. What does "
-            "payment's second rule say about who asks? And who has the namespace that mongodb's "
-            "names?",
+            "istio": "An ALLOW policy is a list of rules, and one that matches is enough. What "
+            "does payment's second rule say about who asks? And who is in the namespace that "
+            "mongodb's policy names?",
             "linkerd": "A policy is as narrow as its MeshTLSAuthentication: `kubectl get "
-            "meshtlsauthentication shop -o yaml`. Which identities fit `*`?",
+            "meshtlsauthentication shop -o yaml`. Which identities match `*`?",
         },
         {
-            "istio": "`from` and `to` belong into one rule, with one dash. mongodb names the "
-            "principals of the services that keep a database, and no namespace: "
-            "mesh/istio/base/authorization.yaml has both.",
+            "istio": "`from` and `to` belong in one rule, with one dash. mongodb names the "
+            "principals of the services that keep a database, and no namespace. These are the "
+            "services with a Secret NAME-database (`kubectl get secrets`). A principal is "
+            "cluster.local/ns/NAMESPACE/sa/SERVICEACCOUNT, without spiffe://. "
+            "mesh/istio/base/authorization.yaml has both policies.",
             "linkerd": "base/callers.yaml has a MeshTLSAuthentication `order`, and one `mongodb` "
             "for those that keep a database: name these in requiredAuthenticationRefs, as "
             "mesh/linkerd/base/authorization.yaml does.",

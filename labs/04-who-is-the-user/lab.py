@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from labs.errors import CommandFailed
 from labs.finding import Finding, judged, right, wrong
@@ -15,6 +16,11 @@ from labs.visitor import CATALOGUE, Answer, Visitor
 HERE = Path(__file__).parent
 _SIGN = HERE / "sign.py"
 _INBOX = "/api/notifications"
+# As frontend asks for it, when it makes the page of an inbox.
+_ASKED_BY_FRONTEND: Mapping[str, Any] = {
+    "method": "GET",
+    "url": f"http://notification-service:3000{_INBOX}",
+}
 _GOOD = "good"
 # What sign.py makes, by how a check calls it.
 _BAD: Mapping[str, str] = {
@@ -40,6 +46,7 @@ class WhoIsTheUser(MeshedExercise):
             nobody = await visitor.send("GET", _INBOX)
             yield _stopped_by_the_mesh(nobody, "a request without a token", _rules(shop))
             yield await _wrong_tokens(visitor, tokens, shop)
+            yield await _by_frontend(shop, tokens)
             catalogue = await visitor.send("GET", CATALOGUE)
             yield judged(
                 catalogue.status == 200,
@@ -103,6 +110,31 @@ async def _wrong_tokens(visitor: Visitor, tokens: Mapping[str, str], shop: Meshe
         if not finding.is_right:
             return finding
     return right(f"the mesh stops a token {', one '.join(_BAD.values())}")
+
+
+async def _by_frontend(shop: MeshedShop, tokens: Mapping[str, str]) -> Finding:
+    """Whether the mesh asks frontend for a token, too, and lets it in with one."""
+    headers = {"authorization": f"Bearer {tokens.get(_GOOD, '')}"}
+    try:
+        without, with_one = await shop.probe(
+            *("deployment/frontend", "frontend"),
+            [_ASKED_BY_FRONTEND, {**_ASKED_BY_FRONTEND, "headers": headers}],
+        )
+    except CommandFailed:
+        return wrong("frontend has no pod that could ask for an inbox", "frontend's pods")
+    if without.outcome == "answered":
+        return wrong(
+            "a request of frontend's without a token gets through the mesh: notification itself "
+            f"answers {without.detail}",
+            _rules(shop),
+        )
+    return judged(
+        with_one.outcome == "answered",
+        "the mesh lets frontend read an inbox with a token, and not without one",
+        "frontend, which shows customers their inboxes, does not get through the mesh with a good "
+        f"token ({with_one.detail[:60]})",
+        _rules(shop),
+    )
 
 
 def _stopped_by_the_mesh(answer: Answer, what: str, look: str) -> Finding:

@@ -52,6 +52,7 @@ VISITORS: Sequence[Visitors] = (
     Visitors("of the beta group on a telephone", _ANDROID, "beta", _BETA),
     Visitors("at a desk", _DESKTOP, "", _STABLE),
     Visitors("of another group at a desk", _DESKTOP, "staff", _STABLE),
+    Visitors("of another group on a telephone", _ANDROID, "staff", _MOBILE),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 
@@ -16,7 +17,7 @@ from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
 from labs.meshed import MeshedShop
 from labs.restoring import LAB_LABEL, gateway_api_gateway
-from labs.visitor import PAGE
+from labs.visitor import CATALOGUE, PAGE, Answer
 from labs.waiting import eventually
 from tools.certificate import secret, self_signed
 from tools.mesh import render
@@ -55,11 +56,17 @@ class TheWayIn(MeshedExercise):
             return
         yield _certificate(shop, shown)
         async with shop.visitor_at(gateway, "http") as visitor:
-            page = await visitor.send("GET", PAGE)
+            plain = {path: await visitor.send("GET", path) for path in (PAGE, CATALOGUE)}
+        served = {
+            path: answer.status for path, answer in plain.items() if not _is_sent_on(shop, answer)
+        }
         yield judged(
-            page.status in {301, 308} and page.location.startswith("https://"),
+            not served,
             "over plain HTTP nobody is served, but sent on to https",
-            f"{PAGE} over plain HTTP is answered {page.status}, and no redirect to https",
+            "; ".join(
+                f"{path} over plain HTTP is answered {status}, and no redirect to https"
+                for path, status in served.items()
+            ),
             f"{_route(shop)}: at which listeners do the routes listen?",
         )
         async with shop.visitor_at(gateway) as visitor:
@@ -81,6 +88,12 @@ class TheWayIn(MeshedExercise):
             f"{_route(shop)}: which path leads there?",
         )
         yield await shop.audit()
+
+
+def _is_sent_on(shop: MeshedShop, answer: Answer) -> bool:
+    """Whether it leads to the shop itself, over https."""
+    to = urlsplit(answer.location)
+    return answer.status in {301, 308} and (to.scheme, to.hostname) == ("https", shop.where.host)
 
 
 def _certificate(shop: MeshedShop, shown: x509.Certificate | None) -> Finding:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from labs.crowd import POD, Crowd, customers, let_customers_in
 from labs.finding import Finding, judged, wrong
 from labs.lab import Lab, MeshedExercise
-from labs.meshed import MeshedShop
+from labs.meshed import MONGODB, MeshedShop
 from labs.waiting import eventually
 from tools.mesh.render import MeshName
 
@@ -27,7 +27,6 @@ _STOCK: Mapping[str, Any] = {
     "target": "inventory-service:9000",
     "rpc": "/meshmart.inventory.v1.InventoryService/GetStock",
 }
-_MONGODB: Mapping[str, Any] = {"database": "mongodb:27017"}
 
 _PROXY: Mapping[MeshName, str] = {"istio": "istio-proxy", "linkerd": "linkerd-proxy"}
 # Of the pods, in the Deployment: where a mesh reads whether it may give them a proxy.
@@ -35,10 +34,15 @@ _ASKS: Mapping[MeshName, tuple[str, str, str, str]] = {
     "istio": ("labels", "sidecar.istio.io/inject", "true", "false"),
     "linkerd": ("annotations", "linkerd.io/inject", "enabled", "disabled"),
 }
-# What start/ has made.
+# What start/ has made, which bears the label.
+_LABEL = "meshmart/lab=16"
 _HOLES: Mapping[MeshName, str] = {
     "istio": "peerauthentications.security.istio.io,authorizationpolicies.security.istio.io",
     "linkerd": "authorizationpolicies.policy.linkerd.io,networkauthentications.policy.linkerd.io",
+}
+_POLICIES: Mapping[MeshName, str] = {
+    "istio": "authorizationpolicies.security.istio.io",
+    "linkerd": "authorizationpolicies.policy.linkerd.io",
 }
 
 
@@ -54,7 +58,7 @@ class InAndOut(MeshedExercise):
 
     async def solve(self, shop: MeshedShop) -> None:
         await _roll_out(shop, has_proxy=True)
-        await shop.kubectl("delete", _HOLES[shop.mesh], "--selector", "meshmart/lab=16")
+        await shop.kubectl("delete", _HOLES[shop.mesh], "--selector", _LABEL)
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         began_s = time.time()
@@ -69,7 +73,7 @@ class InAndOut(MeshedExercise):
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
-        stock, database = await shop.probe(POD, POD, [_STOCK, _MONGODB])
+        stock, database = await shop.probe(POD, POD, [_STOCK, MONGODB])
         yield judged(
             stock.outcome != "answered",
             "inventory does not answer whoever is outside of the mesh",
@@ -84,8 +88,24 @@ class InAndOut(MeshedExercise):
             f"kubectl -n {shop.where.namespace} get {_HOLES[shop.mesh]}: which of them lets in "
             "people without a certificate?",
         )
+        yield await _is_closed(shop)
         yield _were_served(shop, await _known(shop, began_s))
         yield await shop.audit()
+
+
+async def _is_closed(shop: MeshedShop) -> Finding:
+    """Whether the policy is gone that lets in whoever comes. As long as MongoDB takes mTLS only,
+    that is still everybody who has a certificate, and no request from outside of the mesh tells.
+    """
+    left = await shop.objects(_POLICIES[shop.mesh], _LABEL)
+    names = ", ".join(each["metadata"]["name"] for each in left)
+    return judged(
+        not left,
+        "no policy is left that was made while inventory had no proxy",
+        f"a policy is left that was made while inventory had no proxy: {names}",
+        f"kubectl -n {shop.where.namespace} get {_POLICIES[shop.mesh]} -l {_LABEL} -o yaml: whom "
+        "does it let in?",
+    )
 
 
 def _were_served(shop: MeshedShop, crowd: Crowd) -> Finding:

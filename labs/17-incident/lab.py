@@ -14,6 +14,7 @@ from labs.crowd import POD, Crowd, customers, let_customers_in
 from labs.finding import Finding, are_all_right, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
 from labs.meshed import MeshedShop
+from labs.outsider import asked_in_plain, let_outsider_in
 from labs.visitor import PAGE, Visitor
 from labs.waiting import eventually
 from tools.mesh.render import MeshName, Object
@@ -99,6 +100,7 @@ class Incident(MeshedExercise):
     async def start(self, shop: MeshedShop) -> None:
         await shop.restore(self.values)
         await drawn(shop).break_it(shop)
+        await let_outsider_in(shop)
         await let_customers_in(shop, every_seconds=_EVERY_SECONDS, for_seconds=_FOR_SECONDS)
 
     async def solve(self, shop: MeshedShop) -> None:
@@ -112,7 +114,12 @@ class Incident(MeshedExercise):
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         began_s = time.time()
-        findings = [await _are_served(shop), await _is_closed(shop), await shop.audit()]
+        findings = [
+            await _are_served(shop),
+            await _is_closed(shop),
+            await _is_closed_to_outsiders(shop),
+            await shop.audit(),
+        ]
         for finding in findings:
             yield finding
         crowd = await customers(shop)
@@ -194,6 +201,27 @@ async def _is_closed(shop: MeshedShop) -> Finding:
         "what was closed is closed: frontend is not answered where it may not ask",
         f"{' and '.join(answering)} answer frontend, which may not ask that: the shop was opened",
         "the authorization policies: which of them were there before?",
+    )
+
+
+async def _is_closed_to_outsiders(shop: MeshedShop) -> Finding:
+    """Whether it was mended without serving people who have no certificate."""
+    answers = await asked_in_plain(shop)
+    if answers is None:
+        return wrong(
+            "the outsider, who has no certificate, is not there, so that nobody asks in plain text",
+            "the pod outsider: start the lab again",
+        )
+    answering = [
+        name
+        for name, probed in answers.items()
+        if any(each.outcome == "answered" for each in probed)
+    ]
+    return judged(
+        not answering,
+        "what was closed is closed: nobody without a certificate is answered",
+        f"{' and '.join(answering)} answer somebody without a certificate: the shop was opened",
+        "the rules about mTLS, and the authorization policies: which of them were there before?",
     )
 
 

@@ -36,6 +36,10 @@ def _any_group(agent: str, group: str) -> Mapping[str, int]:
     return _as_meant(agent, "beta" if group else "")
 
 
+def _telephones_without_a_group(agent: str, group: str) -> Mapping[str, int]:
+    return {"stable": 14} if group == "staff" else _as_meant(agent, group)
+
+
 def _by_chance(agent: str, group: str) -> Mapping[str, int]:
     return {"beta-features": 5, "mobile-optimized": 5, "stable": 4}
 
@@ -68,7 +72,7 @@ async def test_what_is_right_is_told_right(mesh: MeshName) -> None:
 
     findings = await findings_of("07", told)
 
-    assert [each.is_right for each in findings] == [True] * 8, findings
+    assert [each.is_right for each in findings] == [True] * 9, findings
     assert told.cancelled == 1, "what a check has bought is for sale again"
 
 
@@ -82,6 +86,10 @@ _BROKEN = [
         "visitors on an iPhone see 14 times stable, not mobile-optimized",
     ),
     (Shop07(looks=_any_group), "of another group at a desk see 14 times beta-features, not stable"),
+    (
+        Shop07(looks=_telephones_without_a_group),
+        "of another group on a telephone see 14 times stable, not mobile-optimized",
+    ),
     (Shop07(looks=_by_chance), "at a desk see 5 times beta-features and 5 times mobile-optimized"),
     (Shop07(looks=_one_error), "at a desk see 1 times 503 and 13 times stable, not stable"),
     (Shop07(deployed=_LOOKS[:2]), "there is no pod with the look beta-features"),

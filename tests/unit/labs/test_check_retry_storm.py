@@ -22,11 +22,13 @@ class Shop08(PretendedShop):
     :ivar tries: how often the catalogue is asked for each customer.
     :ivar errors: how many of 200 customers get none.
     :ivar seconds: how long the catalogue takes for an answer.
+    :ivar failing: the share of its answers that are errors.
     """
 
     tries: float = 1.1
     errors: int = 2
     seconds: float = 1.01
+    failing: float = 0.1
     asked: int = 5
 
     async def statuses(self, count: int, *, at_once: int) -> Counter[int]:
@@ -40,7 +42,7 @@ class Shop08(PretendedShop):
     async def done(self, pod: str, container: str, operation: str) -> Done:
         assert (container, operation) == ("product", "GET /api/products")
         asked = self.asked if pod == "busy" else 0
-        return Done(asked, asked * self.seconds)
+        return Done(asked, asked * self.seconds, int(asked * self.failing))
 
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
@@ -58,6 +60,7 @@ def test_one_more_try_for_an_error_is_right(mesh: MeshName) -> None:
         (Shop08(tries=5, errors=0), r"200 customers make 1000 requests"),
         (Shop08(tries=1, errors=20), r"20 of 200 customers do not get .* \(20 times 503\)"),
         (Shop08(seconds=0.01), "was asked 220 times, and is not slow any more"),
+        (Shop08(failing=0, tries=1, errors=0), "of 200 answers .* 0 are errors, .* was mended"),
         (Shop08(tries=0, errors=200), "was asked 0 times"),
     ],
 )

@@ -31,7 +31,8 @@ class LabShop(PretendedShop):
     :ivar others: how 100 requests of all others are answered.
     :ivar order: the status of an order's answer.
     :ivar slow_ms: how long shipping takes.
-    :ivar payment: what comes of a taken-over pod's RPC, and `databases` of its greeting MongoDB.
+    :ivar payment: what comes of the RPCs of lab 03's pods, and `databases` of their greeting
+        MongoDB. Both also of a service's own pod: "gone" where it has none.
     :ivar sick: how many sick pods there are beside one that is well.
     :ivar asks: how many requests reach the sick pod for an order.
     """
@@ -65,10 +66,15 @@ class LabShop(PretendedShop):
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
     ) -> list[Probed]:
-        service = pod.removeprefix("taken-over-")
-        rpc = self.payment.get(service, "denied")
-        allowed = "answered" if service == "shipping" else "failed"
-        outcomes = [rpc, rpc, rpc, "denied", self.databases.get(service, allowed)]
+        is_service = container != "shell"
+        who = container if is_service else pod.removeprefix("taken-over-")
+        allowed = "answered" if is_service or who == "shipping" else "failed"
+        database = self.databases.get(who, allowed)
+        if database == "gone":
+            raise CommandFailed(f"{pod}: no pods")
+        rpc = self.payment.get(who, "denied")
+        outcomes = [database] if is_service else [rpc, rpc, rpc, "denied", database]
+        assert len(outcomes) == len(requests)
         return [Probed(cast("Any", each), "", "") for each in outcomes]
 
     async def pods(self, workload: str) -> list[Any]:
@@ -118,7 +124,13 @@ _BROKEN = [
     ("03", LabShop(payment={"shipping": "answered"}), "a taken-over shipping is answered .* RPCs"),
     ("03", LabShop(payment={"frontend": "failed"}), "frontend does not even reach payment"),
     ("03", LabShop(databases={"frontend": "answered"}), "MongoDB answers a taken-over frontend"),
-    ("03", LabShop(databases={"shipping": "failed"}), "MongoDB does not answer shipping"),
+    ("03", LabShop(payment={"stranger": "answered"}), "a stranger of the namespace is answered"),
+    ("03", LabShop(databases={"stranger": "answered"}), "MongoDB answers a stranger"),
+    (
+        "03",
+        LabShop(databases={"notification": "failed", "user": "gone"}),
+        "MongoDB does not answer who keeps a database there: user, notification",
+    ),
     ("03", LabShop(order=503), r"a customer cannot buy \(the answer is 503\)"),
     ("06", LabShop(header="v1"), "who asks with the header is answered by 20 times v1"),
     ("06", LabShop(cookie="503"), "who asks with the cookie is answered by 20 times 503"),

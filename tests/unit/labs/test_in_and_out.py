@@ -34,6 +34,7 @@ def log(count: int, lost: int = 0, *, first: int = 0) -> str:
 class Shop16(PretendedShop):
     """A shop that answers as it is told.
 
+    :ivar left: the policies that the lab has made, and that are still there.
     :ivar stock: what comes of asking inventory from outside of the mesh, and `database` of MongoDB.
     :ivar pods_before: the containers of inventory's pods, by how often somebody looks; the last
         for ever after.
@@ -41,6 +42,7 @@ class Shop16(PretendedShop):
 
     stock: str = "failed"
     database: str = "failed"
+    left: Sequence[str] = ()
     log: str = field(default_factory=lambda: log(60, 1))
     pods_before: Sequence[Sequence[Sequence[str]]] = ()
     said: list[str] = field(default_factory=list[str])
@@ -61,6 +63,9 @@ class Shop16(PretendedShop):
         return self.log
 
     async def objects(self, kinds: str, selector: str) -> list[Any]:
+        if selector == "meshmart/lab=16":
+            assert kinds.startswith("authorizationpolicies.")
+            return [{"metadata": {"name": name}} for name in self.left]
         assert (kinds, selector) == ("pods", "app.kubernetes.io/name=inventory-service")
         now = self.pods_before[min(self._looks, len(self.pods_before) - 1)]
         self._looks += 1
@@ -80,7 +85,7 @@ class Shop16(PretendedShop):
 async def test_a_closed_shop_whose_customers_were_served_is_right(mesh: MeshName) -> None:
     findings = await findings_of(_LAB, Shop16(mesh, database="denied"))
 
-    assert len(findings) == 5
+    assert len(findings) == 6
     assert all(each.is_right for each in findings), findings
     assert "60 customers came meanwhile, and 59 were served" in [each.what for each in findings]
 
@@ -90,6 +95,7 @@ async def test_a_closed_shop_whose_customers_were_served_is_right(mesh: MeshName
     [
         (Shop16(stock="answered"), "inventory answers somebody outside of the mesh"),
         (Shop16(database="answered"), "MongoDB answers somebody outside of the mesh"),
+        (Shop16(left=["mongodb-for-inventory"]), "a policy is left .*: mongodb-for-inventory"),
         (Shop16(order=503), "a customer cannot buy: the answer is 503"),
         (Shop16(log=log(60, 2)), r"2 of 60 customers were lost meanwhile \(2 at the order: 503\)"),
     ],

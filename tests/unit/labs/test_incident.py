@@ -40,6 +40,7 @@ class Shop17(PretendedShop):
 
     :ivar orders: the statuses of orders, one after the other; the last again and again.
     :ivar opened: who answers frontend without being allowed to.
+    :ivar plain: whether the outsider is answered by all; None where there is none.
     :ivar log: of the customers; None where their pod is not there.
     """
 
@@ -47,6 +48,7 @@ class Shop17(PretendedShop):
     orders: Sequence[int] = (201,)
     page: int = 200
     opened: int | None = None
+    plain: bool | None = False
     log: str | None = f"0 {CAME_S} lost at the order: 503\n1 {CAME_S + 60} served\n"
     guests: int = 0
     _placed: int = 0
@@ -69,6 +71,10 @@ class Shop17(PretendedShop):
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
     ) -> list[Probed]:
+        if pod == "outsider":
+            if self.plain is None:
+                raise CommandFailed('pods "outsider" not found')
+            return [Probed("answered" if self.plain else "failed", "", "")] * len(requests)
         return [
             Probed("answered" if position == self.opened else "denied", "", "")
             for position in range(len(requests))
@@ -104,6 +110,11 @@ async def test_a_mended_shop_is_told_what_it_was(mesh: MeshName, seed: int) -> N
         (Shop17(page=503), r"the first was lost at the catalogue: 503"),
         (Shop17(opened=0), "payment answer frontend, which may not ask that: the shop was opened"),
         (Shop17(opened=3), "product answer frontend, which may not ask that: the shop was opened"),
+        (
+            Shop17(plain=True),
+            "inventory .*answer somebody without a certificate: the shop was opene",
+        ),
+        (Shop17(plain=None), "the outsider, who has no certificate, is not there"),
         (Shop17(log=""), "no customer has come yet"),
     ],
 )

@@ -4,17 +4,50 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from labs.lab import LABS, Lab, Place, all_labs
-from labs.readme import NotInForm, read
+from labs.readme import FORMS, Language, NotInForm, read
+from services.common.topology import load_topology
 from tools.mesh import render
 from tools.mesh.render import Shop
 
 ALL = all_labs()
 MESHED = [(lab, place) for lab in ALL for place in lab.places if place != "local"]
+_WORDS: Mapping[Language, Mapping[int, str]] = {
+    "en": {5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"},
+    "nl": {5: "vijf", 6: "zes", 7: "zeven", 8: "acht", 9: "negen", 10: "tien"},
+}
+_SHOP = load_topology().services
+_CALLED_BY_FRONTEND = len({edge.callee for edge in _SHOP["frontend"].calls})
+# No order waits for its message. The rest, and order itself; auth's keys come over HTTP.
+_IN_AN_ORDER = 1 + len(
+    {edge.callee for edge in _SHOP["order"].calls if edge.grpc} - {"notification"}
+)
+# By lab and language, what is counted in words there; {} is the number.
+_COUNTED: Sequence[tuple[str, Language, str, int]] = [
+    ("00-pay-once", "en", "{} services on a network", len(_SHOP)),
+    ("00-pay-once", "nl", "{} services op een netwerk", len(_SHOP)),
+    ("00-pay-once", "en", "a shop of {} processes", len(_SHOP)),
+    ("00-pay-once", "nl", "een winkel met {} processen", len(_SHOP)),
+    ("00-pay-once", "en", "with {} services and", len(_SHOP)),
+    ("00-pay-once", "nl", "met {} services en", len(_SHOP)),
+    ("01-see-the-mesh", "en", "a shop of {} services", len(_SHOP)),
+    ("01-see-the-mesh", "nl", "een winkel van {} services", len(_SHOP)),
+    ("03-who-may-call-whom", "en", "`frontend` call {} services", _CALLED_BY_FRONTEND),
+    ("03-who-may-call-whom", "nl", "`frontend` {} services", _CALLED_BY_FRONTEND),
+    ("14-one-trace", "en", "one purchase through {} services", _IN_AN_ORDER),
+    ("14-one-trace", "nl", "één aankoop door {} services", _IN_AN_ORDER),
+    ("14-one-trace", "en", "{} services have a part in an order", _IN_AN_ORDER),
+    ("14-one-trace", "nl", "doen {} services mee", _IN_AN_ORDER),
+    ("14-one-trace", "en", "a trace through {} services", _IN_AN_ORDER),
+    ("14-one-trace", "nl", "een trace door {} services", _IN_AN_ORDER),
+    ("17-incident", "en", "one fault among {} services", len(_SHOP)),
+    ("17-incident", "nl", "één fout tussen {} services", len(_SHOP)),
+]
 _LINK = re.compile(r"\]\(((?!https?:)[^)#]+)")
 
 
@@ -58,6 +91,14 @@ def test_its_commands_are_complete_in_each_place(lab: Lab, place: Place) -> None
     for step in steps:
         subprocess.run(["bash", "-n", "-c", step.commands], check=True)
     assert lab.hints_in(place)
+
+
+@pytest.mark.parametrize(("lab", "language", "phrase", "count"), _COUNTED)
+def test_what_it_counts_is_what_the_topology_declares(
+    lab: str, language: Language, phrase: str, count: int
+) -> None:
+    text = (LABS / lab / FORMS[language].file).read_text(encoding="utf-8")
+    assert phrase.format(_WORDS[language][count]).lower() in " ".join(text.split()).lower()
 
 
 @pytest.mark.needs_programs("kubectl")

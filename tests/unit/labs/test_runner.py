@@ -14,13 +14,13 @@ from aiohttp import web
 
 from labs.__main__ import described_shop, main
 from labs.errors import LabError
-from labs.finding import Finding, are_all_right, judged, right
+from labs.finding import Finding, are_all_right, judged, right, wrong
 from labs.lab import Lab, LocalExercise, MeshedExercise, Place, lab_named
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
 from labs.progress import Attempt, default_file, read_progress
 from labs.readme import Language
-from labs.runner import NOT_PASSED, Runner
+from labs.runner import NOT_PASSED, Runner, Work
 from tests.testkit.waiting import eventually
 from tests.unit.labs.fake import FakeCluster
 from tools.certificate import self_signed
@@ -226,6 +226,33 @@ async def test_a_check_waits_for_a_change_to_take_effect(
     await patient.solve(None)
     assert await checking == 0
     assert "WRONG" not in desk.took()
+
+
+@dataclass
+class _StopsShort(Here):
+    """Finds something, and then its check cannot go on."""
+
+    finding: Finding
+
+    async def check(self, shop: LocalShop) -> AsyncIterator[Finding]:
+        yield self.finding
+        raise LabError("The pod is gone:\nstart again.")
+
+
+async def test_what_is_known_to_be_wrong_is_told_though_the_check_stops(tmp_path: Path) -> None:
+    known = wrong("it is not solved", "the solution")
+    findings = await Work(_StopsShort(known), LocalShop(tmp_path)).check()
+
+    assert findings[0] == known
+    assert [str(each) for each in findings[1:]] == [
+        "  WRONG  the check stops here: The pod is gone: start again. "
+        "Look at what is wrong above, and mend that first."
+    ]
+
+
+async def test_a_check_that_stops_and_knows_of_no_mistake_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="The pod is gone"):
+        await Work(_StopsShort(right("so far")), LocalShop(tmp_path)).check()
 
 
 @pytest.mark.needs_programs("kubectl")

@@ -17,7 +17,7 @@ from cryptography import x509
 from labs.certificate import is_for, names_of, shown_at
 from labs.errors import CommandFailed
 from labs.meshed import Scheme
-from labs.visitor import Answer
+from labs.visitor import CATALOGUE, Answer
 from tests.unit.labs.fake import PretendedShop, findings_of
 from tools.certificate import self_signed
 from tools.mesh.render import TRAEFIK, IngressGateway, MeshName, Shop
@@ -31,13 +31,14 @@ class Shop15(PretendedShop):
     """A shop with a gateway that answers as it is told.
 
     :ivar certificate_of: the host of its certificate; empty for none.
-    :ivar plain: the answer over plain HTTP.
+    :ivar plain: the answer over plain HTTP, and `api` that to a request for the catalogue.
     :ivar private: the status of what is not public.
     """
 
     is_there: bool = True
     certificate_of: str = HOST
     plain: Answer = REDIRECT
+    api: Answer = REDIRECT
     private: int = 404
     asked: list[tuple[IngressGateway, Scheme]] = field(
         default_factory=list[tuple[IngressGateway, Scheme]]
@@ -64,7 +65,9 @@ class Shop15(PretendedShop):
         yield self
 
     async def send(self, method: str, path: str) -> Answer:
-        return self.plain if self._scheme == "http" else Answer(self.private, None, None)
+        if self._scheme == "https":
+            return Answer(self.private, None, None)
+        return self.api if path == CATALOGUE else self.plain
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,14 @@ async def test_a_right_way_in_is_told_right(mesh: MeshName, service: str) -> Non
         (Shop15(certificate_of=f"old.{HOST}"), f"is for old.{HOST}, not for {HOST}"),
         (Shop15(plain=Answer(200, None, None)), "over plain HTTP is answered 200"),
         (Shop15(plain=Answer(301, None, None, "http://x/")), "over plain HTTP is answered 301"),
+        (
+            Shop15(plain=Answer(301, None, None, "https://old.example.com/products")),
+            "/products over plain HTTP is answered 301, and no redirect",
+        ),
+        (
+            Shop15(api=Answer(200, None, None)),
+            "/api/products?limit=1 over plain HTTP is answered 200, and no redirect",
+        ),
         (Shop15(order=500), "who logs in and buys over https is answered 500"),
         (Shop15(private=200), "what is not public is answered from outside: {'/metrics': 200"),
     ],

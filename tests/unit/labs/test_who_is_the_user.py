@@ -8,10 +8,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -20,6 +20,7 @@ from joserfc.jwk import ECKey, KeySet
 from labs.commands import ROOT
 from labs.errors import CommandFailed
 from labs.lab import LABS
+from labs.meshed import Probed
 from labs.visitor import CATALOGUE, Answer
 from services.auth.model.keys import KEYS, SigningKey
 from services.auth.store import KeyStore
@@ -43,6 +44,8 @@ class Shop04(PretendedShop):
         should not; or WITHOUT one.
     :ivar own: the status of a customer's own inbox.
     :ivar good: whether a token that sign.py makes and with which nothing is wrong gets through.
+    :ivar frontend: what comes of frontend's requests without a token and with one; None where it
+        has no pod.
     :ivar guest: the status of the answer to who asks for a token.
     :ivar down: the status instead of a refusal.
     """
@@ -50,6 +53,7 @@ class Shop04(PretendedShop):
     lets_through: str = ""
     own: int = 200
     good: bool = True
+    frontend: tuple[str, str] | None = ("denied", "answered")
     guest: int = 201
     catalogue: int = 200
     down: int = 403
@@ -69,6 +73,15 @@ class Shop04(PretendedShop):
             return self._by_the_service(401)
         return Answer(self.down, None, None)
 
+    async def probe(
+        self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
+    ) -> list[Probed]:
+        assert (pod, container) == ("deployment/frontend", "frontend")
+        if self.frontend is None:
+            raise CommandFailed("no pod")
+        assert ["headers" in each for each in requests] == [False, True]
+        return [Probed(cast("Any", each), "401", "") for each in self.frontend]
+
     def _by_the_service(self, status: int) -> Answer:
         return Answer(status, None, Served("notification", "v1", "notification", 1.0))
 
@@ -84,7 +97,7 @@ async def test_what_is_right_is_told_right() -> None:
 
     findings = await findings_of("04", told)
 
-    assert [each.is_right for each in findings] == [True] * 6, findings
+    assert [each.is_right for each in findings] == [True] * 7, findings
     assert told.cancelled == 1, "what a check has bought is for sale again"
 
 
@@ -102,6 +115,12 @@ _BROKEN = [
         Shop04(lets_through="of-another-issuer"),
         "a token that somebody else has issued gets through",
     ),
+    (
+        Shop04(frontend=("answered", "answered")),
+        "a request of frontend's without a token gets through the mesh: notification itself answer",
+    ),
+    (Shop04(frontend=("denied", "denied")), "frontend, .* does not get through the mesh with"),
+    (Shop04(frontend=None), "frontend has no pod"),
     (Shop04(good=False), "stops a token of the shop's own key with which nothing is wrong"),
     (Shop04(signs=False), "no token could be signed"),
     (Shop04(down=503), "without a token is answered 503 by nobody"),

@@ -103,5 +103,5 @@ def test_another_shop_has_another_host():
 
 def test_the_audit_reads_the_url_of_the_databases_and_says_what_it_finds():
     assert cluster_audit.given('{"data": {"url": "bW9uZ29kYjovL3g="}}') == "mongodb://x\n"
-    assert cluster_audit.outcome("all is well\naudit status 0\n") == (True, ["all is well"])
-    assert cluster_audit.outcome("oh\nno\naudit status 1\n") == (False, ["oh", "no"])
+    assert cluster_audit.outcome("all is well\naudit status 0\n") == (0, ["all is well"])
+    assert cluster_audit.outcome("oh\nno\naudit status 1\n") == (1, ["oh", "no"])

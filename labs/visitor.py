@@ -97,22 +97,34 @@ class Visitor:
             return Answer(0, None, None)
 
     async def versions(
-        self, count: int, *, path: str = CATALOGUE, headers: Mapping[str, str] | None = None
+        self,
+        count: int,
+        *,
+        path: str = CATALOGUE,
+        headers: Mapping[str, str] | None = None,
+        at_once: int = 1,
     ) -> Counter[str]:
-        """Sends `count` requests; counts the answers by version, or by the status of an error."""
-        return Counter(
-            [(await self.send("GET", path, headers=headers)).version for _ in range(count)]
-        )
+        """Sends `count` requests, so many `at_once`; counts the answers by version, or by the
+        status of an error.
+        """
+        answers = await self._answers(count, path, headers, at_once)
+        return Counter(answer.version for answer in answers)
 
     async def statuses(self, count: int, *, at_once: int) -> Counter[int]:
         """Sends `count` requests, so many `at_once`; counts the answers by status."""
+        answers = await self._answers(count, CATALOGUE, None, at_once)
+        return Counter(answer.status for answer in answers)
+
+    async def _answers(
+        self, count: int, path: str, headers: Mapping[str, str] | None, at_once: int
+    ) -> list[Answer]:
         limit = asyncio.Semaphore(at_once)
 
-        async def status() -> int:
+        async def answer() -> Answer:
             async with limit:
-                return (await self.send("GET", CATALOGUE)).status
+                return await self.send("GET", path, headers=headers)
 
-        return Counter(await asyncio.gather(*(status() for _ in range(count))))
+        return await asyncio.gather(*(answer() for _ in range(count)))
 
     async def versions_behind_pages(
         self, count: int, *, headers: Mapping[str, str] | None = None

@@ -18,12 +18,14 @@ def is_chance(found: int, draws: int, share: float, unlikely: float = UNLIKELY) 
         return False
     if share in {0, 1}:
         return found == share * draws
-    fewer = math.fsum(_chance_of(count, draws, share) for count in range(found + 1))
-    more = math.fsum(_chance_of(count, draws, share) for count in range(found, draws + 1))
+    fewer = math.fsum(chance_of(count, draws, share) for count in range(found + 1))
+    more = math.fsum(chance_of(count, draws, share) for count in range(found, draws + 1))
     return min(fewer, more) >= unlikely / 2
 
 
-def _chance_of(count: int, draws: int, share: float) -> float:
-    """By logarithms: the coefficients of some thousand draws are beyond what a float can hold."""
+def chance_of(count: int, draws: int, share: float) -> float:
+    """The chance of exactly so many, for a share between 0 and 1.
+
+    By logarithms: the coefficients of some thousand draws are beyond what a float can hold."""
     ways = math.lgamma(draws + 1) - math.lgamma(count + 1) - math.lgamma(draws - count + 1)
     return math.exp(ways + count * math.log(share) + (draws - count) * math.log1p(-share))

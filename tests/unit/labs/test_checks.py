@@ -16,11 +16,18 @@ import pytest
 from labs.errors import CommandFailed
 from labs.meshed import Probed
 from labs.visitor import Answer
-from services.common.call_record import Call, Served
+from services.common.call_record import Call, Served, encode
 from tests.unit.labs.fake import PretendedShop, findings_of
 from tools.mesh.render import MeshName
 
 _ADDRESS = "10.0.0.9"
+
+
+def _answered_by(version: str) -> Probed:
+    """What comes of a request: from a version, or an error with that status."""
+    if version.isdecimal():
+        return Probed("failed", f"{version} no healthy upstream", "")
+    return Probed("answered", "200", encode(Served("product", version, "product-1", 1.0)))
 
 
 @dataclass
@@ -28,7 +35,7 @@ class LabShop(PretendedShop):
     """A shop in a mesh, and somebody at its gateway.
 
     :ivar header: who answers those who ask for v2 by the header, and `cookie` by the cookie.
-    :ivar others: how 100 requests of all others are answered.
+    :ivar others: how 100 requests of all others are answered, and `behind_pages` those of frontend.
     :ivar order: the status of an order's answer.
     :ivar slow_ms: how long shipping takes.
     :ivar payment: what comes of the RPCs of lab 03's pods, and `databases` of their greeting
@@ -40,6 +47,7 @@ class LabShop(PretendedShop):
     header: str = "v2"
     cookie: str = "v2"
     others: Mapping[str, int] = field(default_factory=lambda: {"v1": 90, "v2": 10})
+    behind_pages: Mapping[str, int] = field(default_factory=lambda: {"v1": 90, "v2": 10})
     slow_ms: float = 10.0
     payment: Mapping[str, str] = field(default_factory=dict[str, str])
     databases: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -49,7 +57,7 @@ class LabShop(PretendedShop):
     _asked: int = 0
 
     async def versions(
-        self, count: int, *, headers: Mapping[str, str] | None = None
+        self, count: int, *, headers: Mapping[str, str] | None = None, at_once: int = 1
     ) -> Counter[str]:
         if headers:
             return Counter({self.header if "canary" in headers else self.cookie: count})
@@ -66,6 +74,12 @@ class LabShop(PretendedShop):
     async def probe(
         self, pod: str, container: str, requests: Sequence[Mapping[str, Any]]
     ) -> list[Probed]:
+        if "url" in requests[0]:
+            return [
+                _answered_by(version)
+                for version, share in self.behind_pages.items()
+                for _ in range(share * len(requests) // 100)
+            ]
         is_service = container != "shell"
         who = container if is_service else pod.removeprefix("taken-over-")
         allowed = "answered" if is_service or who == "shipping" else "failed"
@@ -132,20 +146,24 @@ _BROKEN = [
         "MongoDB does not answer who keeps a database there: user, notification",
     ),
     ("03", LabShop(order=503), r"a customer cannot buy \(the answer is 503\)"),
-    ("06", LabShop(header="v1"), "who asks with the header is answered by 20 times v1"),
-    ("06", LabShop(cookie="503"), "who asks with the cookie is answered by 20 times 503"),
-    ("06", LabShop(others={"v1": 90, "503": 10}), "of 200 requests at /api, 20 times 503 .* fail"),
+    ("06", LabShop(header="v1"), "of 20 requests with the header, 20 are answered by v1, not all"),
+    ("06", LabShop(cookie="503"), "of 20 requests with the cookie, 20 fail with 503, not all by"),
+    ("06", LabShop(others={"v1": 90, "503": 10}), "of 1500 requests at /api, 150 fail with 503 an"),
+    ("06", LabShop(others={"v1": 95, "v2": 5}), "^75 of 1500 requests at /api are answered by v2"),
+    ("06", LabShop(behind_pages={"v1": 100}), "^0 of 1500 requests that frontend makes for pages"),
+    ("06", LabShop(behind_pages={"v1": 95, "v2": 5}), "^75 of 1500 requests that frontend makes"),
+    ("06", LabShop(behind_pages={"v1": 90, "503": 10}), "pages, 150 fail with 503 and 1350 are an"),
     (
         "06",
         LabShop(others={"v2": 100}),
-        "200 of 200 requests at /api are answered by v2, not about",
+        "1500 of 1500 requests at /api are answered by v2, not about",
     ),
     (
         "06",
         LabShop(others={"v1": 100}),
-        "0 of 200 requests at /api are answered by v2, not about 20",
+        "^0 of 1500 requests at /api are answered by v2, not about 150",
     ),
-    ("06", LabShop(others={"v1": 50, "v2": 50}), "100 of 200 requests at /api are answered by v2"),
+    ("06", LabShop(others={"v1": 50, "v2": 50}), "^750 of 1500 requests at /api are answered"),
     ("10", LabShop(asks=2), "the sick pod is still asked: 12 requests reached it during 6 orders"),
     ("10", LabShop("linkerd", asks=1), "the sick pod is still asked: 6 requests reached it"),
     ("10", LabShop(sick=0), "there is no sick payment pod beside one that is well"),

@@ -255,6 +255,29 @@ async def test_a_check_that_stops_and_knows_of_no_mistake_is_an_error(tmp_path: 
         await Work(_StopsShort(right("so far")), LocalShop(tmp_path)).check()
 
 
+@pytest.mark.parametrize(
+    ("looks", "status"),
+    [
+        ([True], 0),
+        ([False, True, True], 0),
+        ([False, True, False, True, True], 0),
+        ([False, True, False, True, False], NOT_PASSED),
+        ([False, False, True, False], NOT_PASSED),
+    ],
+)
+async def test_a_wrong_share_that_looks_right_once_does_not_pass(
+    desk: StudentSession, monkeypatch: pytest.MonkeyPatch, looks: list[bool], status: int
+) -> None:
+    monkeypatch.setattr("labs.runner._LOOK_AGAIN_SECONDS", 0)
+    await desk.start("00")
+    left = iter(looks)
+    monkeypatch.setattr(Here, "is_solved", property(lambda _: next(left, False)), raising=False)
+    patient = replace(desk.runner, settle_seconds=0.2)
+
+    assert await patient.check(None) == status
+    assert status or next(left, None) is None, "no look more than it takes"
+
+
 @pytest.mark.needs_programs("kubectl")
 async def test_what_was_drawn_by_lot_is_remembered(desk: StudentSession) -> None:
     There.seeds.clear()

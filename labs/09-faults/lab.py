@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from labs.chance import is_about
@@ -12,7 +12,7 @@ from labs.lab import Lab, MeshedExercise
 from labs.meshed import MeshedShop
 
 _SHARE = 0.3
-_RPCS = ("Authorize", "Capture")  # the two of a checkout
+_RPCS: Sequence[str] = ("Authorize", "Capture")  # the two of a checkout
 # Of each. A share of three in ten is refused once in 15,000 times, of 15 % it passes once in a
 # hundred million times, and of 20 % both pass once in 2,000 times.
 _CALLS = 700
@@ -65,13 +65,13 @@ async def _failed(shop: MeshedShop) -> Counter[str]:
     """How many of order's calls to payment fail, by RPC. Each call is empty, so that payment
     refuses it if it arrives there, and nobody is charged.
     """
-    rpcs = _RPCS * _CALLS
+    rpcs = [*_RPCS] * _CALLS
     requests = [
         {"target": "payment-service:9000", "rpc": f"/meshmart.payment.v1.PaymentService/{rpc}"}
         for rpc in rpcs
     ]
     probed = await shop.probe("deployment/order-service", "order", requests)
-    failed = Counter(dict.fromkeys(_RPCS, 0))
+    failed = Counter[str](dict.fromkeys(_RPCS, 0))
     failed.update(rpc for rpc, each in zip(rpcs, probed, strict=True) if each.outcome != "answered")
     return failed
 

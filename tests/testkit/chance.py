@@ -26,6 +26,7 @@ def is_chance(found: int, draws: int, share: float, unlikely: float = UNLIKELY) 
 def chance_of(count: int, draws: int, share: float) -> float:
     """The chance of exactly so many, for a share between 0 and 1.
 
-    By logarithms: the coefficients of some thousand draws are beyond what a float can hold."""
+    By logarithms: the coefficients of some thousand draws are beyond what a float can hold.
+    """
     ways = math.lgamma(draws + 1) - math.lgamma(count + 1) - math.lgamma(draws - count + 1)
     return math.exp(ways + count * math.log(share) + (draws - count) * math.log1p(-share))

@@ -129,7 +129,7 @@ async def _reset_or_solve(cluster: Cluster, given: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m classroom", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m classroom", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     made = {name: commands.add_parser(name, help=_HELP[name]) for name in _HELP}
     up = made["up"]

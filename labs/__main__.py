@@ -40,16 +40,21 @@ _TAKE_A_LAB = {"start", "check", "hint", "solve", "readme"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command. Returns the exit status: 0; 1 if a check finds something wrong; 2 if the
-    command fails, with the reason on stderr.
+    command fails, with the reason on stderr, or nobody reads all that it prints.
     """
     os.umask(0o077)  # the shop's data is for this user alone
     given = _parser().parse_args(arguments)
     configure_logging(service="labs", version="", instance="", level="critical", file=None)
     try:
-        return asyncio.run(_run(given))
+        status = asyncio.run(_run(given))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `labs readme 01 | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
+        return _FAILED
     except (LabError, CannotRender) as error:
         print(error, file=sys.stderr)
         return _FAILED
+    return status
 
 
 async def _run(given: argparse.Namespace) -> int:
@@ -111,7 +116,7 @@ def _mesh_parser() -> argparse.ArgumentParser:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m labs", description=__doc__)
+    parser = argparse.ArgumentParser(prog=".venv/bin/python -m labs", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in _HELP.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -138,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
             local.add_argument(
                 "--ports",
                 default="",
-                help="ports of the shop that the lab starts: python -m services --help",
+                help="ports of the shop that the lab starts: .venv/bin/python -m services --help",
             )
             describe_shop(command)
             command.set_defaults(mesh=None)

@@ -161,7 +161,9 @@ def lab_named(labs: Sequence[Lab], given: str) -> Lab:
     found = [lab for lab in labs if number in {lab.number, lab.name, lab.name.partition("-")[2]}]
     if len(found) != 1:
         numbers = ", ".join(lab.number for lab in labs)
-        raise LabError(f"There is no lab {given!r}; there are {numbers}: python -m labs list")
+        raise LabError(
+            f"There is no lab {given!r}; there are {numbers}: .venv/bin/python -m labs list"
+        )
     return found[0]
 
 

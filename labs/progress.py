@@ -22,6 +22,7 @@ class Attempt(BaseModel):
     :ivar mesh_options: those of ``tools.mesh render`` that describe the shop in a cluster.
     :ivar is_in_class: the runner reports to a teacher's board.
     :ivar seed: what a lab that draws by lot begins with.
+    :ivar is_passed: a check has found it right.
     :ivar shop_pid: of a shop on this machine that the labs have started.
     """
 
@@ -33,6 +34,7 @@ class Attempt(BaseModel):
     mesh_options: Sequence[str] = ()
     gateway_address: str = ""
     is_in_class: bool = False
+    is_passed: bool = False
     seed: int = 0
     shop_pid: int | None = None
     hints: int = 0

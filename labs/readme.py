@@ -11,7 +11,8 @@
     ## Clean up                 commands
 
 A block of commands begins with ```sh, what they print with ```text. One that is for one place only
-says so: ```sh istio. Commands whose block is followed by no ```text may print anything. What the
+says so: ```sh istio. A paragraph for one kind of place begins with `On this machine` or `In a
+cluster`. Commands whose block is followed by no ```text may print anything. What the
 headings and the table's rows are called in each language is in :data:`FORMS`.
 """
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -70,9 +72,31 @@ _FACT = re.compile(r"^\| (\w+) \| (.+) \|$", re.MULTILINE)
 _FENCE = re.compile(r"^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+# A block, or a paragraph, table or list.
+_PART = re.compile(r"^```[\s\S]*?^```$|(?:^(?!```).+\n?)+", re.MULTILINE)
+# How a paragraph for one kind of place begins, if not all places have it.
+_LOCAL = ("On this machine", "Op deze machine")
+_MESHED = ("In a cluster", "In een cluster")
+
+_QUESTION = re.compile(r"<details><summary>(.+?)</summary>\n\n(.+?)\n\n</details>", re.DOTALL)
+_TAG = re.compile(r"</?(?:code|em)>")
+_ANSWERS: Mapping[Language, str] = {"en": "Answers", "nl": "Antwoorden"}
+_IN_BROWSER: Mapping[Language, str] = {
+    "en": "In a browser, the shop is `https://ecommerce.example.com:{port}` and the mesh page "
+    "`https://ecommerce.example.com:{port}/mesh`,\nonce `/etc/hosts` has the line "
+    "`{host} ecommerce.example.com`. Accept its certificate.\n\n",
+    "nl": "In een browser is de winkel `https://ecommerce.example.com:{port}` en de mesh-pagina "
+    "`https://ecommerce.example.com:{port}/mesh`,\nals in `/etc/hosts` de regel "
+    "`{host} ecommerce.example.com` staat. Accepteer het certificaat.\n\n",
+}
+
 # The port of this machine that leads to the gateway, in every README.md.
 _FORWARDED = "127.0.0.1:8443"
-_FORWARDING = re.compile(r"^kubectl -n \S+ port-forward service/\S+ 8443:443$", re.MULTILINE)
+# What introduces the command ends with a colon.
+_FORWARDING = re.compile(
+    r"(?:^.+\n)*^.+:\n\n```sh\nkubectl -n \S+ port-forward service/\S+ 8443:443\n```\n\n",
+    re.MULTILINE,
+)
 
 
 class NotInForm(ValueError):
@@ -114,13 +138,26 @@ class Readme:
 
 
 def for_place(text: str, place: str) -> str:
-    """A README.md without the commands that are for other places."""
+    """A hand-out without what is for other places: their blocks, the paragraphs that end with a
+    colon before nothing but such blocks, and those that begin with the words for another place.
+    """
+    others = _MESHED if place == "local" else _LOCAL
+    parts = [part.strip("\n") for part in _PART.findall(text)]
+    kept: list[str] = []
+    for position, part in enumerate(parts):
+        if _FENCE.fullmatch(part):
+            kept += _chosen([part], place)
+        elif not part.startswith(others):
+            blocks = list(takewhile(_FENCE.fullmatch, parts[position + 1 :]))
+            introduces_none = part.endswith(":") and blocks and not _chosen(blocks, place)
+            kept += [] if introduces_none else [part]
+    return "\n\n".join(kept) + "\n"
 
-    def chosen(fence: re.Match[str]) -> str:
-        language, where, body = fence.groups()
-        return f"```{language}\n{body}```" if where in {None, place} else ""
 
-    return re.sub(r"\n{3,}", "\n\n", _FENCE.sub(chosen, text))
+def _chosen(blocks: Sequence[str], place: str) -> list[str]:
+    """Those of some blocks that are for a place, without its name."""
+    fences = [fence for block in blocks for fence in _FENCE.findall(block)]
+    return [f"```{language}\n{body}```" for language, where, body in fences if where in {"", place}]
 
 
 def at_gateway(text: str, address: str) -> str:
@@ -130,8 +167,31 @@ def at_gateway(text: str, address: str) -> str:
     """
     if not address:
         return text
-    text = _FORWARDING.sub(f"# not here: the gateway is at {address}", text)
+    text = _FORWARDING.sub("", text)
     return text.replace(_FORWARDED, address)
+
+
+def with_browser(text: str, address: str, language: Language) -> str:
+    """A hand-out that also says how to open the shop in a browser.
+
+    :param address: as for `at_gateway`.
+    """
+    host, _, port = (address or _FORWARDED).rpartition(":")
+    commands = text.index("## ")
+    return f"{text[:commands]}{_IN_BROWSER[language].format(host=host, port=port)}{text[commands:]}"
+
+
+def answers_last(text: str, language: Language) -> str:
+    """A hand-out for a terminal, which folds nothing: the answers to its questions at the end."""
+    answers: list[str] = []
+
+    def question(found: re.Match[str]) -> str:
+        asked, answer = found.groups()
+        answers.append(f"{len(answers) + 1}. {answer.strip()}\n")
+        return f"{len(answers)}. {_TAG.sub('`', asked)}"
+
+    text = _QUESTION.sub(question, text)
+    return f"{text}\n## {_ANSWERS[language]}\n\n" + "\n".join(answers)
 
 
 def read(path: Path, language: Language = "en") -> Readme:

@@ -16,7 +16,7 @@ from labs.lab import Exercise, Lab, Place, Shop, lab_named
 from labs.local import LocalShop
 from labs.meshed import MeshedShop
 from labs.progress import Attempt, name_of, read_progress, write_progress
-from labs.readme import FORMS, Language, at_gateway, for_place
+from labs.readme import FORMS, Language, answers_last, at_gateway, for_place, with_browser
 from labs.report import Passed, Report, line_of, publish
 from services.common.clock import now_ms
 from tools.mesh import render
@@ -94,7 +94,7 @@ class Runner:
                 for place in lab.places
             )
             self.say(f"{lab.number}  {lab.readme.title}, {lab.readme.minutes} minutes: {where}")
-        self.say("Start one: python -m labs start 00, or start 03 --mesh istio")
+        self.say("Start one: .venv/bin/python -m labs start 00, or start 03 --mesh istio")
 
     async def start(self, given: str, mesh: Place | None, options: Attempt) -> None:
         """Starts a lab, instead of one that is under way.
@@ -121,9 +121,10 @@ class Runner:
         self._remember(attempt)
         await self._report(attempt)
         work = self._work(lab, attempt)
+        self.say("Waiting until the first state has taken effect ...")
         await self._until_wrong(work, attempt)
         self.say(str(work.shop))
-        self.say(f"Begin with {self._hand_out(lab)}; then: check, hint, solve, reset.")
+        self.say(f"Begin with {self._hand_out(lab, attempt)}; then: check, hint, solve, reset.")
 
     async def check(self, given: str | None) -> int:
         """Says what is right and what is wrong. Returns the exit status: 0 when all is right."""
@@ -135,10 +136,12 @@ class Runner:
         attempt.checks += 1
         is_passed = are_all_right(findings)
         if is_passed:
-            self._note_passed(lab, attempt)
-            self.say(f"Lab {lab.number} is passed. Take it back: python -m labs reset")
+            if not attempt.is_passed:  # of several checks that pass, the first one counts
+                self._note_passed(lab, attempt)
+            attempt.is_passed = True
+            self.say(f"Lab {lab.number} is passed. Take it back: .venv/bin/python -m labs reset")
         else:
-            self.say("Not yet. A hint: python -m labs hint")
+            self.say("Not yet. A hint: .venv/bin/python -m labs hint")
         self._remember(attempt, work)
         await self._report(attempt, findings)
         return 0 if is_passed else NOT_PASSED
@@ -150,7 +153,7 @@ class Runner:
         attempt.hints = min(attempt.hints + 1, len(hints))
         self.say(f"Hint {attempt.hints} of {len(hints)}: {hints[attempt.hints - 1]}")
         if attempt.hints == len(hints):
-            self.say("There are no more. To see it done: python -m labs solve")
+            self.say("There are no more. To see it done: .venv/bin/python -m labs solve")
         self._remember(attempt)
 
     async def solve(self, given: str | None) -> None:
@@ -162,8 +165,8 @@ class Runner:
         self._remember(attempt, work)
         await self._report(attempt)
         self.say(
-            f"Lab {lab.number} is solved; {self._hand_out(lab)} explains why. "
-            "See it: python -m labs check"
+            f"Lab {lab.number} is solved; {self._hand_out(lab, attempt)} explains why. "
+            "See it: .venv/bin/python -m labs check"
         )
 
     async def reset(self, mesh: Place | None, options: Attempt) -> None:
@@ -177,30 +180,34 @@ class Runner:
         if attempt is None:
             raise LabError(
                 "No lab is under way; to bring the base of a mesh back: "
-                "python -m labs reset --mesh istio"
+                ".venv/bin/python -m labs reset --mesh istio"
             )
         began = time.monotonic()
+        self.say("Bringing the shop back to the state before the labs ...")
         for line in await self._reset(attempt):
             self.say(line)
         progress.under_way = None
         write_progress(self.file, progress)
         await self._report(attempt.model_copy(update={"lab": ""}))
-        self.say(f"Everything is as before the labs (after {time.monotonic() - began:.0f} s).")
+        self.say(
+            f"Everything is as it was before the labs (after {time.monotonic() - began:.0f} s)."
+        )
 
     def readme(self, given: str, mesh: Place | None, options: Attempt) -> None:
-        """Says what a lab's README.md says, with the commands for the shop that the options
-        describe.
+        """Says what a lab's hand-out says, with the commands for the shop that the options
+        describe, and the answers to its questions at the end.
         """
         lab = lab_named(self.labs, given)
         place = _place(lab, mesh, options)
-        text = (lab.folder / "README.md").read_text(encoding="utf-8")
-        if place != "local":
-            text = rewritten(
-                at_gateway(for_place(text, place), options.gateway_address),
-                self.shop_of(options.mesh_options),
-                options.mesh_options,
-            )
-        self.say(text)
+        text = (lab.folder / FORMS[self.language].file).read_text(encoding="utf-8")
+        if place == "local":
+            text = for_place(text, place)
+        else:
+            shop = self.shop_of(options.mesh_options)
+            text = at_gateway(for_place(text, place), options.gateway_address)
+            text = with_browser(text, options.gateway_address, self.language)
+            text = rewritten(text, shop, options.mesh_options)
+        self.say(answers_last(text, self.language))
 
     def progress(self) -> None:
         """Says what is passed, and what is under way."""
@@ -219,19 +226,21 @@ class Runner:
                 f"{passed.hints} hints"
             )
         if attempt is None and not progress.passed:
-            self.say("Nothing yet. Begin: python -m labs start 00")
+            self.say("Nothing yet. Begin: .venv/bin/python -m labs start 00")
 
-    def _hand_out(self, lab: Lab) -> str:
+    def _hand_out(self, lab: Lab, attempt: Attempt) -> str:
+        if attempt.is_in_class and attempt.place != "local":
+            return f".venv/bin/python -m labs readme {lab.number}"
         return f"labs/{lab.name}/{FORMS[self.language].file}"
 
     def _under_way(self, given: str | None) -> tuple[Lab, Attempt]:
         attempt = read_progress(self.file).under_way
         if attempt is None:
-            raise LabError("No lab is under way: python -m labs start 00 begins one.")
+            raise LabError("No lab is under way: .venv/bin/python -m labs start 00 begins one.")
         if given is not None and lab_named(self.labs, given).name != attempt.lab:
             raise LabError(
                 f"Under way is {name_of(attempt.lab, attempt.place)}: "
-                f"python -m labs start {given} begins another one in its place."
+                f".venv/bin/python -m labs start {given} begins another one in its place."
             )
         return lab_named(self.labs, attempt.lab), attempt
 

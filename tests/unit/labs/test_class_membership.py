@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +198,17 @@ async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
     text = said[-1]
     assert "kubectl -n student-01 get pods" in text
     assert "--connect-to student-01.example.com:443:192.0.2.7:443" in text
-    assert "# not here: the gateway is at 192.0.2.7:443" in text
-    for other in ("ecommerce", "port-forward", "```sh linkerd", "traefik", "127.0.0.1:8443"):
+    assert "the line `192.0.2.7 student-01.example.com`" in text
+    assert "the mesh page `https://student-01.example.com:443/mesh`" in text
+    for other in (
+        "ecommerce",
+        "second terminal",
+        "<details>",
+        "port-forward",
+        "```sh linkerd",
+        "traefik",
+        "127.0.0.1:8443",
+    ):
         assert other not in text, other
     assert all(title in text for title in lab.readme.sections)
 
@@ -208,3 +218,34 @@ async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
         runner.readme("15", None, in_class(lab))
     runner.readme("00", None, in_class(lab))
     assert said[-1].startswith("# 00 ")
+
+    runner.readme("01", None, in_class(lab))
+    assert "On this machine" not in said[-1].partition("## Your turn")[0]
+    before, answers = said[-1].split("## Answers")
+    assert "1. Ten of a hundred on this machine" in before
+    assert "1. Here each caller takes turns" in answers
+
+
+async def test_in_a_class_start_names_the_command_that_prints_the_hand_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    runner = replace(runner_of(tmp_path, ReportingCluster(), said), settle_seconds=0)
+    lab = lab_named(runner.labs, "06")
+    assert lab.meshed is not None
+
+    async def nothing(*_: object) -> None:
+        """The shop is in any state."""
+
+    async def check(*_: object) -> Any:
+        yield wrong("v2 gets nothing", "the routes")
+
+    for name in ("start", "solve"):
+        monkeypatch.setattr(type(lab.meshed), name, nothing)
+    monkeypatch.setattr(type(lab.meshed), "check", check)
+    await runner.start("06", None, in_class(lab))
+    await runner.solve(None)
+
+    (begins,) = [line for line in said if line.startswith("Begin with")]
+    assert begins.startswith("Begin with .venv/bin/python -m labs readme 06; then")
+    assert ".venv/bin/python -m labs readme 06 explains why" in said[-1]

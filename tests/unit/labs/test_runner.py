@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -166,7 +168,8 @@ async def test_a_lab_without_a_cluster_from_start_to_reset(desk: StudentSession)
     assert "Begin with labs/00-here/README.md" in desk.took()
     assert await desk.runner.check(None) == NOT_PASSED
     assert desk.took() == (
-        "  WRONG  it is not solved. Look at the solution.\nNot yet. A hint: python -m labs hint"
+        "  WRONG  it is not solved. Look at the solution.\n"
+        "Not yet. A hint: .venv/bin/python -m labs hint"
     )
 
     desk.runner.hint("00")
@@ -183,7 +186,7 @@ async def test_a_lab_without_a_cluster_from_start_to_reset(desk: StudentSession)
     assert "Under way: 00-here (local)" in (said := desk.took())
     assert "00-here (local): solved by the runner after 0 minutes, 2 checks, 2 hints" in said
     await desk.reset()
-    assert "Everything is as before the labs" in desk.took()
+    assert "Everything is as it was before the labs" in desk.took()
     desk.runner.list_labs()
     assert "local (passed)" in desk.took()
 
@@ -330,7 +333,9 @@ async def test_it_names_the_hand_out_in_the_users_language(
 
 
 async def test_what_cannot_be_done_is_said_in_one_sentence(desk: StudentSession) -> None:
-    with pytest.raises(LabError, match="No lab is under way: python -m labs start 00 begins one"):
+    with pytest.raises(
+        LabError, match=r"No lab is under way: .venv/bin/python -m labs start 00 begins one"
+    ):
         await desk.runner.check(None)
     with pytest.raises(LabError, match="No lab is under way; to bring the base of a mesh back"):
         await desk.reset()
@@ -345,7 +350,9 @@ async def test_what_cannot_be_done_is_said_in_one_sentence(desk: StudentSession)
     with pytest.raises(LabError, match="Lab 03 is not in Linkerd: Linkerd has no such rule"):
         await desk.start("03", "linkerd")
     await desk.start("00")
-    with pytest.raises(LabError, match=r"Under way is 00-here \(local\): python -m labs start 03"):
+    with pytest.raises(
+        LabError, match=r"Under way is 00-here \(local\): .venv/bin/python -m labs start 03"
+    ):
         await desk.runner.check("03")
     desk.runner.file.write_text("{", encoding="utf-8")
     with pytest.raises(LabError, match="cannot be read; delete it to begin again"):
@@ -374,10 +381,37 @@ def test_the_command_line(
     assert main(["progress"]) == 0
     assert "Nothing yet" in capsys.readouterr().out
     assert main(["check"]) == 2
-    assert capsys.readouterr().err == ("No lab is under way: python -m labs start 00 begins one.\n")
+    assert capsys.readouterr().err == (
+        "No lab is under way: .venv/bin/python -m labs start 00 begins one.\n"
+    )
     assert main(["start", "03"]) == 2
     assert "say which: --mesh istio or --mesh linkerd" in capsys.readouterr().err
     assert main(["start", "00", "--mesh", "istio"]) == 2
     assert "Lab 00 is not in Istio" in capsys.readouterr().err
     assert main(["reset", "--mesh", "linkerd", "--namespace", "No_Name"]) == 2
     assert "'No_Name' is no name of a namespace." in capsys.readouterr().err
+
+
+async def test_the_first_of_several_checks_that_pass_counts(desk: StudentSession) -> None:
+    await desk.start("00")
+    await desk.runner.solve(None)
+    for _ in range(2):
+        assert await desk.runner.check(None) == 0
+    (passed,) = read_progress(desk.runner.file).passed.values()
+    assert passed.checks == 1
+
+    await desk.start("00")
+    assert await desk.runner.check(None) == NOT_PASSED
+    await desk.runner.solve(None)
+    assert await desk.runner.check(None) == 0
+    (passed,) = read_progress(desk.runner.file).passed.values()
+    assert passed.checks == 2
+
+
+def test_a_reader_that_has_read_enough_ends_it_without_a_word(tmp_path: Path) -> None:
+    told = tmp_path / "stderr"
+    command = f"{sys.executable} -m labs readme 00 2> {told} | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "# 00 Kill what you like, pay once\n"
+    assert told.read_text(encoding="utf-8") == ""

@@ -150,6 +150,9 @@ class Runner:
         """Says the next hint, or the last one again."""
         lab, attempt = self._under_way(given)
         hints = lab.hints_in(attempt.place)
+        if attempt.place != "local":
+            options = attempt.mesh_options
+            hints = [rewritten(hint, self.shop_of(options), options) for hint in hints]
         attempt.hints = min(attempt.hints + 1, len(hints))
         self.say(f"Hint {attempt.hints} of {len(hints)}: {hints[attempt.hints - 1]}")
         if attempt.hints == len(hints):

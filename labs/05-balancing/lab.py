@@ -173,9 +173,10 @@ LAB = Lab(
             "of them keeps a port from the proxy.",
         },
         {
-            "istio": f"kubectl edit deployment product-service: delete {_PAST_THE_PROXY['istio']}. "
-            "Then kubectl apply -k mesh/istio/scenarios/10-consistent-hash.",
-            "linkerd": "kubectl edit deployment product-service: delete "
+            "istio": "`kubectl -n ecommerce edit deployment product-service`: delete "
+            f"{_PAST_THE_PROXY['istio']}. Then `kubectl apply -k "
+            "mesh/istio/scenarios/10-consistent-hash`.",
+            "linkerd": "`kubectl -n ecommerce edit deployment product-service`: delete "
             f"{_PAST_THE_PROXY['linkerd']}.",
         },
     ),

@@ -114,10 +114,10 @@ LAB = Lab(
             "about Cancel alone. And the route's annotations say that what fails is tried again.",
         },
         {
-            "istio": "`value: 30`: kubectl edit virtualservice payment-service.",
+            "istio": "`value: 30`, in `kubectl -n ecommerce edit virtualservice payment-service`.",
             "linkerd": "One rule with Authorize, Capture and Cancel, 70 to payment-service and 30 "
-            "to faulty, and no retry.linkerd.io annotations: kubectl edit grpcroute "
-            "payment-service-repeatable-8000ms.",
+            "to faulty, and no retry.linkerd.io annotations: `kubectl -n ecommerce edit "
+            "grpcroute payment-service-repeatable-8000ms`.",
         },
     ),
 )

@@ -132,8 +132,8 @@ LAB = Lab(
         "The slow step is one RPC of one service; its other RPCs are quick, so that its average "
         "tells nothing. The silent service does log errors: what is its LOG_LEVEL?",
         "inventory has FAULT_LATENCY_SECONDS for InventoryService/Commit, and shipping has "
-        "LOG_LEVEL=error. helm upgrade shop helm/ -n ecommerce --reuse-values --wait --set-string "
+        "LOG_LEVEL=error. `helm upgrade shop helm/ -n ecommerce --reuse-values --wait --set-string "
         "services.inventory.environment.FAULT_LATENCY_SECONDS=0,"
-        "services.shipping.environment.LOG_LEVEL=info",
+        "services.shipping.environment.LOG_LEVEL=info`",
     ),
 )

@@ -181,16 +181,17 @@ LAB = Lab(
             "same time. When the last pod without one has gone, nobody needs the wider policy.",
         },
         {
-            "istio": "kubectl -n ecommerce patch deployment inventory-service --type merge -p "
+            "istio": "`kubectl -n ecommerce patch deployment inventory-service --type merge -p "
             '\'{"spec": {"template": {"metadata": {"labels": {"sidecar.istio.io/inject": '
-            '"true"}}}}}\', then kubectl rollout status, and when the old pod has gone: kubectl -n '
-            "ecommerce delete peerauthentication/mongodb "
-            "authorizationpolicies.security.istio.io/mongodb-for-inventory",
-            "linkerd": "kubectl -n ecommerce patch deployment inventory-service --type merge -p "
+            '"true"}}}}}\'`, then kubectl rollout status, and when the old pod has gone: '
+            "`kubectl -n ecommerce delete peerauthentication/mongodb "
+            "authorizationpolicies.security.istio.io/mongodb-for-inventory`",
+            "linkerd": "`kubectl -n ecommerce patch deployment inventory-service --type merge -p "
             '\'{"spec": {"template": {"metadata": {"annotations": {"linkerd.io/inject": '
-            '"enabled"}}}}}\', then kubectl rollout status, and when the old pod has gone: kubectl '
-            "-n ecommerce delete authorizationpolicies.policy.linkerd.io/mongodb-for-inventory "
-            "networkauthentications/anywhere",
+            '"enabled"}}}}}\'`, then kubectl rollout status, and when the old pod has gone: '
+            "`kubectl -n ecommerce delete "
+            "authorizationpolicies.policy.linkerd.io/mongodb-for-inventory "
+            "networkauthentications/anywhere`",
         },
     ),
 )

@@ -21,7 +21,7 @@ _TAKEN_OVER_SHIPPING = "a taken-over shipping"
 _PODS: Mapping[str, str] = {
     "a taken-over frontend": "taken-over-frontend",
     _TAKEN_OVER_SHIPPING: "taken-over-shipping",
-    "a stranger of the namespace": "stranger",
+    "a stranger of the namespace": "intruder",
 }
 
 

@@ -138,8 +138,8 @@ _BROKEN = [
     ("03", LabShop(payment={"shipping": "answered"}), "a taken-over shipping is answered .* RPCs"),
     ("03", LabShop(payment={"frontend": "failed"}), "frontend does not even reach payment"),
     ("03", LabShop(databases={"frontend": "answered"}), "MongoDB answers a taken-over frontend"),
-    ("03", LabShop(payment={"stranger": "answered"}), "a stranger of the namespace is answered"),
-    ("03", LabShop(databases={"stranger": "answered"}), "MongoDB answers a stranger"),
+    ("03", LabShop(payment={"intruder": "answered"}), "a stranger of the namespace is answered"),
+    ("03", LabShop(databases={"intruder": "answered"}), "MongoDB answers a stranger"),
     (
         "03",
         LabShop(databases={"notification": "failed", "user": "gone"}),

@@ -291,7 +291,9 @@ class MeshedShop:
             case 1, [first, *_]:
                 return wrong(f"the stores disagree: {first}", "docs/backup.md#audit")
             case status, lines:
-                return self._not_compared(" ".join(lines) or f"the audit ended with {status}")
+                return self._not_compared(
+                    " ".join(lines) or f"the audit ended with status {status}"
+                )
 
     def _not_compared(self, why: str) -> Finding:
         why = " ".join(why.split())[:_WHY_CHARACTERS].rstrip(".")

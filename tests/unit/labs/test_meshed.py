@@ -96,7 +96,10 @@ async def test_books_that_agree_are_told_right() -> None:
             _Payment(audit="The shop cannot be audited: no Stripe.\naudit status 2\n"),
             "the stores cannot be compared: The shop cannot be audited: no Stripe",
         ),
-        (_Payment(audit="audit status 137\n"), "the stores cannot be compared: audit status 137"),
+        (
+            _Payment(audit="audit status 137\n"),
+            "the stores cannot be compared: the audit ended with status 137",
+        ),
     ],
 )
 async def test_books_that_do_not_agree_or_cannot_be_compared_are_one_line(

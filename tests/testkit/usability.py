@@ -15,8 +15,11 @@ _TAGS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "bes
 _TOO_WIDE = """() => {
   const width = document.documentElement.clientWidth;
   if (document.scrollingElement.scrollWidth <= width) return null;
+  const scrolls = (one) => one !== document.body
+    && (["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(one).overflowX)
+      || scrolls(one.parentElement));
   const wide = [...document.querySelectorAll("body *")].filter(
-    (one) => one.getBoundingClientRect().right > width + 1);
+    (one) => one.getBoundingClientRect().right > width + 1 && !scrolls(one.parentElement));
   return wide.slice(0, 5).map((one) => one.outerHTML.slice(0, 120));
 }"""
 

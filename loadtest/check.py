@@ -100,7 +100,8 @@ class Check:
         _expect(record.warm_up_seconds == 1, "the warm-up is not in the record")
         early = record.between(0, 1)
         _expect(early.requests == 0, "requests of the warm-up are counted")
-        groups = {"pages", "catalogue", "checkout", "orders", "account"}
+        # An account is made once, often in the warm-up; orders are looked at now and then.
+        groups = {"pages", "catalogue", "checkout"}
         _expect(groups <= set(record.groups()), f"steps of {record.groups()} only")
         for file in ("report.html", "locust.html", "steps.csv", "seconds.csv", "failures.csv"):
             _expect((self._folder / "usual" / file).stat().st_size > 0, f"{file} is empty")

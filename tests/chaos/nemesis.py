@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import aiohttp
 import psutil
 
 from services.local.backup import copy_database
 from services.local.data import Process
-from tests.chaos.proxies import NO_FAULTS, Edge, Faults, Proxies
+from tests.chaos.proxies import NO_FAULTS, Fault, Faults, Proxies, TcpFault
 from tests.chaos.schedule import Incident, IncidentKind, Schedule
 from tests.testkit.full_disk import full_disk, full_disk_for_all
 from tests.testkit.mongodb import MongoServer
@@ -21,6 +21,17 @@ from tests.testkit.waiting import eventually
 
 _HEAL_SECONDS = 60.0
 _PROBE_SECONDS = 2.0
+_POLL_SECONDS = 0.2
+
+_FAULTS_OF_EDGES: Mapping[IncidentKind, Fault | TcpFault] = {
+    IncidentKind.RESET: TcpFault.RESET,
+    IncidentKind.BLACK_HOLE: TcpFault.BLACK_HOLE,
+    IncidentKind.DELAY: Fault.DELAY,
+    IncidentKind.ERROR: Fault.ERROR,
+    IncidentKind.LOST_REPLY: Fault.LOST_REPLY,
+    IncidentKind.DUPLICATE: Fault.DUPLICATE,
+    IncidentKind.LATE: Fault.LATE,
+}
 
 
 class Nemesis:
@@ -54,13 +65,7 @@ class Nemesis:
         self._happen: Mapping[IncidentKind, Callable[[Incident], Awaitable[None]]] = {
             IncidentKind.KILL: self._kill,
             IncidentKind.PAUSE: self._pause,
-            IncidentKind.RESET: self._reset,
-            IncidentKind.BLACK_HOLE: self._black_hole,
-            IncidentKind.DELAY: self._befall_requests,
-            IncidentKind.ERROR: self._befall_requests,
-            IncidentKind.LOST_REPLY: self._befall_requests,
-            IncidentKind.DUPLICATE: self._befall_requests,
-            IncidentKind.LATE: self._befall_requests,
+            **dict.fromkeys(_FAULTS_OF_EDGES, self._befall_edge),
             IncidentKind.STRIPE: self._befall_stripe,
             IncidentKind.FULL_DISK: self._fill_disk,
             IncidentKind.FULL_MACHINE: self._fill_whole_disk,
@@ -98,51 +103,50 @@ class Nemesis:
             if not self._healing.is_set():
                 await self._happen[incident.kind](incident)
 
-    async def _last(self, incident: Incident) -> None:
-        try:
-            async with asyncio.timeout(incident.seconds):
+    async def _last(self, incident: Incident, is_felt: Callable[[], bool] = lambda: True) -> None:
+        """Waits for as long as an incident lasts and until it `is_felt`, or until all is healed."""
+        await self._is_healing_within(incident.seconds)
+        while not is_felt() and not await self._is_healing_within(_POLL_SECONDS):
+            pass
+
+    async def _is_healing_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._healing.wait()
-        except TimeoutError:
-            return
+        return self._healing.is_set()
 
     async def _kill(self, incident: Incident) -> None:
-        process = self._process_of(incident)
-        if process is not None:
-            process.kill()
-            self.counts[incident.kind] += 1
+        process = await self._process_of(incident)
+        process.kill()
+        self.counts[incident.kind] += 1
 
     async def _pause(self, incident: Incident) -> None:
-        process = self._process_of(incident)
-        if process is None:
-            return
+        process = await self._process_of(incident)
         process.suspend()
         self.counts[incident.kind] += 1
         await self._last(incident)
         with suppress(psutil.NoSuchProcess):  # it may have been killed meanwhile
             process.resume()
 
-    async def _reset(self, incident: Incident) -> None:
-        async with self._edge_of(incident) as edge:
+    async def _befall_edge(self, incident: Incident) -> None:
+        """Lets a fault befall an edge for its time, and until it has met at least one request."""
+        caller, callee = incident.target.split(" > ")
+        edge = self._proxies.edge(caller, callee)
+        fault = _FAULTS_OF_EDGES[incident.kind]
+        before = edge.counts[fault]
+        if fault is TcpFault.RESET:
             edge.tcp.resets_new = True
             edge.tcp.reset_connections()
-            await self._last(incident)
-
-    async def _black_hole(self, incident: Incident) -> None:
-        async with self._edge_of(incident) as edge:
+        elif fault is TcpFault.BLACK_HOLE:
             edge.tcp.black_hole = True
-            await self._last(incident)
-
-    async def _befall_requests(self, incident: Incident) -> None:
-        rate = incident.rate
-        async with self._edge_of(incident) as edge:
-            edge.faults = {
-                IncidentKind.DELAY: Faults(delay=rate),
-                IncidentKind.ERROR: Faults(error=rate),
-                IncidentKind.LOST_REPLY: Faults(lost_reply=rate),
-                IncidentKind.DUPLICATE: Faults(duplicate=rate),
-                IncidentKind.LATE: Faults(late=rate),
-            }[incident.kind]
-            await self._last(incident)
+        else:
+            edge.faults = Faults(**{fault.name.lower(): incident.rate})
+        self.counts[incident.kind] += 1
+        try:
+            await self._last(incident, lambda: edge.counts[fault] > before)
+        finally:
+            edge.tcp.heal()
+            edge.faults = NO_FAULTS
 
     async def _befall_stripe(self, incident: Incident) -> None:
         rate = incident.rate / 4
@@ -164,11 +168,10 @@ class Nemesis:
         await eventually(lambda: self._set_stripe_faults({}), "the sandbox heals", _HEAL_SECONDS)
 
     async def _fill_disk(self, incident: Incident) -> None:
-        process = self._process_of(incident)
-        if process is not None:
-            with full_disk(process.pid):
-                self.counts[incident.kind] += 1
-                await self._last(incident)
+        process = await self._process_of(incident)
+        with full_disk(process.pid):
+            self.counts[incident.kind] += 1
+            await self._last(incident)
 
     async def _fill_whole_disk(self, incident: Incident) -> None:
         async with self._shop_as_a_whole:
@@ -225,28 +228,23 @@ class Nemesis:
         assert self._database is not None, "the schedule is for a shop on MongoDB"
         return self._database
 
-    def _process_of(self, incident: Incident) -> psutil.Process | None:
-        """The instance's process; None when it is dead just now."""
+    async def _process_of(self, incident: Incident) -> psutil.Process:
+        """The instance's process, as soon as there is one: it may just be starting again."""
+
+        async def look() -> psutil.Process | None:
+            return self._running(incident.target)
+
+        return await eventually(look, f"{incident.target} runs", _HEAL_SECONDS)
+
+    def _running(self, instance: str) -> psutil.Process | None:
         if not self._shop.is_open:
             return None
         try:
-            process = psutil.Process(self._shop.process(incident.target).pid)
+            process = psutil.Process(self._shop.process(instance).pid)
             # A dead process's pid may have gone to anybody's.
             return process if process.ppid() == self._shop.parent.pid else None
         except psutil.NoSuchProcess:
             return None
-
-    @asynccontextmanager
-    async def _edge_of(self, incident: Incident) -> AsyncGenerator[Edge]:
-        """The incident's edge, which is sound again afterwards."""
-        caller, callee = incident.target.split(" > ")
-        edge = self._proxies.edge(caller, callee)
-        self.counts[incident.kind] += 1
-        try:
-            yield edge
-        finally:
-            edge.tcp.heal()
-            edge.faults = NO_FAULTS
 
     async def _set_stripe_faults(self, faults: Mapping[str, float]) -> bool:
         if not self._shop.is_open:

@@ -117,37 +117,47 @@ def make_schedule(
         **(_OF_SQLITE if targets.databases else _OF_MONGODB),
     }
     number = round(checkouts / checkouts_per_incident)
-    chosen = [
-        # Each kind happens, however short the run.
-        *list(kinds)[:number],
-        *dice.choices(list(kinds), list(kinds.values()), k=max(0, number - len(kinds))),
+    # Each kind happens, however short the run, and is felt: every checkout passes by, and enough of
+    # them are left.
+    certain = list(kinds)[:number]
+    further = dice.choices(list(kinds), list(kinds.values()), k=max(0, number - len(kinds)))
+    incidents = [
+        *(_incident(kind, checkouts * 4 // 5, 1.0, targets, dice) for kind in certain),
+        *(_incident(kind, checkouts, _CHECKOUT_EDGE_SHARE, targets, dice) for kind in further),
     ]
-    dice.shuffle(chosen)
-    moments = sorted(dice.randrange(1, checkouts + 1) for _ in chosen)
-    incidents = tuple(
-        Incident(
-            at_checkout=moment,
-            kind=kind,
-            target=_target(kind, targets, dice),
-            seconds=dice.uniform(*_SECONDS),
-            rate=dice.uniform(*_RATES),
-        )
-        for moment, kind in zip(moments, chosen, strict=True)
-    )
+    incidents.sort(key=lambda incident: incident.at_checkout)
     # Of two processes of a service, the second has the wrong clock.
     skews_seconds = {
         instance: round(dice.uniform(-_SKEW_SECONDS, _SKEW_SECONDS))
         for instance in targets.instances
         if instance.endswith("-2")
     }
-    return Schedule(seed, checkouts, incidents, skews_seconds)
+    return Schedule(seed, checkouts, tuple(incidents), skews_seconds)
 
 
-def _target(kind: IncidentKind, targets: Targets, dice: random.Random) -> str:
+def _incident(
+    kind: IncidentKind,
+    last_checkout: int,
+    checkout_edge_share: float,
+    targets: Targets,
+    dice: random.Random,
+) -> Incident:
+    return Incident(
+        at_checkout=dice.randint(1, max(1, last_checkout)),
+        kind=kind,
+        target=_target(kind, checkout_edge_share, targets, dice),
+        seconds=dice.uniform(*_SECONDS),
+        rate=dice.uniform(*_RATES),
+    )
+
+
+def _target(
+    kind: IncidentKind, checkout_edge_share: float, targets: Targets, dice: random.Random
+) -> str:
     if kind in _OF_PROCESSES:
         return dice.choice(targets.instances)
     if kind in _OF_EDGES:
-        is_on_the_way = dice.random() < _CHECKOUT_EDGE_SHARE
+        is_on_the_way = dice.random() < checkout_edge_share
         return dice.choice(targets.checkout_edges if is_on_the_way else targets.edges)
     if kind is IncidentKind.FULL_DISK:
         return dice.choice(targets.databases)

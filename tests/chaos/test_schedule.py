@@ -41,6 +41,19 @@ def test_every_kind_happens_in_a_short_run(
     assert len(schedule.incidents) == 20
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_every_kind_meets_requests_in_a_short_run(seed: int) -> None:
+    """Once at least, it is where every checkout passes, and early enough that many of them do."""
+    on_the_way = {*_TARGETS.checkout_edges, *_TARGETS.instances, *_TARGETS.stores, "shop", "stripe"}
+    schedule = make_schedule(seed, 600, 20, _TARGETS)
+    felt = {
+        incident.kind
+        for incident in schedule.incidents
+        if incident.target in on_the_way and incident.at_checkout <= 480
+    }
+    assert felt == set(IncidentKind) - _OF_MONGODB
+
+
 def test_incidents_come_in_the_order_of_the_checkouts() -> None:
     moments = [incident.at_checkout for incident in make_schedule(1, 2000, 10, _TARGETS).incidents]
     assert moments == sorted(moments)

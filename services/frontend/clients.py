@@ -20,7 +20,6 @@ from services.frontend.model import (
     AddressBookEntry,
     Article,
     CataloguePage,
-    CatalogueProduct,
     CustomerOrder,
     DeliveryQuote,
     Department,
@@ -30,6 +29,7 @@ from services.frontend.model import (
     OrderHistoryPage,
     Parcel,
     PostalAddress,
+    ProductWithRelated,
     Profile,
     SessionTokens,
     TrackingEvent,
@@ -197,8 +197,12 @@ class ProductClient:
         filters: Filters = NO_FILTERS,
         limit: int,
         cursor: str = "",
+        arrivals: int = 0,
     ) -> CataloguePage:
-        """Some products. INVALID for a cursor or a sort order that the catalogue does not know."""
+        """Some products. INVALID for a cursor or a sort order that the catalogue does not know.
+
+        :param arrivals: how many of the newest products to get with them.
+        """
         wanted = {"q": query, "category": category, "sort": sort, "cursor": cursor}
         chosen: dict[str, str | int] = {name: value for name, value in wanted.items() if value}
         if filters.min_price_cents is not None:
@@ -207,11 +211,14 @@ class ProductClient:
             chosen["max_price_cents"] = filters.max_price_cents
         if filters.in_stock:
             chosen["in_stock"] = "true"
+        if arrivals:
+            chosen["arrivals"] = arrivals
         return _read(CataloguePage, await self._page(query={**chosen, "limit": limit}))
 
-    async def product(self, product_id: str) -> CatalogueProduct:
-        """One product. NOT_FOUND when there is none."""
-        return _read(CatalogueProduct, await self._product(path={"product_id": product_id}))
+    async def product(self, product_id: str, *, related: int) -> ProductWithRelated:
+        """One product, with so many others of its department. NOT_FOUND when there is none."""
+        answer = await self._product(path={"product_id": product_id}, query={"related": related})
+        return _read(ProductWithRelated, answer)
 
     async def categories(self) -> Sequence[Department]:
         """The departments, in the shop's order."""

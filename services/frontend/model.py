@@ -118,12 +118,19 @@ class CatalogueProduct(_Answer):
         return Money(self.price_cents, self.currency)
 
 
+class ProductWithRelated(CatalogueProduct):
+    """A product, with others of its department."""
+
+    related: tuple[CatalogueProduct, ...] = ()
+
+
 class CataloguePage(_Answer):
-    """Some of the catalogue."""
+    """Some of the catalogue. `arrivals`: what is newest in it, when that was asked for."""
 
     items: tuple[CatalogueProduct, ...]
     next_cursor: str | None = None
     suggestion: str | None = None
+    arrivals: tuple[CatalogueProduct, ...] = ()
 
 
 class Department(_Answer):

@@ -32,7 +32,6 @@ from services.frontend.model import (
     BasketLine,
     Cart,
     CataloguePage,
-    CatalogueProduct,
     CustomerOrder,
     DeliveryQuote,
     Department,
@@ -43,11 +42,12 @@ from services.frontend.model import (
     OrderHistoryPage,
     Parcel,
     PostalAddress,
+    ProductWithRelated,
     Profile,
 )
 
 _AWAY = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.THROTTLED, Kind.INTERNAL})
-_RELATED = 5
+_RELATED = 4
 _DEPARTMENTS_SECONDS = 60.0
 _DEPARTMENTS_RETRY_SECONDS = 5.0
 
@@ -98,22 +98,6 @@ class DepartmentCache:
             self._known = answer
         pause = _DEPARTMENTS_SECONDS if answer is not None else _DEPARTMENTS_RETRY_SECONDS
         self._renew_at = self._clock() + pause
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """The first page."""
-
-    picks: Sequence[CatalogueProduct] | None
-    arrivals: Sequence[CatalogueProduct] | None
-
-
-@dataclass(frozen=True, slots=True)
-class ProductWithRelated:
-    """One product."""
-
-    product: CatalogueProduct
-    related: Sequence[CatalogueProduct] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +169,9 @@ class Storefront:
         self._users = users
         self._orders = orders
 
-    async def home(self, limit: int) -> Home:
-        """The first page; the whole of it can be missing."""
-        picks, arrivals = await asyncio.gather(
-            unless_away(self._products.page(sort="rating", limit=limit)),
-            unless_away(self._products.page(sort="newest", limit=limit)),
-        )
-        return Home(
-            picks=picks.items if picks else None,
-            arrivals=arrivals.items if arrivals else None,
-        )
+    async def home(self, limit: int) -> CataloguePage | None:
+        """What customers rate best, and what is new; None while the catalogue is away."""
+        return await unless_away(self._products.page(sort="rating", limit=limit, arrivals=limit))
 
     async def browse(
         self,
@@ -242,12 +219,7 @@ class Storefront:
 
     async def show(self, product_id: str) -> ProductWithRelated:
         """One product, with others of its department."""
-        product = await self._products.product(product_id)
-        page = await unless_away(
-            self._products.page(category=product.category, sort="rating", limit=_RELATED)
-        )
-        related = [other for other in page.items if other.id != product_id] if page else None
-        return ProductWithRelated(product, related[: _RELATED - 1] if related is not None else None)
+        return await self._products.product(product_id, related=_RELATED)
 
     async def names(self, product_ids: Sequence[str]) -> Sequence[Article]:
         """These products, as far as they are still sold; none while the catalogue is away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any
 
@@ -64,6 +65,11 @@ class ProductDetails(ProductItem):
     details: dict[str, str] = Field(examples=[{"Material": "Enamelled steel, oiled oak"}])
     weight_grams: int = Field(examples=[1150])
     added: date = Field(description="When the shop began to sell it.", examples=["2025-09-12"])
+    related: list[ProductItem] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="The best rated others of its department, when they were asked for.",
+    )
 
 
 class ProductPage(BaseModel):
@@ -78,6 +84,11 @@ class ProductPage(BaseModel):
         description="The query that these products answer, when nothing fits the one asked for and"
         " it looks like a typing error.",
         examples=[None],
+    )
+    arrivals: list[ProductItem] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="The newest products, when they were asked for.",
     )
     version: str = Field(description="Which version of the service answered.", examples=["v1"])
 
@@ -147,13 +158,22 @@ async def search_products(
         str | None,
         Query(max_length=MAX_CURSOR_LENGTH, description="The page before's `next_cursor`."),
     ] = None,
+    arrivals: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=MAX_PRODUCTS_PAGE,
+            description="How many of the newest products to add, whatever fits: for a first page.",
+        ),
+    ] = 0,
 ) -> ProductPage:
     search = Search(q, category, sort, min_price_cents, max_price_cents, in_stock)
-    page = await service.search(search, limit=limit, cursor=cursor)
+    page = await service.search(search, limit=limit, cursor=cursor, arrivals=arrivals)
     return ProductPage(
-        items=[ProductItem(**_item(offer, process.version)) for offer in page.offers],
+        items=_items(page.offers, process.version),
         next_cursor=page.next_cursor,
         suggestion=page.suggestion,
+        arrivals=None if page.arrivals is None else _items(page.arrivals, process.version),
         version=process.version,
     )
 
@@ -165,9 +185,19 @@ async def search_products(
     responses=documented(Kind.NOT_FOUND),
 )
 async def get_product(
-    product_id: ProductIdPath, process: _Process, service: _ProductService
+    product_id: ProductIdPath,
+    process: _Process,
+    service: _ProductService,
+    related: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=MAX_PRODUCTS_PAGE,
+            description="How many others of its department to add at most.",
+        ),
+    ] = 0,
 ) -> ProductDetails:
-    offer = await service.offer(product_id)
+    offer, *others = await service.offers(product_id, related=related)
     product = offer.product
     return ProductDetails(
         **_item(offer, process.version),
@@ -176,6 +206,7 @@ async def get_product(
         details=product.details,
         weight_grams=product.weight_grams,
         added=date.fromisoformat(product.added),
+        related=_items(others, process.version) if related else None,
     )
 
 
@@ -211,6 +242,10 @@ async def list_categories(service: _ProductService) -> CategoryList:
             for category, count in service.categories()
         ]
     )
+
+
+def _items(offers: Iterable[Offer], version: str) -> list[ProductItem]:
+    return [ProductItem(**_item(offer, version)) for offer in offers]
 
 
 def _item(offer: Offer, version: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from services.common.errors import ShopError
@@ -56,11 +57,13 @@ class OfferPage:
 
     :ivar suggestion: the query that was answered, when it is not the one that was asked: nothing
         had all words of that one, and this one differs by typing errors.
+    :ivar arrivals: the newest products, when they were asked for.
     """
 
     offers: list[Offer]
     next_cursor: str | None
     suggestion: str | None = None
+    arrivals: list[Offer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,12 @@ class ProductService:
         counts = Counter(product.category for product in catalogue.products)
         self._categories = [(category, counts[category.id]) for category in catalogue.categories]
 
-    async def search(self, search: Search, *, limit: int, cursor: str | None) -> OfferPage:
+    async def search(
+        self, search: Search, *, limit: int, cursor: str | None, arrivals: int = 0
+    ) -> OfferPage:
         """One page of what fits, with one look at the stock for all of it.
+
+        :param arrivals: how many of the newest products to add, whatever fits.
 
         With `in_stock`, what is known to be sold out is left out. What inventory does not answer
         for stays: a catalogue without figures is better than none.
@@ -108,26 +115,33 @@ class ProductService:
         found = self._index.find(search.query, search.category, sort)
         key = cursor_key(search.query, search.category, sort)
         rest = behind(found.products, key, cursor)
-        fitting = [product for product in rest if search.takes_price(product.price_cents)]
+        fitting = (product for product in rest if search.takes_price(product.price_cents))
+        newest = self._index.find("", None, Sort.NEWEST).products[:arrivals]
         if search.in_stock:
-            available = await self._available([product.id for product in fitting])
-            fitting = [product for product in fitting if available.get(product.id) != 0]
+            candidates = list(fitting)
+            available = await self._available([*candidates, *newest])
+            shown = [product for product in candidates if available.get(product.id) != 0]
         else:
-            available = await self._available([product.id for product in fitting[:limit]])
-        shown = fitting[:limit]
+            shown = list(islice(fitting, limit + 1))  # one more tells whether there is a next page
+            available = await self._available([*shown[:limit], *newest])
         return OfferPage(
-            [self._offer(product, available.get(product.id)) for product in shown],
-            cursor_behind(shown[-1], key) if len(fitting) > limit else None,
+            self._offers(shown[:limit], available),
+            cursor_behind(shown[limit - 1], key) if len(shown) > limit else None,
             found.suggestion,
+            self._offers(newest, available) if arrivals else None,
         )
 
-    async def offer(self, product_id: str) -> Offer:
-        """One product.
+    async def offers(self, product_id: str, *, related: int = 0) -> list[Offer]:
+        """One product, and behind it the best rated others of its department.
 
+        :param related: how many of these at most.
         :raises UnknownProduct: there is none with this id.
         """
-        [offer] = await self._offers(await self.products([product_id]))
-        return offer
+        [product] = await self.products([product_id])
+        department = self._index.find("", product.category, Sort.RATING).products
+        others = islice((other for other in department if other.id != product_id), related)
+        shown = [product, *others]
+        return self._offers(shown, await self._available(shown))
 
     async def products(self, product_ids: Sequence[str]) -> list[Product]:
         """These products, in the order asked for.
@@ -155,14 +169,14 @@ class ProductService:
             raise UnknownProduct(product_id)
         return self._pictures[product_id]
 
-    async def _offers(self, products: Sequence[Product]) -> list[Offer]:
-        available = await self._available([product.id for product in products])
+    def _offers(self, products: Sequence[Product], available: Mapping[str, int]) -> list[Offer]:
         return [self._offer(product, available.get(product.id)) for product in products]
 
-    async def _available(self, product_ids: Sequence[str]) -> dict[str, int]:
+    async def _available(self, products: Iterable[Product]) -> Mapping[str, int]:
         """What is available; empty when inventory is out, since a catalogue without figures is
         better than none.
         """
+        product_ids = list(dict.fromkeys(product.id for product in products))
         if not product_ids:
             return {}
         parts = [

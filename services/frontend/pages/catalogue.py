@@ -35,9 +35,9 @@ routes = APIRouter(include_in_schema=False)
 
 @routes.get("/")
 async def home(visit: VisitDependency, site: SiteDependency) -> Response:
-    view = await site.storefront.home(site.page_size(_HOME_LIMIT))
+    page = await site.storefront.home(site.page_size(_HOME_LIMIT))
     seen = await _recently_seen(site, visit)
-    return site.renderer.page(visit, "home.html", view=view, seen=seen)
+    return site.renderer.page(visit, "home.html", page=page, seen=seen)
 
 
 @routes.get("/products")
@@ -92,10 +92,10 @@ async def browse(
 async def product(visit: VisitDependency, site: SiteDependency, product_id: str) -> Response:
     if not is_slug(product_id):
         raise _no_such_product()
-    view = await site.storefront.show(product_id)
+    found = await site.storefront.show(product_id)
     seen = await _recently_seen(site, visit, product_id)
     visit.see(product_id)
-    return site.renderer.page(visit, "product.html", view=view, seen=seen)
+    return site.renderer.page(visit, "product.html", product=found, seen=seen)
 
 
 @routes.get("/pictures/{picture}")

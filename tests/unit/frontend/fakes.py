@@ -441,7 +441,9 @@ def _product(backends: Backends) -> APIRouter:
     routes = _router(backends, "product")
 
     @routes.get("/api/products", dependencies=[Depends(_filters)])
-    async def page(request: Request, limit: int, q: str = "", cursor: str = "") -> Any:
+    async def page(
+        request: Request, limit: int, q: str = "", cursor: str = "", arrivals: int = 0
+    ) -> Any:
         backends.queries.append(dict(request.query_params))
         if cursor == "broken":
             raise ShopError(Kind.INVALID, "invalid-cursor", "This cursor is not one of ours.")
@@ -452,13 +454,15 @@ def _product(backends: Backends) -> APIRouter:
             "items": found[start : start + limit],
             "next_cursor": str(start + limit) if len(found) > start + limit else None,
             "suggestion": backends.corrections.get(q),
+            "arrivals": list(backends.products.values())[-arrivals:] if arrivals else [],
         }
 
     @routes.get("/api/products/{product_id}")
-    async def one(product_id: str) -> Any:
+    async def one(product_id: str, related: int = 0) -> Any:
         if product_id not in backends.products:
             raise ShopError(Kind.NOT_FOUND, "unknown-product", "There is no such product.")
-        return backends.products[product_id]
+        others = [one for one in backends.products.values() if one["id"] != product_id]
+        return {**backends.products[product_id], "related": others[:related]}
 
     @routes.get("/api/products/{product_id}/picture")
     async def picture(product_id: str) -> Response:

@@ -40,6 +40,24 @@ async def test_the_first_page_leads_into_the_shop(visitor: Visitor) -> None:
     assert ("a", {"href": "/products?category=kitchen"}) in page.tags
 
 
+@pytest.mark.parametrize(
+    ("path", "operation"),
+    [
+        ("/", "GET /api/products"),
+        ("/products", "GET /api/products"),
+        ("/products/oak-board", "GET /api/products/oak-board"),
+    ],
+)
+async def test_a_page_asks_the_catalogue_once(
+    visitor: Visitor, backends: Backends, path: str, operation: str
+) -> None:
+    await visitor.get("/about")  # knows the departments from here on
+    backends.seen.clear()
+    page = await visitor.get(path)
+    assert "Red Lamp" in page.text
+    assert [(seen.service, seen.operation) for seen in backends.seen] == [("product", operation)]
+
+
 async def test_search_keeps_what_was_asked_for(visitor: Visitor, backends: Backends) -> None:
     page = await visitor.get("/products?q=kettle&sort=-price&category=kitchen")
     assert "Results for “kettle”" in page.text

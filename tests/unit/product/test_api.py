@@ -50,6 +50,15 @@ async def test_a_page_of_products(shop: ServedCatalogue) -> None:
     }
 
 
+async def test_what_a_page_needs_comes_in_one_answer(shop: ServedCatalogue) -> None:
+    first = (await get(shop, "/api/products", sort="rating", limit="1", arrivals="2")).json()
+    assert [item["id"] for item in first["items"]] == ["oak-board"]
+    assert [item["id"] for item in first["arrivals"]] == ["blanket", "mugs"]
+    product = (await get(shop, "/api/products/mugs", related="1")).json()
+    assert [item["id"] for item in product["related"]] == ["oak-board"]
+    assert "related" not in (await get(shop, "/api/products/mugs")).json()
+
+
 async def test_the_second_edition_adds_two_fields(tmp_path: Path) -> None:
     async with open_shop(tmp_path, version="v2") as shop:
         [item] = (await get(shop, "/api/products", q="brulee")).json()["items"]

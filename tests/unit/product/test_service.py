@@ -32,6 +32,33 @@ async def test_a_page_asks_inventory_once(shop: ServedCatalogue) -> None:
     assert shop.stock.asked == [["crema-set", "mugs", "lamp"]]
 
 
+async def test_the_newest_products_come_with_a_page_in_the_same_look_at_the_stock(
+    shop: ServedCatalogue,
+) -> None:
+    page = await shop.service.search(Search(sort=Sort.PRICE), limit=2, cursor=None, arrivals=2)
+    assert [offer.product.id for offer in page.offers] == ["crema-set", "mugs"]
+    assert page.arrivals is not None
+    assert [(offer.product.id, offer.available) for offer in page.arrivals] == [
+        ("blanket", 0),
+        ("mugs", 200),
+    ]
+    assert page.next_cursor is not None
+    assert shop.stock.asked == [["crema-set", "mugs", "blanket"]]
+
+
+async def test_the_best_others_of_its_department_come_with_a_product(
+    shop: ServedCatalogue,
+) -> None:
+    offers = await shop.service.offers("crema-set", related=1)
+    assert [(offer.product.id, offer.available) for offer in offers] == [
+        ("crema-set", 3),
+        ("oak-board", 0),
+    ]
+    assert shop.stock.asked == [["crema-set", "oak-board"]]
+    all_of_it = await shop.service.offers("crema-set", related=60)
+    assert [offer.product.id for offer in all_of_it] == ["crema-set", "oak-board", "mugs"]
+
+
 async def test_an_empty_page_does_not_ask_inventory(shop: ServedCatalogue) -> None:
     await shop.service.search(Search(query="zebra"), limit=3, cursor=None)
     assert shop.stock.asked == []
@@ -41,7 +68,7 @@ async def test_without_inventory_availability_is_unknown(shop: ServedCatalogue) 
     shop.stock.out = True
     page = await shop.service.search(Search(), limit=60, cursor=None)
     assert [offer.available for offer in page.offers] == [None] * len(ENTRIES)
-    assert (await shop.service.offer("mugs")).available is None
+    assert [offer.available for offer in await shop.service.offers("mugs")] == [None]
 
 
 async def test_products_come_in_the_order_asked_for(shop: ServedCatalogue) -> None:

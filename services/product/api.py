@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel, Field
 
@@ -20,6 +22,8 @@ from services.product.service import Offer, ProductService, Search
 
 DEFAULT_PAGE = 24
 _PICTURE_SECONDS = 3600
+# What is made of an offer is made once, as long as the offer is kept.
+_KEPT_ANSWERS = 1024
 _SVG = "image/svg+xml"
 
 
@@ -133,6 +137,7 @@ router = APIRouter(prefix="/api", tags=["catalogue"])
     "/products",
     operation_id="search_products",
     summary="Search the catalogue",
+    response_model=ProductPage,
     responses=documented(),
 )
 async def search_products(
@@ -166,22 +171,26 @@ async def search_products(
             description="How many of the newest products to add, whatever fits: for a first page.",
         ),
     ] = 0,
-) -> ProductPage:
+) -> Response:
     search = Search(q, category, sort, min_price_cents, max_price_cents, in_stock)
     page = await service.search(search, limit=limit, cursor=cursor, arrivals=arrivals)
-    return ProductPage(
-        items=_items(page.offers, process.version),
-        next_cursor=page.next_cursor,
-        suggestion=page.suggestion,
-        arrivals=None if page.arrivals is None else _items(page.arrivals, process.version),
-        version=process.version,
-    )
+    version = process.version
+    answer: dict[str, object] = {
+        "items": [_item_json(offer, version) for offer in page.offers],
+        "next_cursor": page.next_cursor,
+        "suggestion": page.suggestion,
+        "version": version,
+    }
+    if page.arrivals is not None:
+        answer["arrivals"] = [_item_json(offer, version) for offer in page.arrivals]
+    return _json(answer)
 
 
 @router.get(
     "/products/{product_id}",
     operation_id="get_product",
     summary="One product",
+    response_model=ProductDetails,
     responses=documented(Kind.NOT_FOUND),
 )
 async def get_product(
@@ -196,18 +205,12 @@ async def get_product(
             description="How many others of its department to add at most.",
         ),
     ] = 0,
-) -> ProductDetails:
+) -> Response:
     offer, *others = await service.offers(product_id, related=related)
-    product = offer.product
-    return ProductDetails(
-        **_item(offer, process.version),
-        description=product.description,
-        tags=list(product.tags),
-        details=product.details,
-        weight_grams=product.weight_grams,
-        added=date.fromisoformat(product.added),
-        related=_items(others, process.version) if related else None,
-    )
+    answer = dict(_details(offer, process.version))
+    if related:
+        answer["related"] = [_item_json(other, process.version) for other in others]
+    return _json(answer)
 
 
 @router.get(
@@ -244,8 +247,27 @@ async def list_categories(service: _ProductService) -> CategoryList:
     )
 
 
-def _items(offers: Iterable[Offer], version: str) -> list[ProductItem]:
-    return [ProductItem(**_item(offer, version)) for offer in offers]
+def _json(answer: Mapping[str, object]) -> Response:
+    """An answer out of parts that were checked against their models when they were made."""
+    return Response(orjson.dumps(answer), media_type="application/json")
+
+
+@lru_cache(_KEPT_ANSWERS)
+def _item_json(offer: Offer, version: str) -> orjson.Fragment:
+    return orjson.Fragment(ProductItem(**_item(offer, version)).model_dump_json())
+
+
+@lru_cache(_KEPT_ANSWERS)
+def _details(offer: Offer, version: str) -> Mapping[str, object]:
+    product = offer.product
+    return ProductDetails(
+        **_item(offer, version),
+        description=product.description,
+        tags=list(product.tags),
+        details=product.details,
+        weight_grams=product.weight_grams,
+        added=date.fromisoformat(product.added),
+    ).model_dump(mode="json")
 
 
 def _item(offer: Offer, version: str) -> dict[str, Any]:

@@ -79,6 +79,10 @@ class Product(_CatalogueValue):
     name_key: str
     popularity: int
 
+    def __hash__(self) -> int:
+        """By the id, since `details` has no hash."""
+        return hash(self.id)
+
     @property
     def price(self) -> Money:
         """What one costs."""

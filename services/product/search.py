@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -38,7 +38,7 @@ class Found:
     :ivar suggestion: the corrected query that they fit; None when it is the query itself.
     """
 
-    products: list[Product]
+    products: Sequence[Product]
     suggestion: str | None = None
 
 
@@ -85,6 +85,12 @@ class SearchIndex:
         names = {category.id: category.name for category in categories}
         self._entries = [_Entry(product, names[product.category]) for product in products]
         self._in_order = {sort: _sorted(self._entries, sort) for sort in Sort}
+        # What a page without a query shows: all products, and those of each department.
+        self._listed: defaultdict[tuple[str | None, Sort], list[Product]] = defaultdict(list)
+        for sort, entries in self._in_order.items():
+            for entry in entries:
+                self._listed[None, sort].append(entry.product)
+                self._listed[entry.product.category, sort].append(entry.product)
         # How often each word occurs; the words of names count most, then those really written.
         self._vocabulary: Counter[str] = Counter()
         for entry in self._entries:
@@ -105,17 +111,16 @@ class SearchIndex:
         products = self._fitting(corrected, category_id, sort)
         return Found(products, corrected) if products else Found([])
 
-    def _fitting(self, query: str, category_id: str | None, sort: Sort) -> list[Product]:
+    def _fitting(self, query: str, category_id: str | None, sort: Sort) -> Sequence[Product]:
         asked = query_words(query)
-        if query.strip() and not asked:
-            return []
+        if not asked:
+            return () if query.strip() else self._listed.get((category_id, sort), ())
         entries = [
             entry
             for entry in self._in_order[sort]
-            if (category_id is None or category_id == entry.product.category)
-            and (not asked or entry.fits(asked))
+            if (category_id is None or category_id == entry.product.category) and entry.fits(asked)
         ]
-        if asked and sort is Sort.RELEVANCE:
+        if sort is Sort.RELEVANCE:
             entries.sort(key=lambda entry: -entry.score(asked))
         return [entry.product for entry in entries]
 
@@ -181,7 +186,7 @@ def cursor_behind(product: Product, key: str) -> str:
     return base64.urlsafe_b64encode(f"{key}:{product.id}".encode()).decode().rstrip("=")
 
 
-def behind(products: list[Product], key: str, cursor: str | None) -> list[Product]:
+def behind(products: Sequence[Product], key: str, cursor: str | None) -> Sequence[Product]:
     """The products behind a cursor, or all of them without one.
 
     :raises InvalidCursor: it is none, or belongs to another search.

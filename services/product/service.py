@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Protocol
 
@@ -27,6 +28,9 @@ from services.product.model import (
 from services.product.search import SearchIndex, behind, cursor_behind, cursor_key
 from services.product.store import ProductStore
 
+# An offer changes with its stock. A thousand take about a megabyte.
+_KEPT_OFFERS = 1024
+
 log = get_logger(__name__)
 
 
@@ -36,9 +40,9 @@ class StockLookup(Protocol):
     async def available(self, product_ids: Sequence[str]) -> dict[str, int]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """A product as it is shown.
+    """A product as it is shown. Equal only to itself: there is one of a product and its figures.
 
     :ivar available: None when inventory does not say.
     :ivar badges: None in the first edition, as is `sustainability`.
@@ -85,7 +89,7 @@ class Search:
 
 
 class ProductService:
-    """The catalogue. Single products come from the store; searches run in memory."""
+    """The catalogue, in memory. What only another version of the service knows is in the store."""
 
     def __init__(
         self, store: ProductStore, catalogue: Catalogue, stock: StockLookup, edition: Edition
@@ -93,6 +97,8 @@ class ProductService:
         self._store = store
         self._stock = stock
         self._edition = edition
+        self._known = {product.id: product for product in catalogue.products}
+        self._offer = lru_cache(_KEPT_OFFERS)(self._made_offer)
         self._index = SearchIndex(catalogue.products, catalogue.categories)
         self._pictures = catalogue.pictures
         self._newest = newest_of(catalogue.products)
@@ -150,11 +156,12 @@ class ProductService:
         :raises ShopError: INVALID, for more than MAX_PRODUCT_IDS.
         """
         check_product_count(product_ids)
-        found = await self._store.get_many(product_ids)
-        for product_id in product_ids:
+        elsewhere = [product_id for product_id in product_ids if product_id not in self._known]
+        found = await self._store.get_many(elsewhere) if elsewhere else {}
+        for product_id in elsewhere:
             if product_id not in found:
                 raise UnknownProduct(product_id)
-        return [found[product_id] for product_id in product_ids]
+        return [self._known.get(product_id) or found[product_id] for product_id in product_ids]
 
     def categories(self) -> list[tuple[Category, int]]:
         """The departments in the shop's order, each with the number of its products."""
@@ -190,7 +197,7 @@ class ProductService:
             log.warning("stock.unknown", kind=error.kind.value, reason=error.detail)
             return {}
 
-    def _offer(self, product: Product, available: int | None) -> Offer:
+    def _made_offer(self, product: Product, available: int | None) -> Offer:
         if self._edition is Edition.FIRST:
             return Offer(product, product.blurb, available, None, None)
         origin = product.details.get("Made in")

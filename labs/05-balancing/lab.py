@@ -39,7 +39,11 @@ class Balancing(MeshedExercise):
     async def start(self, shop: MeshedShop) -> None:
         annotations = {_PAST_THE_PROXY[shop.mesh]: _GRPC_PORT}
         # Another version's pods would have connections of their own.
-        product = {"pod": {"annotations": annotations}, "variants": {"v2": 0}}
+        product = {
+            "pod": {"annotations": annotations},
+            "variants": {"v2": 0},
+            "environment": {"STOCK_MAX_AGE_SECONDS": "0"},  # each page asks inventory
+        }
         await shop.restore({"services": {"inventory": {"replicas": _PODS}, "product": product}})
         await shop.apply(HERE / "start" / shop.mesh)
 

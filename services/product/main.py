@@ -11,6 +11,8 @@ from services.product.files import read_catalogue
 from services.product.model import Edition, Product
 from services.product.rpc import ProductRpc
 from services.product.service import ProductService
+from services.product.settings import ProductSettings
+from services.product.stock import ShownStock
 from services.product.store import PRODUCTS, ProductStore
 
 
@@ -19,7 +21,9 @@ async def wire(host: Host) -> None:
     catalogue = read_catalogue()
     store = ProductStore(await host.documents(PRODUCTS, Product))
     await store.load(catalogue.products)
-    stock = StockClient(host.grpc("inventory"))
+    inventory = StockClient(host.grpc("inventory"))
+    max_age_seconds = host.settings(ProductSettings).stock_max_age_seconds
+    stock = ShownStock(inventory, max_age_seconds=max_age_seconds) if max_age_seconds else inventory
     service = ProductService(store, catalogue, stock, Edition.of_version(host.process.version))
     host.serve_http(api.router, service)
     host.serve_grpc(

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Protocol
 
 from services.common.errors import ShopError
 from services.common.fields import check_product_count
@@ -26,18 +25,13 @@ from services.product.model import (
     sustainability,
 )
 from services.product.search import SearchIndex, behind, cursor_behind, cursor_key
+from services.product.stock import StockLookup
 from services.product.store import ProductStore
 
 # An offer changes with its stock. A thousand take about a megabyte.
 _KEPT_OFFERS = 1024
 
 log = get_logger(__name__)
-
-
-class StockLookup(Protocol):
-    """Who knows what is available; raises ShopError when that cannot be found out."""
-
-    async def available(self, product_ids: Sequence[str]) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -93,6 +94,21 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class ProductCard(NamedTuple):
+    """What the card of a product shows, and so what decides how it looks."""
+
+    id: str
+    name: str
+    blurb: str
+    price: Money
+    available: int | None
+    version: str
+    rating: float | None
+    reviews: int
+    badges: tuple[str, ...]
+    sustainability: str | None
+
+
 class CatalogueProduct(_Answer):
     """A product of the catalogue. `badges` and `sustainability` come from version 2 on."""
 
@@ -116,6 +132,22 @@ class CatalogueProduct(_Answer):
     def price(self) -> Money:
         """What one costs."""
         return Money(self.price_cents, self.currency)
+
+    @property
+    def card(self) -> ProductCard:
+        """The product in a list."""
+        return ProductCard(
+            self.id,
+            self.name,
+            self.blurb,
+            self.price,
+            self.available,
+            self.version,
+            self.rating,
+            self.reviews,
+            self.badges,
+            self.sustainability,
+        )
 
 
 class ProductWithRelated(CatalogueProduct):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from services.common.fields import isolated
 from services.frontend.mesh_page.mesh_map import percentage, rate, sparkline
 
 _FOLDER = Path(__file__).parent / "templates"
+# A card is made again when its product's stock changes. A thousand take about a megabyte.
+_KEPT_CARDS = 1024
+_KEPT_ICONS = 64
 
 
 def environment(**known: Any) -> Environment:
@@ -23,7 +28,24 @@ def environment(**known: Any) -> Environment:
     :param known: what every template knows, beside what it is given.
     """
     made = _environment(_TEMPLATES)
-    made.globals.update(known)
+    functions: dict[str, Any] = {
+        "card": _kept(made, "card.html", "card", _KEPT_CARDS),
+        "icon": _kept(made, "icons.html", "icon", _KEPT_ICONS),
+        "mark": _mark,
+    }
+    made.globals.update({**known, **functions})
+    return made
+
+
+def _kept(
+    environment: Environment, template: str, macro: str, how_many: int
+) -> Callable[..., Markup]:
+    """A template's macro whose results are kept: those that were wanted last, by its arguments."""
+
+    @lru_cache(how_many)
+    def made(*arguments: object) -> Markup:
+        return getattr(environment.get_template(template).module, macro)(*arguments)
+
     return made
 
 
@@ -75,6 +97,14 @@ def _environment(loader: BaseLoader) -> Environment:
     made.filters.update(filters)
     made.tests.update(tests)
     return made
+
+
+def _mark(path: str, here: str) -> Markup:
+    """The attribute of a link to a path, for who is there or below it."""
+    if here == path:
+        return Markup(' aria-current="page"')
+    is_below = path != "/" and here.startswith(f"{path}/")
+    return Markup(' aria-current="true"') if is_below else Markup()
 
 
 def _is_preview(version: str) -> bool:

@@ -68,6 +68,7 @@ class Visit:
     made_before: Waterfall | None = None
     notices: list[Notice] = field(default_factory=list[Notice])
     started: float = field(default_factory=time.perf_counter)
+    _form_token: tuple[str, str] | None = None  # the id that it is of, and the token
 
     @property
     def caller(self) -> Caller | None:
@@ -77,7 +78,9 @@ class Visit:
     @property
     def form_token(self) -> str:
         """What every form of this page bears."""
-        return form_token(self.seal, self.id)
+        if self._form_token is None or self._form_token[0] != self.id:
+            self._form_token = self.id, form_token(self.seal, self.id)
+        return self._form_token[1]
 
     @property
     def looks_logged_in(self) -> bool:

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from services.pb import product_pb2 as pb
+from services.product.api import ProductDetails, ProductPage
 from services.product.rpc import ProductRpc
 from tests.unit.asgi import AsgiAnswer, ask
 from tests.unit.product.shop import ServedCatalogue, entry, open_shop
@@ -51,12 +52,24 @@ async def test_a_page_of_products(shop: ServedCatalogue) -> None:
 
 
 async def test_what_a_page_needs_comes_in_one_answer(shop: ServedCatalogue) -> None:
-    first = (await get(shop, "/api/products", sort="rating", limit="1", arrivals="2")).json()
+    answer = await get(shop, "/api/products", sort="rating", limit="1", arrivals="2")
+    ProductPage.model_validate(answer.json(), extra="forbid")
+    first = answer.json()
     assert [item["id"] for item in first["items"]] == ["oak-board"]
     assert [item["id"] for item in first["arrivals"]] == ["blanket", "mugs"]
-    product = (await get(shop, "/api/products/mugs", related="1")).json()
+    answer = await get(shop, "/api/products/mugs", related="1")
+    ProductDetails.model_validate(answer.json(), extra="forbid")
+    product = answer.json()
     assert [item["id"] for item in product["related"]] == ["oak-board"]
     assert "related" not in (await get(shop, "/api/products/mugs")).json()
+
+
+async def test_an_answer_follows_the_stock(shop: ServedCatalogue) -> None:
+    for available in (200, 199, 200):
+        shop.stock.figures["mugs"] = available
+        assert (await get(shop, "/api/products/mugs")).json()["available"] == available
+        [item] = (await get(shop, "/api/products", q="mugs")).json()["items"]
+        assert item["available"] == available
 
 
 async def test_the_second_edition_adds_two_fields(tmp_path: Path) -> None:

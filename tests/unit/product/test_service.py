@@ -76,6 +76,16 @@ async def test_products_come_in_the_order_asked_for(shop: ServedCatalogue) -> No
     assert [product.id for product in products] == ["mugs", "lamp", "mugs"]
 
 
+async def test_what_only_another_version_knows_comes_from_the_store(tmp_path: Path) -> None:
+    async with open_shop(tmp_path, entries=[*ENTRIES, entry("new-thing", price_cents=700)]):
+        pass
+    async with open_shop(tmp_path) as shop:
+        products = await shop.service.products(["mugs", "new-thing"])
+        assert [product.price_cents for product in products] == [3200, 700]
+        page = await shop.service.search(Search(), limit=60, cursor=None)
+    assert len(page.offers) == len(ENTRIES)
+
+
 async def test_the_first_unknown_product_is_named(shop: ServedCatalogue) -> None:
     with pytest.raises(UnknownProduct) as raised:
         await shop.service.products(["mugs", "no-such", "nor-this"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,17 +19,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from loadtest.options import LOCUST
 from loadtest.recording import RunRecord, read_run
+from loadtest.shapes import SHAPES
 
-_LOCUST = (
-    str(Path(sys.executable).with_name("locust")),
-    "--config",
-    "loadtest/locust.conf",
-    "--loglevel",
-    "WARNING",
-)
 _TIMEOUT_SECONDS = 300.0
-_METRICS_PORT = 9646
 _POLL_SECONDS = 0.1
 _LINES = 40
 # The machine may be busy with other work: here no figure is a matter of speed.
@@ -85,15 +80,16 @@ class Check:
     def usual(self) -> None:
         """A run of all that a shopper does, with metrics, reports, and balanced books."""
         changes = ("--threshold", "requests.min=20", "--threshold", "purchases.min_confirmed=1")
+        metrics_port = _free_port()
         journeys = self._folder / "buyers.yaml"
         journeys.write_text(_MOSTLY_BUYERS, encoding="utf-8")
         process = self._start(
             "usual",
             *("--users", "6", "--run-time", "8", "--warm-up", "1", *changes),
             *("--journeys", str(journeys)),
-            *("--metrics-port", str(_METRICS_PORT), "--shop-data", self._shop_data),
+            *("--metrics-port", str(metrics_port), "--shop-data", self._shop_data),
         )
-        _wait_for_metrics(process)
+        _wait_for_metrics(process, metrics_port)
         said = self._finish("usual", process, 0)
         _expect("sold = charged" in said, f"no audit of the books: {said}")
         record = self.record("usual")
@@ -122,14 +118,16 @@ class Check:
         _expect(any(_is_missed(line, "p95 of pages") for line in said.splitlines()), said)
 
     def shape(self, name: str, *options: str) -> Callable[[], None]:
-        """A run of a shape, whose levels are seen."""
+        """A run of a shape, with as many users as the shape has."""
 
         def check() -> None:
-            said = self.run(name, "--shape", name, "--users", "8", *_TOLERANT, *options)
-            windows = self.record(name).windows
-            _expect(self.record(name).all_requests().requests > 0, f"{name}: no requests")
+            said = self.run(name, "--shape", name, *_TOLERANT, *options)
+            record = self.record(name)
+            _expect(record.all_requests().requests > 0, f"{name}: no requests")
+            highest = max(window.level for window in record.windows)
+            _expect(highest == SHAPES[name].users, f"{name}: {highest} users at most")
             if name == "steps":
-                _expect([each.level for each in windows] == [4, 8], f"{name}: {windows}")
+                _expect(len(record.windows) == 2, f"{name}: {record.windows}")
                 _expect("knee: " in said, said)
 
         return check
@@ -138,14 +136,15 @@ class Check:
         """Shoppers arrive at a rate, in two processes."""
         said = self.run(
             "arrivals",
-            *("--arrivals-per-second", "4", "--run-time", "4", "--processes", "2"),
+            *("--arrivals-per-second", "4", "--run-time", "8", "--processes", "2"),
             *(*_TOLERANT, "Browser"),
         )
         record = self.record("arrivals")
         _expect(record.is_open and record.processes == 2, "not an arrival rate in two processes")
         visits = record.of_group("visits").requests
-        # 16 on average. By chance it is outside of these bounds once in 60,000 runs.
-        _expect(2 < visits < 45, f"{visits} visits instead of about 16")
+        # 32 on average, and fewer on a machine so busy that its processes start late. By chance
+        # there are more than this once in 90,000 runs.
+        _expect(2 < visits < 60, f"{visits} visits instead of about 32")
         _expect("p99 of late arrivals" in said, said)
 
     def turned_away(self) -> None:
@@ -188,7 +187,7 @@ class Check:
 
     def _start(self, name: str, *options: str) -> subprocess.Popen[str]:
         command = [
-            *_LOCUST,
+            *(*LOCUST, "--loglevel", "WARNING"),
             # A base URL may end with a slash.
             *("--host", f"{self._base_url}/", "--host-header", "shop.example.com"),
             *("--think-seconds", "0.1", "--warm-up", "0", "--report", str(self._folder / name)),
@@ -225,14 +224,19 @@ def _is_missed(line: str, threshold: str) -> bool:
     return line.startswith(f"{threshold} ") and line.endswith("MISSED")
 
 
-def _wait_for_metrics(process: subprocess.Popen[str]) -> None:
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _wait_for_metrics(process: subprocess.Popen[str], port: int) -> None:
     """Returns when Prometheus can read figures of steps.
 
     :raises Failed: the run ends before.
     """
     while process.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{_METRICS_PORT}/metrics") as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
                 if b"\nmeshmart_load_requests_total{name=" in answer.read():
                     return
         except OSError:
@@ -248,6 +252,8 @@ def _checks(check: Check) -> Sequence[Sequence[tuple[str, Callable[[], None]]]]:
             ("wrong file", check.wrong_file),
             ("abort", check.abort),
             ("gRPC", check.rpc),
+            ("arrival rate", check.arrivals),
+            ("turned away", check.turned_away),
         ],
         [
             ("smoke", check.shape("smoke", "--run-time", "2")),
@@ -256,8 +262,6 @@ def _checks(check: Check) -> Sequence[Sequence[tuple[str, Callable[[], None]]]]:
             ("wave", check.shape("wave", "--run-time", "3")),
             ("soak", check.shape("soak", "--run-time", "2")),
             ("missed threshold", check.missed_threshold),
-            ("arrival rate", check.arrivals),
-            ("turned away", check.turned_away),
         ],
     ]
 

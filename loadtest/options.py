@@ -1,16 +1,20 @@
-"""The options beside locust's own. Their values are numbers and texts, which locust can send to
-other processes.
+"""The command line of the load test: the command, and the options beside locust's own.
+
+The options' values are numbers and texts, which locust can send to other processes.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import sys
+from argparse import Action, ArgumentParser
+from pathlib import Path
 
 from loadtest.settings import JOURNEYS, THRESHOLDS
 from loadtest.shapes import SHAPES
 
-WARM_UP_SECONDS = 5.0
-MAX_VISITS = 500
+LOCUST = (str(Path(sys.executable).with_name("locust")), "--config", "loadtest/locust.conf")
+_WARM_UP_SECONDS = 5.0
+_MAX_VISITS = 500
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -20,9 +24,16 @@ def add_options(parser: ArgumentParser) -> None:
     _add_target(parser)
 
 
+def _on_web_page(option: Action) -> None:
+    """Shows an option in the form of locust's web page, too. A run reads it when it begins."""
+    vars(option).update(
+        include_in_web_ui=True, is_secret=False, is_required=False, is_multiple=False
+    )
+
+
 def _add_load(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("The load")
-    group.add_argument(
+    shape = group.add_argument(
         "--shape",
         choices=list(SHAPES),
         default="steady",
@@ -30,9 +41,11 @@ def _add_load(parser: ArgumentParser) -> None:
         help="; ".join(f"{name}: {shape.about}" for name, shape in SHAPES.items())
         + ". --users is the highest level, --run-time the duration without the warm-up (steady)",
     )
-    group.add_argument(
+    steps = group.add_argument(
         "--steps", type=int, default=10, metavar="<number>", help="The steps of that shape (10)"
     )
+    _on_web_page(shape)
+    _on_web_page(steps)
     group.add_argument(
         "--arrivals-per-second",
         type=float,
@@ -45,18 +58,19 @@ def _add_load(parser: ArgumentParser) -> None:
     group.add_argument(
         "--max-visits",
         type=int,
-        default=MAX_VISITS,
+        default=_MAX_VISITS,
         metavar="<number>",
         help="With an arrival rate, the shoppers who may be in the shop at the same time, by "
-        f"process. Others are turned away, and counted ({MAX_VISITS})",
+        f"process. Others are turned away, and counted ({_MAX_VISITS})",
     )
-    group.add_argument(
+    warm_up = group.add_argument(
         "--warm-up",
         type=float,
-        default=WARM_UP_SECONDS,
+        default=_WARM_UP_SECONDS,
         metavar="<seconds>",
-        help=f"Seconds before the measurement, at its first level ({WARM_UP_SECONDS:.0f})",
+        help=f"Seconds before the measurement, at its first level ({_WARM_UP_SECONDS:.0f})",
     )
+    _on_web_page(warm_up)
     group.add_argument(
         "--journeys",
         default=str(JOURNEYS),
@@ -117,12 +131,13 @@ def _add_verdict(parser: ArgumentParser) -> None:
         action="store_true",
         help="Print the record of the run (run.json) as the last line",
     )
-    group.add_argument(
+    label = group.add_argument(
         "--label",
         default="",
         metavar="<text>",
         help="A name of the run, for reports and comparisons",
     )
+    _on_web_page(label)
     group.add_argument(
         "--metrics-port",
         type=int,

@@ -14,13 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from loadtest import knee, report
-from loadtest.recording import RunRecord, ThresholdResult
-from loadtest.thresholds import Verdict
+from loadtest import report
+from loadtest.books import AuditResult
+from loadtest.recording import RunRecord
+from loadtest.thresholds import balance
 from tools import cluster_audit
 from tools.certificate import HOST, NAMESPACE
 from tools.mesh.render import gateway_of
@@ -249,8 +248,8 @@ class LoadJobs:
         ).strip()
 
 
-def audited(run: RunRecord, namespace: str) -> tuple[RunRecord, str]:
-    """Returns the record with whether the shop's books agree, and what the audit has printed last.
+def audited(run: RunRecord, namespace: str) -> RunRecord:
+    """Returns the record with one more threshold: that the shop's books agree.
 
     :raises subprocess.CalledProcessError: the shop cannot be audited.
     """
@@ -268,14 +267,8 @@ def audited(run: RunRecord, namespace: str) -> tuple[RunRecord, str]:
     status, lines = cluster_audit.outcome(
         kubectl(cluster_audit.AUDIT_COMMAND, cluster_audit.given(secret))
     )
-    is_balanced = status == 0
-    check = ThresholdResult(
-        what="sold = charged",
-        measured="yes" if is_balanced else "no",
-        limit="yes",
-        is_met=is_balanced,
-    )
-    return run.model_copy(update={"thresholds": [*run.thresholds, check]}), lines[-1]
+    books = AuditResult(is_balanced=status == 0, said=lines[-1])
+    return run.judged_further(balance(books), f"books: {books.said}")
 
 
 def main() -> int:
@@ -327,20 +320,15 @@ def main() -> int:
             options=[*target.options, "--no-report", "--print-record", *options],
         )
     )
-    run, notes = jobs.follow(), list[str]()
+    run = jobs.follow()
     if not arguments.no_audit:
-        run, said = audited(run, arguments.namespace)
-        notes.append(f"books: {said}")
-    verdict = Verdict(run.thresholds, notes)
-    folder = Path("build/load") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{run.shape}-cluster"
-    report.keep(run, folder, str(verdict))
-    print(verdict)
-    if run.shape == "steps":
-        print(knee.table(run))
-    print(f"reports: {folder}")
+        run = audited(run, arguments.namespace)
+    folder = report.new_folder(run.began_at, f"{run.shape}-cluster")
+    report.keep(run, folder)
+    print(f"{report.summary(run)}\nreports: {folder}")
     if not arguments.keep:
         jobs.remove()
-    return 0 if run.is_met else 1
+    return 0 if run.verdict.is_met else 1
 
 
 if __name__ == "__main__":

@@ -55,13 +55,13 @@ class CourseShape(LoadTestShape):
 
 
 def prepare(environment: Environment, **_: Any) -> None:
-    """Reads the files, and gives their settings to the users and the shape."""
+    """Reads the files, and prepares the users, the shape and the reports for a run."""
     options = options_of(environment)
     is_worker = isinstance(environment.runner, WorkerRunner)
     try:
         path = Path(options.journeys)
         journeys = read_journeys(path)
-        known = {name: kind.journey_names() for name, kind in users.KINDS.items()}
+        known = {name: list(kind.offered) for name, kind in users.KINDS.items()}
         journeys.check_against(known, path)
         run = LoadRun(environment)
         users.check_ca_file(options)
@@ -97,7 +97,7 @@ def prepare(environment: Environment, **_: Any) -> None:
 
 
 def _choose_users(environment: Environment, run: LoadRun) -> None:
-    """Decides which of locust's users take part: those named, or all that have a weight."""
+    """Sets locust's users: the kinds that are named, or all that have a weight."""
     named: list[str] = options_of(environment).user_classes or []
     chosen = {
         name: kind

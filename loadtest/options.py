@@ -18,7 +18,7 @@ _MAX_VISITS = 500
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Adds all of them."""
+    """Adds all options, in three groups."""
     _add_load(parser)
     _add_verdict(parser)
     _add_target(parser)
@@ -42,7 +42,7 @@ def _add_load(parser: ArgumentParser) -> None:
         + ". --users is the highest level, --run-time the duration without the warm-up (steady)",
     )
     steps = group.add_argument(
-        "--steps", type=int, default=10, metavar="<number>", help="The steps of that shape (10)"
+        "--steps", type=int, default=10, metavar="<number>", help="Levels of the shape steps (10)"
     )
     _on_web_page(shape)
     _on_web_page(steps)
@@ -52,23 +52,23 @@ def _add_load(parser: ArgumentParser) -> None:
         default=None,
         metavar="<number>",
         env_var="LOAD_ARRIVALS_PER_SECOND",
-        help="Let shoppers arrive at this rate, at most, whether or not the shop keeps up; each "
-        "makes one visit. Without it --users shoppers come again and again",
+        help="The highest arrival rate: shoppers arrive whether or not the shop keeps up, and each "
+        "makes one visit. Without it, --users shoppers come again and again",
     )
     group.add_argument(
         "--max-visits",
         type=int,
         default=_MAX_VISITS,
         metavar="<number>",
-        help="With an arrival rate, the shoppers who may be in the shop at the same time, by "
-        f"process. Others are turned away, and counted ({_MAX_VISITS})",
+        help="With an arrival rate, the most shoppers who are in the shop at the same time, for "
+        f"each process. Others are turned away, and counted ({_MAX_VISITS})",
     )
     warm_up = group.add_argument(
         "--warm-up",
         type=float,
         default=_WARM_UP_SECONDS,
         metavar="<seconds>",
-        help=f"Seconds before the measurement, at its first level ({_WARM_UP_SECONDS:.0f})",
+        help=f"Seconds at the first level before the measurement begins ({_WARM_UP_SECONDS:.0f})",
     )
     _on_web_page(warm_up)
     group.add_argument(
@@ -82,7 +82,7 @@ def _add_load(parser: ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="<seconds>",
-        help="Replaces the time to think of all shoppers",
+        help="Replaces think_seconds of all kinds of shoppers",
     )
 
 

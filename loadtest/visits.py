@@ -30,8 +30,8 @@ class VisitingShopper(Protocol):
         """Prepares for a visit that begins too late by some seconds."""
         ...
 
-    def journeys(self) -> Mapping[str, Callable[[], None]]:
-        """What they can come for."""
+    def journeys(self) -> Mapping[str, Callable[[], object]]:
+        """Returns what they can come for."""
         ...
 
 

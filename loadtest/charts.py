@@ -1,4 +1,4 @@
-"""Pictures of runs as SVG, which browsers and GitHub show without anything else."""
+"""Charts as SVG, which browsers and GitHub show."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Checks the load test itself: ``python tools/with_shop.py -- python -m loadtest.check``.
 
-Runs it for seconds each, against the shop of BASE_URL with its data in SHOP_DATA: all shapes, the
-arrival rate, gRPC, several processes, thresholds that are missed, reports, and the comparison.
-Each expectation is one that a broken load test does not meet.
+Runs it for seconds each, against the shop of BASE_URL with its data in SHOP_DATA: all shapes, an
+arrival rate, gRPC, several processes, missed thresholds, reports, and a comparison.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ _FEW = (
     *("--threshold", "requests.min=5", "--threshold", "purchases.min_confirmed=0"),
     *("--threshold", "arrivals.max_late_ms=20000"),
 )
-# What these runs are to show does not depend on whether a busy machine answers each request. The
-# first run shows that the shop answers each correctly.
+# For runs that do not need a correct answer to each request, since a busy machine may not
+# answer in time. The first run checks that every answer is correct.
 _TOLERANT = (
     *("--threshold", "failures.max_ratio=1"),
     *("--threshold", "purchases.max_failed=1000000"),
@@ -52,7 +51,7 @@ RpcCaller: {weight: 0, think_seconds: 0.1, journeys: {get_products: 1}}
 
 
 class Failed(Exception):
-    """The load test does not do what it is to do; the message says what."""
+    """The load test does not work; the message says why."""
 
 
 class Check:
@@ -67,7 +66,7 @@ class Check:
         self._folder = folder
 
     def run(self, name: str, *options: str, status: int = 0) -> str:
-        """Runs the load test. Returns what it has printed.
+        """Runs the load test, and returns its output.
 
         :raises Failed: it ends with another status.
         """
@@ -78,7 +77,7 @@ class Check:
         return read_run(self._folder / name)
 
     def usual(self) -> None:
-        """A run of all that a shopper does, with metrics, reports, and balanced books."""
+        """Checks a run of buyers, with metrics, reports, and balanced books."""
         changes = ("--threshold", "requests.min=20", "--threshold", "purchases.min_confirmed=1")
         metrics_port = _free_port()
         journeys = self._folder / "buyers.yaml"
@@ -103,13 +102,13 @@ class Check:
             _expect((self._folder / "usual" / file).stat().st_size > 0, f"{file} is empty")
 
     def missed_threshold(self) -> None:
-        """A missed threshold ends with status 1, and the verdict names it."""
+        """Checks that a missed threshold ends with status 1, and that the verdict names it."""
         changes = ("--threshold", "requests.min=1000000")
         said = self.run("missed", "--users", "4", "--run-time", "2", *changes, status=1)
         _expect(any(_is_missed(line, "requests") for line in said.splitlines()), said)
 
     def abort(self) -> None:
-        """A run ends as soon as it has missed a threshold."""
+        """Checks that a run ends as soon as it misses a threshold."""
         began = time.monotonic()
         changes = ("--abort-on-fail", *_TOLERANT, "--threshold", "pages.p95_ms=1")
         said = self.run("abort", "--users", "20", "--run-time", "300", *changes, status=1)
@@ -118,7 +117,7 @@ class Check:
         _expect(any(_is_missed(line, "p95 of pages") for line in said.splitlines()), said)
 
     def shape(self, name: str, *options: str) -> Callable[[], None]:
-        """A run of a shape, with as many users as the shape has."""
+        """Returns the check of a shape, with the shape's own number of users."""
 
         def check() -> None:
             said = self.run(name, "--shape", name, *_TOLERANT, *options)
@@ -133,7 +132,7 @@ class Check:
         return check
 
     def arrivals(self) -> None:
-        """Shoppers arrive at a rate, in two processes."""
+        """Checks an arrival rate in two processes."""
         said = self.run(
             "arrivals",
             *("--arrivals-per-second", "4", "--run-time", "8", "--processes", "2"),
@@ -148,7 +147,7 @@ class Check:
         _expect("p99 of late arrivals" in said, said)
 
     def turned_away(self) -> None:
-        """Shoppers whom the load test cannot let in are a failure, and not forgotten."""
+        """Checks that shoppers whom the load test cannot let in are counted as failures."""
         said = self.run(
             "turned-away",
             *("--arrivals-per-second", "5", "--run-time", "3", "--max-visits", "0"),
@@ -158,7 +157,7 @@ class Check:
         _expect(any(_is_missed(line, "turned away") for line in said.splitlines()), said)
 
     def rpc(self) -> None:
-        """Calls by gRPC."""
+        """Checks calls by gRPC."""
         self.run(
             "rpc",
             *("--users", "2", "--run-time", "3", "--shop-data", self._shop_data),
@@ -168,14 +167,14 @@ class Check:
         _expect(bool(steps), "there are no calls")
 
     def wrong_file(self) -> None:
-        """A mistake in a file is told in a sentence."""
+        """Checks the message about a mistake in a file."""
         file = self._folder / "journeys.yaml"
         file.write_text("Browser: {weight: 1}\n", encoding="utf-8")
         said = self.run("wrong-file", "--journeys", str(file), status=1)
         _expect(f"{file}: Browser.think_seconds: field required." in said, said)
 
     def compare(self) -> None:
-        """Two runs in one table, one page and one picture."""
+        """Checks the comparison of two runs."""
         folders = [str(self._folder / name) for name in ("smoke", "usual")]
         command = [sys.executable, "-m", "loadtest.compare", *folders]
         said = subprocess.run(  # noqa: S603  the project's own program
@@ -246,7 +245,7 @@ def _wait_for_metrics(process: subprocess.Popen[str], port: int) -> None:
 
 
 def _checks(check: Check) -> Sequence[Sequence[tuple[str, Callable[[], None]]]]:
-    """Two sequences, which run at the same time."""
+    """Returns two sequences, which run at the same time."""
     return [
         [
             ("wrong file", check.wrong_file),
@@ -267,7 +266,7 @@ def _checks(check: Check) -> Sequence[Sequence[tuple[str, Callable[[], None]]]]:
 
 
 def main() -> int:
-    """Returns the exit status: 1 if the load test does not do what it is to do."""
+    """Returns the exit status: 1 if the load test does not work."""
 
     def do(checks: Sequence[tuple[str, Callable[[], None]]]) -> str:
         for name, run in checks:

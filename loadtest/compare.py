@@ -45,13 +45,13 @@ def label(run: RunRecord, other: RunRecord) -> str:
 
 
 def notes(before: RunRecord, after: RunRecord) -> list[str]:
-    """Returns what makes the comparison doubtful: how the runs themselves differ."""
+    """Returns why the comparison is doubtful: the runs had different loads."""
     plans = [
         (run.shape, run.is_open, run.processes, [tuple(window) for window in run.windows])
         for run in (before, after)
     ]
-    told = ["Not the same load: shape, level, duration or processes differ."]
-    return told if plans[0] != plans[1] else []
+    doubt = "Not the same load: shape, level, duration or processes differ."
+    return [doubt] if plans[0] != plans[1] else []
 
 
 def pictures(before: RunRecord, after: RunRecord) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""The knee: the load from which on a shop's throughput no longer grows with it."""
+"""The knee of a shop: the highest load with which its throughput still grows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from loadtest.recording import PERCENTILES, RequestTally, RunRecord
 
-# The first part of a step, in which the load of the step before has still an effect.
+# The first part of a step, in which the step before still has an effect.
 _SETTLING = 0.25
 # A step is beyond the knee if its throughput is below this share of what the steps before promise,
-# if more than this share of its requests fails, or if its p95 is this many times that of the first
-# step, and so long that people notice it.
+# if more than this share of its requests fails, or if its p95 is above this multiple of the first
+# step's and above this time, which people notice.
 _MIN_SHARE = 0.8
 _MAX_FAILURES = 0.01
 _MAX_SLOWDOWN = 10.0
@@ -33,7 +33,7 @@ class LoadLevel:
 
 
 def steps_of(run: RunRecord) -> Sequence[LoadLevel]:
-    """Returns the levels of a run, each with whether it was too much."""
+    """Returns the levels of a run, and for each that was too much, why."""
     steps: list[LoadLevel] = []
     for window in run.windows:
         begin = window.begin + _SETTLING * (window.end - window.begin)
@@ -49,7 +49,7 @@ def steps_of(run: RunRecord) -> Sequence[LoadLevel]:
 def knee(steps: Sequence[LoadLevel]) -> LoadLevel | None:
     """Returns the last level before the first that is too much; None if the first is.
 
-    The last level of all is the knee only if nobody has seen what comes after it: see `is_reached`.
+    If no level is too much, this is the last one, and the knee is above it: see `is_reached`.
     """
     found: LoadLevel | None = None
     for step in steps:

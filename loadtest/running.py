@@ -77,7 +77,7 @@ class LoadRun:
         return self._options.spawn_rate
 
     def course(self) -> Course:
-        """Returns what the run does, by the options as they are now."""
+        """Returns the course of the run, by the current options."""
         options = self._options
         peak = options.arrivals_per_second if self.is_open else options.num_users
         return course(
@@ -129,7 +129,7 @@ class LoadRun:
         gevent.spawn_later(self._options.warm_up, self._forget_warm_up)
 
     def count(self, *, start_time: float, **meta: Any) -> None:
-        """Counts a request, in locust's figures, too, unless it began in the warm-up."""
+        """Counts a request in locust's figures, too, unless it began in the warm-up."""
         if start_time >= self._counts_from:
             fire = cast("Any", self._environment.events.request).fire
             fire(start_time=start_time, **meta)
@@ -142,23 +142,23 @@ class LoadRun:
         start_time: float,
         **_: Any,
     ) -> None:
-        """Notes when it was."""
+        """Counts a request by its second."""
         ended_at = start_time + response_time / 1000
         has_failed = exception is not None
         self._timeline.count(name, ended_at, response_time, has_failed=has_failed)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
-        """Sends what was noted along with locust's figures."""
+        """On a worker: adds the counts by second to what locust sends to the master."""
         data[_TIMELINE] = self._timeline.take()
 
     def on_worker_report(self, data: dict[str, Any], **_: Any) -> None:
-        """Takes what a worker has noted."""
+        """On the master: adds the counts of a worker."""
         self._timeline.add(data.get(_TIMELINE, ()))
 
     def stop_workers(self) -> None:
-        """On the master: stops the workers, and waits for what each has counted last.
+        """On the master: stops the workers, and waits for their last reports.
 
-        locust's master waits half a second for that, which is too short for visits to end.
+        locust waits half a second for these, which is too short for visits to end.
         """
         runner = self._environment.runner
         if isinstance(runner, MasterRunner):
@@ -166,7 +166,7 @@ class LoadRun:
             self.await_workers()
 
     def await_workers(self) -> None:
-        """On the master: waits until each worker has sent what it has counted last."""
+        """On the master: waits for the last report of each worker."""
         if not isinstance(self._environment.runner, MasterRunner):
             return
         until = time.monotonic() + _REPORT_SECONDS
@@ -174,7 +174,7 @@ class LoadRun:
             gevent.sleep(_POLL_SECONDS)
 
     def on_stop(self, **_: Any) -> None:
-        """On a worker: sends what it has counted last, and ends if there is only one run."""
+        """On a worker: sends the last report, and ends if there is only one run."""
         runner = self._environment.runner
         if isinstance(runner, WorkerRunner):
             counted: dict[str, Any] = {}
@@ -186,13 +186,13 @@ class LoadRun:
                 gevent.spawn(runner.quit)
 
     def on_last_report(self, msg: Any, **_: Any) -> None:
-        """On the master: takes what a worker has counted last."""
+        """On the master: adds the last report of a worker."""
         worker_report = cast("Any", self._environment.events.worker_report)
         worker_report.fire(client_id=msg.node_id, data=msg.data)
         self._finished_workers += 1
 
     def close(self, **_: Any) -> None:
-        """Notes how long the run took, and waits for the shoppers who arrived before its end.
+        """Stops the clock of the run, and waits for the shoppers who arrived before its end.
 
         locust's own users must still be there, or the master would no longer wait for this process.
         """

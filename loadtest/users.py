@@ -79,7 +79,7 @@ class LoadUser(FastHttpUser):
         raise NotImplementedError
 
     def begin_visit(self, late_seconds: float) -> None:
-        """Prepares for a visit that begins too late by some seconds."""
+        """Prepares for a visit that begins late."""
         self.thought_seconds = 0.0
         self.shop.begin_late(late_seconds)
 

@@ -64,7 +64,8 @@ def missed(
 ) -> Iterator[str]:
     """Yields a sentence for each limit that a journey misses."""
     for name, limit in limits.items():
-        ratio, hop = ratios[name].median, plan.journeys[name]
+        # The lower quartile: other work on the machine spoils some rounds, a slower shop all.
+        ratio, hop = ratios[name].low, plan.journeys[name]
         if ratio > limit.ratio:
             yield (
                 f"{name} needs {ratio:.2f} times the floor's CPU time (limit {limit.ratio:g}; "
@@ -91,7 +92,7 @@ def main() -> int:
     """Returns the exit status: 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.75, help="of each load")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each load")
     parser.add_argument(
         "--write",
         action="store_true",

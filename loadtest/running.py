@@ -16,7 +16,15 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import report
 from loadtest.books import audited
-from loadtest.recording import ARRIVALS, Failure, RequestTally, RunRecord, Timeline, merged
+from loadtest.recording import (
+    ARRIVALS,
+    Failure,
+    RequestTally,
+    RunRecord,
+    Timeline,
+    Verdict,
+    merged,
+)
 from loadtest.settings import Limits, read_limits
 from loadtest.shapes import Course, course
 from loadtest.thresholds import judge, reason_to_abort
@@ -220,7 +228,6 @@ class LoadRun:
             books=audited(self._environment.host or "", Path(options.shop_data)),
             seeks_knee=options.shape == "steps",
         )
-        verdict.notes.extend(self._notes())
         return RunRecord(
             label=options.label or options.shape,
             base_url=self._environment.host or "",
@@ -234,7 +241,7 @@ class LoadRun:
             steps=steps,
             series=series,
             failures=failures,
-            verdict=verdict,
+            verdict=Verdict(checks=verdict.checks, notes=[*verdict.notes, *self._notes()]),
         )
 
     def folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""A customer's account: registered once, since a password hash is expensive by design, and kept."""
+"""A customer's account, which is registered once, since a password hash is expensive by design."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Account:
         self._renew_at = 0.0
 
     def authorization(self) -> Mapping[str, str]:
-        """The header that proves who asks. Registers, logs in or renews the session if need be."""
+        """Returns the header with the token. Registers, logs in or renews the session if needed."""
         if not self._is_registered:
             self._register()
         elif self._tokens is None:
@@ -44,7 +44,7 @@ class Account:
             self._keep(answer)
 
     def refresh(self) -> None:
-        """Renews the session. A refresh token works once: who loses the answer logs in again."""
+        """Renews the session. A refresh token works once: after a lost answer, log in again."""
         old = self._given_up()
         with self._shop.request(
             "POST",

@@ -1,7 +1,7 @@
-"""What the journey relies on in the answers of the public API.
+"""The parts of the public API's answers that the journeys use.
 
-Whatever else they have is ignored, so that the API can grow; what is missing or of another type
-fails the request.
+Other fields are ignored, so that the API can grow. A field that is missing or of another type fails
+the request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What somebody is about to buy, and what an order of it must say."""
+"""A basket of products, and the check of an order that is placed with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Basket:
     payment_method: str
 
     def body(self) -> dict[str, Any]:
-        """The body of the order."""
+        """Returns the body of the order."""
         return {
             "items": [
                 {"product_id": product.id, "quantity": quantity} for product, quantity in self.lines
@@ -28,7 +28,10 @@ class Basket:
         }
 
     def check(self, order: Order) -> None:
-        """:raises AssertionError: the order is of something else or does not add up."""
+        """Checks an order.
+
+        :raises AssertionError: it has other products or other sums.
+        """
         bought = [
             (line.product_id, line.quantity, line.unit_price_cents, line.total_cents)
             for line in order.lines

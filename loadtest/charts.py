@@ -1,4 +1,4 @@
-"""Pictures of runs as SVG, which browsers and GitHub show without anything else."""
+"""Charts as SVG, which browsers and GitHub show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 30, 36
 # Told apart by people who see no red or no green (Okabe and Ito), and by their dashes.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 _DASHES = ("", "6 3", "2 2", "8 2 2 2")
-_TICKS = 4
+_MAX_TICKS = 5
 _STYLE = "font-family:system-ui,sans-serif;font-size:12px"
 
 
@@ -31,31 +31,52 @@ class ChartBar(NamedTuple):
     values: Sequence[float]
 
 
-def line_chart(title: str, x_unit: str, lines: Mapping[str, Sequence[ChartPoint]]) -> str:
+def line_chart(
+    title: str,
+    x_unit: str,
+    lines: Mapping[str, Sequence[ChartPoint]],
+    *,
+    end: float | None = None,
+    warm_up: float = 0,
+) -> str:
     """Returns lines over one axis, as an SVG element.
 
     :param title: with the unit of the values.
+    :param end: the end of the axis; None for the last point.
+    :param warm_up: up to where the axis is shaded.
     """
     points = [point for line in lines.values() for point in line]
-    highest = _ceiling(max((point.y or 0 for point in points), default=0))
-    last = max((point.x for point in points), default=0) or 1
-    parts = [*_frame(title, highest), *_x_axis(last, x_unit)]
+    step = _step(max((point.y or 0 for point in points), default=0))
+    highest = step * _number_of_steps(max((point.y or 0 for point in points), default=0), step)
+    last = end or max((point.x for point in points), default=0) or 1
+    parts = [*_frame(title, highest, step), *_x_axis(last, x_unit)]
+    if warm_up:
+        width = _x(min(warm_up / last, 1)) - _LEFT
+        parts.append(
+            f'<rect x="{_LEFT}" y="{_TOP}" width="{width:.1f}" height="{_HEIGHT - _TOP - _BOTTOM}"'
+            ' fill="currentColor" opacity=".08"/>'
+        )
+        parts.append(_text(_LEFT + 4, _TOP + 12, "warm-up"))
     for index, (name, line) in enumerate(lines.items()):
         colour, dash = _look(index)
-        path, is_drawing = "", False
-        for point in line:
-            if point.y is None:
-                is_drawing = False
-                continue
-            x, y = _x(point.x / last), _y(point.y / highest)
-            path += f"{'L' if is_drawing else 'M'}{x:.1f} {y:.1f}"
-            is_drawing = True
         parts.append(
-            f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2"'
-            f' stroke-dasharray="{dash}"/>'
+            f'<path d="{_path(line, last, highest)}" fill="none" stroke="{colour}"'
+            f' stroke-width="2" stroke-dasharray="{dash}"/>'
         )
         parts += _legend(index, name)
     return _svg(title, parts)
+
+
+def _path(line: Sequence[ChartPoint], last: float, highest: float) -> str:
+    path, is_drawing = "", False
+    for point in line:
+        if point.y is None:
+            is_drawing = False
+            continue
+        x, y = _x(point.x / last), _y(point.y / highest)
+        path += f"{'L' if is_drawing else 'M'}{x:.1f} {y:.1f}"
+        is_drawing = True
+    return path
 
 
 def bar_chart(title: str, series: Sequence[str], bars: Sequence[ChartBar]) -> str:
@@ -63,8 +84,10 @@ def bar_chart(title: str, series: Sequence[str], bars: Sequence[ChartBar]) -> st
 
     :param series: the name of each bar in a group.
     """
-    highest = _ceiling(max((value for bar in bars for value in bar.values), default=0))
-    parts = list(_frame(title, highest))
+    longest = max((value for bar in bars for value in bar.values), default=0)
+    step = _step(longest)
+    highest = step * _number_of_steps(longest, step)
+    parts = list(_frame(title, highest, step))
     slot = (_WIDTH - _LEFT - _RIGHT) / max(len(bars), 1)
     width = slot * 0.7 / max(len(series), 1)
     for position, bar in enumerate(bars):
@@ -109,26 +132,27 @@ def _svg(title: str, parts: Sequence[str]) -> str:
     )
 
 
-def _frame(title: str, highest: float) -> Sequence[str]:
+def _frame(title: str, highest: float, step: float) -> Sequence[str]:
     parts = [_text(4, 16, title, weight="bold")]
-    for tick in range(_TICKS + 1):
-        y = _y(tick / _TICKS)
+    for tick in range(round(highest / step) + 1):
+        y = _y(tick * step / highest)
         parts.append(
             f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="currentColor" opacity=".15"/>'
         )
-        parts.append(_text(_LEFT - 6, y + 4, _number(highest * tick / _TICKS), anchor="end"))
+        parts.append(_text(_LEFT - 6, y + 4, _number(tick * step), anchor="end"))
     return parts
 
 
 def _x_axis(last: float, unit: str) -> Sequence[str]:
+    step = _step(last)
     return [
         _text(
-            _x(tick / _TICKS),
+            _x(tick * step / last),
             _HEIGHT - _BOTTOM + 16,
-            f"{_number(last * tick / _TICKS)} {unit}",
-            anchor="end" if tick == _TICKS else "middle",
+            f"{_number(tick * step)} {unit}",
+            anchor="middle",
         )
-        for tick in range(_TICKS + 1)
+        for tick in range(int(last / step) + 1)
     ]
 
 
@@ -160,12 +184,17 @@ def _y(fraction: float) -> float:
     return _HEIGHT - _BOTTOM - fraction * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _ceiling(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, …; 1 for nothing."""
-    if value <= 0:
+def _step(highest: float) -> float:
+    """Returns the distance of an axis's ticks: 1, 2 or 5 times a power of ten."""
+    if highest <= 0:
         return 1
-    magnitude = 10 ** math.floor(math.log10(value))
-    return next(step * magnitude for step in (1, 2, 5, 10) if step * magnitude >= value)
+    smallest = highest / _MAX_TICKS
+    magnitude = 10 ** math.floor(math.log10(smallest))
+    return next(step * magnitude for step in (1, 2, 5, 10) if step * magnitude >= smallest)
+
+
+def _number_of_steps(highest: float, step: float) -> int:
+    return max(1, math.ceil(round(highest / step, 6)))
 
 
 def _number(value: float) -> str:

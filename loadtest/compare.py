@@ -14,11 +14,10 @@ from pathlib import Path
 
 from loadtest import charts, report
 from loadtest.charts import ChartBar
-from loadtest.recording import RequestTally, RunRecord, read_run
+from loadtest.recording import PERCENTILES, RequestTally, RunRecord, read_run
 from loadtest.settings import BadFile
 
 _ALL = "all requests"
-_FRACTIONS = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _NO_PERCENTILE = "none"
 
 
@@ -28,12 +27,12 @@ def comparison(before: RunRecord, after: RunRecord) -> list[list[str]]:
     rows = [["", "", *labels, "ratio"]]
     for group in [_ALL, *_groups(before, after)]:
         old, new = _tally(before, group), _tally(after, group)
-        rates = [_rate(before, old), _rate(after, new)]
+        rates = [before.rate(old.succeeded), after.rate(new.succeeded)]
         rows.append(
             [group, "per second", *(f"{rate:.1f}" for rate in rates), _ratio(*rates)],
         )
-        rows.append(["", "failed", *(f"{_failed(each):.2%}" for each in (old, new)), ""])
-        for name, fraction in _FRACTIONS.items():
+        rows.append(["", "failed", *(f"{each.failure_ratio:.2%}" for each in (old, new)), ""])
+        for name, fraction in PERCENTILES.items():
             values = [each.percentile_ms(fraction) for each in (old, new)]
             shown = [_NO_PERCENTILE if each is None else f"{each} ms" for each in values]
             rows.append(["", name, *shown, _ratio(values[0] or 0, values[1] or 0)])
@@ -46,13 +45,13 @@ def label(run: RunRecord, other: RunRecord) -> str:
 
 
 def notes(before: RunRecord, after: RunRecord) -> list[str]:
-    """Returns what makes the comparison doubtful: how the runs themselves differ."""
+    """Returns why the comparison is doubtful: the runs had different loads."""
     plans = [
         (run.shape, run.is_open, run.processes, [tuple(window) for window in run.windows])
         for run in (before, after)
     ]
-    told = ["Not the same load: shape, level, duration or processes differ."]
-    return told if plans[0] != plans[1] else []
+    doubt = "Not the same load: shape, level, duration or processes differ."
+    return [doubt] if plans[0] != plans[1] else []
 
 
 def pictures(before: RunRecord, after: RunRecord) -> Sequence[str]:
@@ -71,7 +70,7 @@ def pictures(before: RunRecord, after: RunRecord) -> Sequence[str]:
                 for group in groups
             ],
         )
-        for name, fraction in _FRACTIONS.items()
+        for name, fraction in PERCENTILES.items()
     ]
     runs = dict(zip(labels, (before, after), strict=True))
     rates = {name: report.rates(run)["answered"] for name, run in runs.items()}
@@ -89,7 +88,7 @@ def page(before: RunRecord, after: RunRecord) -> str:
     facts = "".join(
         f"<li>{html.escape(label(run, other))}: {html.escape(run.base_url)}, "
         f"{run.began_at:%Y-%m-%d %H:%M:%S} UTC, shape {run.shape}, {run.seconds:.0f} s, "
-        f"{'all thresholds met' if run.is_met else 'missed a threshold'}</li>"
+        f"{run.verdict.missed}</li>"
         for run, other in ((before, after), (after, before))
     )
     doubts = "".join(f'<p class="missed">{each}</p>' for each in notes(before, after))
@@ -122,14 +121,6 @@ def _tally(run: RunRecord, group: str) -> RequestTally:
     return run.all_requests() if group == _ALL else run.of_group(group)
 
 
-def _rate(run: RunRecord, tally: RequestTally) -> float:
-    return (tally.requests - tally.failures) / max(run.seconds - run.warm_up_seconds, 1)
-
-
-def _failed(tally: RequestTally) -> float:
-    return tally.failures / max(tally.requests, 1)
-
-
 def _ratio(before: float, after: float) -> str:
     return f"{after / before:.2f}" if before and after else ""
 
@@ -143,9 +134,6 @@ def main() -> int:
     )
     parser.add_argument("before", type=Path, metavar="BEFORE", help="the folder of the first run")
     parser.add_argument("after", type=Path, metavar="AFTER", help="the folder of the second run")
-    parser.add_argument(
-        "--folder", type=Path, metavar="DIR", help="where the page and the picture go (AFTER)"
-    )
     arguments = parser.parse_args()
     try:
         before, after = read_run(arguments.before), read_run(arguments.after)
@@ -153,8 +141,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     given: Path = arguments.after
-    folder: Path = arguments.folder or (given if given.is_dir() else given.parent)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = given if given.is_dir() else given.parent
     (folder / "comparison.html").write_text(page(before, after), encoding="utf-8")
     picture = charts.stacked(pictures(before, after))
     (folder / "comparison.svg").write_text(picture, encoding="utf-8")

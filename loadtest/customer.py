@@ -1,4 +1,4 @@
-"""Somebody with an account who buys, and who checks every figure of the order."""
+"""A customer with an account who buys by the API, and checks every figure of the order."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ADDRESSES = tuple(
 
 
 class Customer:
-    """What a customer does; every public method is one thing that they come for.
+    """A customer; every public method is a journey.
 
     :param think: returns when the person goes on.
     """
@@ -73,7 +73,7 @@ class Customer:
         self._account = Account(shop)
 
     def buy(self) -> None:
-        """An order from the shelf to the parcel, with everything that belongs to it."""
+        """Buys: from the catalogue to the parcel, the message and the list of orders."""
         basket, key = self._fill_basket(random.choice(GOOD_CARDS)), uuid.uuid4().hex
         order = self._place(basket, key)
         if order is None:
@@ -85,7 +85,7 @@ class Customer:
         self._find_in_history(order)
 
     def buy_with_refused_card(self) -> None:
-        """The card is refused for the right reason, and the order is over."""
+        """Pays with a card that is refused, for the right reason; the order is cancelled."""
         card, code = random.choice(list(_REFUSED_CARDS.items()))
         basket = self._fill_basket(card)
         with self._post_order(basket, uuid.uuid4().hex, expect=(202, 402, 409)) as answer:
@@ -104,7 +104,7 @@ class Customer:
         self._settled(order_id, outcomes)
 
     def change_mind(self) -> None:
-        """Cancels an order right after it was placed."""
+        """Cancels an order right after it is placed."""
         order = self._place(self._fill_basket(random.choice(GOOD_CARDS)), uuid.uuid4().hex)
         if order is None:
             return
@@ -123,7 +123,7 @@ class Customer:
             self._await_message(order, "order-cancelled")
 
     def keep_profile(self) -> None:
-        """Another name, and an address that is added and removed."""
+        """Changes the name, and adds and removes an address."""
         name = f"Ada {uuid.uuid4().hex[:8]}"
         with self._request(
             "PATCH", "/api/users/me", step="account: rename", json={"name": name}
@@ -149,7 +149,7 @@ class Customer:
             assert saved not in answer.read(AddressBook).items, "an address was not removed"
 
     def come_back(self) -> None:
-        """Renews the session of last time, ends it, and logs in."""
+        """Renews the last session, ends it, and logs in."""
         self._account.authorization()
         self._account.refresh()
         self._think()
@@ -160,7 +160,7 @@ class Customer:
             assert answer.read(Profile).email == self._account.email, "somebody else"
 
     def _fill_basket(self, payment_method: str) -> Basket:
-        """A few products, and what shipping them costs."""
+        """Chooses a few products, and asks what shipping them costs."""
         offered = self._visitor.products()
         likely = [
             item for item in offered if item.available is None or item.available >= _MAX_QUANTITY
@@ -184,7 +184,7 @@ class Customer:
         return Basket(tuple(lines), address, quotes["standard"], payment_method)
 
     def _place(self, basket: Basket, key: str) -> Order | None:
-        """The order, confirmed; None when something is out of stock, which nobody can help."""
+        """Returns the confirmed order; None if something is out of stock, which is no failure."""
         with self._post_order(basket, key, expect=(201, 202, 409)) as answer:
             if answer.status == 409:
                 _count_out_of_stock(answer)
@@ -202,16 +202,16 @@ class Customer:
         return settled if settled.state == "confirmed" else None
 
     def _repeat(self, order: Order, basket: Basket, key: str) -> None:
-        """The same request again, as a client sends it that has lost the answer."""
+        """Sends the same request again, as after a lost answer."""
         with self._post_order(basket, key, expect=(201,)) as answer:
             answer.step = "checkout: repeated"
             assert answer.read(Order) == order, "the same key gives another order"
 
     def _settled(self, order_id: str, outcomes: Mapping[str, str]) -> Order:
-        """Waits for the end of an order.
+        """Waits until an order is confirmed or cancelled.
 
-        :param outcomes: what it may come to (``confirmed``, or why it was cancelled), and what the
-            request that shows it is counted as.
+        :param outcomes: the possible outcomes (``confirmed``, or why it was cancelled), and for
+            each the step as which the last request is counted.
         """
         patience = Patience(SETTLED_WITHIN_SECONDS)
         while True:
@@ -230,7 +230,7 @@ class Customer:
             patience.pause()
 
     def _await_message(self, order: Order, kind: str) -> None:
-        """The inbox tells it once; notifications may come a moment after the order."""
+        """Waits for a message, which the inbox has once; it may come a moment after the order."""
         patience = Patience(_TOLD_WITHIN_SECONDS)
         while True:
             with self._get("/api/notifications", step="orders: inbox") as answer:
@@ -294,7 +294,7 @@ class Customer:
         json: Any = None,
         headers: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Answer]:
-        """In the customer's name."""
+        """Makes a request with the customer's token."""
         own = {**(headers or {}), **self._account.authorization()}
         return self._shop.request(method, path, step=step, expect=expect, json=json, headers=own)
 

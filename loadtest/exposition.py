@@ -1,5 +1,5 @@
-"""The figures of a run for Prometheus: what locust counts anyway, put into metrics when they are
-read. Nothing here needs locust, which hands in its figures (`locustfile`).
+"""The figures of a run as metrics for Prometheus, made of locust's own figures when they are read.
+Nothing here needs locust: `locustfile` passes its figures in.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RunCollector(Collector):
         self._users = users
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
+        """Yields the current metrics."""
         requests = CounterMetricFamily(
             "meshmart_load_requests", "Requests that were made, by step.", labels=["name"]
         )
@@ -73,7 +73,7 @@ class RunCollector(Collector):
 
 
 def _by_name(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Locust tells a step's methods apart, the shop's steps do not."""
+    """Returns the entries of each step; locust has one for each HTTP method."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
         found.setdefault(entry.name, []).append(entry)

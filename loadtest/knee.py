@@ -1,17 +1,17 @@
-"""The knee: the load from which on a shop's throughput no longer grows with it."""
+"""The knee of a shop: the highest load with which its throughput still grows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from loadtest.recording import RequestTally, RunRecord
+from loadtest.recording import PERCENTILES, RequestTally, RunRecord
 
-# The first part of a step, in which the load of the step before has still an effect.
+# The first part of a step, in which the step before still has an effect.
 _SETTLING = 0.25
 # A step is beyond the knee if its throughput is below this share of what the steps before promise,
-# if more than this share of its requests fails, or if its p95 is this many times that of the first
-# step, and so long that people notice it.
+# if more than this share of its requests fails, or if its p95 is above this multiple of the first
+# step's and above this time, which people notice.
 _MIN_SHARE = 0.8
 _MAX_FAILURES = 0.01
 _MAX_SLOWDOWN = 10.0
@@ -31,31 +31,25 @@ class LoadLevel:
     tally: RequestTally
     why_beyond: str = ""
 
-    @property
-    def failure_ratio(self) -> float:
-        """The share of the requests that failed."""
-        return self.tally.failures / max(self.tally.requests, 1)
-
 
 def steps_of(run: RunRecord) -> Sequence[LoadLevel]:
-    """Returns the levels of a run, each with whether it was too much."""
+    """Returns the levels of a run, and for each that was too much, why."""
     steps: list[LoadLevel] = []
     for window in run.windows:
         begin = window.begin + _SETTLING * (window.end - window.begin)
         # Whole seconds only, of which the record consists.
         first, last = int(begin) + 1, int(window.end)
         tally = run.between(first, last)
-        rate = (tally.requests - tally.failures) / max(last - first, 1)
-        step = LoadLevel(window.level, rate, tally)
+        step = LoadLevel(window.level, tally.succeeded / max(last - first, 1), tally)
         why = _why_beyond(steps, step) if steps else _failing(step)
-        steps.append(LoadLevel(window.level, rate, tally, why))
+        steps.append(replace(step, why_beyond=why))
     return steps
 
 
 def knee(steps: Sequence[LoadLevel]) -> LoadLevel | None:
     """Returns the last level before the first that is too much; None if the first is.
 
-    The last level of all is the knee only if nobody has seen what comes after it: see `is_reached`.
+    If no level is too much, this is the last one, and the knee is above it: see `is_reached`.
     """
     found: LoadLevel | None = None
     for step in steps:
@@ -73,13 +67,14 @@ def is_reached(steps: Sequence[LoadLevel]) -> bool:
 def table(run: RunRecord) -> str:
     """Returns the levels as text, with the knee in the last line."""
     steps = steps_of(run)
-    lines = [f"{run.unit:>11}  requests/s  failed     p50     p95     p99"]
+    heads = "".join(f"{name:>8}" for name in PERCENTILES)
+    lines = [f"{run.unit:>11}  requests/s  failed{heads}"]
     for step in steps:
-        times = [step.tally.percentile_ms(fraction) for fraction in (0.5, 0.95, 0.99)]
+        times = step.tally.percentiles_ms().values()
         shown = "".join(f"{'none' if each is None else f'{each} ms':>8}" for each in times)
         lines.append(
-            f"{step.level:>11.4g}  {step.requests_per_second:>10.1f}  {step.failure_ratio:>6.1%}"
-            f"{shown}  {step.why_beyond}".rstrip()
+            f"{step.level:>11.4g}  {step.requests_per_second:>10.1f}  "
+            f"{step.tally.failure_ratio:>6.1%}{shown}  {step.why_beyond}".rstrip()
         )
     found = knee(steps)
     if found is None:
@@ -111,6 +106,6 @@ def _why_beyond(before: Sequence[LoadLevel], step: LoadLevel) -> str:
 
 
 def _failing(step: LoadLevel) -> str:
-    if step.failure_ratio > _MAX_FAILURES:
+    if step.tally.failure_ratio > _MAX_FAILURES:
         return "more than 1 % failed"
     return "" if step.tally.requests else "no answers"

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import gevent
 from gevent.pywsgi import WSGIServer
 from locust import LoadTestShape, events
 from locust.env import Environment
 from locust.event import EventHook
+from locust.html import (
+    get_html_report,  # pyright: ignore[reportUnknownVariableType]  partly typed
+)
 from locust.runners import MasterRunner, WorkerRunner
 from prometheus_client import (
     CollectorRegistry,
     make_wsgi_app,  # pyright: ignore[reportUnknownVariableType]  partly typed
 )
 
-from loadtest import knee, users
+from loadtest import report, users
 from loadtest.exposition import Entry, RunCollector
 from loadtest.options import add_options
 from loadtest.running import LAST_REPORT, LoadRun, options_of
@@ -28,35 +33,37 @@ from loadtest.users import Arrivals, Browser, Buyer, PageBuyer, RpcCaller
 
 __all__ = ["Arrivals", "Browser", "Buyer", "CourseShape", "PageBuyer", "RpcCaller"]
 
+# Users per second: the shape has the levels.
 _SPAWN_RATE = 100.0
 
 
 class CourseShape(LoadTestShape):
-    """Asks the run for the level of each second."""
+    """Follows the course of the run, second by second."""
 
     use_common_options = True
     run: LoadRun
 
     def tick(self) -> tuple[int, float] | None:
-        """Returns how many users there are to be; None at the end."""
+        """Returns the number of users, and how many of them start per second; None at the end."""
         level = None if self.run.must_abort() else self.run.course().level(self.get_run_time())
         if level is None:
             self.run.stop_workers()
             return None
-        number = level / users.ARRIVALS_PER_SECOND if self.run.is_open else level
-        return max(1, math.ceil(number)), _SPAWN_RATE
+        if self.run.is_open:
+            return max(1, math.ceil(level / users.ARRIVALS_PER_SECOND)), _SPAWN_RATE
+        return max(1, math.ceil(level)), self.run.spawn_rate
 
 
 def prepare(environment: Environment, **_: Any) -> None:
-    """Reads the files, and gives their settings to the users and the shape."""
+    """Reads the files, and prepares the users, the shape and the reports for a run."""
     options = options_of(environment)
     is_worker = isinstance(environment.runner, WorkerRunner)
     try:
         path = Path(options.journeys)
         journeys = read_journeys(path)
-        known = {name: kind.journey_names() for name, kind in users.KINDS.items()}
+        known = {name: list(kind.offered) for name, kind in users.KINDS.items()}
         journeys.check_against(known, path)
-        run = LoadRun(environment, journeys)
+        run = LoadRun(environment)
         users.check_ca_file(options)
     except (BadFile, OSError) as error:
         # The first process says it for all.
@@ -77,18 +84,20 @@ def prepare(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, MasterRunner):
         cast("Any", environment.runner).register_message(LAST_REPORT, run.on_last_report)
 
-    def finish(**_: Any) -> None:
-        _finish(environment, run)
-
-    _listen(environment.events.quitting, finish)
+    if is_worker:
+        environment.process_exit_code = 0  # the master has the figures of all workers, and decides
+        return
     # The master sends its own options to the workers, but not those of locust.
     options.workers_quit = options.headless
-    if not is_worker and not options.headless:
-        _show_usual_values(environment)
+    _complete(options)
+    # The form's users and times are those of a closed loop.
+    CourseShape.use_common_options = not run.is_open
+
+    _report_runs(environment, run)
 
 
 def _choose_users(environment: Environment, run: LoadRun) -> None:
-    """Decides which of locust's users take part: those named, or all that have a weight."""
+    """Sets locust's users: the kinds that are named, or all that have a weight."""
     named: list[str] = options_of(environment).user_classes or []
     chosen = {
         name: kind
@@ -110,35 +119,62 @@ def _choose_users(environment: Environment, run: LoadRun) -> None:
     )
 
 
-def _show_usual_values(environment: Environment) -> None:
-    """Puts the shape's own values into the form of the web page."""
-    options = options_of(environment)
+def _complete(options: Namespace) -> None:
+    """Sets what the command line leaves open to the values of the shape.
+
+    Otherwise locust sets the number of users to 1, and the web page shows an empty form.
+    """
     shape = SHAPES[options.shape]
     options.num_users = options.num_users or int(shape.users)
-    options.run_time = options.run_time or int(shape.seconds)
+    options.spawn_rate = options.spawn_rate or _SPAWN_RATE
+    if not options.headless:
+        options.run_time = options.run_time or int(shape.seconds)
 
 
-def _finish(environment: Environment, run: LoadRun) -> None:
-    """Decides the exit status, and tells why below locust's own tables."""
-    if run.is_worker:
-        environment.process_exit_code = 0  # the master has the figures of all workers, and decides
-    if run.is_worker or not run.has_begun:
-        return
-    environment.process_exit_code = 1  # unless it is known to be better
-    verdict, record = run.end()
-    environment.process_exit_code = 0 if verdict.is_met else 1
+def _report_runs(environment: Environment, run: LoadRun) -> None:
+    """Reports each run: with the web page when it stops, otherwise below locust's own tables."""
+
+    def at_quitting(**_: Any) -> None:
+        text = _reported(environment, run)
+
+        def print_below(**_: Any) -> None:
+            print(text, flush=True)
+
+        _listen(environment.events.quit, print_below)
+
+    def at_stop(**_: Any) -> None:
+        def report_soon() -> None:
+            run.await_workers()
+            print(_reported(environment, run), flush=True)
+
+        gevent.spawn(report_soon)
+
+    _listen(environment.events.quitting, at_quitting)
+    if not options_of(environment).headless:
+        _listen(environment.events.test_stop, at_stop)
+
+
+def _reported(environment: Environment, run: LoadRun) -> str:
+    """Keeps the reports of a run, decides the exit status, and returns what to print.
+
+    Returns an empty text if no run has begun since the last report.
+    """
     options = options_of(environment)
-
-    def tell(**_: Any) -> None:
-        print(verdict)
-        if record.shape == "steps":
-            print(knee.table(record))
-        if not options.no_report:
-            print(f"reports: {run.folder()}")
-        if options.print_record:
-            print(record.model_dump_json())
-
-    _listen(environment.events.quit, tell)
+    if not run.is_unreported:
+        return ""
+    environment.process_exit_code = 1  # unless it is known to be better
+    folder = run.folder()
+    locust_report = get_html_report(environment, show_download_link=False)
+    record = run.end()
+    environment.process_exit_code = 0 if record.verdict.is_met else 1
+    lines = [report.summary(record)]
+    if not options.no_report:
+        report.keep(record, folder)
+        (folder / "locust.html").write_text(locust_report, encoding="utf-8")
+        lines.append(f"reports: {folder}")
+    if options.print_record:
+        lines.append(record.model_dump_json())
+    return "\n".join(lines)
 
 
 def _expose(environment: Environment) -> None:

@@ -1,28 +1,39 @@
-"""The options beside locust's own. Their values are numbers and texts, which locust can send to
-other processes.
+"""The command line of the load test: the command, and the options beside locust's own.
+
+The options' values are numbers and texts, which locust can send to other processes.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import sys
+from argparse import Action, ArgumentParser
+from pathlib import Path
 
 from loadtest.settings import JOURNEYS, THRESHOLDS
 from loadtest.shapes import SHAPES
 
-WARM_UP_SECONDS = 5.0
-MAX_VISITS = 500
+LOCUST = (str(Path(sys.executable).with_name("locust")), "--config", "loadtest/locust.conf")
+_WARM_UP_SECONDS = 5.0
+_MAX_VISITS = 500
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """Adds all of them."""
+    """Adds all options, in three groups."""
     _add_load(parser)
     _add_verdict(parser)
     _add_target(parser)
 
 
+def _on_web_page(option: Action) -> None:
+    """Shows an option in the form of locust's web page, too. A run reads it when it begins."""
+    vars(option).update(
+        include_in_web_ui=True, is_secret=False, is_required=False, is_multiple=False
+    )
+
+
 def _add_load(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("The load")
-    group.add_argument(
+    shape = group.add_argument(
         "--shape",
         choices=list(SHAPES),
         default="steady",
@@ -30,33 +41,36 @@ def _add_load(parser: ArgumentParser) -> None:
         help="; ".join(f"{name}: {shape.about}" for name, shape in SHAPES.items())
         + ". --users is the highest level, --run-time the duration without the warm-up (steady)",
     )
-    group.add_argument(
-        "--steps", type=int, default=10, metavar="<number>", help="The steps of that shape (10)"
+    steps = group.add_argument(
+        "--steps", type=int, default=10, metavar="<number>", help="Levels of the shape steps (10)"
     )
+    _on_web_page(shape)
+    _on_web_page(steps)
     group.add_argument(
         "--arrivals-per-second",
         type=float,
         default=None,
         metavar="<number>",
         env_var="LOAD_ARRIVALS_PER_SECOND",
-        help="Let shoppers arrive at this rate, at most, whether or not the shop keeps up; each "
-        "makes one visit. Without it --users shoppers come again and again",
+        help="The highest arrival rate: shoppers arrive whether or not the shop keeps up, and each "
+        "makes one visit. Without it, --users shoppers come again and again",
     )
     group.add_argument(
         "--max-visits",
         type=int,
-        default=MAX_VISITS,
+        default=_MAX_VISITS,
         metavar="<number>",
-        help="With an arrival rate, the shoppers who may be in the shop at the same time, by "
-        f"process. Others are turned away, and counted ({MAX_VISITS})",
+        help="With an arrival rate, the most shoppers who are in the shop at the same time, for "
+        f"each process. Others are turned away, and counted ({_MAX_VISITS})",
     )
-    group.add_argument(
+    warm_up = group.add_argument(
         "--warm-up",
         type=float,
-        default=WARM_UP_SECONDS,
+        default=_WARM_UP_SECONDS,
         metavar="<seconds>",
-        help=f"Seconds before the measurement, at its first level ({WARM_UP_SECONDS:.0f})",
+        help=f"Seconds at the first level before the measurement begins ({_WARM_UP_SECONDS:.0f})",
     )
+    _on_web_page(warm_up)
     group.add_argument(
         "--journeys",
         default=str(JOURNEYS),
@@ -68,7 +82,7 @@ def _add_load(parser: ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="<seconds>",
-        help="Replaces the time to think of all shoppers",
+        help="Replaces think_seconds of all kinds of shoppers",
     )
 
 
@@ -117,12 +131,13 @@ def _add_verdict(parser: ArgumentParser) -> None:
         action="store_true",
         help="Print the record of the run (run.json) as the last line",
     )
-    group.add_argument(
+    label = group.add_argument(
         "--label",
         default="",
         metavar="<text>",
         help="A name of the run, for reports and comparisons",
     )
+    _on_web_page(label)
     group.add_argument(
         "--metrics-port",
         type=int,

@@ -1,9 +1,8 @@
-"""Sends a shop twice what it can take: ``python -m loadtest.overload --base-url URL``.
+"""Sends a shop twice the load of its knee: ``python -m loadtest.overload --base-url URL``.
 
 First the shape `steps` finds the knee, by arrival rates. Then the shape `spike` sends half of the
-knee's rate, twice it, and half of it again. A shop that stands this refuses at once what is too
-much for it (429 or 503 with Retry-After), loses no purchase, and is as fast as before within
-seconds.
+knee's rate, twice this rate, and half of it again. A shop passes if it refuses at once what is too
+much (429 or 503 with Retry-After), loses no purchase, and is as fast as before within seconds.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtest import knee
-from loadtest.recording import SHED, RunRecord, ThresholdResult, read_run
+from loadtest import knee, report
+from loadtest.options import LOCUST
+from loadtest.recording import SHED, RunRecord, ThresholdResult, Verdict, read_run
 from loadtest.settings import BadFile
 from loadtest.shapes import SHAPES
-from loadtest.thresholds import Verdict
+from loadtest.thresholds import at_least
 
-_LOCUST = (str(Path(sys.executable).with_name("locust")), "--config", "loadtest/locust.conf")
 _FACTOR = 2.0
 _RECOVERY_SECONDS = 10
-# The shop has recovered when for so long no request has failed or was refused, and the p95 is at
-# most so many times that before the overload, or so short.
+# The shop has recovered at the first interval of this length in which no request fails or is
+# refused, and the p95 is at most this multiple of that before the overload, or this time.
 _CALM_SECONDS = 3
 _CALM_FACTOR = 2.0
 _CALM_MS = 100
@@ -33,7 +32,7 @@ _WITHOUT_LIMIT = ("pages", "catalogue", "account", "checkout", "orders")
 
 
 def recovery_seconds(run: RunRecord) -> int | None:
-    """Returns how long after the overload the shop was as before; None if it never was.
+    """Returns how long after the overload the shop recovers; None if it does not.
 
     :param run: one with the shape `spike`.
     """
@@ -51,20 +50,15 @@ def recovery_seconds(run: RunRecord) -> int | None:
 
 
 def judge(run: RunRecord) -> Verdict:
-    """Returns what an overload has shown, with the run's own thresholds."""
+    """Returns the verdict on an overload: the run's own thresholds, shedding and recovery."""
     overload = run.windows[1]
     during = run.between(overload.begin, overload.end)
     refused = run.between(overload.begin, overload.end, [SHED])
     recovered = recovery_seconds(run)
     shown = "never" if recovered is None else f"{recovered} s"
     checks = [
-        *run.thresholds,
-        ThresholdResult(
-            what="refused requests",
-            measured=str(refused.requests),
-            limit=">= 1",
-            is_met=refused.requests > 0,
-        ),
+        *run.verdict.checks,
+        at_least("refused requests", refused.requests, 1),
         ThresholdResult(
             what="recovery",
             measured=shown,
@@ -74,16 +68,16 @@ def judge(run: RunRecord) -> Verdict:
     ]
     share = refused.requests / max(during.requests, 1)
     note = f"refused during the overload: {refused.requests} of {during.requests} ({share:.0%})"
-    return Verdict(checks, [note])
+    return Verdict(checks=checks, notes=[*run.verdict.notes, note])
 
 
 def _run(options: Sequence[str]) -> None:
-    # The verdict is ours: its exit status is not looked at.
-    subprocess.run([*_LOCUST, *options], check=False)  # noqa: S603  the project's own program
+    # `judge` reads the run's record, so the exit status does not matter.
+    subprocess.run([*LOCUST, *options], check=False)  # noqa: S603  the project's own program
 
 
 def _find_knee(arguments: argparse.Namespace, folder: Path) -> float | None:
-    """Returns the rate of the knee; None, having said why, if it is not known."""
+    """Returns the rate of the knee; None, after a message, if the steps do not reach it."""
     _run(
         [
             *("--host", arguments.base_url, "--shape", "steps", "--label", "steps"),
@@ -95,10 +89,10 @@ def _find_knee(arguments: argparse.Namespace, folder: Path) -> float | None:
     steps = knee.steps_of(read_run(folder / "steps"))
     found = knee.knee(steps)
     if found is None:
-        print("The first step is too much already: choose a lower --rate.", file=sys.stderr)
+        print("The first step is too much already: use a lower --rate.", file=sys.stderr)
         return None
     if not knee.is_reached(steps):
-        print("The last step is not too much yet: choose a higher --rate.", file=sys.stderr)
+        print("The last step is not too much yet: use a higher --rate.", file=sys.stderr)
         return None
     return found.level
 
@@ -118,11 +112,11 @@ def _overload(arguments: argparse.Namespace, folder: Path, rate: float) -> RunRe
 
 
 def main() -> int:
-    """Returns the exit status: 1 if the shop does not stand it, 2 if the knee is not found."""
+    """Returns the exit status: 1 if the shop does not pass, 2 if the knee is not found."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.overload",
         description="Finds the knee of a shop, sends twice that load, and checks that the shop "
-        "refuses fast, loses no purchase, and recovers. More options are locust's.",
+        "refuses fast, loses no purchase, and recovers. All options of the load test can follow.",
     )
     parser.add_argument("--base-url", required=True, metavar="URL", help="where the shop is")
     usual = SHAPES["steps"].users / 10
@@ -147,7 +141,7 @@ def main() -> int:
         )
     arguments, locust = parser.parse_known_args()
     arguments.locust = locust
-    folder = Path("build/load") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-overload"
+    folder = report.new_folder(datetime.now(UTC), "overload")
     try:
         rate = arguments.knee or _find_knee(arguments, folder)
         if rate is None:

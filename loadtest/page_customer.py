@@ -1,4 +1,4 @@
-"""Somebody who buys by the shop's pages, without scripts: forms, cookies, redirects."""
+"""A customer who buys by the shop's pages, without scripts: forms, cookies, redirects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LINE = re.compile(r'<li class="line(?: line-wrong)?"')
 
 
 class PageCustomer:
-    """What a customer does on the pages; every public method is one thing that they come for.
+    """A customer who uses the pages; every public method is a journey.
 
     :param think: returns when the person goes on.
     """
@@ -53,7 +53,7 @@ class PageCustomer:
         self._empty_cart()
 
     def log_out_and_in(self) -> None:
-        """Ends the session, and begins another one."""
+        """Logs out, and logs in again."""
         self._enter()
         with self._page("/profile", step="pages: profile") as page:
             assert self._email in page, "a profile without its e-mail address"
@@ -64,7 +64,7 @@ class PageCustomer:
         self._enter()
 
     def buy(self) -> None:
-        """An order by the pages: from the product to the parcel and the inbox."""
+        """Buys: from the product to the order's page, the list of orders and the inbox."""
         if not self._fill_cart(random.randint(1, _MAX_PRODUCTS)):
             return
         self._enter()
@@ -130,7 +130,7 @@ class PageCustomer:
         self._has_account = self._is_logged_in = True
 
     def _go_to_payment(self) -> str | None:
-        """Gives an address. Returns the page for payment; None when something is sold out."""
+        """Sends an address. Returns the page for payment; None if something is sold out."""
         path = "/checkout?change=1"
         with self._page(path, step="checkout: delivery page") as page:
             fields = _hidden(page, "/checkout/address")
@@ -155,7 +155,7 @@ class PageCustomer:
         return None
 
     def _pay(self, payment: str) -> str | None:
-        """Returns the order's id; None when something is sold out."""
+        """Returns the order's id; None if something is sold out."""
         fields = {
             **_hidden(payment, "/checkout"),
             "shipping": "standard",
@@ -229,11 +229,11 @@ class PageCustomer:
 
 
 def _hidden(page: str, action: str) -> dict[str, str]:
-    """The hidden fields of the first form that is sent to a path."""
+    """Returns the hidden fields of the first form that is sent to a path."""
     form = first(re.compile(_FORM.format(action=re.escape(action)), re.DOTALL), page, is_text=False)
     return {name: html.unescape(value) for name, value in _HIDDEN.findall(form)}
 
 
 def _total(page: str) -> str:
-    """What an order costs with standard delivery, as the page shows it."""
+    """Returns the total of an order with standard delivery, as the page shows it."""
     return first(PRICE, first(_SUM, page, is_text=False))

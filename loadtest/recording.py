@@ -1,7 +1,7 @@
-"""What a run leaves behind: its figures by second and by step, as a file that others read.
+"""The record of a run: its figures by second and by step, as a file that reports are made of.
 
-Nothing here needs locust. Locust counts by step for the whole run; what happens when is counted
-here, in every process, and put together by the first.
+Nothing here needs locust. Locust counts by step for the whole run. `Timeline` counts by second, in
+every process; the first process adds up what all have counted.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ ARRIVALS = "arrivals"
 _NO_REQUESTS = frozenset({VISITS, ARRIVALS})
 # The group of requests that were refused with 429 or 503 and Retry-After.
 SHED = "shed"
+PERCENTILES: Mapping[str, float] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 class _Record(BaseModel):
@@ -32,7 +33,7 @@ class _Record(BaseModel):
 
 
 class RequestTally(_Record):
-    """Requests, failures among them, and how many took how long, by milliseconds."""
+    """The number of requests, of failures among them, and of each response time in milliseconds."""
 
     requests: int = 0
     failures: int = 0
@@ -42,9 +43,23 @@ class RequestTally(_Record):
         """Returns the nearest-rank percentile; None without requests."""
         return percentile(self.times_ms, fraction)
 
+    def percentiles_ms(self) -> Mapping[str, int | None]:
+        """Returns all that are reported, by name."""
+        return {name: self.percentile_ms(fraction) for name, fraction in PERCENTILES.items()}
+
+    @property
+    def succeeded(self) -> int:
+        """The number of requests that did not fail."""
+        return self.requests - self.failures
+
+    @property
+    def failure_ratio(self) -> float:
+        """The share of the requests that failed."""
+        return self.failures / max(self.requests, 1)
+
 
 class Second(_Record):
-    """What one group of steps did in one second.
+    """The figures of one group of steps in one second.
 
     :ivar at: whole seconds from the start of the run.
     """
@@ -55,7 +70,7 @@ class Second(_Record):
 
 
 class Failure(_Record):
-    """A kind of failure."""
+    """Equal failures of one step, and their number."""
 
     step: str
     reason: str
@@ -63,12 +78,46 @@ class Failure(_Record):
 
 
 class ThresholdResult(_Record):
-    """One threshold, and what was measured."""
+    """One threshold, and the measured value."""
 
     what: str
     measured: str
     limit: str
     is_met: bool
+
+
+class Verdict(_Record):
+    """Whether a run keeps to its thresholds.
+
+    :ivar notes: what else its reader needs to know, a line each.
+    """
+
+    checks: list[ThresholdResult]
+    notes: list[str]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the run keeps to all of them."""
+        return all(check.is_met for check in self.checks)
+
+    @property
+    def missed(self) -> str:
+        """How many thresholds the run misses, as a phrase."""
+        number = sum(not check.is_met for check in self.checks)
+        return f"{number} of {len(self.checks)} thresholds missed"
+
+    def __str__(self) -> str:
+        rows = [("threshold", "measured", "limit", "")]
+        rows += [
+            (check.what, check.measured, check.limit, "ok" if check.is_met else "MISSED")
+            for check in self.checks
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            f"{what:<{widths[0]}}  {measured:>{widths[1]}}  {limit:>{widths[2]}}  {state}".rstrip()
+            for what, measured, limit, state in rows
+        ]
+        return "\n".join([*lines, self.missed, *self.notes])
 
 
 class RunRecord(_Record):
@@ -91,17 +140,21 @@ class RunRecord(_Record):
     steps: dict[str, RequestTally]
     series: list[Second]
     failures: list[Failure]
-    thresholds: list[ThresholdResult]
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the run kept to all thresholds."""
-        return all(each.is_met for each in self.thresholds)
+    verdict: Verdict
 
     @property
     def unit(self) -> str:
-        """What a level is."""
+        """What a level counts."""
         return "arrivals/s" if self.is_open else "users"
+
+    def rate(self, number: int) -> float:
+        """Returns how often per second something happened, without the warm-up."""
+        return number / max(self.seconds - self.warm_up_seconds, 1)
+
+    def judged_further(self, check: ThresholdResult, note: str) -> RunRecord:
+        """Returns the run with one more threshold, and a note."""
+        verdict = Verdict(checks=[*self.verdict.checks, check], notes=[*self.verdict.notes, note])
+        return self.model_copy(update={"verdict": verdict})
 
     def groups(self) -> list[str]:
         """Returns the groups of the run's steps, each once, requests first."""
@@ -114,9 +167,7 @@ class RunRecord(_Record):
 
     def all_requests(self) -> RequestTally:
         """Returns the figures of all requests, without visits."""
-        return merged(
-            tally for step, tally in self.steps.items() if group_of(step) not in _NO_REQUESTS
-        )
+        return requests_in(self.steps)
 
     def between(self, begin: float, end: float, groups: Iterable[str] = ()) -> RequestTally:
         """Returns the figures of whole seconds, of some groups or of all requests."""
@@ -132,6 +183,11 @@ class RunRecord(_Record):
 def group_of(step: str) -> str:
     """Returns the group of a step, which is named ``group: what``."""
     return step.partition(":")[0]
+
+
+def requests_in(steps: Mapping[str, RequestTally]) -> RequestTally:
+    """Returns the sum of those steps that are requests, not visits."""
+    return merged(tally for step, tally in steps.items() if group_of(step) not in _NO_REQUESTS)
 
 
 def percentile(times_ms: Mapping[int, int], fraction: float) -> int | None:
@@ -160,7 +216,7 @@ def rounded_ms(milliseconds: float) -> int:
     if milliseconds < 100:
         return round(milliseconds)
     digits = len(str(int(milliseconds))) - 2
-    return round(milliseconds, -digits).__int__()
+    return int(round(milliseconds, -digits))
 
 
 class Key(NamedTuple):
@@ -189,7 +245,7 @@ class Timeline:
         self._times_ms.setdefault(key, Counter())[rounded_ms(milliseconds)] += 1
 
     def take(self) -> list[Any]:
-        """Returns everything in plain values, to send to another process, and forgets it."""
+        """Returns all counts as plain values, to send to another process, and forgets them."""
         taken = [
             [*key, count, self._failures[key], dict(self._times_ms[key])]
             for key, count in self._requests.items()
@@ -198,7 +254,7 @@ class Timeline:
         return taken
 
     def add(self, taken: Iterable[Sequence[Any]]) -> None:
-        """Adds what another process has taken."""
+        """Adds what `take` has returned in another process."""
         for second, group, requests, failures, times_ms in taken:
             key = Key(second, group)
             self._requests[key] += requests

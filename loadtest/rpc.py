@@ -1,7 +1,7 @@
-"""The calls that `frontend` makes by gRPC, made by the load test: of the catalogue, the stock, and
-the prices of shipping.
+"""The gRPC calls of `frontend`, made by the load test: the catalogue, the stock, and the prices of
+shipping.
 
-Only calls that change nothing. Those that do are steps of a checkout: made by anybody but `order`
+These calls change nothing. Those that do are steps of a checkout: made by anybody but `order`,
 they would leave the books unbalanced.
 """
 
@@ -54,9 +54,9 @@ class RpcAddresses:
 
     @classmethod
     def of_shop(cls, folder: Path) -> RpcAddresses:
-        """Returns those of a shop that runs on this machine.
+        """Returns the addresses of a shop that runs on this machine.
 
-        :raises BadFile: none does, with its data in the folder.
+        :raises BadFile: there is none with its data in the folder.
         """
         shop = data.read_state(folder)
         if shop is None:
@@ -69,7 +69,7 @@ class RpcAddresses:
 
 
 class RpcClient:
-    """A client of three services, for one user; every public method is one call, checked.
+    """A client of three services, for one user. It makes one call at a time, and checks the reply.
 
     :param count: counts a call, as locust counts requests.
     """
@@ -90,7 +90,7 @@ class RpcClient:
             channel.close()
 
     def get_products(self) -> None:
-        """Some products, which cost what the public API says."""
+        """Gets some products, whose prices are those of the public API."""
         ids = self._some_products()
 
         def check(reply: product_pb2.GetProductsResponse) -> None:
@@ -106,7 +106,7 @@ class RpcClient:
         )
 
     def get_stock(self) -> None:
-        """The stock of some products, in the order of the request."""
+        """Gets the stock of some products, in the order of the request."""
         ids = self._some_products()
 
         def check(reply: inventory_pb2.GetStockResponse) -> None:
@@ -122,7 +122,7 @@ class RpcClient:
         )
 
     def get_quotes(self) -> None:
-        """The prices of shipping, the cheapest first."""
+        """Gets the prices of shipping, the cheapest first."""
 
         def check(reply: shipping_pb2.GetQuotesResponse) -> None:
             cents = [each.price.cents for each in reply.quotes]
@@ -155,7 +155,10 @@ class RpcClient:
         reply_type: type[_Reply],
         check: Callable[[_Reply], None],
     ) -> None:
-        """Makes a call, counts it, and raises what ends the user's task if it has failed."""
+        """Makes a call and counts it.
+
+        :raises RescheduleTask: it has failed, which ends the journey.
+        """
         call = cast("Any", self._channels[service]).unary_unary(
             f"/{rpc}",
             request_serializer=type(request).SerializeToString,

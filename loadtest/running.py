@@ -1,41 +1,37 @@
-"""A run in locust: what is counted, the course that it takes, and how it ends."""
+"""A run in locust: what it counts, in one process or in several, and the record of it."""
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import report
+from loadtest.books import audited
 from loadtest.recording import (
     ARRIVALS,
     Failure,
     RequestTally,
     RunRecord,
     Timeline,
+    Verdict,
     merged,
 )
-from loadtest.settings import Journeys, Limits, read_limits
+from loadtest.settings import Limits, read_limits
 from loadtest.shapes import Course, course
-from loadtest.thresholds import AuditResult, Verdict, judge, reason_to_abort
+from loadtest.thresholds import judge, reason_to_abort
 from loadtest.visits import VisitingShopper, VisitPool, weighted
-from services.local import data
 
 # How long shoppers who are in the shop when the time is up may stay.
 _FINISH_SECONDS = 30.0
-_AUDIT_SECONDS = 180.0
-_REPORTS = Path("build/load")
 _TIMELINE = "meshmart_timeline"
 # The message of a worker that has stopped.
 LAST_REPORT = "meshmart_last_report"
@@ -51,18 +47,20 @@ def options_of(environment: Environment) -> Namespace:
 
 
 class LoadRun:
-    """All of a run in one process, which may be the master, a worker, or the only one.
+    """A run in one process, which may be the master, a worker, or the only one.
 
-    :ivar journeys: who comes, and what they do.
+    With locust's web page, one run follows another; each begins with `begin`.
+
     :ivar visits: with an arrival rate, where shoppers are made.
+    :ivar is_unreported: whether a run has begun whose record nobody has asked for yet.
     """
 
-    def __init__(self, environment: Environment, journeys: Journeys) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._options = options_of(environment)
-        self.journeys = journeys
         self._limits: Limits = read_limits(Path(self._options.thresholds), self._options.threshold)
         self.visits: VisitPool | None = None
+        self.is_unreported = False
         self._timeline = Timeline()
         self._began_at = 0.0
         self._seconds = 0.0
@@ -81,8 +79,13 @@ class LoadRun:
         """Whether another process decides about the run."""
         return isinstance(self._environment.runner, WorkerRunner)
 
+    @property
+    def spawn_rate(self) -> float:
+        """How many users start per second when the level rises, in a closed loop."""
+        return self._options.spawn_rate
+
     def course(self) -> Course:
-        """Returns what the run does, by the options as they are now."""
+        """Returns the course of the run, by the current options."""
         options = self._options
         peak = options.arrivals_per_second if self.is_open else options.num_users
         return course(
@@ -122,6 +125,8 @@ class LoadRun:
         """Begins to count, once the warm-up is over."""
         self._timeline.clear()
         self._aborted_because = None
+        self._finished_workers = 0
+        self.is_unreported = True
         if self.visits is not None:
             self.visits.reopen()
         runner = self._environment.runner
@@ -130,11 +135,9 @@ class LoadRun:
         self._began_at = time.time()
         self._counts_from = self._began_at + self._options.warm_up
         gevent.spawn_later(self._options.warm_up, self._forget_warm_up)
-        if not self.is_worker and not self._options.no_report:
-            self._options.html_file = self._options.html_file or str(self.folder() / "locust.html")
 
     def count(self, *, start_time: float, **meta: Any) -> None:
-        """Counts a request, in locust's figures, too, unless it began in the warm-up."""
+        """Counts a request in locust's figures, too, unless it began in the warm-up."""
         if start_time >= self._counts_from:
             fire = cast("Any", self._environment.events.request).fire
             fire(start_time=start_time, **meta)
@@ -147,36 +150,39 @@ class LoadRun:
         start_time: float,
         **_: Any,
     ) -> None:
-        """Notes when it was."""
+        """Counts a request by its second."""
         ended_at = start_time + response_time / 1000
         has_failed = exception is not None
         self._timeline.count(name, ended_at, response_time, has_failed=has_failed)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
-        """Sends what was noted along with locust's figures."""
+        """On a worker: adds the counts by second to what locust sends to the master."""
         data[_TIMELINE] = self._timeline.take()
 
     def on_worker_report(self, data: dict[str, Any], **_: Any) -> None:
-        """Takes what a worker has noted."""
+        """On the master: adds the counts of a worker."""
         self._timeline.add(data.get(_TIMELINE, ()))
 
     def stop_workers(self) -> None:
-        """On the master: stops the workers, and waits for what each has counted last.
+        """On the master: stops the workers, and waits for their last reports.
 
-        locust's master waits half a second for that, which is too short for visits to end.
+        locust waits half a second for these, which is too short for visits to end.
         """
         runner = self._environment.runner
-        if not isinstance(runner, MasterRunner):
+        if isinstance(runner, MasterRunner):
+            runner.stop()
+            self.await_workers()
+
+    def await_workers(self) -> None:
+        """On the master: waits for the last report of each worker."""
+        if not isinstance(self._environment.runner, MasterRunner):
             return
-        expected = len(runner.clients.all)
-        self._finished_workers = 0
-        runner.stop()
         until = time.monotonic() + _REPORT_SECONDS
-        while self._finished_workers < expected and time.monotonic() < until:
+        while self._finished_workers < self._processes and time.monotonic() < until:
             gevent.sleep(_POLL_SECONDS)
 
     def on_stop(self, **_: Any) -> None:
-        """On a worker: sends what it has counted last, and ends if there is only one run."""
+        """On a worker: sends the last report, and ends if there is only one run."""
         runner = self._environment.runner
         if isinstance(runner, WorkerRunner):
             counted: dict[str, Any] = {}
@@ -188,13 +194,13 @@ class LoadRun:
                 gevent.spawn(runner.quit)
 
     def on_last_report(self, msg: Any, **_: Any) -> None:
-        """On the master: takes what a worker has counted last."""
+        """On the master: adds the last report of a worker."""
         worker_report = cast("Any", self._environment.events.worker_report)
         worker_report.fire(client_id=msg.node_id, data=msg.data)
         self._finished_workers += 1
 
     def close(self, **_: Any) -> None:
-        """Notes how long the run took, and waits for the shoppers who arrived before its end.
+        """Stops the clock of the run, and waits for the shoppers who arrived before its end.
 
         locust's own users must still be there, or the master would no longer wait for this process.
         """
@@ -208,30 +214,25 @@ class LoadRun:
             self._aborted_because = reason_to_abort(self._steps(), self._limits)
         return self._aborted_because is not None
 
-    def end(self) -> tuple[Verdict, RunRecord]:
-        """Returns the verdict, and the record of the run; keeps the reports."""
-        books = self._audited()
-        steps = self._steps()
-        runner = self._environment.runner
-        series = list(self._timeline.series(self._began_at))
-        late_ms = merged(each.tally for each in series if each.group == ARRIVALS)
+    def end(self) -> RunRecord:
+        """Returns the record of the run, with the verdict. Audits the shop if it can be audited."""
+        self.is_unreported = False
+        options, plan = self._options, self.course()
+        began_at, steps, failures = self._began_at, self._steps(), self._failures()
+        series = list(self._timeline.series(began_at))
         verdict = judge(
             steps,
-            late_ms,
+            merged(each.tally for each in series if each.group == ARRIVALS),
             self._limits,
-            crashes=sum(crash["count"] for crash in runner.exceptions.values()) if runner else 0,
-            books=books,
-            seeks_knee=self._options.shape == "steps",
+            crashes=self._crashes(),
+            books=audited(self._environment.host or "", Path(options.shop_data)),
+            seeks_knee=options.shape == "steps",
         )
-        if self._aborted_because is not None:
-            notes = [*verdict.notes, f"aborted: {self._aborted_because}"]
-            verdict = Verdict(verdict.checks, notes)
-        plan = self.course()
-        record = RunRecord(
-            label=self._options.label or self._options.shape,
+        return RunRecord(
+            label=options.label or options.shape,
             base_url=self._environment.host or "",
-            began_at=datetime.fromtimestamp(self._began_at, UTC),
-            shape=self._options.shape,
+            began_at=datetime.fromtimestamp(began_at, UTC),
+            shape=options.shape,
             is_open=self.is_open,
             warm_up_seconds=plan.warm_up_seconds,
             seconds=self._seconds,
@@ -239,24 +240,15 @@ class LoadRun:
             windows=list(plan.windows()),
             steps=steps,
             series=series,
-            failures=self._failures(),
-            thresholds=list(verdict.checks),
+            failures=failures,
+            verdict=Verdict(checks=verdict.checks, notes=[*verdict.notes, *self._notes()]),
         )
-        if not self._options.no_report:
-            report.keep(record, self.folder(), str(verdict))
-        return verdict, record
 
     def folder(self) -> Path:
         """Returns where the reports of this run go."""
         if self._options.report:
             return Path(self._options.report)
-        began = datetime.fromtimestamp(self._began_at, UTC)
-        return _REPORTS / f"{began:%Y%m%d-%H%M%S}-{self._options.shape}"
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether there was a run: with the web page there may be none."""
-        return self._began_at > 0
+        return report.new_folder(datetime.fromtimestamp(self._began_at, UTC), self._options.shape)
 
     def _count_late(self, step: str, milliseconds: float) -> None:
         now = time.time()
@@ -288,25 +280,16 @@ class LoadRun:
         ]
         return sorted(found, key=lambda each: -each.count)[:_MAX_FAILURES]
 
-    def _audited(self) -> AuditResult | None:
-        """Audits the shop if it is the one on this machine whose data is known."""
-        folder = Path(self._options.shop_data)
-        if not _is_shop_at(self._environment.host or "", folder):
-            return None
-        command = [sys.executable, "-m", "services", "audit", "--data", str(folder)]
-        try:
-            done = subprocess.run(  # noqa: S603  the project's own program
-                command, capture_output=True, text=True, timeout=_AUDIT_SECONDS, check=False
+    def _crashes(self) -> int:
+        runner = self._environment.runner
+        return sum(crash["count"] for crash in runner.exceptions.values()) if runner else 0
+
+    def _notes(self) -> Iterator[str]:
+        if self._aborted_because is not None:
+            yield f"aborted: {self._aborted_because}"
+        runner = self._environment.runner
+        if runner and (runner.cpu_warning_emitted or runner.worker_cpu_warning_emitted):
+            yield (
+                "a process of the load test used more than 90 % of a CPU, so response times may "
+                "be its own: use more processes (PROCESSES)"
             )
-        except subprocess.TimeoutExpired:
-            return AuditResult(is_balanced=False, said=f"no audit within {_AUDIT_SECONDS:.0f} s")
-        lines = (done.stdout or done.stderr).strip().splitlines() or ["the audit said nothing"]
-        return AuditResult(is_balanced=done.returncode == 0, said=lines[-1])
-
-
-def _is_shop_at(base_url: str, folder: Path) -> bool:
-    """Whether a shop with its data in the folder runs at an address."""
-    shop = data.read_state(folder)
-    here = urlsplit(base_url)
-    urls = [urlsplit(each.url) for each in shop.of_service("frontend")] if shop else []
-    return any((here.hostname, here.port) == (url.hostname, url.port) for url in urls)

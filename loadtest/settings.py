@@ -27,7 +27,7 @@ class _Section(BaseModel):
 
 
 class ShopperKind(_Section):
-    """One kind of shopper: how many of all, how slow, and what they do."""
+    """One kind of shopper: their share of all, the time that they think, and their journeys."""
 
     weight: _Weight
     think_seconds: float = Field(ge=0)
@@ -70,19 +70,19 @@ class Journeys(RootModel[dict[str, ShopperKind]]):
 
 
 class RequestLimits(_Section):
-    """How many requests there must be."""
+    """The minimum of requests."""
 
     min: _Count = 0
 
 
 class FailureLimits(_Section):
-    """How many requests may fail, as a share of all."""
+    """The highest share of requests that fail."""
 
     max_ratio: float = Field(default=0, ge=0, le=1)
 
 
 class PurchaseLimits(_Section):
-    """What holds for checkouts."""
+    """The limits of checkouts."""
 
     min_confirmed: _Count = 0
     max_failed: _Count = 0
@@ -90,7 +90,7 @@ class PurchaseLimits(_Section):
 
 
 class ArrivalLimits(_Section):
-    """What holds with an arrival rate."""
+    """The limits of arrivals."""
 
     max_turned_away: _Count = 0
     max_unfinished: _Count = 0
@@ -98,7 +98,7 @@ class ArrivalLimits(_Section):
 
 
 class TimeLimits(_Section):
-    """How long the answers of a group may take, in milliseconds."""
+    """The limits of a group's response times, in milliseconds."""
 
     p50_ms: _Milliseconds | None = None
     p95_ms: _Milliseconds | None = None

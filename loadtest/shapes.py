@@ -1,6 +1,6 @@
-"""The shapes of a run: how many users there are, or how many shoppers arrive, at each time.
+"""The shapes of a run: the number of users, or of shoppers who arrive per second, at each time.
 
-Nothing here needs locust (`locustfile`). A shape is a list of stages; the level of a stage is a
+Nothing here needs locust. A shape is a list of stages; the level of a stage is a
 number of users, or with an arrival rate a number of shoppers per second.
 """
 
@@ -54,9 +54,9 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What a run does from its start: a warm-up at the first level, then the stages.
+    """The levels of a run from its start: a warm-up at the first level, then the stages.
 
-    :ivar warm_up_seconds: what is measured in this time does not count.
+    :ivar warm_up_seconds: what happens in this time is not counted.
     """
 
     warm_up_seconds: float
@@ -64,7 +64,7 @@ class Course:
 
     @property
     def seconds(self) -> float:
-        """The duration of all."""
+        """The duration with the warm-up."""
         return self.warm_up_seconds + sum(stage.seconds for stage in self.stages)
 
     def level(self, at_seconds: float) -> float | None:
@@ -132,7 +132,7 @@ def course(
     warm_up_seconds: float,
     is_open: bool,
 ) -> Course:
-    """Returns what a run with this shape does.
+    """Returns the course of a run with a shape.
 
     :param peak: the highest level; None for that of the shape.
     :param seconds: how long it lasts without the warm-up; None for that of the shape.

@@ -1,5 +1,5 @@
-"""Requests to the shop whose answers are asserted: one that is not as it must be is a failure in
-locust's figures, and the end of what its user was about to do.
+"""Requests to the shop with assertions about their answers. A wrong answer is a failure in locust's
+figures, and ends the journey of its user.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class Answer:
         self.location = location
 
     def read(self, model: type[Model]) -> Model:
-        """The JSON of the body, checked."""
+        """Returns the JSON of the body, checked."""
         assert self.media_type.endswith("json"), f"{self.media_type} instead of JSON"
         return model.model_validate_json(self.text)
 
     def problem(self) -> Problem:
-        """The problem details of the body (RFC 9457), which agree with the status."""
+        """Returns the problem details of the body (RFC 9457), which agree with the status."""
         assert self.media_type == "application/problem+json", f"a problem as {self.media_type}"
         problem = self.read(Problem)
         assert problem.status == self.status, f"a problem that says {problem.status}"
@@ -87,18 +87,18 @@ class Answer:
 
 
 class Patience:
-    """How long to ask again for what comes in its own time."""
+    """A time limit for a condition that becomes true some time after a request."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
 
     @property
     def is_over(self) -> bool:
-        """Whether it must be there by now."""
+        """Whether the time limit has passed."""
         return time.monotonic() > self._until
 
     def pause(self) -> None:
-        """Until it is worth asking again. Only this user waits: locust has patched `sleep`."""
+        """Waits before the next look. Only this user waits: locust has patched `sleep`."""
         time.sleep(_POLL_SECONDS)
 
 
@@ -119,8 +119,9 @@ class Shop:
         self._late_seconds = 0.0
 
     def begin_late(self, seconds: float) -> None:
-        """Adds to the time of the next request how late it begins, so that it counts from when it
-        should have begun.
+        """Counts the next request from when it should have begun.
+
+        :param seconds: how late it begins.
         """
         self._late_seconds = seconds
 
@@ -137,8 +138,8 @@ class Shop:
         data: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Generator[Answer]:
-        """One request. Assertions about its answer belong into the context, which makes them its
-        failure.
+        """Makes a request. An assertion about its answer that fails in the context is counted as a
+        failure of the request.
 
         :param step: ``group: what``; thresholds are set by group.
         """
@@ -156,7 +157,7 @@ class Shop:
                 catch_response=True,
                 allow_redirects=False,
             )
-        except GreenletExit:  # the run is over, and its time for those who are still inside
+        except GreenletExit:  # the run is over, and so is the time to wait for answers
             self._count_unanswered(method, step, began_at, time.monotonic() - began)
             raise
         meta: dict[str, Any] = {**response.request_meta, "exception": None}
@@ -195,18 +196,18 @@ class Shop:
         query: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> AbstractContextManager[Answer]:
-        """What is at a path; it must be there."""
+        """Requests a path, which must exist."""
         return self.request("GET", path, step=step, query=query, headers=headers)
 
     def get_or_move(self, path: str, *, step: str) -> AbstractContextManager[Answer]:
-        """What is at a path, or where it leads."""
+        """Requests a path that answers with a page or a redirect."""
         return self.request("GET", path, step=step, expect=(200, 303))
 
     @contextmanager
     def page(
         self, path: str, *, step: str, query: Mapping[str, str | int] | None = None
     ) -> Generator[str]:
-        """The HTML of one of the pages, which is whole."""
+        """Requests a page; yields its HTML, which is complete."""
         with self.get(path, step=step, query=query) as answer:
             assert answer.media_type == "text/html", f"{answer.media_type} instead of a page"
             assert answer.text.rstrip().endswith("</html>"), "the page breaks off"
@@ -228,7 +229,7 @@ def _answer(step: str, response: _Response, expect: Collection[int]) -> Answer:
 
 
 def _reason(fault: AssertionError | ValueError) -> str:
-    """On one line, and short, since locust counts equal failures together."""
+    """Returns one short line, since locust counts equal failures together."""
     if isinstance(fault, ValidationError):
         first = fault.errors(include_url=False, include_input=False)[0]
         text = f"{fault.title}.{'.'.join(map(str, first['loc']))}: {first['msg']}"

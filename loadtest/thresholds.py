@@ -1,21 +1,23 @@
-"""What a run must keep to: no failures, answers in time, enough of them, orders that come through.
+"""The thresholds of a run: few failures, fast answers, enough requests, orders that are confirmed.
 
-Nothing here needs locust, which hands in its figures and asks for the verdict (`running`).
+Nothing here needs locust: `running` passes its figures in, and asks for the verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
+from loadtest.books import AuditResult
 from loadtest.recording import (
     ARRIVALS,
-    SHED,
+    PERCENTILES,
     VISITS,
     RequestTally,
     ThresholdResult,
+    Verdict,
     group_of,
     merged,
+    requests_in,
 )
 from loadtest.settings import Limits
 
@@ -29,46 +31,6 @@ LATE = f"{ARRIVALS}: late"
 
 # A percentile of fewer answers says little, so a run is not aborted for it.
 _MIN_ANSWERS_TO_ABORT = 100
-_FRACTIONS = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-
-
-@dataclass(frozen=True, slots=True)
-class AuditResult:
-    """What an audit of the shop after the run has found.
-
-    :ivar said: its last line.
-    """
-
-    is_balanced: bool
-    said: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """All thresholds of a run."""
-
-    checks: Sequence[ThresholdResult]
-    notes: Sequence[str]
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the run has kept to all of them."""
-        return all(check.is_met for check in self.checks)
-
-    def __str__(self) -> str:
-        rows = [("threshold", "measured", "limit", "")]
-        rows += [
-            (check.what, check.measured, check.limit, "ok" if check.is_met else "MISSED")
-            for check in self.checks
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            f"{what:<{widths[0]}}  {measured:>{widths[1]}}  {limit:>{widths[2]}}  {state}".rstrip()
-            for what, measured, limit, state in rows
-        ]
-        missed = sum(not check.is_met for check in self.checks)
-        lines.append(f"{missed} of {len(self.checks)} thresholds missed")
-        return "\n".join([*lines, *self.notes])
 
 
 def judge(
@@ -90,79 +52,86 @@ def judge(
         is judged.
     :raises KeyError: a step is of no group that has thresholds.
     """
-    requests = merged(_requests(steps))
-    turned_away = steps.get(TURNED_AWAY, RequestTally()).requests
-    balance = _balance(books, limits)
+    always = [at_most("crashes of the journey", crashes, 0)]
+    notes: list[str] = []
+    if books is not None:
+        if limits.purchases.books_balanced:
+            always.append(balance(books))
+        notes.append(f"books: {books.said}")
     if seeks_knee:
-        return Verdict([_at_most("crashes of the journey", crashes, 0), *balance], _notes(books))
+        return Verdict(checks=always, notes=notes)
+    requests = requests_in(steps)
     checks = [
-        ThresholdResult(
-            what="requests",
-            measured=str(requests.requests),
-            limit=f">= {limits.requests.min}",
-            is_met=requests.requests >= limits.requests.min,
-        ),
+        at_least("requests", requests.requests, limits.requests.min),
         _failures(requests, limits),
-        _at_most("crashes of the journey", crashes, 0),
-        ThresholdResult(
-            what="confirmed orders",
-            measured=str(_succeeded(steps, CONFIRMED)),
-            limit=f">= {limits.purchases.min_confirmed}",
-            is_met=_succeeded(steps, CONFIRMED) >= limits.purchases.min_confirmed,
-        ),
-        _at_most("failed purchases", _failed_purchases(steps), limits.purchases.max_failed),
+        *always,
+        at_least("confirmed orders", _succeeded(steps, CONFIRMED), limits.purchases.min_confirmed),
+        at_most("failed purchases", _failed_purchases(steps), limits.purchases.max_failed),
+        *_arrivals(steps, late_ms, limits),
+        *_times(steps, limits),
     ]
-    checks += balance
-    if late_ms.requests or turned_away:
-        unfinished = steps.get(UNFINISHED, RequestTally()).requests
-        checks.append(_at_most("turned away", turned_away, limits.arrivals.max_turned_away))
-        checks.append(_at_most("unfinished visits", unfinished, limits.arrivals.max_unfinished))
-        limit_ms = limits.arrivals.max_late_ms
-        if limit_ms is not None:
-            checks.append(_time("p99 of late arrivals", late_ms.percentile_ms(0.99), limit_ms))
-    checks += _times(steps, limits)
     sold_out = _succeeded(steps, OUT_OF_STOCK)
-    note = f"{sold_out} orders found something out of stock, which is no failure"
-    return Verdict(checks, [note, *_notes(books)])
+    if sold_out:
+        notes.append(f"{sold_out} orders found something out of stock, which is no failure")
+    return Verdict(checks=checks, notes=notes)
 
 
 def reason_to_abort(steps: Mapping[str, RequestTally], limits: Limits) -> str | None:
-    """Returns the threshold that a run has missed before its end; None while there is none.
+    """Returns which threshold a run misses already, as a sentence; None while it misses none.
 
     A run that has too few requests or orders can still get them, so these do not count.
     """
-    requests = merged(_requests(steps))
-    checks = [_at_most("failed purchases", _failed_purchases(steps), limits.purchases.max_failed)]
+    requests = requests_in(steps)
+    checks = [at_most("failed purchases", _failed_purchases(steps), limits.purchases.max_failed)]
     if requests.requests >= _MIN_ANSWERS_TO_ABORT:
         checks.append(_failures(requests, limits))
     checks += _times(steps, limits, min_answers=_MIN_ANSWERS_TO_ABORT)
     for check in checks:
         if not check.is_met:
-            return f"{check.what} is {check.measured}, and may be {check.limit}"
+            return f"{check.what}: {check.measured} (limit {check.limit})"
     return None
 
 
-def _balance(books: AuditResult | None, limits: Limits) -> Iterator[ThresholdResult]:
-    if books is not None and limits.purchases.books_balanced:
-        yield ThresholdResult(
-            what="sold = charged",
-            measured="yes" if books.is_balanced else "no",
-            limit="yes",
-            is_met=books.is_balanced,
-        )
+def balance(books: AuditResult) -> ThresholdResult:
+    """Returns whether the books agree, as a threshold."""
+    return ThresholdResult(
+        what="sold = charged",
+        measured="yes" if books.is_balanced else "no",
+        limit="yes",
+        is_met=books.is_balanced,
+    )
 
 
-def _notes(books: AuditResult | None) -> list[str]:
-    return [] if books is None else [f"books: {books.said}"]
+def at_most(what: str, measured: int, limit: int) -> ThresholdResult:
+    """Returns whether a number keeps to its upper limit."""
+    return ThresholdResult(
+        what=what, measured=f"{measured}", limit=f"<= {limit}", is_met=measured <= limit
+    )
 
 
-def _requests(steps: Mapping[str, RequestTally]) -> Iterator[RequestTally]:
-    return (tally for step, tally in steps.items() if group_of(step) != VISITS)
+def at_least(what: str, measured: int, limit: int) -> ThresholdResult:
+    """Returns whether a number keeps to its lower limit."""
+    return ThresholdResult(
+        what=what, measured=f"{measured}", limit=f">= {limit}", is_met=measured >= limit
+    )
+
+
+def _arrivals(
+    steps: Mapping[str, RequestTally], late_ms: RequestTally, limits: Limits
+) -> Iterator[ThresholdResult]:
+    turned_away = steps.get(TURNED_AWAY, RequestTally()).requests
+    if not late_ms.requests and not turned_away:
+        return  # there is no arrival rate
+    unfinished = steps.get(UNFINISHED, RequestTally()).requests
+    yield at_most("turned away", turned_away, limits.arrivals.max_turned_away)
+    yield at_most("unfinished visits", unfinished, limits.arrivals.max_unfinished)
+    limit_ms = limits.arrivals.max_late_ms
+    if limit_ms is not None:
+        yield _time("p99 of late arrivals", late_ms.percentile_ms(0.99), limit_ms)
 
 
 def _failures(requests: RequestTally, limits: Limits) -> ThresholdResult:
-    ratio = requests.failures / max(requests.requests, 1)
-    limit = limits.failures.max_ratio
+    ratio, limit = requests.failure_ratio, limits.failures.max_ratio
     return ThresholdResult(
         what="failures", measured=f"{ratio:.2%}", limit=f"<= {limit:.2%}", is_met=ratio <= limit
     )
@@ -177,8 +146,7 @@ def _failed_purchases(steps: Mapping[str, RequestTally]) -> int:
 
 
 def _succeeded(steps: Mapping[str, RequestTally], step: str) -> int:
-    tally = steps.get(step, RequestTally())
-    return tally.requests - tally.failures
+    return steps.get(step, RequestTally()).succeeded
 
 
 def _times(
@@ -190,11 +158,11 @@ def _times(
         groups[group_of(step)].append(tally)
     for name, limit in limits.groups.items():
         tally = merged(groups[name])
-        if name == SHED and not tally.requests:
-            continue  # only with --accept-shedding
-        for percentile_name, fraction in _FRACTIONS.items():
+        if tally.requests < min_answers:
+            continue
+        for percentile_name, fraction in PERCENTILES.items():
             limit_ms: int | None = getattr(limit, f"{percentile_name}_ms")
-            if limit_ms is not None and (tally.requests >= min_answers or min_answers == 1):
+            if limit_ms is not None:
                 measured_ms = tally.percentile_ms(fraction)
                 yield _time(f"{percentile_name} of {name}", measured_ms, limit_ms)
 
@@ -205,10 +173,4 @@ def _time(what: str, measured_ms: int | None, limit_ms: int) -> ThresholdResult:
         measured="none" if measured_ms is None else f"{measured_ms} ms",
         limit=f"<= {limit_ms} ms",
         is_met=measured_ms is None or measured_ms <= limit_ms,
-    )
-
-
-def _at_most(what: str, measured: int, limit: int) -> ThresholdResult:
-    return ThresholdResult(
-        what=what, measured=str(measured), limit=f"<= {limit}", is_met=measured <= limit
     )

@@ -12,6 +12,7 @@ import ssl
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -35,11 +36,16 @@ from loadtest.visitor import Visitor
 ARRIVALS_PER_SECOND = 0.1
 
 
+def _by_name(*journeys: Callable[[Any], object]) -> Mapping[str, Callable[[Any], object]]:
+    return {journey.__name__: journey for journey in journeys}
+
+
 class LoadUser(FastHttpUser):
     """One shopper.
 
+    :cvar offered: what a shopper of this kind can come for: methods of the `actor`, by name.
     :cvar load_run: the run, which is known once locust has read its options.
-    :cvar weights: how often they come for what.
+    :cvar weights: how often they come for each of these.
     """
 
     abstract = True
@@ -47,6 +53,7 @@ class LoadUser(FastHttpUser):
     network_timeout = 20.0
     connection_timeout = 5.0
 
+    offered: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
     load_run: ClassVar[LoadRun]
     think_seconds: ClassVar[float] = 1.0
     weights: ClassVar[Mapping[str, int]] = {}
@@ -62,38 +69,33 @@ class LoadUser(FastHttpUser):
         )
         self.thought_seconds = 0.0
 
-    @classmethod
-    def journey_names(cls) -> list[str]:
-        """Returns what a shopper of this kind can come for."""
-        raise NotImplementedError
-
-    def journeys(self) -> Mapping[str, Callable[[], None]]:
+    def journeys(self) -> Mapping[str, Callable[[], object]]:
         """Returns what this shopper can come for, as functions without arguments."""
         actor = self.actor()
-        return {name: getattr(actor, name) for name in self.journey_names()}
+        return {name: partial(journey, actor) for name, journey in self.offered.items()}
 
-    def actor(self) -> Any:
-        """Returns who has the journeys as methods."""
+    def actor(self) -> object:
+        """Returns the object whose methods are the journeys."""
         raise NotImplementedError
 
     def begin_visit(self, late_seconds: float) -> None:
-        """Prepares for a visit that begins too late by some seconds."""
+        """Prepares for a visit that begins late."""
         self.thought_seconds = 0.0
         self.shop.begin_late(late_seconds)
 
     def wait_time(self) -> float:
-        """Between two journeys, in a closed loop."""
+        """Returns the seconds between two journeys, in a closed loop."""
         return self.think_seconds * random.uniform(0.5, 1.5)
 
     def think(self) -> None:
-        """Between two steps of a journey."""
+        """Waits between two steps of a journey."""
         seconds = self.wait_time()
         self.thought_seconds += seconds
         gevent.sleep(seconds)
 
     @task
     def do_something(self) -> None:
-        """One journey, by their weights."""
+        """Chooses a journey by the weights, and makes it."""
         name = random.choices(list(self.weights), list(self.weights.values()))[0]
         self.journeys()[name]()
 
@@ -101,51 +103,60 @@ class LoadUser(FastHttpUser):
 class Browser(LoadUser):
     """Looks around and buys nothing."""
 
+    offered = _by_name(
+        Visitor.open_home,
+        Visitor.leaf_through_pages,
+        Visitor.list_department,
+        Visitor.search,
+        Visitor.look_at_product,
+    )
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._visitor = Visitor(self.shop, self.think)
 
-    @classmethod
-    def journey_names(cls) -> list[str]:
-        return ["open_home", "leaf_through_pages", "list_department", "search", "look_at_product"]
-
-    def actor(self) -> Any:
+    def actor(self) -> Visitor:
         return self._visitor
 
 
 class PageBuyer(LoadUser):
     """Buys by the pages."""
 
+    offered = _by_name(
+        PageCustomer.buy, PageCustomer.fill_cart_and_leave, PageCustomer.log_out_and_in
+    )
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._customer = PageCustomer(self.shop, self.think)
 
-    @classmethod
-    def journey_names(cls) -> list[str]:
-        return ["buy", "fill_cart_and_leave", "log_out_and_in"]
-
-    def actor(self) -> Any:
+    def actor(self) -> PageCustomer:
         return self._customer
 
 
 class Buyer(LoadUser):
     """Has an account, and buys by the API."""
 
+    offered = _by_name(
+        Customer.buy,
+        Customer.buy_with_refused_card,
+        Customer.change_mind,
+        Customer.keep_profile,
+        Customer.come_back,
+    )
+
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._customer = Customer(self.shop, self.think)
 
-    @classmethod
-    def journey_names(cls) -> list[str]:
-        return ["buy", "buy_with_refused_card", "change_mind", "keep_profile", "come_back"]
-
-    def actor(self) -> Any:
+    def actor(self) -> Customer:
         return self._customer
 
 
 class RpcCaller(LoadUser):
     """Calls services by gRPC, as `frontend` does."""
 
+    offered = _by_name(RpcClient.get_products, RpcClient.get_stock, RpcClient.get_quotes)
     _is_prepared: ClassVar[bool] = False
 
     def __init__(self, environment: Environment) -> None:
@@ -161,11 +172,7 @@ class RpcCaller(LoadUser):
         )
         self._client = RpcClient(addresses, Visitor(self.shop, self.think), self.load_run.count)
 
-    @classmethod
-    def journey_names(cls) -> list[str]:
-        return ["get_products", "get_stock", "get_quotes"]
-
-    def actor(self) -> Any:
+    def actor(self) -> RpcClient:
         return self._client
 
     def on_stop(self) -> None:
@@ -183,7 +190,7 @@ class Arrivals(User):
         self._due: float | None = None
 
     def wait_time(self) -> float:
-        """Until the next shopper arrives, which may have been some time ago."""
+        """Returns the seconds until the next shopper arrives; 0 if that time has passed."""
         now = time.monotonic()
         before = now if self._due is None else self._due
         self._due = before + random.expovariate(ARRIVALS_PER_SECOND)
@@ -223,7 +230,7 @@ KINDS: Mapping[str, type[LoadUser]] = {
 
 
 def configure(run: LoadRun, journeys: Journeys, options: Namespace) -> None:
-    """Gives the kinds of shoppers what the command line and the file of journeys say."""
+    """Sets the kinds of shoppers as the command line and the file of journeys say."""
     Arrivals.load_run = run
     LoadUser.load_run = run
     for name, kind in KINDS.items():
@@ -252,9 +259,9 @@ def choices(chosen: Mapping[str, type[LoadUser]]) -> dict[tuple[str, str], int]:
 
 
 def check_ca_file(options: Namespace) -> None:
-    """Raises at the start what would else fail each connection.
+    """Checks the file with the authorities, which otherwise would fail each connection.
 
-    :raises OSError: the file with the authorities cannot be read.
+    :raises OSError: it cannot be read.
     """
     if options.ca_file:
         ssl.create_default_context(cafile=options.ca_file)

@@ -1,4 +1,4 @@
-"""Somebody who looks around: pages as a browser asks for them, and the catalogue's API."""
+"""A visitor who looks around, by pages and by the catalogue's API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COMPARED_LENGTH = 10
 
 
 class Visitor:
-    """What anybody can do in the shop.
+    """A visitor without an account.
 
     :param think: returns when the person goes on.
     """
@@ -39,13 +39,13 @@ class Visitor:
         self._think = think
 
     def open_home(self) -> None:
-        """The first page shows something to buy."""
+        """Opens the home page, which shows something to buy."""
         with self._shop.page("/", step="pages: home") as page:
             assert _product_ids(page), "the home page shows no products"
 
     def leaf_through_pages(self) -> Sequence[str]:
-        """Loads more of the catalogue a few times: each page goes on behind all that was there, and
-        has no product twice.
+        """Loads more of the catalogue a few times. Each page has all products of the page before,
+        and more, and none twice.
 
         :return: the ids of all products that were loaded.
         """
@@ -66,7 +66,7 @@ class Visitor:
         return ids
 
     def look_at_product(self) -> None:
-        """From the catalogue to a product and its picture; page and API say the same."""
+        """Opens a product of the catalogue and its picture; page and API agree."""
         product_id = random.choice(self.leaf_through_pages())
         self._think()
         with self._shop.page(f"/products/{product_id}", step="pages: product") as page:
@@ -81,7 +81,7 @@ class Visitor:
             assert product.price_cents == cents, "a product has another price on its page"
 
     def list_department(self) -> None:
-        """All products of a department, page by page and by price."""
+        """Lists all products of a department, page by page and by price."""
         category = random.choice(self.categories())
         products: list[Product] = []
         cursor: str | None = ""
@@ -99,7 +99,7 @@ class Visitor:
                 _check_department(category, products, is_all=cursor is None)
 
     def search(self) -> None:
-        """Looks for a word of a product's name; everything that is found has that word."""
+        """Searches for a word of a product's name; every product that is found has that word."""
         wanted = random.choice(self.products())
         word = random.choice(_WORD.findall(_folded(wanted.name)))
         self._think()
@@ -120,12 +120,12 @@ class Visitor:
             assert shown <= ids or found.next_cursor, f"the page for {word!r} shows something else"
 
     def categories(self) -> Sequence[Category]:
-        """The departments."""
+        """Returns the departments."""
         with self._shop.get("/api/categories", step="catalogue: departments") as answer:
             return answer.read(Categories).items
 
     def products(self) -> Sequence[Product]:
-        """Products of one department, another one each time."""
+        """Returns products of a department, which is drawn at random."""
         category = random.choice(self.categories())
         with self._shop.get(
             "/api/products",
@@ -137,21 +137,21 @@ class Visitor:
             return products
 
     def product(self, product_id: str) -> ProductDetails:
-        """All about one product."""
+        """Returns one product with all details."""
         with self._shop.get(f"/api/products/{product_id}", step="catalogue: product") as answer:
             product = answer.read(ProductDetails)
             assert product.id == product_id, "another product than was asked for"
             return product
 
     def _find_among_tags(self, word: str, product_id: str) -> None:
-        """Lists do not show tags, but the search knows them."""
+        """Looks for the word among the tags, which lists do not show."""
         with self._shop.get(f"/api/products/{product_id}", step="catalogue: product") as answer:
             tags = answer.read(ProductDetails).tags
             assert _has_word(word, tags), f"{product_id} is found by {word!r} and has it nowhere"
 
 
 def _check_department(category: Category, products: Sequence[Product], *, is_all: bool) -> None:
-    """What has been read so far of a department's list by price."""
+    """Checks what has been read so far of a department's list by price."""
     prices = [product.price_cents for product in products]
     assert prices == sorted(prices), "a list by price is in another order"
     assert {product.category for product in products} <= {category.id}, "of another department"
@@ -176,11 +176,11 @@ def first(pattern: re.Pattern[str], page: str, *, is_text: bool = True) -> str:
 
 
 def _has_word(word: str, texts: Iterable[str]) -> bool:
-    """Whether the word occurs, in the singular or in the plural."""
+    """Returns whether the word occurs, in the singular or in the plural."""
     return _ENDING.sub("", word)[:_COMPARED_LENGTH] in _folded(" ".join(texts))
 
 
 def _folded(text: str) -> str:
-    """Lower case without accents, which the search does not tell apart."""
+    """Returns a text in lower case without accents, as the search compares it."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     return "".join(character for character in decomposed if not unicodedata.combining(character))

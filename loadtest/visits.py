@@ -1,4 +1,4 @@
-"""Shoppers who arrive at a rate, whether or not the shop keeps up (an open model).
+"""Visits of shoppers who arrive at a rate, whether or not the shop keeps up (an open model).
 
 In a closed loop a user waits for each answer before the next request, so a shop that stalls gets
 fewer requests, and the stall is measured once per user. Here the next shopper arrives all the same.
@@ -27,11 +27,11 @@ class VisitingShopper(Protocol):
     thought_seconds: float
 
     def begin_visit(self, late_seconds: float) -> None:
-        """Prepares for a visit that begins too late by some seconds."""
+        """Prepares for a visit that begins late."""
         ...
 
-    def journeys(self) -> Mapping[str, Callable[[], None]]:
-        """What they can come for."""
+    def journeys(self) -> Mapping[str, Callable[[], object]]:
+        """Returns what they can come for."""
         ...
 
 
@@ -83,7 +83,7 @@ class VisitPool:
         self._running.spawn(self._visit, kind, journey, due)
 
     def reopen(self) -> None:
-        """Lets shoppers in again, in the next run of the web page."""
+        """Lets shoppers in again: the web page begins another run."""
         self._is_open = True
 
     def finish(self, timeout_seconds: float) -> None:

@@ -1,8 +1,8 @@
-"""The load test as a Job in a cluster: ``python -m tools.load_cluster``.
+"""The load test in a cluster: ``python -m tools.load_cluster``.
 
-One pod is the master, the others are its workers. They come in by the shop's gateway, as people do,
-from a namespace of their own. The run's record comes back by the master's log, and its reports are
-written here.
+One Job is locust's master, another one its workers. They come in by the shop's gateway, as people
+do, from a namespace of their own. The run's record comes back by the master's log, and its reports
+are written here.
 """
 
 from __future__ import annotations
@@ -14,33 +14,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from loadtest import knee, report
-from loadtest.recording import RunRecord, ThresholdResult
-from loadtest.thresholds import Verdict
+from loadtest import report
+from loadtest.books import AuditResult
+from loadtest.recording import RunRecord
+from loadtest.thresholds import balance
 from tools import cluster_audit
 from tools.certificate import HOST, NAMESPACE
 from tools.mesh.render import gateway_of
+from tools.observability.settings import LOAD_PORT
 from tools.programs import ToolCommands, ToolPrograms, give_up, need
 
 MeshChoice = Literal["none", "istio", "linkerd"]
 _NAME = "load"
+_MASTER = f"{_NAME}-master"
+_WORKER = f"{_NAME}-worker"
+_LABELS = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/part-of": "meshmart"}
+_COMPONENT = "app.kubernetes.io/component"
 _IMAGE = "meshmart-load:0.1.0"
-# locust's, between the master and its workers; and that of the metrics.
+# locust's own, between the master and its workers.
 _MASTER_PORT = 5557
-_METRICS_PORT = 9646
 _START_SECONDS = 180
 _POLL_SECONDS = 1.0
-# The first pod of the Job is the master; all get the same arguments.
-_COMMAND = (
-    'if [ "$JOB_COMPLETION_INDEX" = 0 ]; then exec locust --config loadtest/locust.conf --master '
-    '--expect-workers "$WORKERS" --expect-workers-max-wait 120 "$@"; '
-    f"else exec locust --config loadtest/locust.conf --worker --master-host {_NAME}-0.{_NAME} "
-    '"$@"; fi'
-)
+_SCRAPED = {"prometheus.io/scrape": "true", "prometheus.io/port": str(LOAD_PORT)}
 
 
 class LoadTarget(NamedTuple):
@@ -77,24 +74,64 @@ def manifests(
     is_meshed: bool,
     options: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Returns the Job, and what it needs.
+    """Returns the two Jobs, and what they need.
 
     :param mesh: the cluster's mesh.
     :param is_meshed: whether the pods have a proxy of the mesh.
     :param options: of the load test.
     """
-    labels = {"app.kubernetes.io/name": _NAME, "app.kubernetes.io/part-of": "meshmart"}
-    pod_labels, annotations = _injection(mesh, is_meshed=is_meshed)
+    labels, annotations = _injection(mesh, is_meshed=is_meshed)
+    # Only the master has the figures of the run, so only it is scraped.
+    master = _pod(
+        _MASTER,
+        image,
+        [
+            *("--master", "--expect-workers", str(workers), "--expect-workers-max-wait", "120"),
+            *("--metrics-port", str(LOAD_PORT), "--metrics-host", "0.0.0.0"),  # noqa: S104  for Prometheus
+            *options,
+        ],
+        {"master": _MASTER_PORT, "metrics": LOAD_PORT},
+        labels,
+        {**annotations, **_SCRAPED},
+    )
+    arguments = ["--worker", "--master-host", _MASTER, *options]
+    worker = _pod(_WORKER, image, arguments, {}, labels, annotations)
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": _MASTER, "namespace": namespace, "labels": _LABELS},
+            "spec": {
+                "clusterIP": "None",
+                "publishNotReadyAddresses": True,
+                "selector": {**_LABELS, _COMPONENT: _MASTER},
+                "ports": [{"name": "tcp-master", "port": _MASTER_PORT}],
+            },
+        },
+        _job(_MASTER, namespace, master, pods=1),
+        _job(_WORKER, namespace, worker, pods=workers),
+    ]
+
+
+def _pod(
+    component: str,
+    image: str,
+    arguments: Sequence[str],
+    ports: Mapping[str, int],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+) -> dict[str, Any]:
+    """Returns the template of a pod.
+
+    :param ports: those that it opens, by name.
+    """
     container = {
         "name": _NAME,
         "image": image,
-        "command": ["sh", "-c", _COMMAND, _NAME],
-        "args": [*options, "--metrics-port", str(_METRICS_PORT), "--metrics-host", "0.0.0.0"],  # noqa: S104  for Prometheus
-        "env": [{"name": "WORKERS", "value": str(workers)}],
-        "ports": [
-            {"name": "master", "containerPort": _MASTER_PORT},
-            {"name": "metrics", "containerPort": _METRICS_PORT},
-        ],
+        "command": ["locust", "--config", "loadtest/locust.conf"],
+        "args": list(arguments),
+        "ports": [{"name": name, "containerPort": port} for name, port in ports.items()],
         "resources": {
             "requests": {"cpu": "100m", "memory": "128Mi"},
             "limits": {"cpu": "1", "memory": "512Mi"},
@@ -106,11 +143,13 @@ def manifests(
         },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  the pod's own
     }
-    pod: dict[str, Any] = {
-        "metadata": {"labels": {**labels, **pod_labels}, "annotations": annotations},
+    return {
+        "metadata": {
+            "labels": {**_LABELS, _COMPONENT: component, **labels},
+            "annotations": dict(annotations),
+        },
         "spec": {
             "restartPolicy": "Never",
-            "subdomain": _NAME,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": {
@@ -122,51 +161,30 @@ def manifests(
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         },
     }
-    pods = workers + 1
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": _NAME, "namespace": namespace, "labels": labels},
-            "spec": {
-                "clusterIP": "None",
-                "publishNotReadyAddresses": True,
-                "selector": labels,
-                "ports": [{"name": "tcp-master", "port": _MASTER_PORT}],
-            },
-        },
-        {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {"name": _NAME, "namespace": namespace, "labels": labels},
-            "spec": {
-                "completionMode": "Indexed",
-                "completions": pods,
-                "parallelism": pods,
-                "backoffLimit": 0,
-                "template": pod,
-            },
-        },
-    ]
+
+
+def _job(name: str, namespace: str, pod: Mapping[str, Any], *, pods: int) -> dict[str, Any]:
+    """Returns a Job that runs some equal pods at once, and none of them again."""
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": namespace, "labels": _LABELS},
+        "spec": {"completions": pods, "parallelism": pods, "backoffLimit": 0, "template": pod},
+    }
 
 
 def _injection(mesh: MeshChoice, *, is_meshed: bool) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Labels and annotations that a mesh reads. The pods among themselves need no proxy."""
-    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": str(_METRICS_PORT)}
-    ports = f"{_MASTER_PORT},{_METRICS_PORT}"
+    """Returns labels and annotations that a mesh reads. The pods among themselves need no proxy."""
     if not is_meshed or mesh == "none":
-        off = {"linkerd.io/inject": "disabled"}
-        return {"sidecar.istio.io/inject": "false"}, {**scraped, **off}
+        return {"sidecar.istio.io/inject": "false"}, {"linkerd.io/inject": "disabled"}
+    ports = f"{_MASTER_PORT},{LOAD_PORT}"
     if mesh == "istio":
         return {"sidecar.istio.io/inject": "true"}, {
-            **scraped,
             "traffic.sidecar.istio.io/excludeInboundPorts": ports,
             "traffic.sidecar.istio.io/excludeOutboundPorts": str(_MASTER_PORT),
             "prometheus.istio.io/merge-metrics": "false",
         }
     return {}, {
-        **scraped,
         "linkerd.io/inject": "enabled",
         "config.linkerd.io/skip-inbound-ports": ports,
         "config.linkerd.io/skip-outbound-ports": str(_MASTER_PORT),
@@ -175,8 +193,8 @@ def _injection(mesh: MeshChoice, *, is_meshed: bool) -> tuple[Mapping[str, str],
     }
 
 
-class LoadJob:
-    """The Job in a cluster.
+class LoadJobs:
+    """The Jobs in a cluster.
 
     :param namespace: its own.
     """
@@ -186,12 +204,13 @@ class LoadJob:
         self._namespace = namespace
 
     def start(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Starts it, instead of one that is there from before, and waits for the master.
+        """Starts them, instead of those of a run before, and waits for the master.
 
-        :raises subprocess.CalledProcessError: it does not start.
+        :raises subprocess.CalledProcessError: they do not start.
         """
         kubectl = ("kubectl", "-n", self._namespace)
-        self._commands.run(*kubectl, "delete", "job", _NAME, "--ignore-not-found", "--wait")
+        selector = f"app.kubernetes.io/name={_NAME}"
+        self._commands.run(*kubectl, "delete", "jobs", "-l", selector, "--wait")
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self._commands.run("kubectl", "apply", "-f", "-", given=json.dumps(listed))
         until = time.monotonic() + _START_SECONDS
@@ -218,20 +237,19 @@ class LoadJob:
         return record
 
     def remove(self) -> None:
-        """Removes it with its namespace."""
+        """Removes them with their namespace."""
         self._commands.run("kubectl", "delete", "namespace", self._namespace, "--wait=false")
 
     def _master(self) -> str:
-        """The name of the master's pod; empty while there is none."""
-        selector = f"job-name={_NAME},batch.kubernetes.io/job-completion-index=0"
+        """Returns the name of the master's pod; empty while there is none."""
         return self._commands.output(
-            *("kubectl", "-n", self._namespace, "get", "pods", "-l", selector),
+            *("kubectl", "-n", self._namespace, "get", "pods", "-l", f"job-name={_MASTER}"),
             *("-o", "jsonpath={.items[*].metadata.name}"),
         ).strip()
 
 
-def audited(run: RunRecord, namespace: str) -> tuple[RunRecord, str]:
-    """Returns the record with whether the shop's books agree, and what the audit has printed last.
+def audited(run: RunRecord, namespace: str) -> RunRecord:
+    """Returns the record with one more threshold: that the shop's books agree.
 
     :raises subprocess.CalledProcessError: the shop cannot be audited.
     """
@@ -249,21 +267,15 @@ def audited(run: RunRecord, namespace: str) -> tuple[RunRecord, str]:
     status, lines = cluster_audit.outcome(
         kubectl(cluster_audit.AUDIT_COMMAND, cluster_audit.given(secret))
     )
-    is_balanced = status == 0
-    check = ThresholdResult(
-        what="sold = charged",
-        measured="yes" if is_balanced else "no",
-        limit="yes",
-        is_met=is_balanced,
-    )
-    return run.model_copy(update={"thresholds": [*run.thresholds, check]}), lines[-1]
+    books = AuditResult(is_balanced=status == 0, said=lines[-1])
+    return run.judged_further(balance(books), f"books: {books.said}")
 
 
 def main() -> int:
     """Returns the exit status: 1 if a threshold is missed."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.load_cluster",
-        description="Runs the load test as a Job in the cluster of KUBECONFIG. More options are "
+        description="Runs the load test in the cluster of KUBECONFIG. More options are "
         "those of the load test.",
     )
     parser.add_argument(
@@ -286,7 +298,7 @@ def main() -> int:
     parser.add_argument(
         "--no-audit", action="store_true", help="do not audit the shop's books after the run"
     )
-    parser.add_argument("--keep", action="store_true", help="leave the Job in the cluster")
+    parser.add_argument("--keep", action="store_true", help="leave the Jobs in the cluster")
     arguments, options = parser.parse_known_args()
     commands = ToolPrograms()
     need(commands, "kubectl")
@@ -296,9 +308,9 @@ def main() -> int:
         else target_of(arguments.mesh, arguments.namespace)
     )
     name = f"{arguments.namespace}-{_NAME}"
-    job = LoadJob(commands, name)
+    jobs = LoadJobs(commands, name)
     print(f"The shop is {target.base_url}; the load test: {shlex.join(options) or 'as usual'}")
-    job.start(
+    jobs.start(
         manifests(
             namespace=name,
             image=arguments.image,
@@ -308,20 +320,15 @@ def main() -> int:
             options=[*target.options, "--no-report", "--print-record", *options],
         )
     )
-    run, notes = job.follow(), list[str]()
+    run = jobs.follow()
     if not arguments.no_audit:
-        run, said = audited(run, arguments.namespace)
-        notes.append(f"books: {said}")
-    verdict = Verdict(run.thresholds, notes)
-    folder = Path("build/load") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{run.shape}-cluster"
-    report.keep(run, folder, str(verdict))
-    print(verdict)
-    if run.shape == "steps":
-        print(knee.table(run))
-    print(f"reports: {folder}")
+        run = audited(run, arguments.namespace)
+    folder = report.new_folder(run.began_at, f"{run.shape}-cluster")
+    report.keep(run, folder)
+    print(f"{report.summary(run)}\nreports: {folder}")
     if not arguments.keep:
-        job.remove()
-    return 0 if run.is_met else 1
+        jobs.remove()
+    return 0 if run.verdict.is_met else 1
 
 
 if __name__ == "__main__":

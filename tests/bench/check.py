@@ -1,5 +1,5 @@
-"""Checks that the shop has not become slower, in less than a minute: the CPU time of each journey
-as a multiple of the floor's, and how many calls and writes it makes, against limits.yaml.
+"""Checks in about a minute that the shop has not become slower: compares each journey's number of
+calls and writes, and its CPU time as a multiple of the floor's, with limits.yaml.
 
 A time would depend on the machine; the ratio hardly does, since both sides run on it in turns.
 """
@@ -31,10 +31,12 @@ _HEADROOM = 1.5
 
 
 class JourneyLimits(BaseModel):
-    """What a journey may cost.
+    """The limits of one journey.
 
     :ivar measured: the ratio when the limit was set.
-    :ivar ratio: of CPU times, to the floor's.
+    :ivar ratio: the highest ratio of the CPU time to the floor's.
+    :ivar calls: the exact number for one request, through all services.
+    :ivar writes: the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,27 +59,26 @@ def read_limits(file: Path = LIMITS) -> Mapping[str, JourneyLimits]:
     return limits
 
 
-def exceeded(
+def missed(
     limits: Mapping[str, JourneyLimits], ratios: Mapping[str, Spread], plan: Plan
 ) -> Iterator[str]:
-    """Yields a sentence for each limit that is exceeded."""
+    """Yields a sentence for each limit that a journey misses."""
     for name, limit in limits.items():
-        ratio, hop = ratios[name].median, plan.journeys[name]
+        # The lower quartile: other work on the machine spoils some rounds, a slower shop all.
+        ratio, hop = ratios[name].low, plan.journeys[name]
         if ratio > limit.ratio:
             yield (
                 f"{name} needs {ratio:.2f} times the floor's CPU time (limit {limit.ratio:g}; "
                 f"it was {limit.measured:g})"
             )
-        if hop.calls > limit.calls:
-            yield f"{name} makes {hop.calls} calls (limit {limit.calls})"
-        if hop.all_writes > limit.writes:
-            yield f"{name} makes {hop.all_writes} writes (limit {limit.writes})"
+        if hop.calls != limit.calls:
+            yield f"{name} makes {hop.calls} calls, not {limit.calls}"
+        if hop.all_writes != limit.writes:
+            yield f"{name} makes {hop.all_writes} writes, not {limit.writes}"
 
 
 def with_limits(text: str, ratios: Mapping[str, Spread], plan: Plan) -> str:
-    """Returns the text of a file of limits, with those that follow from a measurement. Its
-    comment stays.
-    """
+    """Returns the text of a file of limits with those of a measurement. The comment stays."""
     comment = [line for line in text.splitlines() if line.startswith("#")]
     lines = [
         f"{name}: {{measured: {ratio.median:.3g}, ratio: {ratio.median * _HEADROOM:.2g}, "
@@ -88,10 +89,10 @@ def with_limits(text: str, ratios: Mapping[str, Spread], plan: Plan) -> str:
 
 
 def main() -> int:
-    """Returns the exit status: 1 when a limit is exceeded."""
+    """Returns the exit status: 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=0.75, help="of each load")
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each load")
     parser.add_argument(
         "--write",
         action="store_true",
@@ -133,9 +134,11 @@ def main() -> int:
     if arguments.write:
         LIMITS.write_text(with_limits(LIMITS.read_text("utf-8"), ratios, plan), encoding="utf-8")
         return 0
-    problems = list(exceeded(limits, ratios, plan))
+    problems = list(missed(limits, ratios, plan))
     for problem in problems:
-        print(f"EXCEEDED: {problem}")
+        print(f"MISSED: {problem}")
+    if problems:
+        print("If the change is meant: make bench-check ARGS=--write, on a quiet machine.")
     return int(bool(problems))
 
 

@@ -1,4 +1,4 @@
-"""What people ask of the shop, as requests: the journeys that are measured."""
+"""The journeys that are measured, as requests that are prepared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from services.inventory.seed import read_stock_file
 from services.inventory.settings import InventorySettings
 from tests.testkit.customer import Client, Customer, order_body
 
-# As a browser asks; compression belongs to what an answer costs.
+# That of a browser: compression is a part of an answer's cost.
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 _CUSTOMERS = 8
 _STYLE_SHEET = re.compile(r'href="(/static/[^"]+\.css[^"]*)"')
@@ -45,9 +45,9 @@ class PreparedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ShopJourney:
-    """Requests of one kind; they take turns.
+    """Requests of one kind, which are sent in turn.
 
-    :ivar about: what a table calls it.
+    :ivar about: its title in tables.
     """
 
     name: str
@@ -60,9 +60,9 @@ NAMES = ("home", "product", "list", "static", "cart", "order")
 
 
 async def shop_journeys(url: str) -> Sequence[ShopJourney]:
-    """Returns the journeys through a shop, whose accounts they open.
+    """Returns the journeys through a shop, and registers their customers there.
 
-    Its stock must not run out, nor its tokens.
+    The shop needs enough stock, and tokens that live long enough.
     """
     products = sorted(read_stock_file(InventorySettings().stock_file))
     async with aiohttp.ClientSession() as session:
@@ -90,7 +90,7 @@ async def shop_journeys(url: str) -> Sequence[ShopJourney]:
 
 
 def page_request(path: str, customer: Customer | None = None) -> PreparedRequest:
-    """Returns the request for what is at a path, in nobody's or in a customer's name."""
+    """Returns the request for a path, with or without a customer's token."""
     headers = [("accept-encoding", ACCEPT_ENCODING)]
     if customer is not None:
         headers.append(("authorization", f"Bearer {customer.token}"))
@@ -98,7 +98,7 @@ def page_request(path: str, customer: Customer | None = None) -> PreparedRequest
 
 
 def order_request(customer: Customer, product: str) -> PreparedRequest:
-    """Returns the request that buys one of a product."""
+    """Returns the request that orders one piece of a product."""
     return PreparedRequest(
         "POST",
         "/api/orders",

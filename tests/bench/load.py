@@ -1,9 +1,9 @@
 """The load generator: a process of its own that sends prepared requests, by a closed or an open
 loop.
 
-Closed: each of so many connections asks again as soon as it has an answer. Open: requests are sent
-by the clock, whatever has been answered, and a latency begins at the moment when its request was
-due, so that a stall is in the figures.
+Closed: each connection sends the next request as soon as it has an answer. Open: requests are sent
+by the clock, answered or not, and a latency begins when its request is due, so that a stall is in
+the figures.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send.
+    """Requests to send, in turn.
 
-    :ivar rate: how many per second by the clock; None for a closed loop.
+    :ivar rate: requests per second by the clock; None for a closed loop.
     """
 
     url: str
@@ -45,7 +45,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was answered.
+    """The answered requests of a load.
 
     :ivar latencies_seconds: of each request.
     :ivar seconds: from the first request to the last answer.
@@ -56,7 +56,7 @@ class Sent:
 
     @property
     def rate(self) -> float:
-        """How many requests were answered in a second."""
+        """The answered requests per second."""
         return len(self.latencies_seconds) / self.seconds
 
 
@@ -71,7 +71,7 @@ class LoadGenerator:
         self.pid = pool.submit(os.getpid).result()
 
     def send(self, load: Load) -> Sent:
-        """Sends a load and returns when all is answered.
+        """Sends a load, and returns when all requests are answered.
 
         :raises WrongAnswer: an answer was not the right one.
         """

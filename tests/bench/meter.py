@@ -12,8 +12,9 @@ _LOOK_SECONDS = 0.25
 
 
 def cpu_seconds(pid: int) -> float:
-    """Returns the CPU time that a process has used since it was started: that of its threads, in
-    nanoseconds of the scheduler. /proc/PID/stat counts in hundredths of a second, too coarse here.
+    """Returns the CPU time of a process since its start: the sum over its threads of what the
+    scheduler counts in nanoseconds. /proc/PID/stat counts in hundredths of a second, which is too
+    coarse here.
 
     :raises FileNotFoundError: there is no such process.
     """
@@ -27,11 +28,10 @@ def cpu_seconds(pid: int) -> float:
 
 
 class CpuMeter:
-    """What some processes use from one look to the next, beyond what they use at rest.
+    """The CPU time of some processes between two looks, without what they use at rest.
 
     :param pids: by the names under which they are counted.
-    :param at_rest: the CPUs that each uses when nobody asks it anything; see
-        :meth:`cpus_at_rest`.
+    :param at_rest: the CPUs that each uses when it serves no requests; see :meth:`cpus_at_rest`.
     """
 
     def __init__(self, pids: Mapping[str, int], at_rest: Mapping[str, float] | None = None) -> None:
@@ -40,7 +40,7 @@ class CpuMeter:
         self._last, self._looked = self._look(), time.monotonic()
 
     def used_seconds(self) -> dict[str, float]:
-        """Returns the CPU time since this was asked last, by name."""
+        """Returns the CPU time since the last look, by name."""
         last, self._last = self._last, self._look()
         looked, self._looked = self._looked, time.monotonic()
         elapsed_seconds = self._looked - looked
@@ -50,15 +50,16 @@ class CpuMeter:
         }
 
     def cpus_at_rest(self) -> dict[str, float]:
-        """Returns the CPUs that each process has used since this meter looked last, as a share of
-        one; nobody may have asked it anything.
+        """Returns the CPUs that each process has used since the last look; 1 is a whole CPU. The
+        processes must have served no requests.
         """
         elapsed_seconds = time.monotonic() - self._looked
         return {name: cpu / elapsed_seconds for name, cpu in self.used_seconds().items()}
 
     def wait_quiet(self, patience_seconds: float = 15.0) -> bool:
-        """Waits until the processes do next to nothing: what they do after their answers is done.
-        Returns False when the patience ends first.
+        """Waits until the processes are nearly idle: their work after the answers is done.
+
+        :return: False if `patience_seconds` end first.
         """
         until = time.monotonic() + patience_seconds
         before, began = sum(self._look().values()), time.monotonic()
@@ -75,7 +76,7 @@ class CpuMeter:
 
 
 def needs_linux() -> None:
-    """Ends the program where nothing can be measured."""
+    """Ends the program with a message on systems without /proc/PID/task/*/schedstat."""
     if not Path("/proc/self/schedstat").exists():
         sys.exit(
             "CPU time by process is read from /proc/PID/task/*/schedstat, which only Linux has."

@@ -1,8 +1,8 @@
 """The shop, with a note of each message between its processes and of each write to its stores.
 
-``python -m tests.bench.noting FILE …`` is ``python -m services …`` otherwise. The notes come from
-the libraries that send and store (aiohttp, gRPC, SQLite), so they hold however the shop uses them.
-They cost time: a shop that notes is not measured.
+``python -m tests.bench.noting FILE …`` is otherwise ``python -m services …``. The notes come from
+the libraries that send and store (aiohttp, gRPC, SQLite), so they are complete however the shop
+uses these. Notes cost time: a shop that notes is not measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.__main__ import main
 
 
 class Note(BaseModel):
-    """One message that a process has sent or been sent, or one write.
+    """A message that a process sent or received, or a write.
 
     :ivar target: of HTTP the method and the URL, of gRPC the full name of the method, of a write
         the statement's first word.
@@ -44,7 +44,7 @@ _WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
 def read_notes(file: Path) -> list[Note]:
-    """All notes so far."""
+    """Returns all notes so far."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return _NOTES.validate_json("[" + ",".join(lines) + "]")
 
@@ -52,20 +52,23 @@ def read_notes(file: Path) -> list[Note]:
 class Notebook:
     """Appends notes to a file that several processes write.
 
-    A note is one short `write` to a file opened for appending, which no other one can tear.
+    A note is one short `write` to a file opened for appending, so notes do not mix.
     """
 
     def __init__(self, file: Path) -> None:
         self._descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
     def add(self, kind: Literal["request", "answer", "write"], target: str, size: int) -> None:
-        """Adds a note of a message of so many bytes."""
+        """Adds a note.
+
+        :param size: in bytes.
+        """
         note = Note(pid=os.getpid(), kind=kind, target=target, size_bytes=size)
         os.write(self._descriptor, note.model_dump_json().encode() + b"\n")
 
 
 def note_http(notebook: Notebook) -> None:
-    """Notes what all sessions of aiohttp send and are sent."""
+    """Notes what all sessions of aiohttp send and receive."""
 
     async def sent(
         _: Any, request: SimpleNamespace, part: aiohttp.TraceRequestChunkSentParams
@@ -92,7 +95,7 @@ def note_http(notebook: Notebook) -> None:
 
 
 def note_grpc(notebook: Notebook) -> None:
-    """Notes what all channels of gRPC send and are sent."""
+    """Notes what all channels of gRPC send and receive."""
     open_channel = grpc.aio.insecure_channel
 
     def open_noting(*arguments: Any, **options: Any) -> grpc.aio.Channel:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import datetime
 import shutil
 import sys
 from pathlib import Path
@@ -31,13 +30,11 @@ END = "<!-- end of figures -->\n"
 
 
 def measured(rounds: int, seconds: float, connections: int) -> Measurement:
-    """Returns what a run finds.
+    """Measures all journeys through all sides.
 
     :param seconds: how long each load takes.
     """
-    given = " ".join(sys.argv[1:])
-    command = f'make bench ARGS="{given}"' if given else "make bench"
-    here = surroundings(command, datetime.datetime.now(datetime.UTC).date().isoformat())
+    here = surroundings("bench")  # with the load average before the run
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     with generator() as sending, opened_sides(FOLDER, list(TRACING)) as (plan, sides):

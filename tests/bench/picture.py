@@ -1,4 +1,4 @@
-"""Draws CPU times as bars (SVG): each journey through the shop, by service, above the floor's."""
+"""Draws each journey's CPU time by service as a bar, above the bar of the floor (SVG)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _RIGHT = 130
 _BAR = 18
 _ROW = 56
 _TOP = 78
-# Told apart also by those who see colours otherwise (https://personal.sron.nl/~pault/), in the
-# order of topology.yaml.
+# Colours that colour-blind people can tell apart (https://personal.sron.nl/~pault/), in the order
+# of topology.yaml.
 _COLOURS: Mapping[str, str] = {
     "frontend": "#4477aa",
     "auth": "#bbbbbb",
@@ -56,8 +56,8 @@ def bar_pairs(measurement: Measurement) -> Sequence[BarPair]:
 
 
 def drawn(pairs: Sequence[BarPair]) -> str:
-    """Returns the picture. Each pair has a scale of its own: the longer bar is as wide as the
-    picture allows, so that a page and an order can be read alike.
+    """Returns the picture. Each pair has its own scale, so that a page's bars are as wide as an
+    order's.
     """
     height = _TOP + _ROW * len(pairs)
     lines = [

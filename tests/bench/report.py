@@ -1,12 +1,14 @@
-"""What a measurement says, as the tables of a page."""
+"""A measurement, and the part of docs/performance.md that is made of it."""
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ _LIBRARIES = ("uvicorn", "fastapi", "grpcio", "aiohttp", "opentelemetry-sdk", "p
 
 
 class Surroundings(BaseModel):
-    """Where and how something was measured."""
+    """The command, the machine and the versions of a run."""
 
     command: str
     date: str
@@ -54,9 +56,9 @@ class MeasuredRound(BaseModel):
 
 
 class Measurement(BaseModel):
-    """All that a run has found.
+    """All figures of one run, as kept in a file.
 
-    :ivar abouts: what tables call each journey.
+    :ivar abouts: the titles of the journeys, by name.
     """
 
     surroundings: Surroundings
@@ -76,11 +78,15 @@ class Measurement(BaseModel):
         return findings
 
 
-def surroundings(command: str, date: str) -> Surroundings:
-    """Returns what can be told of this machine."""
+def surroundings(target: str) -> Surroundings:
+    """Returns the facts about this run and its machine.
+
+    :param target: of the Makefile; the options are those of this process.
+    """
+    given = " ".join(sys.argv[1:])
     return Surroundings(
-        command=command,
-        date=date,
+        command=f'make {target} ARGS="{given}"' if given else f"make {target}",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         processor=_processor(),
         cpus=len(os.sched_getaffinity(0)),
         memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
@@ -218,10 +224,12 @@ def _whole(hop: Hop) -> str:
 
 
 def head(*cells: str) -> Sequence[str]:
+    """Returns the first two lines of a table in Markdown."""
     return [row(*cells), "|" + "---|" * len(cells)]
 
 
 def row(*cells: str) -> str:
+    """Returns a line of a table in Markdown."""
     return "| " + " | ".join(cells) + " |"
 
 

@@ -1,5 +1,5 @@
-"""Interleaved rounds: each journey through each side in turn, so that what the machine does
-meanwhile meets all of them alike.
+"""Interleaved rounds: each journey through each side in turn, so that other work on the machine
+affects all of them alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.bench.load import Load, LoadGenerator
 from tests.bench.meter import CpuMeter
 
 GENERATOR = "(load generator)"
-# Somebody else's computer: shown, but no part of the shop's CPU time.
+# Processes that stand for other people's computers: shown, but no part of the shop's CPU time.
 OUTSIDE = frozenset({GENERATOR, "stripe"})
 _WARM_UP_SECONDS = 0.3
 _REST_SECONDS = 3.0
@@ -23,7 +23,7 @@ _REST_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSide:
-    """What is measured: a shop, or the floor.
+    """One side of a comparison: a shop, or the floor.
 
     :ivar pids: by service; the sandbox's as ``stripe``.
     """
@@ -36,7 +36,7 @@ class MeasuredSide:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one round of a journey has cost.
+    """The figures of one journey in one round.
 
     :ivar cpu_ms: the CPU time per request, by service.
     :ivar rate: requests per second in the closed loop.
@@ -71,7 +71,7 @@ class Findings:
     )
 
     def add(self, journey: str, side: str, found: Figures) -> None:
-        """Adds a round's."""
+        """Adds the figures of a round."""
         self.figures.setdefault((journey, side), []).append(found)
 
     def cpu_ms(self, journey: str, side: str) -> Spread:
@@ -96,15 +96,15 @@ class Findings:
         )
 
     def cpu_ratio(self, journey: str, side: str, to: str) -> Spread:
-        """Returns how many times the CPU time of another side this one needs: of each round, since
-        the machine is not always as fast.
+        """Returns the CPU time as a multiple of another side's, round by round, since the speed of
+        the machine varies.
         """
         pairs = zip(self.figures[journey, side], self.figures[journey, to], strict=True)
         return spread([one.total_cpu_ms / other.total_cpu_ms for one, other in pairs])
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Returns the median and the quartiles; of a single value, that."""
+    """Returns the median and the quartiles; three times the value if there is only one."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -112,7 +112,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """Returns the smallest value that so many percent of all values do not exceed (nearest rank).
+    """Returns the nearest-rank percentile.
 
     :raises ValueError: there are no values.
     """
@@ -176,7 +176,7 @@ def _figures(
 ) -> Figures:
     meter.used_seconds()
     sent = sending.send(load)
-    meter.wait_quiet()  # what is done after the answers belongs to them
+    meter.wait_quiet()  # work after the answers belongs to them
     used = meter.used_seconds()
     requests = len(sent.latencies_seconds)
     cpu_ms = {process: 1e3 * cpu / requests for process, cpu in used.items()}

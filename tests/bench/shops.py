@@ -1,4 +1,4 @@
-"""The shops that are measured: as `make run` starts them, with stock that lasts, tokens that live
+"""The shops that are measured: as `make run` starts them, but with enough stock, tokens that live
 long, and one way of tracing.
 """
 
@@ -12,7 +12,7 @@ from services.inventory.settings import InventorySettings
 from tests.testkit.shop import Shop
 
 TOPOLOGY = "at the topology's ratios"
-# What is set for each way of tracing.
+# Environment variables of each way of tracing.
 TRACING: Mapping[str, Mapping[str, str]] = {
     "off": {"OTEL_SDK_DISABLED": "true"},
     TOPOLOGY: {},
@@ -29,11 +29,11 @@ def measured_shop(
     program: Sequence[str] = ("-m", "services"),
     stock: Mapping[str, int] | None = None,
 ) -> Shop:
-    """Returns a shop, not started yet.
+    """Returns a shop that is not started yet.
 
     :param arguments: of the command line.
-    :param program: what Python runs: the shop as it is, or a variant of it.
-    :param stock: of products that the shop has not, as it is.
+    :param program: the arguments of Python: the shop, or a variant of it.
+    :param stock: of further products, which only the variant has.
     """
     products = read_stock_file(InventorySettings().stock_file)
     return Shop(

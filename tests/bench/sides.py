@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def opened_sides(
         sides: list[MeasuredSide] = []
         for number, tracing in enumerate(tracings):
             shop = running.enter_context(measured_shop(folder / f"shop-{number}", tracing=tracing))
-            sides.append(_shop_side(shop, tracing))
+            sides.append(side_of(tracing, shop, asyncio.run(shop_journeys(shop.url))))
         journeys = floor_journeys(plan, sides[0].journeys)
         yield plan, [MeasuredSide(FLOOR, floor.url, floor.pids, journeys), *sides]
 
@@ -59,15 +59,14 @@ def floor_journeys(plan: Plan, journeys: Mapping[str, ShopJourney]) -> Mapping[s
     }
 
 
-def _shop_side(shop: Shop, tracing: str) -> MeasuredSide:
-    pids = {
-        STRIPE if process.service == SANDBOX else process.service: process.pid
-        for process in shop.processes()
-    }
-    journeys = asyncio.run(shop_journeys(shop.url))
+def side_of(name: str, shop: Shop, journeys: Iterable[ShopJourney]) -> MeasuredSide:
+    """Returns the side that a running shop is."""
     return MeasuredSide(
-        name=tracing,
+        name=name,
         url=shop.url,
-        pids=pids,
+        pids={
+            STRIPE if process.service == SANDBOX else process.instance: process.pid
+            for process in shop.processes()
+        },
         journeys={journey.name: journey for journey in journeys},
     )

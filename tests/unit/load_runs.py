@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from loadtest.recording import RequestTally, RunRecord, Second, merged
+from loadtest.recording import RequestTally, RunRecord, Second, Verdict, merged
 from loadtest.shapes import Window
 
 
@@ -44,7 +44,7 @@ def made_up_run(
         steps={"pages: home": merged(each.tally for each in series)},
         series=series,
         failures=[],
-        thresholds=[],
+        verdict=Verdict(checks=[], notes=[]),
     )
 
 

@@ -40,7 +40,7 @@ def test_the_command_writes_a_page_and_a_picture(
 ):
     folders = [tmp_path / "before", tmp_path / "after"]
     for folder, run in zip(folders, (BEFORE, AFTER), strict=True):
-        report.keep(run, folder, "")
+        report.keep(run, folder)
     monkeypatch.setattr(sys, "argv", ["compare", *map(str, folders)])
 
     assert compare.main() == 0

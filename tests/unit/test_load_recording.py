@@ -11,7 +11,14 @@ import pytest
 
 from loadtest import charts, report
 from loadtest.charts import ChartBar, ChartPoint
-from loadtest.recording import RequestTally, Timeline, percentile, read_run, rounded_ms
+from loadtest.recording import (
+    RequestTally,
+    ThresholdResult,
+    Timeline,
+    percentile,
+    read_run,
+    rounded_ms,
+)
 from loadtest.settings import BadFile
 from tests.unit.load_runs import made_up_run, took
 
@@ -59,10 +66,9 @@ def test_a_time_between_counts_whole_seconds_only():
 def test_a_run_can_be_read_again(tmp_path: Path):
     run = made_up_run([10, 20], lambda level: took(int(level), 10))
 
-    report.keep(run, tmp_path, "the verdict & more")
+    report.keep(run, tmp_path)
 
     assert read_run(tmp_path) == run == read_run(tmp_path / "run.json")
-    assert "the verdict &amp; more" in (tmp_path / "report.html").read_text("utf-8")
     with (tmp_path / "steps.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert rows == [
@@ -78,6 +84,38 @@ def test_what_is_no_run_is_told(tmp_path: Path, content: bytes | None):
 
     with pytest.raises(BadFile, match=r"run\.json: (the file cannot be read|this is not a run)"):
         read_run(tmp_path)
+
+
+def test_the_page_says_what_was_missed_and_escapes_what_it_shows():
+    slow = ThresholdResult(what="p95 of <b>", measured="9 ms", limit="<= 5 ms", is_met=False)
+    run = made_up_run([10], lambda _: took(3, 10, failures=1)).judged_further(slow, "this & that")
+
+    page = report.page(run)
+
+    assert "1 of 1 thresholds missed" in page
+    assert "p95 of &lt;b&gt;" in page
+    assert "this &amp; that" in page
+    assert "30, 3.0 per second; 10 failed (33.33%)" in page
+
+
+def test_a_table_has_each_step_below_its_group():
+    run = made_up_run([10], lambda _: took(3, 10))
+
+    text = "".join(ElementTree.fromstring(report.steps_table(run)).itertext())  # noqa: S314  our own
+
+    assert text.index("all requests") < text.index("pages") < text.index("  home")
+
+
+@pytest.mark.parametrize(
+    ("highest", "labels"),
+    [(0, ["0", "1"]), (21, ["0", "5", "10", "15", "20", "25"]), (0.9, ["0", "0.2", "0.8", "1"])],
+)
+def test_an_axis_has_round_numbers(highest: float, labels: list[str]):
+    picture = charts.line_chart("Load", "s", {"load": [ChartPoint(100, highest)]})
+
+    root = ElementTree.fromstring(picture)  # noqa: S314  our own
+    shown = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert set(labels) <= set(shown), shown
 
 
 def test_pictures_are_svg():

@@ -1,5 +1,5 @@
 """Derives the floor's plan: starts a shop that notes, sends it each journey a few times, and reads
-what it tells.
+its notes and its answers' call records.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """The floor's plan: the call graph of each journey, with the sizes of all messages, derived from
-what the shop itself tells.
+a running shop.
 
 The calls, their order and their nesting are those of the answer's call record
 (:mod:`services.common.call_record`); sizes, writes, and what the shop does after it has answered
@@ -24,12 +24,12 @@ from tests.bench.noting import Note
 
 STRIPE = "stripe"
 GATEWAY = "frontend"
-# The record rounds to 0.1 ms: two calls in a row may seem to overlap by so much.
+# The record rounds to 0.1 ms, so two calls in a row may seem to overlap by this much.
 _ROUNDING_MILLISECONDS = 0.2
 
 
 class Hop(BaseModel):
-    """One request to one service, and what that does for it.
+    """One request to one service, with the calls and writes that it causes.
 
     :ivar id: unique in the plan.
     :ivar stages: the calls made before the answer: those of a stage at once, the stages in turn.
@@ -57,12 +57,12 @@ class Hop(BaseModel):
 
     @property
     def calls(self) -> int:
-        """How many calls are made for it, by whatever service."""
+        """The number of calls that it causes, in all services."""
         return sum(1 for _ in self.walk()) - 1
 
     @property
     def all_writes(self) -> int:
-        """How many writes are made for it, by whatever service."""
+        """The number of writes that it causes, in all services."""
         return sum(len(hop.writes) for hop in self.walk())
 
 
@@ -83,7 +83,7 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What the two messages of a call have."""
+    """The sizes of the two messages of a call."""
 
     request_bytes: int
     answer_bytes: int
@@ -100,9 +100,9 @@ class CallName:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """What one journey makes the shop do, on average of several.
+    """The calls and writes of one journey, on average of several.
 
-    :ivar calls: how many of each there are, with those made afterwards.
+    :ivar calls: the number of each, including those made afterwards.
     :ivar writes: the bytes of each write, by service.
     """
 
@@ -112,7 +112,7 @@ class Noted:
 
 
 class Names:
-    """What the parts of a running shop are called.
+    """The names of services and calls in the notes of a running shop.
 
     :param services: by the process's id.
     :param ports: the HTTP ports, by service.
@@ -126,7 +126,7 @@ class Names:
         self._ports = ports
 
     def service(self, note: Note) -> str:
-        """Returns the service that has made a note."""
+        """Returns the service whose process made a note."""
         return self._services[note.pid]
 
     def call(self, note: Note) -> CallName:
@@ -149,7 +149,7 @@ class Names:
         return CallName(caller, callee, self._operation(callee, method, "/" + path.split("?")[0]))
 
     def _operation(self, callee: str, method: str, path: str) -> str:
-        """Returns the route that a request has met, as the topology writes it."""
+        """Returns the route of a request, as the topology declares it."""
         routes = [
             (call.method, call.path)
             for _, edge in self._topology.callers_of(callee)
@@ -167,8 +167,12 @@ class Names:
 
 
 def summed_up(notes: Iterable[Note], names: Names, journeys: int) -> Noted:
-    """Returns what one of so many equal journeys has made the shop do. What happens less than
-    every other time is left out, such as a job that runs by the clock.
+    """Returns the calls and writes of one journey.
+
+    What happens less than every other time is left out, such as a job that runs by the clock.
+
+    :param notes: of all journeys.
+    :param journeys: the number of equal journeys that were sent.
     """
     sizes: dict[CallName, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     writes: dict[str, list[int]] = defaultdict(list)
@@ -202,7 +206,7 @@ def journey_hop(
 ) -> Hop:
     """Returns the hop to the frontend, with all that follows.
 
-    What a service does that has no part in the request is left out.
+    The work of services that have no part in the request is left out.
 
     :param request: method and path.
     :param served: the answer's record; None where the answer has none, since no application has
@@ -249,7 +253,7 @@ class _Builder:
         return self._hop(GATEWAY, request, edge, calls)
 
     def _count(self, caller: str, calls: Sequence[Call]) -> None:
-        """Tells apart what the record holds from what is done afterwards."""
+        """Subtracts the record's calls from all calls; what is left is made afterwards."""
         for call in calls:
             self._hops[call.callee] += 1
             self._left[_name(caller, call)] -= 1
@@ -297,9 +301,7 @@ def _name(caller: str, call: Call) -> CallName:
 
 
 def stages_of(calls: Sequence[Call]) -> Sequence[Sequence[Call]]:
-    """Returns the calls by what was under way at once: one that begins before all those before it
-    have ended belongs to their stage.
-    """
+    """Returns the calls in stages: those of a stage overlap, and the stages follow each other."""
     stages: list[list[Call]] = []
     end = 0.0
     for call in sorted(calls, key=lambda call: call.start_milliseconds):

@@ -1,9 +1,8 @@
-"""One service of the floor: a bare ASGI app and bare gRPC handlers that do what a plan says, and
-nothing else.
+"""One service of the floor: a bare ASGI app and bare gRPC handlers that follow a plan.
 
 Servers and clients are those of the shop, with the same settings: uvicorn with httptools and
 uvloop, grpc.aio, aiohttp with connections kept alive, and SQLite with one flush to disk for all
-writes that wait.
+writes that wait. The settings stand here again, since the floor must not run the shop's own code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measures how cost grows with what is stored and with replicas, and writes the table of
+"""Measures how cost grows with products, stored orders and replicas, and writes these tables of
 docs/performance.md.
 """
 
@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,11 +26,11 @@ END = "<!-- end of growth -->\n"
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What grows.
+    """A property of the shop that grows.
 
     :ivar sizes: from small to large.
     :ivar opened: runs a shop of a size in a folder.
-    :ivar shown_memory: the instances whose memory the table has, beside that of all.
+    :ivar shown_memory: the instances whose memory is a row of the table, beside that of all.
     """
 
     title: str
@@ -105,10 +104,7 @@ def main() -> int:
         Growth("orders stored", arguments.orders, with_orders, ("order",)),
         Growth("replicas of each service", arguments.replicas, with_replicas),
     )
-    given = " ".join(sys.argv[1:])
-    command = f'make bench-growth ARGS="{given}"' if given else "make bench-growth"
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    parts = [f"{surroundings(command, today)}"]
+    parts = [f"{surroundings('bench-growth')}"]
     for growth in growths:
         if growth.sizes:
             table = table_of(growth, arguments.rounds, arguments.seconds, arguments.connections)

@@ -1,4 +1,4 @@
-"""Fills a store of a shop that does not run, as the shop itself would, but in one transaction."""
+"""Fills a store of a stopped shop as the shop itself would, but in one transaction."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def stored_orders(file: Path) -> list[Order]:
 
 
 def orders_like(order: Order, count: int) -> Iterator[Order]:
-    """Yields so many older orders like one that is settled and told. One in a hundred is of the
-    same customer, the others are of as many customers as have a hundred each.
+    """Yields older copies of an order that is settled and whose customer is told. One in a hundred
+    is the same customer's; the other customers have about a hundred each.
     """
     customers = max(1, count // _OWN_SHARE)
     for number in range(count):

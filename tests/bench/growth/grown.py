@@ -1,7 +1,7 @@
 """The shop with a catalogue that is many times as large.
 
-``python -m tests.bench.growth.grown TIMES …`` is ``python -m services …`` otherwise. Each product
-is there so many times, with ids and names of its own; its picture is shared.
+``python -m tests.bench.growth.grown TIMES …`` is otherwise ``python -m services …``. The copies of
+a product have ids and names of their own, and share its picture.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENDINGS = ("amber", "basalt", "cedar", "dune", "ember", "fern", "glacier", "har
 
 
 def grown_catalogue(times: int) -> Catalogue:
-    """Returns the catalogue with each product so many times."""
+    """Returns the catalogue with each product a number of times."""
     catalogue = read_catalogue()
     products = tuple(copy for product in catalogue.products for copy in _copies(product, times))
     pictures = {

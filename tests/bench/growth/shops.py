@@ -14,12 +14,11 @@ import aiohttp
 from services.common.topology import load_topology
 from services.inventory.model import Stock
 from services.inventory.store import STOCK
-from services.local.programs import SANDBOX
 from services.order.model import ORDERS
 from services.product.model import Product, Sort
 from services.product.search import cursor_behind, cursor_key
 from services.product.store import PRODUCTS
-from tests.bench.floor.plan import GATEWAY, STRIPE
+from tests.bench.floor.plan import GATEWAY
 from tests.bench.growth.bulk import insert_all, orders_like, stored_orders
 from tests.bench.growth.grown import grown_catalogue
 from tests.bench.journeys import (
@@ -31,6 +30,7 @@ from tests.bench.journeys import (
 )
 from tests.bench.rounds import MeasuredSide
 from tests.bench.shops import IN_STOCK, measured_shop
+from tests.bench.sides import side_of
 from tests.endurance.measure import footprints
 from tests.testkit.customer import Client, Customer
 from tests.testkit.shop import Shop
@@ -42,7 +42,7 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class GrownShop:
-    """A shop of some size that runs."""
+    """A running shop of a size."""
 
     side: MeasuredSide
     shop: Shop
@@ -52,17 +52,12 @@ class GrownShop:
         return {name: found.pss_bytes / _MIB for name, found in footprints(self.shop).items()}
 
 
-def products_in_catalogue() -> int:
-    """Returns how many products the shop has as it is."""
-    return len(grown_catalogue(1).products)
-
-
 @contextlib.asynccontextmanager
 async def with_products(folder: Path, count: int) -> AsyncGenerator[GrownShop]:
-    """Runs a shop with about so many products: a multiple of those that there are."""
-    catalogue = await asyncio.to_thread(grown_catalogue, count // products_in_catalogue())
-    products = catalogue.products
-    program = ("-m", "tests.bench.growth.grown", str(count // products_in_catalogue()))
+    """Runs a shop with about this number of products: a multiple of those of the catalogue."""
+    times = count // len(grown_catalogue(1).products)
+    products = (await asyncio.to_thread(grown_catalogue, times)).products
+    program = ("-m", "tests.bench.growth.grown", f"{times}")
     stock = {product.id: IN_STOCK for product in products}
     shop = measured_shop(folder, program=program, stock=stock)
     await asyncio.to_thread(_store_products, shop.data, products)
@@ -76,7 +71,7 @@ async def with_products(folder: Path, count: int) -> AsyncGenerator[GrownShop]:
 
 
 def _store_products(data: Path, products: Sequence[Product]) -> None:
-    """Stores what the shop would store one by one at its start."""
+    """Stores at once what the shop would store one by one at its start."""
     data.mkdir(parents=True)
     insert_all(data / "product.db", PRODUCTS, products)
     stock = (Stock(id=product.id, available=IN_STOCK) for product in products)
@@ -96,8 +91,8 @@ def _browsing(products: Sequence[Product]) -> Iterable[ShopJourney]:
 
 @contextlib.asynccontextmanager
 async def with_orders(folder: Path, count: int) -> AsyncGenerator[GrownShop]:
-    """Runs a shop with so many orders in `order`'s store, and one that was placed now; a hundredth
-    of them is the customer's own.
+    """Runs a shop with one order that was just placed and a number of older ones, a hundredth of
+    them the same customer's.
     """
     product = grown_catalogue(1).products[0].id
     shop = measured_shop(folder)
@@ -142,7 +137,7 @@ async def _middle(customer: Customer, client: Client) -> str:
 
 @contextlib.asynccontextmanager
 async def with_replicas(folder: Path, count: int) -> AsyncGenerator[GrownShop]:
-    """Runs a shop with so many processes of each service but the frontend."""
+    """Runs a shop with a number of processes of each service but the frontend."""
     services = [name for name in load_topology().services if name != GATEWAY]
     replicas = ",".join(f"{name}={count}" for name in services)
     product = grown_catalogue(1).products[0].id
@@ -165,9 +160,4 @@ def _journey(name: str, about: str, request: PreparedRequest) -> ShopJourney:
 
 
 def _grown(name: str, shop: Shop, journeys: Iterable[ShopJourney]) -> GrownShop:
-    pids = {
-        STRIPE if process.service == SANDBOX else process.instance: process.pid
-        for process in shop.processes()
-    }
-    by_name = {journey.name: journey for journey in journeys}
-    return GrownShop(MeasuredSide(name, shop.url, pids, by_name), shop)
+    return GrownShop(side_of(name, shop, journeys), shop)

@@ -1,4 +1,4 @@
-"""The load test's Job in a cluster: what a mesh reads of it, and the way to the shop."""
+"""The load test's Jobs in a cluster: what a mesh reads of them, and the way to the shop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tools import cluster_audit
 from tools.load_cluster import MeshChoice, manifests, target_of
 
 
-def job_of(mesh: MeshChoice, *, is_meshed: bool = False) -> dict[str, Any]:
+def jobs_of(mesh: MeshChoice, *, is_meshed: bool = False) -> dict[str, Any]:
+    """Returns the specification of each Job, by its name."""
     objects = manifests(
         namespace="ecommerce-load",
         image="meshmart-load:0.1.0",
@@ -19,58 +20,85 @@ def job_of(mesh: MeshChoice, *, is_meshed: bool = False) -> dict[str, Any]:
         is_meshed=is_meshed,
         options=["--host", "http://frontend.ecommerce", "--shape", "steps"],
     )
-    assert [each["kind"] for each in objects] == ["Namespace", "Service", "Job"]
-    return objects[2]
+    assert [each["kind"] for each in objects] == ["Namespace", "Service", "Job", "Job"]
+    return {each["metadata"]["name"]: each["spec"] for each in objects[2:]}
+
+
+def pods_of(mesh: MeshChoice, *, is_meshed: bool = False) -> list[dict[str, Any]]:
+    """Returns the templates of all pods, the master's first."""
+    return [job["template"] for job in jobs_of(mesh, is_meshed=is_meshed).values()]
 
 
 def test_one_pod_is_the_master_and_the_others_work():
-    spec = job_of("none")["spec"]
-    (container,) = spec["template"]["spec"]["containers"]
+    jobs = jobs_of("none")
+    master, worker = (job["template"]["spec"]["containers"][0]["args"] for job in jobs.values())
 
-    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 5, 5)
-    assert container["env"] == [{"name": "WORKERS", "value": "4"}]
-    assert container["command"][:2] == ["sh", "-c"]
-    assert "--master-host load-0.load" in container["command"][2]
-    assert container["args"][:4] == ["--host", "http://frontend.ecommerce", "--shape", "steps"]
+    assert {name: job["parallelism"] for name, job in jobs.items()} == {
+        "load-master": 1,
+        "load-worker": 4,
+    }
+    assert master[:3] == ["--master", "--expect-workers", "4"]
+    assert worker[:3] == ["--worker", "--master-host", "load-master"]
+    for arguments in (master, worker):
+        assert arguments[-4:] == ["--host", "http://frontend.ecommerce", "--shape", "steps"]
+
+
+def test_workers_find_the_master_by_a_service_that_selects_only_it():
+    _, service, *_ = manifests(
+        namespace="ecommerce-load", image="", workers=2, mesh="none", is_meshed=False, options=[]
+    )
+    selector = service["spec"]["selector"].items()
+    master, worker = (pod["metadata"]["labels"].items() for pod in pods_of("none"))
+
+    assert service["metadata"]["name"] == "load-master"
+    assert selector <= master
+    assert not selector <= worker
+
+
+@pytest.mark.parametrize("is_meshed", [False, True])
+@pytest.mark.parametrize("mesh", ["none", "istio", "linkerd"])
+def test_prometheus_scrapes_the_pod_that_opens_the_port_of_the_metrics(
+    mesh: MeshChoice, is_meshed: bool
+):
+    for pod in pods_of(mesh, is_meshed=is_meshed):
+        (container,) = pod["spec"]["containers"]
+        opened = "--metrics-port" in container["args"]
+        announced = {each["name"]: each["containerPort"] for each in container["ports"]}
+        annotations = pod["metadata"]["annotations"]
+
+        assert opened == ("--master" in container["args"])
+        assert announced.get("metrics") == (9646 if opened else None)
+        assert annotations.get("prometheus.io/port") == ("9646" if opened else None)
+        assert annotations.get("prometheus.io/scrape") == ("true" if opened else None)
+        assert pod["metadata"]["labels"]["app.kubernetes.io/part-of"] == "meshmart"
 
 
 def test_a_job_that_fails_is_not_repeated():
-    spec = job_of("none")["spec"]
-
-    assert spec["backoffLimit"] == 0
-    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    for job in jobs_of("none").values():
+        assert job["backoffLimit"] == 0
+        assert job["template"]["spec"]["restartPolicy"] == "Never"
 
 
 @pytest.mark.parametrize("mesh", ["none", "istio", "linkerd"])
 def test_by_default_no_mesh_adds_a_proxy(mesh: MeshChoice):
-    metadata = job_of(mesh)["spec"]["template"]["metadata"]
-
-    assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
-    assert metadata["annotations"]["linkerd.io/inject"] == "disabled"
+    for pod in pods_of(mesh):
+        assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+        assert pod["metadata"]["annotations"]["linkerd.io/inject"] == "disabled"
 
 
 def test_a_proxy_of_istio_leaves_the_workers_alone():
-    metadata = job_of("istio", is_meshed=True)["spec"]["template"]["metadata"]
-
-    assert metadata["labels"]["sidecar.istio.io/inject"] == "true"
-    excluded = metadata["annotations"]["traffic.sidecar.istio.io/excludeOutboundPorts"]
-    assert excluded == "5557"
+    for pod in pods_of("istio", is_meshed=True):
+        assert pod["metadata"]["labels"]["sidecar.istio.io/inject"] == "true"
+        excluded = pod["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeOutboundPorts"]
+        assert excluded == "5557"
 
 
 def test_a_proxy_of_linkerd_ends_with_the_job():
-    annotations = job_of("linkerd", is_meshed=True)["spec"]["template"]["metadata"]["annotations"]
-
-    assert annotations["linkerd.io/inject"] == "enabled"
-    assert annotations["config.beta.linkerd.io/proxy-enable-native-sidecar"] == "true"
-    assert annotations["config.linkerd.io/skip-outbound-ports"] == "5557"
-
-
-@pytest.mark.parametrize("mesh", ["none", "istio", "linkerd"])
-def test_prometheus_finds_the_pods(mesh: MeshChoice):
-    for is_meshed in (False, True):
-        metadata = job_of(mesh, is_meshed=is_meshed)["spec"]["template"]["metadata"]
-        assert metadata["labels"]["app.kubernetes.io/part-of"] == "meshmart"
-        assert metadata["annotations"]["prometheus.io/port"] == "9646"
+    for pod in pods_of("linkerd", is_meshed=True):
+        annotations = pod["metadata"]["annotations"]
+        assert annotations["linkerd.io/inject"] == "enabled"
+        assert annotations["config.beta.linkerd.io/proxy-enable-native-sidecar"] == "true"
+        assert annotations["config.linkerd.io/skip-outbound-ports"] == "5557"
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,8 @@ LAB = Lab(
         {
             "istio": "consecutiveGatewayErrors: 3, as in "
             "mesh/istio/scenarios/08-circuit-breaking/ejection.yaml.",
-            "linkerd": "kubectl annotate service payment-service "
-            f"{_MOST_FAILURES}- takes the annotation away.",
+            "linkerd": "`kubectl -n ecommerce annotate service payment-service "
+            f"{_MOST_FAILURES}-` removes the annotation.",
         },
     ),
 )

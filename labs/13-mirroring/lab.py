@@ -76,8 +76,8 @@ LAB = Lab(
     hints=(
         "Nobody gets an error, since the answer to a copy is thrown away, an error too. So count "
         "at v2 what arrives there, and compare the copy's destination with v2's pods.",
-        "A copy goes to a subset, and a subset picks pods by labels: `kubectl get pods -L "
-        "version`. And `mirrorPercentage` says how many of a hundred requests are copied.",
+        "A copy goes to a subset, and a subset picks pods by labels: `kubectl -n ecommerce get "
+        "pods -L version`. And `mirrorPercentage` says how many of a hundred requests are copied.",
         "In destinationrule/product-service the subset v2 needs `version: v2`; in "
         "virtualservice/product-public `mirrorPercentage: {value: 100}`.",
     ),

@@ -413,7 +413,7 @@ def test_what_a_shop_takes_follows_from_the_chart() -> None:
     """
     assert shop_requests("istio") == Resources(265, 9 * 96 + 384 + 64 + 10 * 64, 11)
     assert shop_requests("linkerd") == Resources(265, 9 * 96 + 384 + 64 + 10 * 24, 11)
-    assert student_requests("istio").pods == 13
+    assert student_requests("istio").pods == 15
     annotations = chart_values("istio")["pod"]["annotations"]
     assert annotations["sidecar.istio.io/proxyMemory"] == "64Mi"
 

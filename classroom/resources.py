@@ -107,7 +107,12 @@ def lab_requests(mesh: MeshName) -> Resources:
     shop = shop_requests(mesh)
     pod = Resources(shop.cpu_millicores / shop.pods, shop.memory_mib / shop.pods, 1)
     own = _amount(_OWN_POD).plus(_amount(PROXY_REQUESTS[mesh], pods=0)).times(_OWN_PODS)
-    most = Resources(*map(max, own, pod.times(_FURTHER_PODS)))
+    further = pod.times(_FURTHER_PODS)
+    most = Resources(
+        max(own.cpu_millicores, further.cpu_millicores),
+        max(own.memory_mib, further.memory_mib),
+        max(own.pods, further.pods),
+    )
     return most.plus(pod)
 
 

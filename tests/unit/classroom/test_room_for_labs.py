@@ -1,16 +1,28 @@
-"""What labs add to a student's shop fits into the room that the class keeps for it."""
+"""What labs add to a student's shop fits into the room that the class keeps for it, and
+docs/classroom.md says how much that is.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from classroom.chart_values import PROXY_REQUESTS
-from classroom.resources import Resources, lab_requests, quantity, requested, shop_requests
+from classroom.cluster import texts_of
+from classroom.resources import (
+    Resources,
+    fitting,
+    lab_requests,
+    quantity,
+    requested,
+    shop_requests,
+    student_requests,
+)
 from classroom.students import Student
 from labs.lab import Lab, all_labs
 from labs.meshed import MeshedShop
@@ -19,10 +31,12 @@ from tests.unit.labs.fake import FakeCluster
 from tools.mesh import render
 from tools.mesh.render import MeshName, Object
 
-LABS = [
+DOCS = Path(__file__).parents[3] / "docs"
+MESHES: Sequence[MeshName] = ("istio", "linkerd")
+LABS: Sequence[tuple[Lab, MeshName]] = [
     (lab, mesh)
     for lab in all_labs()
-    for mesh in ("istio", "linkerd")
+    for mesh in MESHES
     if mesh in lab.places and not lab.changes_the_gateway
 ]
 _OF_SHOP = {f"{name}-service" for name in load_topology().services} | {"frontend", "mongodb"}
@@ -89,12 +103,9 @@ async def added(lab: Lab, mesh: MeshName) -> Added:
 
 
 def proxied(pod: Object, mesh: MeshName) -> bool:
-    labels, annotations = (pod["metadata"].get(name) or {} for name in ("labels", "annotations"))
-    wanted = {
-        "istio": labels.get("sidecar.istio.io/inject"),
-        "linkerd": annotations.get("linkerd.io/inject"),
-    }[mesh]
-    return wanted not in {"false", "disabled"}
+    if mesh == "istio":
+        return texts_of(pod, "labels").get("sidecar.istio.io/inject") != "false"
+    return texts_of(pod, "annotations").get("linkerd.io/inject") != "disabled"
 
 
 @pytest.mark.needs_programs("kubectl")
@@ -126,6 +137,60 @@ async def test_a_lab_fits_into_the_room_for_labs(lab: Lab, mesh: MeshName) -> No
 
 @pytest.mark.needs_programs("kubectl")
 async def test_the_room_is_no_larger_than_labs_need() -> None:
-    counts = [len(each.pods) + each.more for each in [await added(*one) for one in LABS]]
+    starts = [await added(lab, mesh) for lab, mesh in LABS]
+    counts = [len(each.pods) + each.more for each in starts]
 
     assert lab_requests("istio").pods == max(counts) + 1, json.dumps(counts)
+
+
+class ClusterSize(NamedTuple):
+    """A row of the page's table."""
+
+    nodes: int
+    cpus: int
+    gib: int
+
+
+_ROWS = [
+    ClusterSize(1, 4, 8),
+    ClusterSize(1, 4, 16),
+    ClusterSize(1, 8, 32),
+    ClusterSize(2, 4, 16),
+    ClusterSize(3, 4, 16),
+    ClusterSize(4, 8, 32),
+]
+# What the page says that Kubernetes and the mesh request on the first node, and Kubernetes on each
+# further one.
+_FIRST: Mapping[MeshName, Resources] = {
+    "istio": Resources(1500, 2.4 * 1024, 12),
+    "linkerd": Resources(1500, 0.9 * 1024, 13),
+}
+_FURTHER = Resources(100, 60, 2)
+_FOR_PODS, _PODS_OF_A_NODE = 0.97, 110
+
+
+def fitting_in(size: ClusterSize, mesh: MeshName) -> int:
+    node = Resources(1000 * size.cpus, 1024 * size.gib * _FOR_PODS, _PODS_OF_A_NODE)
+    each = student_requests(mesh)
+    further = (size.nodes - 1) * fitting(node.minus(_FURTHER), each)
+    return fitting(node.minus(_FIRST[mesh]), each) + further
+
+
+def test_the_page_has_these_numbers() -> None:
+    page = " ".join((DOCS / "classroom.md").read_text(encoding="utf-8").split())
+    by_row = [
+        ("requests (by the chart's values)", shop_requests),
+        ("free room that `up` requires for each student", student_requests),
+    ]
+    for label, of in by_row:
+        cells = " | ".join(
+            f"{each.cpu_millicores / 1000:.2f}, {each.memory_mib / 1024:.2f} GiB, {each.pods}"
+            for each in map(of, MESHES)
+        )
+        assert re.search(rf"\| {re.escape(label)}[^|]*\| {re.escape(cells)} \|", page), cells
+    for size in _ROWS:
+        nodes = "1 node" if size.nodes == 1 else f"{size.nodes} nodes"
+        each = " each" if size.nodes > 1 else ""
+        counts = " | ".join(str(fitting_in(size, mesh)) for mesh in MESHES)
+        row = f"| {nodes}, {size.cpus} CPU, {size.gib} GiB{each} | {counts} |"
+        assert row in page, row

@@ -94,6 +94,7 @@ def in_class(lab: Lab, *, place: str = "istio") -> Attempt:
             "mesh_options": OPTIONS,
             "gateway_address": "192.0.2.7:443",
             "is_in_class": True,
+            "seed": 7,
         }
     )
 
@@ -131,11 +132,12 @@ async def test_every_check_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
     assert await checked(runner, findings, monkeypatch) == NOT_PASSED
 
     report = report_of(cluster.reports[-1])
-    assert (report.lab, report.place, report.checks, report.started_ms) == (
+    assert (report.lab, report.place, report.checks, report.started_ms, report.seed) == (
         "06-canary",
         "istio",
         1,
         1000,
+        7,
     )
     assert list(report.lines) == [
         CheckLine(is_right=True, what="it is open"),

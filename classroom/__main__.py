@@ -1,5 +1,5 @@
 """``python -m classroom``: makes a class on the cluster of kubectl's current context, shows its
-students' progress, resets and solves their labs, and removes the class.
+students' progress, checks, solves and resets their labs, and removes the class.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _AT_ONCE = 3
 _HELP = {
     "up": "make a class: up --students 12 --mesh istio; run again, it continues, and renews tokens",
     "board": "serve a page on this machine with each student's lab and last check",
+    "check": "check the lab that a student has under way: check 3, or check all",
     "reset": "restore a student's base: reset 3, or reset all",
     "solve": "solve the lab that a student has under way: solve 3, or solve all",
     "cost": "print what each student requests and uses",
@@ -62,8 +63,8 @@ async def _run(given: argparse.Namespace) -> None:
             await Provisioning(cluster, _plan(given), print).run()
         case "board":
             await _show_board(cluster, given)
-        case "reset" | "solve":
-            await _reset_or_solve(cluster, given)
+        case "check" | "reset" | "solve":
+            await _run_labs(cluster, given)
         case "cost":
             for line in await cluster.cost(await cluster.students()):
                 print(line)
@@ -107,11 +108,11 @@ async def _show_board(cluster: Cluster, given: argparse.Namespace) -> None:
         await asyncio.Event().wait()
 
 
-async def _reset_or_solve(cluster: Cluster, given: argparse.Namespace) -> None:
+async def _run_labs(cluster: Cluster, given: argparse.Namespace) -> None:
     students = chosen(given.student, await cluster.students())
     address = given.gateway_address or await cluster.gateway_address(students[0].mesh)
     labs = StudentLabs(cluster, print)
-    do = labs.reset if given.command == "reset" else labs.solve
+    do = {"check": labs.check, "reset": labs.reset, "solve": labs.solve}[given.command]
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def succeeds(student: Student) -> bool:
@@ -157,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NUMBER",
         help="shops to start at the same time (3)",
     )
-    for name in ("up", "reset", "solve"):
+    for name in ("up", "check", "reset", "solve"):
         made[name].add_argument(
             "--gateway-address",
             default="",
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--folder", type=Path, default=_FOLDER, help="for the kubeconfig files (build/class)"
         )
-    for name in ("reset", "solve"):
+    for name in ("check", "reset", "solve"):
         made[name].add_argument("student", help="3, student-03, or all")
     made["board"].add_argument(
         "--table", action="store_true", help="print it once in this terminal"

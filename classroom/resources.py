@@ -28,7 +28,10 @@ _UNITS: Mapping[str, float] = {
     "m": 1e-3,
 }
 _MIB = 2**20
-_PODS_OF_LABS = 2
+# The most that a start adds: pods of its own (lab 03), with these requests and a proxy, or further
+# pods of the shop's services (labs 05 and 07).
+_OWN_PODS, _OWN_POD = 3, {"cpu": "10m", "memory": "48Mi"}
+_FURTHER_PODS = 2
 _ENDED = {"Succeeded", "Failed"}
 
 
@@ -98,12 +101,19 @@ def shop_requests(mesh: MeshName) -> Resources:
 
 
 def lab_requests(mesh: MeshName) -> Resources:
-    """Returns what labs request beside the shop: the new pods of a rolling update, and their own
-    pods.
+    """Returns the most that a lab requests beside the shop: what its start adds, and the new pod of
+    a rolling update.
     """
     shop = shop_requests(mesh)
     pod = Resources(shop.cpu_millicores / shop.pods, shop.memory_mib / shop.pods, 1)
-    return pod.times(_PODS_OF_LABS)
+    own = _amount(_OWN_POD).plus(_amount(PROXY_REQUESTS[mesh], pods=0)).times(_OWN_PODS)
+    further = pod.times(_FURTHER_PODS)
+    most = Resources(
+        max(own.cpu_millicores, further.cpu_millicores),
+        max(own.memory_mib, further.memory_mib),
+        max(own.pods, further.pods),
+    )
+    return most.plus(pod)
 
 
 def student_requests(mesh: MeshName) -> Resources:

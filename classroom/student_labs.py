@@ -1,4 +1,4 @@
-"""Resets and solves students' labs, with the teacher's rights."""
+"""Checks, solves and resets students' labs, with the teacher's rights."""
 
 from __future__ import annotations
 
@@ -42,15 +42,32 @@ class StudentLabs:
         :param address: the gateway's: ``192.0.2.7:443``.
         :raises LabError: it cannot be solved, or the student's report cannot be read.
         """
+        report = await self._under_way(student)
+        if report is not None:
+            with self._runner(student, report, address) as runner:
+                await runner.solve(None)
+
+    async def check(self, student: Student, address: str) -> None:
+        """Says what the check finds in the lab that a student has under way, or that there is none.
+
+        :param address: the gateway's: ``192.0.2.7:443``.
+        :raises LabError: the check stops, or the student's report cannot be read.
+        """
+        report = await self._under_way(student)
+        if report is not None:
+            with self._runner(student, report, address) as runner:
+                await runner.check(None)
+
+    async def _under_way(self, student: Student) -> Report | None:
+        """Returns the report of a lab in the cluster; says so if none is under way."""
         report = await self.report(student)
         if report is None or not report.lab:
             self.say(f"{student.name} has no lab under way.")
-            return
+            return None
         if report.place == "local":
             self.say(f"{student.name}: lab {report.lab} is on their own machine.")
-            return
-        with self._runner(student, report, address) as runner:
-            await runner.solve(None)
+            return None
+        return report
 
     async def report(self, student: Student) -> Report | None:
         """Returns the last report of a student's runner; None before the first.
@@ -95,6 +112,7 @@ def _attempt(student: Student, report: Report, address: str) -> Attempt:
             "mesh_options": student.membership(address).options,
             "gateway_address": address,
             "is_in_class": True,
+            "seed": report.seed,
             "hints": report.hints,
             "checks": report.checks,
             "was_solved": report.was_solved,

@@ -5,8 +5,8 @@
     ## Goal
     ## Predict
     ## Steps                    commands, and what they print
-    ## What happened, and why
-    ## Your turn                what to do, without commands
+    ## Your turn                the task, and the check; no commands that solve it
+    ## What happened, and why   read after the task, since it gives answers away
     ## Questions                each answer folded: <details>
     ## Clean up                 commands
 
@@ -45,8 +45,8 @@ FORMS: Mapping[Language, HandOutForm] = {
             "Goal",
             "Predict",
             "Steps",
-            "What happened, and why",
             "Your turn",
+            "What happened, and why",
             "Questions",
             "Clean up",
         ),
@@ -58,8 +58,8 @@ FORMS: Mapping[Language, HandOutForm] = {
             "Doel",
             "Voorspel",
             "Stappen",
-            "Wat er gebeurde, en waarom",
             "Nu jij",
+            "Wat er gebeurde, en waarom",
             "Vragen",
             "Opruimen",
         ),

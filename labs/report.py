@@ -42,6 +42,7 @@ class Report(BaseModel):
 
     :ivar lab: the one under way; empty when there is none.
     :ivar started_ms: when it was started, in Unix milliseconds.
+    :ivar seed: what a lab that draws by lot has begun with.
     :ivar checked_ms: when the last check ended, in Unix milliseconds; None before the first.
     :ivar passed: by the lab and the place.
     """
@@ -49,6 +50,7 @@ class Report(BaseModel):
     lab: str = ""
     place: str = ""
     started_ms: int = 0
+    seed: int = 0
     checks: int = 0
     hints: int = 0
     was_solved: bool = False

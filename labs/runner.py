@@ -328,6 +328,7 @@ class Runner:
             lab=attempt.lab,
             place=attempt.place,
             started_ms=attempt.started_ms,
+            seed=attempt.seed,
             checks=attempt.checks,
             hints=attempt.hints,
             was_solved=attempt.was_solved,

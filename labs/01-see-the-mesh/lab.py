@@ -119,12 +119,14 @@ LAB = Lab(
             "bar is long, and has no long bar below it?",
         },
         {
-            "local": "v2 is slow. Stop the shop (kill -INT with parent_pid of shop.json), and "
-            "start it with `--versions product=v1`, or without --versions.",
-            "istio": "shipping has FAULT_LATENCY_SECONDS: helm upgrade --reuse-values --set-string "
-            "services.shipping.environment.FAULT_LATENCY_SECONDS=0",
-            "linkerd": "shipping has FAULT_LATENCY_SECONDS: helm upgrade --reuse-values "
-            "--set-string services.shipping.environment.FAULT_LATENCY_SECONDS=0",
+            "local": "v2 is slow. Stop the shop with `kill -INT PID`, where PID is parent_pid in "
+            "`.data/shop.json`. Then start it with `make run`, which runs v1 alone.",
+            "istio": "`shipping` has FAULT_LATENCY_SECONDS. `helm upgrade shop helm/ -n ecommerce "
+            "--reuse-values --wait --set-string "
+            "services.shipping.environment.FAULT_LATENCY_SECONDS=0`",
+            "linkerd": "`shipping` has FAULT_LATENCY_SECONDS. `helm upgrade shop helm/ -n "
+            "ecommerce --reuse-values --wait --set-string "
+            "services.shipping.environment.FAULT_LATENCY_SECONDS=0`",
         },
     ),
 )

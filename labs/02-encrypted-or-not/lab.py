@@ -194,8 +194,9 @@ LAB = Lab(
         "There are two sides. A caller encrypts or does not; a callee takes plain text or does "
         "not. Each is said at a place of its own, and each is wrong here.",
         {
-            "istio": "A DestinationRule says what callers do, a PeerAuthentication what the callee "
-            "takes: `kubectl get destinationrules,peerauthentications -o yaml`, the word `mode`.",
+            "istio": "A DestinationRule says what callers do, a PeerAuthentication what the "
+            "callee takes: `kubectl -n ecommerce get destinationrules,peerauthentications -o "
+            "yaml`, the field `mode`.",
             "linkerd": "Between two proxies all is encrypted. So look for what leaves the proxy "
             "out: an annotation of product's pods. And for what asks for no certificate: a policy "
             "of inventory's.",
@@ -203,9 +204,10 @@ LAB = Lab(
         {
             "istio": "First the caller: take `tls` out of destinationrule/product-service. Then "
             "the callee: `mode: STRICT` in peerauthentication/default.",
-            "linkerd": "kubectl edit deployment product-service: delete the annotation "
-            f"{_SKIPPED}. And inventory-service-grpc-for-frontend-product has to name the "
-            "MeshTLSAuthentication frontend-product, as mesh/linkerd/base/authorization.yaml does.",
+            "linkerd": "`kubectl -n ecommerce edit deployment product-service`: delete the "
+            f"annotation {_SKIPPED}. And inventory-service-grpc-for-frontend-product has to name "
+            "the MeshTLSAuthentication frontend-product, as mesh/linkerd/base/authorization.yaml "
+            "does.",
         },
     ),
 )

@@ -144,14 +144,14 @@ LAB = Lab(
             "istio": "An ALLOW policy is a list of rules, and one that matches is enough. What "
             "does payment's second rule say about who asks? And who is in the namespace that "
             "mongodb's policy names?",
-            "linkerd": "A policy is as narrow as its MeshTLSAuthentication: `kubectl get "
-            "meshtlsauthentication shop -o yaml`. Which identities match `*`?",
+            "linkerd": "A policy is as narrow as its MeshTLSAuthentication: `kubectl -n ecommerce "
+            "get meshtlsauthentication shop -o yaml`. Which identities match `*`?",
         },
         {
             "istio": "`from` and `to` belong in one rule, with one dash. mongodb names the "
             "principals of the services that keep a database, and no namespace. These are the "
-            "services with a Secret NAME-database (`kubectl get secrets`). A principal is "
-            "cluster.local/ns/NAMESPACE/sa/SERVICEACCOUNT, without spiffe://. "
+            "services with a Secret NAME-database (`kubectl -n ecommerce get secrets`). A "
+            "principal is cluster.local/ns/NAMESPACE/sa/SERVICEACCOUNT, without spiffe://. "
             "mesh/istio/base/authorization.yaml has both policies.",
             "linkerd": "base/callers.yaml has a MeshTLSAuthentication `order`, and one `mongodb` "
             "for those that keep a database: name these in requiredAuthenticationRefs, as "

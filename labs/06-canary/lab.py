@@ -126,12 +126,12 @@ LAB = Lab(
             "routes call v2 with what the pods of v2 are called.",
         },
         {
-            "istio": "A subset picks pods by labels: `kubectl get pods -L version`. And of the "
-            "routes in product-public the first that fits is taken: what does a route without "
-            "`match` fit?",
-            "linkerd": "A version's Service picks pods by labels: `kubectl get pods -L version`. "
-            "And of two matches the one with the longer path wins, whatever headers the other one "
-            "names.",
+            "istio": "A subset picks pods by labels: `kubectl -n ecommerce get pods -L version`. "
+            "And of the routes in product-public the first that fits is taken: what does a route "
+            "without `match` fit?",
+            "linkerd": "A version's Service picks pods by labels: `kubectl -n ecommerce get pods "
+            "-L version`. And of two matches the one with the longer path wins, whatever headers "
+            "the other one names.",
         },
         {
             "istio": "In destinationrule/product-service the subset v2 needs `version: v2`. In "

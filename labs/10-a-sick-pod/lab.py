@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,17 @@ from labs.meshed import MeshedShop
 from labs.visitor import Visitor
 
 _MOST_FAILURES = "balancer.linkerd.io/failure-accrual-consecutive-max-failures"
+# A cluster of Envoy: outbound|PORT|SUBSET|HOST.
+_OF_PAYMENT = re.compile(r"outbound\|9000\|[^|]*\|payment-service\.")
+# Linkerd counts a pod that failure accrual keeps from requests as "pending".
+_UNAVAILABLE = re.compile(
+    r'outbound_http_balancer_endpoints\{(?=[^}]*endpoint_state="pending")'
+    r'(?=[^}]*backend_name="payment-service")(?=[^}]*backend_port="9000")[^}]*\} [1-9]'
+)
+_PROXY_METRICS = """
+import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:4191/metrics").read().decode())
+"""
 _ORDERS = 6
 # An order asks payment twice or more. What is left alone gets single tries: is it well again?
 _TRIES = 3
@@ -48,9 +60,13 @@ class SickPod(MeshedExercise):
             return
         yield right("one payment pod is sick, another one is well")
         async with shop.visitor() as visitor:
-            placed = await _orders(visitor)
+            placed = await _orders(visitor, _ORDERS)
             before = await _asked(shop)
-            placed += await _orders(visitor)
+            is_ejected = False
+            for _ in range(_ORDERS):
+                placed += await _orders(visitor, 1)
+                # After a pause it is tried again, so a single look may miss it.
+                is_ejected = is_ejected or await _is_ejected(shop)
             asked = await _asked(shop) - before
             for order_id in placed:
                 await visitor.cancel(order_id)
@@ -66,13 +82,21 @@ class SickPod(MeshedExercise):
             f"the sick pod is still asked: {asked} requests reached it during {_ORDERS} orders",
             _rule(shop),
         )
+        if asked <= _TRIES:
+            yield judged(
+                is_ejected,
+                "that is because it failed: order's proxy has ejected it",
+                "that is not because it failed: order's proxy has not ejected it, but goes round "
+                "it, and would ask the next pod that fails",
+                _rule(shop),
+            )
         yield await shop.audit()
 
 
-async def _orders(visitor: Visitor) -> list[str]:
+async def _orders(visitor: Visitor, count: int) -> list[str]:
     """Places some orders, up to the first that cannot be paid. Returns the ids of the others."""
     paid: list[str] = []
-    for _ in range(_ORDERS):
+    for _ in range(count):
         answer = await visitor.insist()
         if answer.status != 201:
             break  # each further one would keep the student waiting for a minute
@@ -106,19 +130,39 @@ async def _asked(shop: MeshedShop) -> int:
     if shop.mesh == "linkerd":
         log = await shop.kubectl("logs", "deployment/faulty", "-c", "faulty")
         return sum(line.startswith("failed /meshmart.payment") for line in log.splitlines())
+    return sum(
+        int(stat.get("value", 0))
+        for host in await _as_orders_proxy_sees_it(shop)
+        for stat in host["stats"]
+        if stat["name"] == "rq_total"
+    )
+
+
+async def _is_ejected(shop: MeshedShop) -> bool:
+    """Whether order's proxy leaves the sick pod alone at this moment, because it has failed."""
+    if shop.mesh == "linkerd":
+        order = ("exec", "deployment/order-service", "-c", "order", "--", "python", "-c")
+        text = await shop.kubectl(*order, _PROXY_METRICS)
+        return any(_UNAVAILABLE.match(line) for line in text.splitlines())
+    return any(
+        host["health_status"].get("failed_outlier_check", False)
+        for host in await _as_orders_proxy_sees_it(shop)
+    )
+
+
+async def _as_orders_proxy_sees_it(shop: MeshedShop) -> list[Any]:
+    """What Envoy says of the sick pod as a host of payment's gRPC port, in whichever subset."""
     pods = await shop.objects("pods", "app.kubernetes.io/name=payment-service,sick=true")
     address = pods[0]["status"]["podIP"]
     envoy = ("exec", "deployment/order-service", "-c", "istio-proxy", "--", "pilot-agent")
     said = json.loads(await shop.kubectl(*envoy, "request", "GET", "clusters?format=json"))
-    return sum(
-        int(stat.get("value", 0))
+    return [
+        host
         for cluster in said["cluster_statuses"]
-        if cluster["name"].startswith("outbound|9000||payment-service")
+        if _OF_PAYMENT.match(cluster["name"])
         for host in cluster.get("host_statuses", ())
         if host["address"].get("socket_address", {}).get("address") == address
-        for stat in host["stats"]
-        if stat["name"] == "rq_total"
-    )
+    ]
 
 
 def _rule(shop: MeshedShop) -> str:
@@ -148,8 +192,8 @@ LAB = Lab(
         {
             "istio": "consecutiveGatewayErrors: 3, as in "
             "mesh/istio/scenarios/08-circuit-breaking/ejection.yaml.",
-            "linkerd": "kubectl annotate service payment-service "
-            f"{_MOST_FAILURES}- takes the annotation away.",
+            "linkerd": "`kubectl -n ecommerce annotate service payment-service "
+            f"{_MOST_FAILURES}-` removes the annotation.",
         },
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from labs.meshed import MeshedShop, Probed
 # Of a network for documentation (RFC 5737): Linkerd goes by the host that a request names.
 _OUTSIDE = "http://203.0.113.7/livez"
 _CARRIER, _ELSEWHERE = "carrier.example.com", "elsewhere.example.com"
+_ELSE = "elsewhere.example.net"
 
 Request = Mapping[str, Any]
 
@@ -28,9 +29,9 @@ class Egress(MeshedExercise):
                     f"kubectl -n {shop.where.namespace} get pods",
                 )
                 return
-        carrier, elsewhere = _requests(shop)
-        partner, leak = await shop.probe(
-            "deployment/shipping-service", "shipping", [carrier, elsewhere]
+        carrier, *elsewhere = _requests(shop)
+        partner, *leaks = await shop.probe(
+            "deployment/shipping-service", "shipping", [carrier, *elsewhere]
         )
         yield judged(
             partner.outcome == "answered",
@@ -38,13 +39,14 @@ class Egress(MeshedExercise):
             f"shipping does not reach the carrier ({partner.detail[:60]})",
             f"{_rule(shop)}: which hosts may it ask?",
         )
+        reached = _reached(elsewhere, leaks)
         yield judged(
-            leak.outcome != "answered",
+            not reached,
             "shipping reaches nobody else outside",
-            f"shipping reaches {_name(elsewhere)}, too, of which nobody has said a word",
+            f"shipping reaches {reached}, too, which no rule lists",
             f"{_rule(shop)}: what becomes of a host that is not listed?",
         )
-        yield _others(shop, await _asked_by_product(shop, carrier, elsewhere))
+        yield await _others(shop, carrier, elsewhere)
         async with shop.visitor() as visitor:
             order = await visitor.insist()
             yield judged(
@@ -55,40 +57,46 @@ class Egress(MeshedExercise):
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
+        yield await shop.audit()
 
 
-async def _asked_by_product(
-    shop: MeshedShop, carrier: Request, elsewhere: Request
-) -> list[tuple[str, Probed]]:
-    """What comes of the requests of a service that has no partner. Linkerd's rule about a host is
-    the same for all services of the namespace, so there the carrier is not asked.
+async def _others(shop: MeshedShop, carrier: Request, elsewhere: Sequence[Request]) -> Finding:
+    """Whether a service that has no partner reaches anybody. Linkerd's rule about a host is the
+    same for all services of the namespace, so there the carrier is not asked.
     """
-    asked = [carrier, elsewhere] if shop.mesh == "istio" else [elsewhere]
+    asked = [carrier, *elsewhere] if shop.mesh == "istio" else elsewhere
     probed = await shop.probe("deployment/product-service", "product", asked)
-    return [(_name(request), each) for request, each in zip(asked, probed, strict=True)]
-
-
-def _others(shop: MeshedShop, asked: list[tuple[str, Probed]]) -> Finding:
-    reached = [host for host, probed in asked if probed.outcome == "answered"]
+    reached = _reached(asked, probed)
     return judged(
         not reached,
         "product, which has no partner outside, reaches nobody there",
-        f"product reaches {' and '.join(reached)}, and has no business there",
+        f"product reaches {reached}, and has no business there",
         f"{_rule(shop)}: whom is it about?",
     )
 
 
-def _requests(shop: MeshedShop) -> tuple[Request, Request]:
-    """To the carrier, and to another address."""
+def _reached(asked: Sequence[Request], probed: Sequence[Probed]) -> str:
+    """The hosts that have answered."""
+    return " and ".join(
+        _name(request)
+        for request, each in zip(asked, probed, strict=True)
+        if each.outcome == "answered"
+    )
+
+
+def _requests(shop: MeshedShop) -> Sequence[Request]:
+    """To the carrier first; then to others, of which a rule may have closed one by its name."""
     if shop.mesh == "istio":
         sandbox = f"stripe-sandbox.{shop.where.stripe_namespace}.svc.cluster.local"
+        url = f"http://{sandbox}:12111/livez"
         return (
             {"method": "GET", "url": f"http://{_CARRIER}/livez"},
-            {"method": "GET", "url": f"http://{sandbox}:12111/livez"},
+            {"method": "GET", "url": url},
+            {"method": "GET", "url": url, "headers": {"host": _ELSEWHERE}},
         )
-    return (
-        {"method": "GET", "url": _OUTSIDE, "headers": {"host": _CARRIER}},
-        {"method": "GET", "url": _OUTSIDE, "headers": {"host": _ELSEWHERE}},
+    return tuple(
+        {"method": "GET", "url": _OUTSIDE, "headers": {"host": host}}
+        for host in (_CARRIER, _ELSEWHERE, _ELSE)
     )
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from labs.finding import Finding, judged, right, wrong
 from labs.lab import Lab, MeshedExercise
 from labs.meshed import MeshedShop
+from labs.visitor import CATALOGUE, PRODUCT
 from labs.waiting import at_rest
 
-_OPERATION = "GET /api/products"
+# What reads the catalogue at the gateway, and what the service calls it.
+_READS: Mapping[str, str] = {
+    CATALOGUE: "GET /api/products",
+    f"/api/products/{PRODUCT}": "GET /api/products/{product_id}",
+}
 _REQUESTS = 60
+_PAGES = 20
 # Nobody waits for a copy, so it may arrive after the answer.
 _REST_SECONDS, _PAUSE_SECONDS = 10.0, 0.5
 
@@ -35,28 +41,51 @@ class Mirroring(MeshedExercise):
             return
         yield right("a pod of v2 is there")
 
-        async def served() -> int:
-            return (await shop.done(new[0], "product", _OPERATION)).requests
-
-        before = await served()
+        for path, operation in _READS.items():
+            async for finding in _copied(shop, new[0], path, operation):
+                yield finding
         async with shop.visitor() as visitor:
-            seen = await visitor.versions(_REQUESTS)
-        said = " and ".join(f"{count} times {version}" for version, count in sorted(seen.items()))
+            behind_pages = await visitor.versions_behind_pages(_PAGES)
         yield judged(
-            set(seen) == {"v1"},
-            f"{_REQUESTS} customers are answered by v1",
-            f"{_REQUESTS} customers are answered {said}: v2 is not for them yet",
-            f"{_rule(shop)}: to whom does a request go, and to whom its copy?",
+            set(behind_pages) == {"v1"},
+            f"what {_PAGES} pages ask of the catalogue is answered by v1",
+            f"what {_PAGES} pages ask of the catalogue is answered {_said(behind_pages)}: v2 is "
+            "not for customers yet",
+            f"kubectl -n {shop.where.namespace} get virtualservice/product-service -o yaml: to "
+            "whom do requests from frontend go?",
         )
+        yield await shop.audit()
 
-        copies = await at_rest(served, "v2", _REST_SECONDS, _PAUSE_SECONDS) - before
-        yield judged(
-            copies == _REQUESTS,
-            f"v2 has got {copies} copies of {_REQUESTS} requests",
-            f"v2 has got {copies} copies of {_REQUESTS} requests",
-            f"{_rule(shop)}: which share is copied, and which pods are the subset? "
-            f"kubectl -n {shop.where.namespace} get pods -L version",
-        )
+
+async def _copied(shop: MeshedShop, pod: str, path: str, operation: str) -> AsyncGenerator[Finding]:
+    """Whether v1 answers a path for everybody, and v2 gets a copy of each request."""
+
+    async def served() -> int:
+        return (await shop.done(pod, "product", operation)).requests
+
+    before = await served()
+    async with shop.visitor() as visitor:
+        seen = await visitor.versions(_REQUESTS, path=path)
+    where = path.partition("?")[0]
+    yield judged(
+        set(seen) == {"v1"},
+        f"{_REQUESTS} customers are answered by v1 at {where}",
+        f"{_REQUESTS} customers are answered {_said(seen)} at {where}: v2 is not for them yet",
+        f"{_rule(shop)}: to whom does a request go, and to whom its copy?",
+    )
+    copies = await at_rest(served, "v2", _REST_SECONDS, _PAUSE_SECONDS) - before
+    yield judged(
+        copies == _REQUESTS,
+        f"v2 has got {copies} copies of {_REQUESTS} requests at {where}",
+        f"v2 has got {copies} copies of {_REQUESTS} requests at {where}",
+        f"{_rule(shop)}: which requests are copied, which share of them, and which pods are the "
+        f"subset? kubectl -n {shop.where.namespace} get pods -L version",
+    )
+
+
+def _said(seen: Mapping[str, int]) -> str:
+    """Who has answered how often, in words."""
+    return " and ".join(f"{count} times {version}" for version, count in sorted(seen.items()))
 
 
 def _rule(shop: MeshedShop) -> str:
@@ -76,8 +105,8 @@ LAB = Lab(
     hints=(
         "Nobody gets an error, since the answer to a copy is thrown away, an error too. So count "
         "at v2 what arrives there, and compare the copy's destination with v2's pods.",
-        "A copy goes to a subset, and a subset picks pods by labels: `kubectl get pods -L "
-        "version`. And `mirrorPercentage` says how many of a hundred requests are copied.",
+        "A copy goes to a subset, and a subset picks pods by labels: `kubectl -n ecommerce get "
+        "pods -L version`. And `mirrorPercentage` says how many of a hundred requests are copied.",
         "In destinationrule/product-service the subset v2 needs `version: v2`; in "
         "virtualservice/product-public `mirrorPercentage: {value: 100}`.",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,12 +14,12 @@ from labs.finding import Finding, judged, right, wrong
 from labs.lab import ChartExercise, Lab
 from labs.meshed import MeshedShop
 from labs.records import own_milliseconds
-from labs.visitor import Visitor
+from labs.visitor import CATALOGUE, Answer, Visitor
 from labs.waiting import eventually
 
 _ORDERS = 4
 # The fault adds 800. The quickest of several orders is not slowed down by chance.
-_SLOW_MS = 500.0
+_SLOW_MS = 300.0
 # Those that an order waits for.
 _SERVICES = frozenset({"order", "user", "product", "inventory", "payment", "shipping"})
 _LOG_SECONDS = 8.0
@@ -29,11 +29,14 @@ class Placed(NamedTuple):
     """What some orders have shown.
 
     :ivar traces: their trace ids, one for each that was placed.
-    :ivar quickest_ms: the shortest time that a call took by itself, by callee and operation.
+    :ivar orders_ms: of the steps of an order the slowest, in the shortest time that it took by
+        itself.
+    :ivar catalogue_ms: the same of the catalogue.
     """
 
     traces: list[str]
-    quickest_ms: Mapping[tuple[str, str], float]
+    orders_ms: float
+    catalogue_ms: float
 
 
 class OneTrace(ChartExercise):
@@ -60,42 +63,74 @@ class OneTrace(ChartExercise):
             f"only {len(placed.traces)} of {_ORDERS} orders were placed",
             "the deployments: are all services there?",
         )
-        slow_ms = max(placed.quickest_ms.values(), default=0.0)
         yield judged(
-            slow_ms < _SLOW_MS,
+            placed.orders_ms < _SLOW_MS,
             f"no step of an order takes more than {_SLOW_MS:.0f} ms by itself",
-            f"one step of each order takes {slow_ms:.0f} ms or more, and waits for nobody then",
+            f"one step of each order takes {placed.orders_ms:.0f} ms or more, and waits for nobody "
+            "then",
             "the record of an order, as README.md shows it: which line is always long?",
         )
+        yield judged(
+            placed.catalogue_ms < _SLOW_MS,
+            f"no call for the catalogue takes more than {_SLOW_MS:.0f} ms by itself",
+            f"one call for the catalogue takes {placed.catalogue_ms:.0f} ms or more: the fault has "
+            "moved",
+            "the environment of the service that was slow: which of its RPCs is slow now?",
+        )
         if placed.traces:
-            yield await _logged(shop, placed.traces[-1])
+            yield await _logged(shop, placed.traces)
         yield await shop.audit()
 
 
 async def _orders(visitor: Visitor) -> Placed:
     """Places orders, each in a trace of its own that is to be kept, up to the first that fails."""
     traces: list[str] = []
-    times_ms: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    orders, catalogue = _Times(), _Times()
     for _ in range(_ORDERS):
+        catalogue.add(await visitor.send("GET", CATALOGUE))
         trace = secrets.token_hex(16)
         headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
         answer = await visitor.insist(headers=headers)
         if answer.status != 201 or answer.served is None:
             break  # each further one would keep the student waiting for a minute
         traces.append(trace)
-        for call in answer.calls:
-            times_ms[call.callee, call.operation].append(own_milliseconds(call))
+        orders.add(answer)
         await visitor.cancel(answer.body["order_id"])
-    return Placed(traces, {step: min(times) for step, times in times_ms.items()})
+    return Placed(traces, orders.slowest_ms, catalogue.slowest_ms)
 
 
-async def _logged(shop: MeshedShop, trace: str) -> Finding:
-    """Whether the logs of all who had a part in an order tell of its trace."""
+class _Times:
+    """How long calls took by themselves, in milliseconds, by callee and operation."""
+
+    def __init__(self) -> None:
+        self._by_step: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+
+    def add(self, answer: Answer) -> None:
+        """Adds the calls that were made for an answer."""
+        for call in answer.calls:
+            self._by_step[call.callee, call.operation].append(own_milliseconds(call))
+
+    @property
+    def slowest_ms(self) -> float:
+        """The longest of the shortest times."""
+        return max(map(min, self._by_step.values()), default=0.0)
+
+
+async def _logged(shop: MeshedShop, traces: Sequence[str]) -> Finding:
+    """Whether the logs of all who had a part in some orders tell of their traces: one of several
+    pods may be silent.
+    """
     silent: set[str] = set()
+    cut = traces[-1]
 
-    async def is_whole() -> bool:
+    async def are_whole() -> bool:
+        nonlocal cut
         silent.clear()
-        silent.update(_SERVICES - await _telling(shop, trace))
+        telling = await _telling(shop, traces)
+        for trace in traces:
+            if missing := _SERVICES - telling[trace]:
+                cut = trace
+                silent.update(missing)
         return not silent
 
     look = (
@@ -103,23 +138,28 @@ async def _logged(shop: MeshedShop, trace: str) -> Finding:
         "and what LOG_LEVEL does (docs/observability.md)"
     )
     try:
-        await eventually(is_whole, "the logs tell", _LOG_SECONDS, poll_seconds=1)
+        await eventually(are_whole, "the logs tell", _LOG_SECONDS, poll_seconds=1)
     except LabError:
         names = ", ".join(sorted(silent))
-        return wrong(
-            f"the trace {trace} is not whole: {names} served it, and no log tells it", look
-        )
-    return right(f"the logs of all {len(_SERVICES)} services tell of the trace {trace}")
+        return wrong(f"the trace {cut} is not whole: {names} served it, and no log tells it", look)
+    return right(
+        f"the logs of all {len(_SERVICES)} services tell of {len(traces)} traces, such as {cut}"
+    )
 
 
-async def _telling(shop: MeshedShop, trace: str) -> set[str]:
-    """The services in whose logs a trace id stands."""
+async def _telling(shop: MeshedShop, traces: Sequence[str]) -> Mapping[str, set[str]]:
+    """The services in whose logs a trace id stands, by trace id."""
     said = await shop.kubectl(
         *("logs", "--selector", "app.kubernetes.io/part-of=meshmart", "--all-containers"),
         *("--tail=-1", "--since=60s", "--max-log-requests=100"),
     )
-    lines = (line for line in said.splitlines() if trace in line and line.startswith("{"))
-    return {str(json.loads(line).get("service")).removesuffix("-service") for line in lines}
+    telling: defaultdict[str, set[str]] = defaultdict(set)
+    for line in said.splitlines():
+        for trace in traces:
+            if trace in line and line.startswith("{"):
+                service = str(json.loads(line).get("service")).removesuffix("-service")
+                telling[trace].add(service)
+    return telling
 
 
 LAB = Lab(

@@ -176,15 +176,15 @@ LAB = Lab(
         "listeners a route listens, and to which Service it leads. `curl -k` hides the first.",
         "A Gateway names its Secret, an HTTPRoute its listeners (parentRefs) and its Services "
         "(backendRefs). What the gateway thinks of a route stands in the route's status: "
-        "kubectl -n ecommerce get httproute shop -o jsonpath='{.status.parents[*].conditions}'. A "
-        "route without sectionName listens at all listeners of its Gateway.",
+        "`kubectl -n ecommerce get httproute shop -o jsonpath='{.status.parents[*].conditions}'`. "
+        "A route without sectionName listens at all listeners of its Gateway.",
         {
             "istio": "In httproute/shop: `sectionName: https` beside the Gateway's name, and "
-            "auth-service instead of auth. In the Gateway: the Secret ecommerce-tls-secret in the "
-            "namespace istio-system, which the ReferenceGrant there allows. All three stand right "
-            "in mesh/istio/gateway-api.",
+            "auth-service instead of auth. In the Gateway: the Secret `ecommerce-tls-secret` in "
+            "the namespace istio-system, which the ReferenceGrant there allows. All three stand "
+            "right in mesh/istio/gateway-api.",
             "linkerd": "In httproute/shop: `sectionName: https` beside the Gateway's name, and "
-            "auth-service instead of auth. In the Gateway: the Secret ecommerce-tls-secret. All "
+            "auth-service instead of auth. In the Gateway: the Secret `ecommerce-tls-secret`. All "
             "three stand right in mesh/linkerd/base/gateway.yaml and mesh/gateway-api/ingress.",
         },
     ),

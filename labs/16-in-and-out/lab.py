@@ -183,14 +183,15 @@ LAB = Lab(
         {
             "istio": "`kubectl -n ecommerce patch deployment inventory-service --type merge -p "
             '\'{"spec": {"template": {"metadata": {"labels": {"sidecar.istio.io/inject": '
-            '"true"}}}}}\'`, then kubectl rollout status, and when the old pod has gone: '
-            "`kubectl -n ecommerce delete peerauthentication/mongodb "
+            '"true"}}}}}\'`, then `kubectl -n ecommerce rollout status '
+            "deployment/inventory-service`, and when the old pod has gone: `kubectl -n ecommerce "
+            "delete peerauthentication/mongodb "
             "authorizationpolicies.security.istio.io/mongodb-for-inventory`",
             "linkerd": "`kubectl -n ecommerce patch deployment inventory-service --type merge -p "
             '\'{"spec": {"template": {"metadata": {"annotations": {"linkerd.io/inject": '
-            '"enabled"}}}}}\'`, then kubectl rollout status, and when the old pod has gone: '
-            "`kubectl -n ecommerce delete "
-            "authorizationpolicies.policy.linkerd.io/mongodb-for-inventory "
+            '"enabled"}}}}}\'`, then `kubectl -n ecommerce rollout status '
+            "deployment/inventory-service`, and when the old pod has gone: `kubectl -n ecommerce "
+            "delete authorizationpolicies.policy.linkerd.io/mongodb-for-inventory "
             "networkauthentications/anywhere`",
         },
     ),

@@ -367,20 +367,21 @@ LAB = Lab(
     meshed=Incident(HERE),
     hints=(
         "First where, then what: at which step are customers lost, with which status, and always "
-        "or in a share of the cases? `kubectl logs customers` has a line for each.",
-        "Then between whom: the mesh page, `/mesh`, has the edges in red, and the JSON logs of the "
-        "caller say which call failed and how (`kubectl logs deployment/order-service -c order`). "
-        "403 is a rule; 503 at once is nobody there, or nobody who understands; 504 is a time-out; "
-        "a share of 503 is one of several pods, or a sick program.",
+        "or in a share of the cases? `kubectl -n ecommerce logs customers` has a line for each.",
+        "Then between whom: the mesh page, `/mesh`, has the edges in red, and the JSON logs of "
+        "the caller say which call failed and how (`kubectl -n ecommerce logs "
+        "deployment/order-service -c order`). 403 is a rule; 503 at once is nobody there, or "
+        "nobody who understands; 504 is a time-out; a share of 503 is one of several pods, or a "
+        "sick program.",
         {
             "istio": "Then compare what is there with what is declared: `kubectl diff -k "
-            "mesh/istio/base` for the rules of the mesh, and for what the chart has made `helm get "
-            "manifest shop -n ecommerce | kubectl diff -f -`. Judge each difference: the values of "
-            "this lab make some of them.",
+            "mesh/istio/base` for the rules of the mesh, and for what the chart has made `helm "
+            "get manifest shop -n ecommerce | kubectl -n ecommerce diff -f -`. Judge each "
+            "difference: the values of this lab make some of them.",
             "linkerd": "Then compare what is there with what is declared: `kubectl diff -k "
             "mesh/linkerd/base` for the rules of the mesh, and for what the chart has made `helm "
-            "get manifest shop -n ecommerce | kubectl diff -f -`. Judge each difference: the "
-            "values of this lab make some of them.",
+            "get manifest shop -n ecommerce | kubectl -n ecommerce diff -f -`. Judge each "
+            "difference: the values of this lab make some of them.",
         },
     ),
 )

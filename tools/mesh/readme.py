@@ -1,8 +1,8 @@
 """The README.md files of mesh/ for a shop elsewhere: their commands, rewritten for its namespace.
 
-A command that applies or deletes files of mesh/ becomes one that renders them first; names of the
-namespace, the host, the gateway and the sandbox's namespace are replaced in commands, in blocks and
-within sentences. Sentences and links stay.
+A command that applies, deletes or compares files of mesh/ becomes one that renders them first.
+Names of the namespace, the host, the gateway and the sandbox's namespace are replaced in commands,
+in blocks and within sentences. What commands print has the host replaced. Sentences and links stay.
 """
 
 from __future__ import annotations
@@ -12,14 +12,22 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from tools.certificate import HOST, NAMESPACE, SECRET_NAMESPACE, host_of
-from tools.mesh.render import ISTIOCTL, MESH_FOLDER, TRAEFIK, CannotRender, IngressGateway, Shop
+from tools.mesh.render import (
+    ISTIOCTL,
+    MESH_FOLDER,
+    TRAEFIK,
+    CannotRender,
+    IngressGateway,
+    Shop,
+    gateway_of,
+)
 
 _SANDBOX_NAMESPACE = Shop().stripe_namespace
 _PYTHON = ".venv/bin/python -m tools.mesh"
-# A block of commands, or a command within a sentence.
-_CODE = re.compile(r"(^```sh\n)(.*?)(^```$)|(`)([^`\n]+)(`)", re.MULTILINE | re.DOTALL)
+# A block of commands or of what they print, or a command within a sentence.
+_CODE = re.compile(r"(^```(?:sh|text)\n)(.*?)(^```$)|(`)([^`\n]+)(`)", re.MULTILINE | re.DOTALL)
 # A command of one line, or of several that end with a backslash, up to a comment.
-_KUBECTL = re.compile(r"^kubectl (apply|delete) ((?:\\\n|[^\n#|&])*)", re.MULTILINE)
+_KUBECTL = re.compile(r"^kubectl (apply|delete|diff) ((?:\\\n|[^\n#|&])*)", re.MULTILINE)
 _CERTIFICATE = re.compile(r"^make certificate((?: MESH=\w+)?)", re.MULTILINE)
 _OF_FILES = {"-f", "-k"}
 
@@ -58,6 +66,11 @@ def _commands(text: str, shop: Shop, options: Sequence[str]) -> str:
     text = re.sub(rf"(?<=\bstripe-sandbox\.){_SANDBOX_NAMESPACE}\b", shop.stripe_namespace, text)
     text = re.sub(rf"(?<=-n ){old.namespace}\b", shop.gateway.namespace, text)
     text = re.sub(rf"(?:(?<=service/)|(?<=deployment/)){old.service}\b", shop.gateway.service, text)
+    if shop.mesh == "istio":  # where a Gateway of the Gateway API has pods of its own
+        theirs = gateway_of("gateway-api", NAMESPACE)
+        own = gateway_of("gateway-api", shop.namespace)
+        text = re.sub(rf"(?<=-n ){theirs.namespace}\b", own.namespace, text)
+        text = text.replace(theirs.service, own.service)
     # Not in the name of a file, nor in a host.
     return re.sub(rf"(?<![\w./-]){NAMESPACE}(?![\w.])", shop.namespace, text)
 

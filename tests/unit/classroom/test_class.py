@@ -253,7 +253,7 @@ async def test_what_cannot_be_is_refused_before_anything_is_made(plan: Plan) -> 
             "Linkerd is not in this cluster",
         ),
         (FakeClassCluster(has_policies=False), {}, "Kubernetes 1.30 or newer"),
-        (crowded, {"count": 12}, r"room for 3 more students, not for 12"),
+        (crowded, {"count": 12}, r"room for 2 more students, not for 12"),
         (taken, {}, "The namespace student-02 exists, and does not belong to a class"),
         (
             FakeClassCluster(service={"spec": {"ports": [{"port": 443}]}}),
@@ -335,7 +335,7 @@ def report(cluster: FakeClassCluster, **what: Any) -> None:
     cluster.put(Report(**what).manifest(), "student-01")
 
 
-async def test_reset_and_solve_are_the_runners(
+async def test_check_reset_and_solve_are_the_runners(
     cluster: FakeClassCluster, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     done: list[tuple[str, Any]] = []
@@ -346,6 +346,11 @@ async def test_reset_and_solve_are_the_runners(
     async def solve(runner: Runner, given: str | None) -> None:
         done.append(("solve", json.loads(runner.file.read_text(encoding="utf-8"))))
 
+    async def check(runner: Runner, given: str | None) -> int:
+        done.append(("check", json.loads(runner.file.read_text(encoding="utf-8"))))
+        return 1
+
+    monkeypatch.setattr(Runner, "check", check)
     monkeypatch.setattr(Runner, "reset", reset)
     monkeypatch.setattr(Runner, "solve", solve)
     labs = StudentLabs(Cluster(cluster), said.append)
@@ -357,14 +362,18 @@ async def test_reset_and_solve_are_the_runners(
     assert (mesh, options.is_in_class, options.gateway_address) == ("istio", True, "192.0.2.7:443")
     assert list(options.mesh_options)[2:4] == ["--namespace", "student-01"]
 
-    report(cluster, lab="06-canary", place="istio", started_ms=5, checks=2)
+    report(cluster, lab="17-incident", place="istio", started_ms=5, checks=2, seed=7)
     await labs.solve(ISTIO, "192.0.2.7:443")
-    _, progress = done.pop()
-    assert progress["under_way"]["lab"] == "06-canary"
-    assert progress["under_way"]["checks"] == 2
+    await labs.check(ISTIO, "192.0.2.7:443")
+    assert [what for what, _ in done] == ["solve", "check"]
+    for _, progress in done:
+        assert progress["under_way"]["lab"] == "17-incident"
+        assert progress["under_way"]["checks"] == 2
+        assert progress["under_way"]["seed"] == 7, "the fault that the student has"
+    done.clear()
 
     report(cluster, lab="00-pay-once", place="local")
-    await labs.solve(ISTIO, "192.0.2.7:443")
+    await labs.check(ISTIO, "192.0.2.7:443")
     assert said[-1] == "student-01: lab 00-pay-once is on their own machine."
     assert not done
 
@@ -413,7 +422,7 @@ def test_what_a_shop_takes_follows_from_the_chart() -> None:
     """
     assert shop_requests("istio") == Resources(265, 9 * 96 + 384 + 64 + 10 * 64, 11)
     assert shop_requests("linkerd") == Resources(265, 9 * 96 + 384 + 64 + 10 * 24, 11)
-    assert student_requests("istio").pods == 13
+    assert student_requests("istio").pods == 15
     annotations = chart_values("istio")["pod"]["annotations"]
     assert annotations["sidecar.istio.io/proxyMemory"] == "64Mi"
 

@@ -13,6 +13,7 @@ from labs.meshed import Probed
 from tests.unit.labs.fake import PretendedShop, findings_of
 from tools.mesh.render import MeshName, Shop
 
+_CARRIER = "carrier.example.com"
 _NO = Probed("failed", "connection refused", "")
 
 
@@ -20,7 +21,8 @@ _NO = Probed("failed", "connection refused", "")
 class Shop12(PretendedShop):
     """A shop in a mesh.
 
-    :ivar reached: by service, whom of "carrier" and "elsewhere" it reaches.
+    :ivar reached: by service, whom it reaches: "carrier", "sandbox" by its name (in Istio), and
+        "elsewhere.example.com" and "elsewhere.example.net" by a host that no rule lists.
     """
 
     reached: Mapping[str, set[str]] = field(default_factory=lambda: {"shipping": {"carrier"}})
@@ -38,8 +40,16 @@ class Shop12(PretendedShop):
     ) -> list[Probed]:
         assert pod == f"deployment/{container}-service"
         reached = self.reached.get(container, set())
-        whom = ["carrier" if "carrier" in str(each) else "elsewhere" for each in requests]
-        return [Probed("answered", "200", "") if each in reached else _NO for each in whom]
+        return [
+            Probed("answered", "200", "") if _whom(each) in reached else _NO for each in requests
+        ]
+
+
+def _whom(request: Mapping[str, Any]) -> str:
+    host = request.get("headers", {}).get("host") or request["url"].split("/")[2]
+    if host.startswith("stripe-sandbox."):
+        return "sandbox"
+    return "carrier" if host == _CARRIER else host
 
 
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
@@ -47,12 +57,12 @@ async def test_one_partner_and_nobody_else_is_right(mesh: MeshName) -> None:
     told = Shop12(mesh)
     findings = await findings_of("12", told)
 
-    assert len(findings) == 4
+    assert len(findings) == 5
     assert all(each.is_right for each in findings), findings
     assert told.cancelled == 1, "what a check has bought is for sale again"
 
 
-_ALL = {"carrier", "elsewhere"}
+_ALL = {"carrier", "sandbox", "elsewhere.example.com", "elsewhere.example.net"}
 _PARTNER = {"shipping": {"carrier"}}
 
 
@@ -60,13 +70,28 @@ _PARTNER = {"shipping": {"carrier"}}
     ("told", "sentence"),
     [
         (Shop12(reached={"shipping": _ALL}), r"shipping reaches stripe-sandbox.student-07-stripe"),
-        (Shop12("linkerd", {"shipping": _ALL}), "shipping reaches elsewhere.example.com, too"),
+        (
+            Shop12("linkerd", {"shipping": _ALL}),
+            "shipping reaches elsewhere.example.com and elsewhere.example.net, too",
+        ),
+        # Closed by its name, and open to every other name.
+        (
+            Shop12(reached={"shipping": _ALL - {"sandbox"}}),
+            "^shipping reaches elsewhere.example.com, too",
+        ),
+        (
+            Shop12("linkerd", {"shipping": {"carrier", "elsewhere.example.net"}}),
+            "^shipping reaches elsewhere.example.net, too",
+        ),
         (Shop12(reached={}), "shipping does not reach the carrier"),
         (
             Shop12(reached=_PARTNER | {"product": {"carrier"}}),
             "product reaches carrier.example.com",
         ),
-        (Shop12("linkerd", _PARTNER | {"product": _ALL}), "product reaches elsewhere.example.com,"),
+        (
+            Shop12("linkerd", _PARTNER | {"product": _ALL}),
+            "product reaches elsewhere.example.com and",
+        ),
         (Shop12(has_pods=False), "shipping-service has no pod"),
         (Shop12(order=503), r"a customer cannot buy \(the answer is 503\)"),
     ],

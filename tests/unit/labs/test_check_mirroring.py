@@ -20,12 +20,15 @@ class Shop13(PretendedShop):
 
     :ivar copied: how many of a hundred requests v2 gets a copy of.
     :ivar late: for how many looks the last copy is still under way.
-    :ivar customers: how many of a hundred v2 answers.
+    :ivar customers: how many of a hundred v2 answers, and `pages` of those who look at pages.
+    :ivar single: how many of a hundred requests for one product v2 gets a copy of.
     """
 
     copied: int = 100
     late: int = 0
     customers: int = 0
+    pages: int = 0
+    single: int = 100
     pods_of_v2: int = 1
     asked: int = 7
 
@@ -33,13 +36,19 @@ class Shop13(PretendedShop):
         names = ["v1", *["v2"] * self.pods_of_v2]
         return [{"metadata": {"name": name, "labels": {"version": name}}} for name in names]
 
-    async def versions(self, count: int) -> Counter[str]:
-        self.asked += count * (self.copied + self.customers) // 100
+    async def versions(self, count: int, *, path: str) -> Counter[str]:
+        copied = self.copied if "?" in path else self.single
+        self.asked += count * (copied + self.customers) // 100
         self.late *= -1  # from now on it counts
         return +Counter({"v1": count * (100 - self.customers) // 100, "v2": count * self.customers})
 
+    async def versions_behind_pages(self, count: int) -> Counter[str]:
+        v2 = count * self.pages // 100
+        return +Counter({"v1": count - v2, "v2": v2})
+
     async def done(self, pod: str, container: str, operation: str) -> Done:
-        assert (pod, container, operation) == ("v2", "product", "GET /api/products")
+        assert (pod, container) == ("v2", "product")
+        assert operation in {"GET /api/products", "GET /api/products/{product_id}"}
         is_under_way = self.late < 0
         self.late += is_under_way
         return Done(self.asked + self.late if is_under_way else self.asked, 0.0)
@@ -49,7 +58,7 @@ class Shop13(PretendedShop):
 def test_a_copy_of_each_request_is_right(late: int) -> None:
     findings = run(findings_of("13", Shop13(late=late)))
 
-    assert len(findings) == 3
+    assert len(findings) == 7
     assert all(each.is_right for each in findings), findings
 
 
@@ -60,8 +69,10 @@ def test_a_copy_of_each_request_is_right(late: int) -> None:
         (Shop13(copied=10), "v2 has got 6 copies of 60 requests"),
         (
             Shop13(copied=0, customers=50),
-            "answered 30 times v1 and .* times v2: v2 is not for them",
+            "answered 30 times v1 and .* times v2 at /api/products: v2 is not for them",
         ),
+        (Shop13(single=0), "0 copies of 60 requests at /api/products/linen-tea-towels"),
+        (Shop13(pages=50), "what 20 pages ask .* 10 times v1 and 10 times v2: v2 is not for"),
         (Shop13(pods_of_v2=0), "there are 0 pods of v2 that are ready"),
     ],
 )

@@ -30,6 +30,18 @@ def _answered_by(version: str) -> Probed:
     return Probed("answered", "200", encode(Served("product", version, "product-1", 1.0)))
 
 
+def _balancers(pending: int) -> str:
+    """The metrics of a proxy in Linkerd that say how many pods it may ask. One of shipping's waits,
+    and is none of payment's.
+    """
+    labels = 'endpoint_state="{}",backend_name="{}",backend_port="9000",parent_name="x"'
+    counts = (("ready", "payment-service", 2 - pending), ("pending", "payment-service", pending))
+    return "\n".join(
+        f"outbound_http_balancer_endpoints{{{labels.format(state, name)}}} {count}"
+        for state, name, count in (*counts, ("pending", "shipping-service", 1))
+    )
+
+
 @dataclass
 class LabShop(PretendedShop):
     """A shop in a mesh, and somebody at its gateway.
@@ -42,6 +54,8 @@ class LabShop(PretendedShop):
         MongoDB. Both also of a service's own pod: "gone" where it has none.
     :ivar sick: how many sick pods there are beside one that is well.
     :ivar asks: how many requests reach the sick pod for an order.
+    :ivar ejected: in which looks order's proxy keeps requests from it, one after the other.
+    :ivar subset: of payment's pods, to which order sends its requests.
     """
 
     header: str = "v2"
@@ -54,6 +68,9 @@ class LabShop(PretendedShop):
     sick: int = 1
     is_well: bool = False
     asks: int = 0
+    ejected: Sequence[bool] = (True,)
+    subset: str = ""
+    _looks: int = 0
     _asked: int = 0
 
     async def versions(
@@ -108,14 +125,20 @@ class LabShop(PretendedShop):
             if self.is_well:
                 return ""
             raise CommandFailed("status 1")
+        is_ejected = self.ejected[self._looks % len(self.ejected)]
+        if "python" in arguments:
+            self._looks += 1
+            return _balancers(int(is_ejected))
+        self._looks += 1
         hosts = [
             {
                 "address": {"socket_address": {"address": address}},
+                "health_status": {"failed_outlier_check": is_ejected and address == _ADDRESS},
                 "stats": [{"name": "rq_error", "value": "7"}, {"name": "rq_total", "value": total}],
             }
             for address, total in ((_ADDRESS, str(self._asked)), ("10.0.0.1", "99"))
         ]
-        name = "outbound|9000||payment-service.ecommerce.svc.cluster.local"
+        name = f"outbound|9000|{self.subset}|payment-service.ecommerce.svc.cluster.local"
         return json.dumps({"cluster_statuses": [{"name": name, "host_statuses": hosts}]})
 
 
@@ -129,6 +152,13 @@ async def test_what_is_right_is_told_right(lab: str, mesh: MeshName) -> None:
     assert all(each.is_right for each in findings), findings
     if lab != "06":
         assert told.cancelled > 0, "what a check has bought is for sale again"
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+async def test_a_pod_that_is_tried_again_now_and_then_is_ejected(mesh: MeshName) -> None:
+    told = LabShop(mesh, ejected=(False, False, False, True))
+
+    assert all(each.is_right for each in await findings_of("10", told))
 
 
 _BROKEN = [
@@ -166,6 +196,13 @@ _BROKEN = [
     ("06", LabShop(others={"v1": 50, "v2": 50}), "^750 of 1500 requests at /api are answered"),
     ("10", LabShop(asks=2), "the sick pod is still asked: 12 requests reached it during 6 orders"),
     ("10", LabShop("linkerd", asks=1), "the sick pod is still asked: 6 requests reached it"),
+    ("10", LabShop(asks=2, subset="v1"), "the sick pod is still asked: 12 requests reached it"),
+    ("10", LabShop(ejected=(False,)), "not because it failed: order's proxy has not ejected it"),
+    (
+        "10",
+        LabShop("linkerd", ejected=(False,)),
+        "order's proxy has not ejected it, but goes round",
+    ),
     ("10", LabShop(sick=0), "there is no sick payment pod beside one that is well"),
     ("10", LabShop("linkerd", sick=0), "there is no sick payment pod beside one that is well"),
     (

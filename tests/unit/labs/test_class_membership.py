@@ -4,6 +4,7 @@ teacher's board.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from labs.lab import Lab, Place, all_labs, lab_named
 from labs.membership import Membership, membership_of
 from labs.meshed import MeshedShop
 from labs.progress import Attempt
+from labs.readme import Language
 from labs.report import CheckLine, line_of, report_of
 from labs.runner import NOT_PASSED, Runner
 from tests.unit.labs.fake import FakeCluster
@@ -92,6 +94,7 @@ def in_class(lab: Lab, *, place: str = "istio") -> Attempt:
             "mesh_options": OPTIONS,
             "gateway_address": "192.0.2.7:443",
             "is_in_class": True,
+            "seed": 7,
         }
     )
 
@@ -129,11 +132,12 @@ async def test_every_check_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
     assert await checked(runner, findings, monkeypatch) == NOT_PASSED
 
     report = report_of(cluster.reports[-1])
-    assert (report.lab, report.place, report.checks, report.started_ms) == (
+    assert (report.lab, report.place, report.checks, report.started_ms, report.seed) == (
         "06-canary",
         "istio",
         1,
         1000,
+        7,
     )
     assert list(report.lines) == [
         CheckLine(is_right=True, what="it is open"),
@@ -173,17 +177,98 @@ _ELSEWHERE = re.compile(
 )
 
 
+def student_in(mesh: Place, lab: Lab) -> Attempt:
+    attempt = in_class(lab, place=mesh)
+    attempt.mesh_options = ["--mesh", mesh, *OPTIONS[2:]]
+    return attempt
+
+
+def lines_with(pattern: re.Pattern[str], said: Sequence[str]) -> list[str]:
+    return [line for text in said for line in text.splitlines() if pattern.search(line)]
+
+
+@pytest.mark.parametrize("language", ["en", "nl"])
 @pytest.mark.parametrize("mesh", ["istio", "linkerd"])
-def test_what_readmes_have_students_type_is_about_their_own_shop(mesh: Place) -> None:
+def test_what_readmes_have_students_type_is_about_their_own_shop(
+    mesh: Place, language: Language
+) -> None:
     said: list[str] = []
-    runner = Runner(all_labs(), Path("none"), ReportingCluster(), described_shop, said.append)
+    runner = Runner(
+        all_labs(),
+        Path("none"),
+        ReportingCluster(),
+        described_shop,
+        said.append,
+        language=language,
+    )
     for lab in runner.labs:
         if mesh in lab.places and not lab.changes_the_gateway:
-            attempt = in_class(lab, place=mesh)
-            attempt.mesh_options = ["--mesh", mesh, *OPTIONS[2:]]
-            runner.readme(lab.number, None, attempt)
+            runner.readme(lab.number, None, student_in(mesh, lab))
     assert len(said) > 8
-    assert [line for text in said for line in text.splitlines() if _ELSEWHERE.search(line)] == []
+    assert lines_with(_ELSEWHERE, said) == []
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+def test_pages_about_the_gateway_are_about_the_shop_that_the_options_describe(mesh: Place) -> None:
+    said: list[str] = []
+    runner = Runner(all_labs(), Path("none"), ReportingCluster(), described_shop, said.append)
+    at_gateway = [lab for lab in runner.labs if lab.changes_the_gateway]
+    for lab in at_gateway:
+        shop = student_in(mesh, lab).model_copy(update={"is_in_class": False})
+        runner.readme(lab.number, mesh, shop)
+    assert len(said) == len(at_gateway) > 0
+    assert lines_with(re.compile("ecommerce"), said) == []
+
+
+_HINTED = re.compile(r"`((?:kubectl|helm) [^`]+)`")
+
+
+@pytest.mark.parametrize("mesh", ["istio", "linkerd"])
+def test_hints_are_about_the_students_own_shop(mesh: Place, tmp_path: Path) -> None:
+    said: list[str] = []
+    runner = replace(runner_of(tmp_path, ReportingCluster(), said), settle_seconds=0)
+    for lab in runner.labs:
+        if mesh not in lab.places:
+            continue
+        attempt = student_in(mesh, lab)
+        runner.file.write_text(json.dumps({"under_way": json.loads(attempt.model_dump_json())}))
+        for _ in lab.hints:
+            runner.hint(None)
+    assert len(said) > 30
+    assert lines_with(re.compile("ecommerce|-n stripe| -k mesh/"), said) == []
+
+
+@pytest.mark.parametrize("lab", all_labs(), ids=lambda lab: lab.name)
+def test_commands_of_hints_work_as_they_stand(lab: Lab) -> None:
+    """They stand between backquotes, where they are rewritten, and name the namespace unless the
+    files that they apply do.
+    """
+    for place in lab.places:
+        for hint in lab.hints_in(place):
+            commands = _HINTED.findall(hint)
+            assert hint.count("kubectl ") + hint.count("helm ") == sum(
+                each.count("kubectl ") + each.count("helm ") for each in commands
+            ), hint
+            for command in commands:
+                assert "-n ecommerce" in command or " -k mesh/" in command, command
+
+
+@pytest.mark.parametrize("lab", all_labs(), ids=lambda lab: lab.name)
+def test_a_lab_names_no_namespace_but_in_its_hints(lab: Lab) -> None:
+    """What a check says, and what a solution changes, is about the shop that it is given."""
+    code = ast.parse((lab.folder / "lab.py").read_text(encoding="utf-8"))
+    hints = {
+        part
+        for each in ast.walk(code)
+        if isinstance(each, ast.keyword) and each.arg == "hints"
+        for part in ast.walk(each)
+    }
+    texts = [
+        each.value
+        for each in ast.walk(code)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and each not in hints
+    ]
+    assert [text for text in texts if "ecommerce" in text] == []
 
 
 async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
@@ -223,7 +308,7 @@ async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
     assert "On this machine" not in said[-1].partition("## Your turn")[0]
     before, answers = said[-1].split("## Answers")
     assert "1. Ten of a hundred on this machine" in before
-    assert "1. Here each caller takes turns" in answers
+    assert "1. On one machine each caller takes turns" in answers
 
 
 async def test_in_a_class_start_names_the_command_that_prints_the_hand_out(

@@ -26,12 +26,15 @@ class Shop14(PretendedShop):
 
     :ivar commit_ms: how long that step takes, one order after the other.
     :ivar stripe_ms: how long payment waits for Stripe.
-    :ivar telling: whose logs tell of a trace.
+    :ivar stock_ms: how long the catalogue waits for the stock.
+    :ivar telling: whose logs tell of a trace, and `seldom` who tells of the first one alone.
     """
 
     commit_ms: tuple[float, ...] = (10.0,)
     stripe_ms: float = 10.0
+    stock_ms: float = 10.0
     telling: tuple[str, ...] = SERVICES
+    seldom: tuple[str, ...] = ()
     traces: list[str] = field(default_factory=list[str])
 
     async def insist(self, key: str = "", headers: Mapping[str, str] | None = None) -> Answer:
@@ -48,12 +51,18 @@ class Shop14(PretendedShop):
         served = Served("order", "v1", "order", 1000, calls)
         return Answer(self.order, {"order_id": "ord_1"}, served)
 
+    async def send(self, method: str, path: str) -> Answer:
+        assert (method, path) == ("GET", "/api/products?limit=1")
+        calls = (Call("inventory", "GetStock", "v1", "inventory", self.stock_ms, "ok"),)
+        return Answer(200, None, Served("product", "v1", "product", 20, calls))
+
     async def kubectl(self, *arguments: str) -> str:
         assert arguments[0] == "logs"
         lines = [
             json.dumps({"event": "grpc.served", "trace_id": trace, "service": f"{name}-service"})
             for trace in self.traces
             for name in self.telling
+            if name not in self.seldom or trace == self.traces[0]
         ]
         return "\n".join(["[warning] a proxy", *lines, f"a proxy: {self.traces[-1]}"])
 
@@ -69,7 +78,7 @@ class Shop14(PretendedShop):
 async def test_quick_steps_and_logs_that_tell_are_right(told: Shop14) -> None:
     findings = await findings_of("14", told)
 
-    assert len(findings) == 4
+    assert len(findings) == 5
     assert all(each.is_right for each in findings), findings
     assert len(set(told.traces)) == 4, "each order is a trace of its own"
 
@@ -78,6 +87,8 @@ async def test_quick_steps_and_logs_that_tell_are_right(told: Shop14) -> None:
     ("told", "sentence"),
     [
         (Shop14(commit_ms=(810.0, 1200.0)), "one step of each order takes 810 ms or more"),
+        (Shop14(commit_ms=(400.0,)), "one step of each order takes 400 ms or more"),
+        (Shop14(stock_ms=800.0), "one call for the catalogue takes 800 ms or more: the fault has"),
         (Shop14(stripe_ms=900.0), "one step of each order takes 900 ms or more"),
         (Shop14(order=503), "only 0 of 4 orders were placed"),
     ],
@@ -89,11 +100,17 @@ async def test_what_is_slow_or_fails_is_told(told: Shop14, sentence: str) -> Non
     assert all(each.look for each in wrong)
 
 
-async def test_a_silent_service_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        Shop14(telling=("order", "user", "product", "inventory", "payment")),
+        Shop14(seldom=("shipping",)),  # one of its pods is silent
+    ],
+)
+async def test_a_silent_service_is_told(told: Shop14, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = lab_named(all_labs(), "14")
 
     monkeypatch.setattr(sys.modules[type(lab.meshed).__module__], "_LOG_SECONDS", 0.0)
-    told = Shop14(telling=("order", "user", "product", "inventory", "payment"))
 
     wrong = [each for each in await findings_of(lab, told) if not each.is_right]
 

@@ -43,7 +43,7 @@ _COUNTED: Sequence[tuple[str, Language, str, int]] = [
     ("14-one-trace", "nl", "één aankoop door {} services", _IN_AN_ORDER),
     ("14-one-trace", "en", "{} services have a part in an order", _IN_AN_ORDER),
     ("14-one-trace", "nl", "doen {} services mee", _IN_AN_ORDER),
-    ("14-one-trace", "en", "a trace through {} services", _IN_AN_ORDER),
+    ("14-one-trace", "en", "each of {} services decided", _IN_AN_ORDER),
     ("14-one-trace", "nl", "een trace door {} services", _IN_AN_ORDER),
     ("17-incident", "en", "one fault among {} services", len(_SHOP)),
     ("17-incident", "nl", "één fout tussen {} services", len(_SHOP)),
@@ -68,6 +68,50 @@ def test_it_has_the_form(lab: Lab) -> None:
     assert "labs check" in readme.sections["Your turn"]
     assert readme.sections["Predict"].count("\n3. "), "three things to predict"
     assert len(lab.hints) >= 2
+
+
+@pytest.mark.parametrize("lab", [lab for lab in ALL if lab.meshed], ids=named)
+def test_its_task_says_how_an_object_is_changed(lab: Lab) -> None:
+    task = " ".join(lab.readme.sections["Your turn"].split())
+    assert re.search(r"`kubectl -n \S+ edit [^`]+`|`helm upgrade [^`]+`", task)
+
+
+# Kinds of the meshes and of the Gateway API, as commands name them.
+_KINDS: Mapping[str, str] = {
+    kind.lower(): kind
+    for kind in (
+        *("VirtualService", "DestinationRule", "Sidecar", "ServiceEntry", "EnvoyFilter"),
+        *("PeerAuthentication", "RequestAuthentication", "AuthorizationPolicy"),
+        *("HTTPRoute", "GRPCRoute", "EgressNetwork", "HTTPLocalRateLimitPolicy"),
+        *("MeshTLSAuthentication", "NetworkAuthentication"),
+    )
+}
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_KIND_IN_COMMAND = re.compile(r"(?<!\.)\b[a-z]+\b")
+
+
+def kinds_in(commands: str) -> set[str]:
+    words = {
+        re.sub("policies$", "policy", word).removesuffix("s")
+        for word in _KIND_IN_COMMAND.findall(commands)
+    }
+    return {kind for name, kind in _KINDS.items() if name in words}
+
+
+@pytest.mark.parametrize("lab", ALL, ids=named)
+def test_it_explains_each_kind_of_object_before_its_first_command(lab: Lab) -> None:
+    text = lab.readme.sections["Predict"] + lab.readme.sections["Steps"]
+    explained = ""
+    end = 0
+    for block in _FENCED.finditer(text):
+        explained += text[end : block.start()]
+        end = block.end()
+        assert {kind for kind in kinds_in(block[0]) if f"*{kind}*" not in explained} == set()
+
+
+def test_kinds_are_found_in_commands() -> None:
+    commands = "kubectl get sidecar/x authorizationpolicies.security.istio.io,httproutes -o yaml"
+    assert kinds_in(commands) == {"Sidecar", "AuthorizationPolicy", "HTTPRoute"}
 
 
 @pytest.mark.parametrize("lab", ALL, ids=named)

@@ -40,8 +40,8 @@ README = """# {number} {title}
 ## Goal
 ## Predict
 ## Steps
-## What happened, and why
 ## Your turn
+## What happened, and why
 ## Questions
 ## Clean up
 """

@@ -21,6 +21,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Annotated, NamedTuple
 
+import orjson
 from pydantic import Field, TypeAdapter
 
 HEADER = "x-served-by"
@@ -156,7 +157,7 @@ def encode(served: Served) -> str:
             calls,
             dropped,
         ]
-        text = json.dumps(wire, separators=(",", ":"), ensure_ascii=True)
+        text = _to_ascii(wire)
         if len(text) <= MAX_BYTES or not calls:
             return text
         calls.pop()
@@ -173,6 +174,14 @@ def decode(text: str | None) -> Served | None:
     except ValueError:
         return None
     return Served(service, version, instance, milliseconds, kept, max(0, int(dropped)))
+
+
+def _to_ascii(wire: object) -> str:
+    """Takes orjson, which is quicker than `json`, but for a record with letters outside of ASCII,
+    which orjson does not escape.
+    """
+    text = orjson.dumps(wire).decode()
+    return text if text.isascii() else json.dumps(wire, separators=(",", ":"))
 
 
 def _to_wire(call: Call) -> list[object]:

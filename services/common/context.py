@@ -11,8 +11,9 @@ import time
 import uuid
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from services.common import error_codes
 from services.common.call_record import CallLog
@@ -21,6 +22,12 @@ from services.common.errors import Kind, ShopError
 REQUEST_ID_HEADER = "x-request-id"
 DEADLINE_HEADER = "x-deadline-ms"
 ROUTING_HEADERS = ("canary", "x-user-group", "user-id")
+
+# All that a request's context is read from, by the names as they are in an ASGI scope.
+CONTEXT_HEADERS = {
+    name.encode(): name
+    for name in (*ROUTING_HEADERS, REQUEST_ID_HEADER, DEADLINE_HEADER, "authorization")
+}
 
 _MAX_HEADER_LENGTH = 128
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -99,14 +106,27 @@ def current_request_id() -> str | None:
     return context.request_id if context else None
 
 
-@contextmanager
-def serving(context: RequestContext) -> Generator[RequestContext]:
-    """Makes `context` the current one."""
-    reset = _current.set(context)
-    try:
-        yield context
-    finally:
-        _current.reset(reset)
+class serving:  # noqa: N801  a context manager, named as such are
+    """Makes `context` the current one. A class, since every request enters one."""
+
+    __slots__ = ("_context", "_reset")
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+        self._reset: Token[RequestContext | None] | None = None
+
+    def __enter__(self) -> RequestContext:
+        self._reset = _current.set(self._context)
+        return self._context
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._reset is not None, "entered before"
+        _current.reset(self._reset)
 
 
 @contextmanager

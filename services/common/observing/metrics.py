@@ -28,6 +28,9 @@ class Metrics:
     def __init__(self) -> None:
         self.recent = RecentTraffic()
         self._registry = CollectorRegistry()
+        # `labels()` checks and counts its values each time; these are as few as the time series.
+        self._request_series: dict[tuple[str, str, str], Histogram] = {}
+        self._call_series: dict[tuple[str, str, str, str], Histogram] = {}
         self._requests = Histogram(
             "meshmart_request_seconds",
             "Requests served, by protocol, operation and status.",
@@ -63,7 +66,11 @@ class Metrics:
 
         :param trace_id: of its trace when that is kept, else empty.
         """
-        self._requests.labels(protocol, operation, status).observe(seconds, _exemplar(trace_id))
+        labels = (protocol, operation, status)
+        series = self._request_series.get(labels)
+        if series is None:
+            series = self._request_series[labels] = self._requests.labels(*labels)
+        series.observe(seconds, _exemplar(trace_id))
         self.recent.served(operation, seconds, is_error=is_failure(status))
 
     def call(self, caller: str, call: Call, *, is_retry: bool, trace_id: str) -> None:
@@ -72,9 +79,11 @@ class Metrics:
         :param trace_id: of its trace, when that is kept.
         """
         version = self.recent.bounded(call.callee, call.version)
-        self._calls.labels(call.callee, version, call.operation, call.status).observe(
-            call.milliseconds / 1000, _exemplar(trace_id)
-        )
+        labels = (call.callee, version, call.operation, call.status)
+        series = self._call_series.get(labels)
+        if series is None:
+            series = self._call_series[labels] = self._calls.labels(*labels)
+        series.observe(call.milliseconds / 1000, _exemplar(trace_id))
         if is_retry and call.status != REFUSED:
             self._retries.labels(call.callee).inc()
         self.recent.called(caller, call, is_retry=is_retry, trace_id=trace_id)

@@ -22,6 +22,8 @@ from opentelemetry.util.types import Attributes
 
 from services.common.forward_proxy import proxy_for
 
+TRACE_HEADERS = ("traceparent", "tracestate", "baggage")
+
 
 def make_tracer_provider(
     *,
@@ -108,8 +110,8 @@ class _Chance(Sampler):
         trace_state: TraceState | None = None,  # noqa: ARG002
     ) -> SamplingResult:
         is_kept = random.random() < self._ratio  # noqa: S311  no secret
-        path = f"{(attributes or {}).get('http.target', '')}/"
-        if any(path.startswith(f"{page}/") for page in self._unkept_pages):
+        path = str((attributes or {}).get("http.target", ""))
+        if is_below(path, self._unkept_pages):
             is_kept = False
         decision = Decision.RECORD_AND_SAMPLE if is_kept else Decision.DROP
         state = trace.get_current_span(parent_context).get_span_context().trace_state
@@ -117,6 +119,11 @@ class _Chance(Sampler):
 
     def get_description(self) -> str:
         return f"Chance({self._ratio})"
+
+
+def is_below(path: str, pages: Collection[str]) -> bool:
+    """Whether a path is that of one of these pages, or below it."""
+    return any(f"{path}/".startswith(f"{page}/") for page in pages)
 
 
 def inject_trace(headers: dict[str, str]) -> None:

@@ -60,6 +60,7 @@ from services.common.serving.http_server import (
     operations_of,
     serve_app,
 )
+from services.common.serving.unsampled import UnsampledUninstrumented
 from services.common.settings import ProcessSettings, SettingsType, read_settings
 from services.common.topology import Port, Topology
 
@@ -330,7 +331,9 @@ class Host:
             metrics=self.metrics,
             tracer_provider=self._tracer_provider,
         )
-        app: ASGIApp = self._app
+        app: ASGIApp = UnsampledUninstrumented(
+            self._app, self.tracer, self.unkept_pages if self.is_outermost else None
+        )
         for wrapper in self._wrappers:
             app = wrapper(app)
         if self.is_outermost:

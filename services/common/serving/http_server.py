@@ -44,6 +44,14 @@ from services.common.serving.query_parameters import KnownParametersOnly
 from services.common.settings import ProcessSettings
 
 _CHECK_PAUSE_SECONDS = 0.05
+# The headers that the middleware reads; to decode all of them would take longer.
+_READ_HEADERS = {
+    **context.CONTEXT_HEADERS,
+    b"host": "host",
+    b"content-length": "content-length",
+}
+_REQUEST_ID_HEADER = context.REQUEST_ID_HEADER.encode()
+_CALL_RECORD_HEADER = call_record.HEADER.encode()
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HEAD is served as GET
 
 ReadinessCheck = Callable[[], Awaitable[None]]
@@ -105,6 +113,8 @@ def make_app(
         version=settings.version,
         openapi_url=None,
         dependencies=[KnownParametersOnly, *([] if faults is None else [Depends(strike)])],
+        # FastAPI's own; the shop's tracing and metrics are in `serve_app`.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     provide(app, settings)
     install_problem_handlers(app)
@@ -249,8 +259,9 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         headers = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
+            _READ_HEADERS[name]: value.decode("latin-1")
             for name, value in scope["headers"]
+            if name in _READ_HEADERS
         }
         request = context.from_headers(headers, self._settings.request_timeout_seconds)
         request.client_address = client_address(scope, self._settings.proxies_in_front)
@@ -310,8 +321,8 @@ class RequestMiddleware:
         )
         message["headers"] = [
             *message["headers"],
-            (context.REQUEST_ID_HEADER.encode(), request.request_id.encode()),
-            (call_record.HEADER.encode(), call_record.encode(served).encode()),
+            (_REQUEST_ID_HEADER, request.request_id.encode()),
+            (_CALL_RECORD_HEADER, call_record.encode(served).encode()),
         ]
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:

@@ -14,6 +14,8 @@ _API = "/api/"
 
 async def _refuse_unknown_parameters(request: Request) -> None:
     """Pages take any: links to them bear parameters of others, such as those of campaigns."""
+    if not request.scope["query_string"]:
+        return
     route = request.scope["route"]
     if not isinstance(route, APIRoute) or not request.scope["path"].startswith(_API):
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     needs_linux()
-    limits = read_limits()
+    limits, began = read_limits(), time.monotonic()
     with (
         tempfile.TemporaryDirectory() as folder,
         generator() as sending,
@@ -131,6 +132,7 @@ def main() -> int:
     ]
     head = ("", "CPU ms", "floor", "ratio", "quartiles", "limit", "calls", "writes")
     print(table(head, rows))
+    print(f"after {time.monotonic() - began:.0f} s")
     if arguments.write:
         LIMITS.write_text(with_limits(LIMITS.read_text("utf-8"), ratios, plan), encoding="utf-8")
         return 0

@@ -19,6 +19,7 @@ GENERATOR = "(load generator)"
 OUTSIDE = frozenset({GENERATOR, "stripe"})
 _WARM_UP_SECONDS = 0.3
 _REST_SECONDS = 3.0
+_REST_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +98,20 @@ class Findings:
 
     def cpu_ratio(self, journey: str, side: str, to: str) -> Spread:
         """Returns the CPU time as a multiple of another side's, round by round, since the speed of
-        the machine varies.
+        the machine varies. Leaves out rounds in which the other side seems to use no CPU time, as
+        it may on a very busy machine.
+
+        :raises ValueError: no round is left.
         """
         pairs = zip(self.figures[journey, side], self.figures[journey, to], strict=True)
-        return spread([one.total_cpu_ms / other.total_cpu_ms for one, other in pairs])
+        ratios = [
+            one.total_cpu_ms / other.total_cpu_ms for one, other in pairs if other.total_cpu_ms
+        ]
+        if not ratios:
+            raise ValueError(
+                f"{to} seems to use no CPU time for {journey}: the machine is too busy"
+            )
+        return spread(ratios)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -139,9 +150,9 @@ def measure(
         measured, too, under a second load.
     :raises WrongAnswer: of :mod:`tests.bench.load`.
     """
-    meters = _meters(sides, sending.pid)
     for name, side in itertools.product(sides[0].journeys, sides):
         sending.send(_load(side, name, connections, _WARM_UP_SECONDS))
+    meters = _meters(sides, sending.pid)  # when the work of the start and of first requests is done
     findings = Findings()
     for number in range(1, rounds + 1):
         say(f"round {number} of {rounds}")
@@ -159,12 +170,20 @@ def _meters(sides: Sequence[MeasuredSide], generator_pid: int) -> Mapping[str, C
     for meter in resting.values():
         meter.wait_quiet()
         meter.used_seconds()
-    time.sleep(_REST_SECONDS)
+    looks: dict[str, list[Mapping[str, float]]] = {name: [] for name in resting}
+    for _ in range(_REST_LOOKS):
+        time.sleep(_REST_SECONDS / _REST_LOOKS)
+        for name, meter in resting.items():
+            looks[name].append(meter.cpus_at_rest())
     return {
-        side.name: CpuMeter({**side.pids, GENERATOR: generator_pid}, at_rest)
+        side.name: CpuMeter({**side.pids, GENERATOR: generator_pid}, _usual(looks[side.name]))
         for side in sides
-        for at_rest in [resting[side.name].cpus_at_rest()]
     }
+
+
+def _usual(looks: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """Returns the median of several looks, so that a single burst of work is not taken for rest."""
+    return {name: statistics.median(look[name] for look in looks) for name in looks[0]}
 
 
 def _load(side: MeasuredSide, name: str, connections: int, seconds: float) -> Load:

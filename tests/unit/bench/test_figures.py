@@ -54,6 +54,17 @@ def test_the_ratio_is_that_of_each_round() -> None:
     assert findings.cpu_ms("home", TOPOLOGY) == Spread(6.0, 6.0, 9.0)
 
 
+def test_a_round_in_which_a_busy_machine_hides_the_floor_is_left_out() -> None:
+    findings = Findings()
+    for floor_ms in (2.0, 0.0, 2.0):
+        findings.add("home", TOPOLOGY, figures(6.0))
+        findings.add("home", FLOOR, figures(floor_ms))
+        findings.add("home", "nothing", figures(0.0))
+    assert findings.cpu_ratio("home", TOPOLOGY, FLOOR) == Spread(3.0, 3.0, 3.0)
+    with pytest.raises(ValueError, match="the machine is too busy"):
+        findings.cpu_ratio("home", FLOOR, "nothing")
+
+
 def measurement() -> Measurement:
     sides = {FLOOR: 1.25, TOPOLOGY: 8.5, "off": 7.5}
     hop = Hop(

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from services.common.observing.recent_traffic import RecentTraffic
 from services.common.serving.host import Host
+from services.frontend.assets import STATIC_PATH, Assets, AssetsFirst
 from services.frontend.clients import (
     AuthClient,
     InventoryClient,
@@ -18,6 +19,7 @@ from services.frontend.clients import (
     ShippingClient,
     UserClient,
 )
+from services.frontend.compression import CompressedPages
 from services.frontend.mesh_page.figures import (
     MESH_OPERATION,
     MESH_PATH,
@@ -33,9 +35,9 @@ from services.frontend.pages import account, cart, catalogue, checkout, guest, m
 from services.frontend.pages import traces as trace_pages
 from services.frontend.pages.errors import ErrorPages, UnexpectedErrors
 from services.frontend.pages.site import Site
-from services.frontend.rendering import STABLE, Assets, Renderer
+from services.frontend.rendering import STABLE, Renderer
 from services.frontend.sealing import Seal
-from services.frontend.security import SecurityMiddleware
+from services.frontend.security import SecurityMiddleware, security_headers
 from services.frontend.service import Customers, DepartmentCache, Storefront
 from services.frontend.session import CustomerSessions
 from services.frontend.settings import FrontendSettings
@@ -96,7 +98,7 @@ async def wire(host: Host, in_front: InFront | None = None) -> None:
     error_pages = ErrorPages(site, visits)
 
     def set_up(app: FastAPI) -> None:
-        app.mount("/static", assets)
+        app.mount(STATIC_PATH, assets)
         error_pages.install(app)
         # The last one added is the first one to see a request.
         app.add_middleware(UnexpectedErrors, pages=error_pages)
@@ -120,12 +122,24 @@ async def wire(host: Host, in_front: InFront | None = None) -> None:
     host.serve_http(trace_pages.routes, traces, trace_links)
     if in_front is not None:
         host.wrap_app(lambda pages: in_front(pages, entrance))
+    host.wrap_app(CompressedPages)
+    host.wrap_app(
+        lambda pages: AssetsFirst(
+            pages,
+            assets,
+            headers=security_headers(secure=settings.secure_cookies),
+            metrics=host.metrics,
+            entrance=entrance,
+            version=process.version,
+            instance=process.instance,
+        )
+    )
 
 
 def _watching(host: Host, settings: FrontendSettings) -> tuple[Entrance, TrafficWatch]:
     """Who counts what visitors ask for, and who has the mesh page's figures."""
     host.metrics.recent.ignored.add(MESH_OPERATION)
-    host.unkept_pages |= {MESH_PATH, "/static"}
+    host.unkept_pages |= {MESH_PATH, STATIC_PATH}
     if settings.shop_processes:
         host.unkept_pages.add("/pictures")  # a dozen to a page would push the pages out
         entrance = Entrance(host.metrics.recent, with_calls_below=False)

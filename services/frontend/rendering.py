@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 from services.common import context, limits
 from services.common.delivery import COUNTRIES, MAX_PARCEL_GRAMS
 from services.common.observing.telemetry import kept_trace_id, trace_id
+from services.frontend.assets import Assets
 from services.frontend.cookies import Cookie
 from services.frontend.mesh_page.traces import TraceLinks
 from services.frontend.mesh_page.waterfall import Waterfall, waterfall
@@ -22,36 +19,7 @@ from services.frontend.model import MAX_QUANTITY, CatalogueProduct
 from services.frontend.templating import environment
 from services.frontend.visit import Visit
 
-STATIC = Path(__file__).parent / "static"
-
 STABLE, MOBILE, BETA = "stable", "mobile-optimized", "beta-features"
-
-
-class Assets(StaticFiles):
-    """The files in ``static/``. Pages name them with a digest of their content, so browsers may
-    keep them for good.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(directory=STATIC)
-        self._digests = {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:10]
-            for path in STATIC.iterdir()
-            if path.is_file()
-        }
-
-    def url(self, name: str) -> str:
-        """The address of a file as it is now."""
-        return f"/static/{name}?v={self._digests[name]}"
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        """Serves a file."""
-        response = await super().get_response(path, scope)
-        exact = scope["query_string"] == f"v={self._digests.get(path)}".encode()
-        response.headers["cache-control"] = (
-            "public, max-age=31536000, immutable" if exact else "public, max-age=300"
-        )
-        return response
 
 
 class Renderer:

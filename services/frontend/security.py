@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,11 +53,7 @@ class SecurityMiddleware:
 
     def __init__(self, app: ASGIApp, *, secure: bool) -> None:
         self._app = app
-        headers = {
-            **_HEADERS,
-            **({"strict-transport-security": _TRANSPORT_SECURITY} if secure else {}),
-        }
-        self._headers = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._headers = security_headers(secure=secure)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,6 +72,18 @@ class SecurityMiddleware:
         request.routing = {"canary": "true"} if wants_canary(scope) else {}
         request.deadline -= _RENDER_SECONDS
         await self._app(scope, receive, send_safely)
+
+
+def security_headers(*, secure: bool) -> Sequence[tuple[bytes, bytes]]:
+    """The headers of every answer that has none of its own of the same name.
+
+    :param secure: the shop is served over https.
+    """
+    headers = {
+        **_HEADERS,
+        **({"strict-transport-security": _TRANSPORT_SECURITY} if secure else {}),
+    }
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def wants_canary(scope: Scope) -> bool:

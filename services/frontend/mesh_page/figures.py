@@ -25,7 +25,7 @@ from services.common.serving.http_server import operation_of
 VISITORS = "visitors"
 MESH_PATH = "/mesh"
 MESH_OPERATION = f"GET {MESH_PATH}"  # in no figures: the page asks for itself again and again
-_FRONTEND = "frontend"
+FRONTEND = "frontend"
 NO_TREND: Sequence[float] = (0.0,) * TREND_POINTS
 
 
@@ -293,7 +293,7 @@ class EntranceMiddleware:
         finally:
             self._entrance.passed(
                 Call(
-                    callee=_FRONTEND,
+                    callee=FRONTEND,
                     operation=operation_of(scope),
                     version=self._version,
                     instance=self._instance,

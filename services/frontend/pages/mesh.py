@@ -13,13 +13,13 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from services.common.dependency_injection import provided
 from services.common.errors import Kind, ShopError
 from services.common.observing.recent_traffic import WINDOWS_SECONDS
+from services.frontend.assets import STATIC
 from services.frontend.forms import FormDependency
 from services.frontend.mesh_page.figures import MESH_PATH
 from services.frontend.mesh_page.mesh_map import MeshMap
 from services.frontend.mesh_page.sources import TrafficWatch
 from services.frontend.origin import Origin
 from services.frontend.pages.site import SiteDependency
-from services.frontend.rendering import STATIC
 from services.frontend.security import local_path
 from services.frontend.service import DepartmentCache
 from services.frontend.visit import VisitDependency

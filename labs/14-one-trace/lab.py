@@ -120,17 +120,14 @@ async def _logged(shop: MeshedShop, traces: Sequence[str]) -> Finding:
     """Whether the logs of all who had a part in some orders tell of their traces: one of several
     pods may be silent.
     """
-    silent: set[str] = set()
-    cut = traces[-1]
+    silent, cut = _SERVICES, traces[-1]
 
     async def are_whole() -> bool:
-        nonlocal cut
-        silent.clear()
+        nonlocal silent, cut
         telling = await _telling(shop, traces)
-        for trace in traces:
-            if missing := _SERVICES - telling[trace]:
-                cut = trace
-                silent.update(missing)
+        missing = {trace: names for trace in traces if (names := _SERVICES - telling[trace])}
+        silent = frozenset[str]().union(*missing.values())
+        cut = next(reversed(missing), cut)
         return not silent
 
     look = (

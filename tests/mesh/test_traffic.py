@@ -253,6 +253,7 @@ async def test_a_copy_is_sent_and_its_answer_thrown_away(
 
         await takes_effect(all_copied, "v2 got fifty copies")
         assert copies() - before == 50
+        assert set(await versions_behind_pages(client, 20)) == {"v1"}
     await everybody_sees(client, "v1", "v2")
 
 

@@ -26,6 +26,7 @@ from services.common.observing.recent_traffic import (
 )
 from services.common.settings import read_settings
 from services.common.topology import TOPOLOGY_PATH, Topology
+from services.frontend.assets import STATIC
 from services.frontend.mesh_page.figures import (
     VISITORS,
     Entrance,
@@ -37,7 +38,6 @@ from services.frontend.mesh_page.figures import (
 from services.frontend.mesh_page.graph_layout import NODE_HEIGHT, NODE_WIDTH, draw
 from services.frontend.mesh_page.mesh_map import MeshMap, MeshView, percentage, rate, sparkline
 from services.frontend.mesh_page.sources import AllProcesses, SeenHere, TrafficWatch, WatchedProcess
-from services.frontend.rendering import STATIC
 from services.frontend.settings import FrontendSettings
 from tests.testkit.ports import free_port
 from tests.testkit.visitor import Visitor

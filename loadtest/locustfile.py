@@ -133,8 +133,10 @@ def _complete(options: Namespace) -> None:
 
 def _report_runs(environment: Environment, run: LoadRun) -> None:
     """Reports each run: with the web page when it stops, otherwise below locust's own tables."""
+    reporting: list[gevent.Greenlet[[], None]] = []
 
     def at_quitting(**_: Any) -> None:
+        gevent.joinall(reporting)
         text = _reported(environment, run)
 
         def print_below(**_: Any) -> None:
@@ -147,7 +149,7 @@ def _report_runs(environment: Environment, run: LoadRun) -> None:
             run.await_workers()
             print(_reported(environment, run), flush=True)
 
-        gevent.spawn(report_soon)
+        reporting[:] = [gevent.spawn(report_soon)]
 
     _listen(environment.events.quitting, at_quitting)
     if not options_of(environment).headless:

@@ -29,6 +29,16 @@ class WrongAnswer(Exception):
     """An answer has another status than the right one."""
 
 
+def check_status(request: PreparedRequest, status: int, body: bytes) -> None:
+    """Checks the status of an answer.
+
+    :raises WrongAnswer: it is not the right one.
+    """
+    if status != request.status:
+        start = body[:300].decode(errors="replace")
+        raise WrongAnswer(f"{request.method} {request.path}: {status} {start}")
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """Requests to send, in turn.
@@ -119,9 +129,7 @@ async def sending(load: Load) -> Sent:
                 allow_redirects=False,
             ) as answer:
                 body = await answer.read()
-                if answer.status != request.status:
-                    start = body[:300].decode(errors="replace")
-                    raise WrongAnswer(f"{request.method} {request.path}: {answer.status} {start}")
+                check_status(request, answer.status, body)
             latencies.append(time.perf_counter() - due)
 
         async def keep_asking() -> None:

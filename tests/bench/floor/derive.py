@@ -16,6 +16,7 @@ from services.common import call_record
 from services.common.topology import load_topology
 from tests.bench.floor.plan import Hop, Names, Plan, Sizes, journey_hop, summed_up
 from tests.bench.journeys import PreparedRequest, shop_journeys
+from tests.bench.load import check_status
 from tests.bench.meter import CpuMeter
 from tests.bench.noting import Note, read_notes
 from tests.bench.shops import measured_shop
@@ -34,6 +35,7 @@ async def derived_plan(folder: Path) -> Plan:
     """Returns the plan of all journeys.
 
     :param folder: for the noting shop; it exists.
+    :raises WrongAnswer: of :mod:`tests.bench.load`.
     """
     notes = folder / "notes"
     program = ("-m", "tests.bench.noting", str(notes))
@@ -80,7 +82,7 @@ async def _sent(url: str, requests: Sequence[PreparedRequest], times: int) -> Se
                 headers=request.headers_to_send(),
             ) as answer:
                 body = await answer.read()
-                assert answer.status == request.status, (request.path, answer.status, body)
+                check_status(request, answer.status, body)
                 record = call_record.decode(answer.headers.get(call_record.HEADER))
                 seen.append(_Seen(record, len(body)))
     return seen

@@ -33,11 +33,17 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Representation:
-    """A file as it is sent. `etag` is of these bytes (RFC 9110 §8.8.3.3)."""
+    """A file as it is sent.
+
+    :ivar etag: of these bytes (RFC 9110 §8.8.3.3).
+    :ivar cached: the headers of an answer to who has it already (RFC 9110 §15.4.5).
+    :ivar whole: those of an answer with the body.
+    """
 
     body: bytes
     etag: bytes
-    headers: Sequence[tuple[bytes, bytes]]
+    cached: Headers
+    whole: Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,7 @@ class AssetsFirst:
         status = HTTPStatus.NOT_MODIFIED if is_known else HTTPStatus.OK
         headers: Headers = [
             (b"cache-control", _FOR_GOOD if is_exact else _FOR_NOW),
-            *chosen.headers,
+            *(chosen.cached if is_known else chosen.whole),
             *self._headers,
         ]
         await send({"type": "http.response.start", "status": status.value, "headers": headers})
@@ -153,22 +159,28 @@ def _asset(name: str, content: bytes, digest: str) -> _Asset:
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     if kind.startswith("text/"):
         kind += "; charset=utf-8"
-    shared = {"content-type": kind, "vary": "accept-encoding"}
     squeezed = gzip.compress(content, mtime=0)
     return _Asset(
         exact_query=f"v={digest}".encode(),
-        plain=_representation(content, digest, shared),
+        plain=_representation(content, digest, {"content-type": kind}),
         compressed=_representation(
-            squeezed, f"{digest}-gzip", {**shared, "content-encoding": "gzip"}
+            squeezed, f"{digest}-gzip", {"content-type": kind, "content-encoding": "gzip"}
         )
         if len(squeezed) < 0.9 * len(content)
         else None,
     )
 
 
-def _representation(body: bytes, tag: str, given: Mapping[str, str]) -> _Representation:
-    etag = f'"{tag}"'
-    headers = {**given, "etag": etag, "content-length": str(len(body))}
+def _representation(body: bytes, tag: str, content: Mapping[str, str]) -> _Representation:
+    etag = f'"{tag}"'.encode()
+    cached = [(b"vary", b"accept-encoding"), (b"etag", etag)]
+    described = {**content, "content-length": str(len(body))}
     return _Representation(
-        body, etag.encode(), [(name.encode(), value.encode()) for name, value in headers.items()]
+        body,
+        etag,
+        cached=cached,
+        whole=[
+            *((name.encode(), value.encode()) for name, value in described.items()),
+            *cached,
+        ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ async def ask(
     """The app's answer to one request.
 
     :param target: path and query as they stand in a request line, percent-encoded.
+    :raises AssertionError: the answer's length is not the one that it declares. A server breaks
+        such an answer off.
     """
     path, _, query = target.partition("?")
     scope: Scope = {
@@ -56,16 +59,26 @@ async def ask(
     unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     sent: list[Message] = []
 
+    is_answered = asyncio.Event()
+
     async def receive() -> Message:
-        return unread.pop() if unread else {"type": "http.disconnect"}
+        if unread:
+            return unread.pop()
+        await is_answered.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            is_answered.set()
 
     await app(scope, receive, send)
     start, *rest = sent
-    return AsgiAnswer(
+    answer = AsgiAnswer(
         status=start["status"],
         headers={name.decode().lower(): value.decode() for name, value in start["headers"]},
         body=b"".join(message.get("body", b"") for message in rest),
     )
+    declared = answer.headers.get("content-length")
+    assert declared is None or method == "HEAD" or int(declared) == len(answer.body)
+    return answer

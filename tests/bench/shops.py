@@ -32,18 +32,20 @@ def measured_shop(
     tracing: str = TOPOLOGY,
     program: Sequence[str] = ("-m", "services"),
     stock: Mapping[str, int] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Shop:
     """Returns a shop that is not started yet.
 
     :param arguments: of the command line.
     :param program: the arguments of Python: the shop, or a variant of it.
     :param stock: of further products, which only the variant has.
+    :param environment: further environment variables.
     """
     products = read_stock_file(InventorySettings().stock_file)
     return Shop(
         folder,
         *arguments,
-        environment={**_ENVIRONMENT, **TRACING[tracing]},
+        environment={**_ENVIRONMENT, **TRACING[tracing], **(environment or {})},
         stock={**dict.fromkeys(products, IN_STOCK), **(stock or {})},
         program=program,
     )

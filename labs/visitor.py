@@ -104,14 +104,14 @@ class Visitor:
         headers: Mapping[str, str] | None = None,
         at_once: int = 1,
     ) -> Counter[str]:
-        """Sends `count` requests, so many `at_once`; counts the answers by version, or by the
-        status of an error.
+        """Sends `count` requests, `at_once` of them together; counts the answers by version, or by
+        the status of an error.
         """
         answers = await self._answers(count, path, headers, at_once)
         return Counter(answer.version for answer in answers)
 
     async def statuses(self, count: int, *, at_once: int) -> Counter[int]:
-        """Sends `count` requests, so many `at_once`; counts the answers by status."""
+        """Sends `count` requests, `at_once` of them together; counts the answers by status."""
         answers = await self._answers(count, CATALOGUE, None, at_once)
         return Counter(answer.status for answer in answers)
 

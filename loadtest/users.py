@@ -49,7 +49,7 @@ class LoadUser(FastHttpUser):
     """
 
     abstract = True
-    # Longer than the shop takes to give up by itself and say so.
+    # Longer than the time after which the shop gives up and says so.
     network_timeout = 20.0
     connection_timeout = 5.0
 

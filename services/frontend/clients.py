@@ -216,7 +216,10 @@ class ProductClient:
         return _read(CataloguePage, await self._page(query={**chosen, "limit": limit}))
 
     async def product(self, product_id: str, *, related: int) -> ProductWithRelated:
-        """One product, with so many others of its department. NOT_FOUND when there is none."""
+        """One product, with others of its department. NOT_FOUND when there is none.
+
+        :param related: how many others at most.
+        """
         answer = await self._product(path={"product_id": product_id}, query={"related": related})
         return _read(ProductWithRelated, answer)
 

@@ -9,7 +9,7 @@ UNLIKELY = 1e-6
 
 
 def is_chance(found: int, draws: int, share: float, unlikely: float = UNLIKELY) -> bool:
-    """Whether `found` of so many draws is what a share gives: as few, and as many, come with a
+    """Whether `found` of `draws` is what a share gives: as few, and as many, come with a
     chance of at least half of `unlikely`, by the binomial distribution.
 
     :param share: of 0 to 1, both included.
@@ -24,7 +24,7 @@ def is_chance(found: int, draws: int, share: float, unlikely: float = UNLIKELY) 
 
 
 def chance_of(count: int, draws: int, share: float) -> float:
-    """The chance of exactly so many, for a share between 0 and 1.
+    """The chance of exactly this count, for a share between 0 and 1.
 
     By logarithms: the coefficients of some thousand draws are beyond what a float can hold.
     """

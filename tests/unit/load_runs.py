@@ -49,5 +49,5 @@ def made_up_run(
 
 
 def took(requests: int, milliseconds: int, *, failures: int = 0) -> RequestTally:
-    """So many requests that took so long."""
+    """Requests that all took the same time."""
     return RequestTally(requests=requests, failures=failures, times_ms={milliseconds: requests})

@@ -23,7 +23,7 @@ NOT_LATE = RequestTally()
 
 
 def answered(requests: int, milliseconds: int = 10, *, failures: int = 0) -> RequestTally:
-    """So many requests that took so long."""
+    """Requests that all took the same time."""
     return RequestTally(requests=requests, failures=failures, times_ms={milliseconds: requests})
 
 

@@ -60,7 +60,7 @@ class Work(Generic[Shop]):
                 raise
             why = " ".join(str(error).split()).rstrip(".")
             findings.append(
-                wrong(f"the check stops here: {why}", "what is wrong above, and mend that first")
+                wrong(f"the check stops here: {why}", "the wrong lines above, and fix those first")
             )
         return findings
 

@@ -47,12 +47,12 @@ class PayOnce(LocalExercise):
             len(confirmed) >= _ORDERS,
             f"{len(confirmed)} orders are confirmed",
             f"{len(confirmed)} of {_ORDERS} orders are confirmed since the lab began",
-            "the answers to POST /api/orders: another order needs another idempotency-key",
+            "the answers to POST /api/orders: does each order have its own idempotency key?",
         )
         if open_orders := [order.id for order in orders if not order.is_settled]:
             yield wrong(
                 f"{open_orders[0]} is not finished after {_REST_SECONDS:.0f} s",
-                f"{shop.folder}/logs/order.log: does a process that it needs hang?",
+                f"{shop.folder}/logs/order.log: which process does the order wait for?",
             )
         yield self._deaths(shop, confirmed)
         snapshot, violations = await shop.books()
@@ -74,8 +74,8 @@ class PayOnce(LocalExercise):
         deaths = shop.deaths()
         if not deaths:
             return wrong(
-                "no process was killed since the lab began; `kill` alone asks one to end, which "
-                "then finishes its work",
+                "no process was killed since the lab began (`kill` without -9 is no crash: the "
+                "process finishes its work)",
                 look,
             )
         placed_ms = [order.created_ms for order in confirmed] or [0]
@@ -83,8 +83,8 @@ class PayOnce(LocalExercise):
         names = ", ".join(dict.fromkeys(each.instance for each in between or deaths))
         return judged(
             bool(between),
-            f"{names} was killed meanwhile and came back",
-            f"{names} was killed, but not between the first of these orders and the last",
+            f"killed between the first and the last of these orders: {names}",
+            f"killed, but not between the first and the last of these orders: {names}",
             look,
         )
 
@@ -125,11 +125,11 @@ LAB = Lab(
         "linkerd": "it is about processes of one machine; 09 has the same question in a mesh",
     },
     hints=(
-        "The start has printed where the shop's data is. shop.json there has the pid of every "
-        "process; the request of README.md places an order.",
-        "`kill PID` asks a process to end, and it does so in order. A crash gives no notice: "
-        "kill -9 PID.",
-        "An order whose answer you have lost is asked for again with the same idempotency-key; a "
-        "further order needs another key. Order, kill -9 payment, order four times more.",
+        "`shop.json` in the shop's data folder has the pid of every process. The start has printed "
+        "the folder. The commands of README.md place an order.",
+        "`kill PID` lets a process finish its work. A crash comes without warning: `kill -9 PID`.",
+        "If you lose the answer to an order, send the order again with the same idempotency key. "
+        "Another order needs another key. So place an order, kill `payment` with `kill -9 PID`, "
+        "and place four more.",
     ),
 )

@@ -1,4 +1,4 @@
-"""Something in the shop is slow: who it is can be seen, without a look at any code."""
+"""One service or version is slow; students find it without reading code."""
 
 from __future__ import annotations
 
@@ -71,21 +71,21 @@ class SlowService(ChartExercise):
             placed == _ORDERS,
             f"{placed} orders were placed",
             f"only {placed} of {_ORDERS} orders were placed",
-            "the deployments: is the slow service there, and no other one away?",
+            f"kubectl -n {shop.where.namespace} get deployments: are all of them ready?",
         )
         yield judged(
             not slow,
-            "no call for an order took long by itself",
-            f"{slow.total()} calls for {_ORDERS} orders took more than {_SLOW_MS:.0f} ms by "
-            "themselves",
+            f"no call for an order took more than {_SLOW_MS:.0f} ms, without the calls inside it",
+            f"{slow.total()} calls for {_ORDERS} orders took more than {_SLOW_MS:.0f} ms, without "
+            "the calls inside them",
             f"https://{shop.where.host}/mesh after an order, or at the foot of the order's page: "
             "How this page was made",
         )
 
 
 async def slow_calls(visitor: Visitor) -> tuple[int, Counter[str]]:
-    """Places orders, up to the first that cannot be placed. Returns how many, and who was slow by
-    itself at a call for one of them.
+    """Places orders, up to the first that cannot be placed. Returns how many, and for each service
+    the number of its calls that were slow, without the calls inside them.
     """
     placed = 0
     slow: Counter[str] = Counter()
@@ -101,8 +101,8 @@ async def slow_calls(visitor: Visitor) -> tuple[int, Counter[str]]:
 
 HERE = Path(__file__).parent
 _PAGE = (
-    "The shop has a page about itself, /mesh. Send some traffic first: a share needs some fifty "
-    "requests before it says much."
+    "Open the mesh page, `/mesh`. Send some traffic first: a version's share means little before "
+    "about fifty requests."
 )
 
 LAB = Lab(
@@ -113,10 +113,10 @@ LAB = Lab(
         _PAGE,
         {
             "local": "Compare the times of the two versions in the large box of `product`.",
-            "istio": "Buy something. The order's page says at its foot how it was made: which bar "
-            "is long, and has no long bar below it?",
-            "linkerd": "Buy something. The order's page says at its foot how it was made: which "
-            "bar is long, and has no long bar below it?",
+            "istio": "Buy something, and unfold *How this page was made* at the foot of the "
+            "order's page. Which bar is long, and has no long bar below it?",
+            "linkerd": "Buy something, and unfold *How this page was made* at the foot of the "
+            "order's page. Which bar is long, and has no long bar below it?",
         },
         {
             "local": "v2 is slow. Stop the shop with `kill -INT PID`, where PID is parent_pid in "

@@ -52,7 +52,7 @@ class Encrypted(MeshedExercise):
     async def start(self, shop: MeshedShop) -> None:
         await super().start(shop)
         await let_outsider_in(shop)
-        if shop.mesh == "istio":  # who may ask whom is another lab's question
+        if shop.mesh == "istio":  # who may call whom is another lab's question
             await shop.kubectl("delete", "authorizationpolicies.security.istio.io", "--all")
 
     async def solve(self, shop: MeshedShop) -> None:
@@ -111,7 +111,7 @@ def _catalogue(statuses: Counter[int], shop: MeshedShop) -> Finding:
         set(statuses) == {200},
         f"{statuses.total()} searches of the catalogue were answered",
         f"searches of the catalogue are answered {_counted(statuses)}, not always 200",
-        f"{_tls(shop)} And what does the callee take?",
+        f"{_tls(shop)} And what does the callee accept?",
     )
 
 
@@ -119,14 +119,14 @@ def _encryption(wire: Wire, shop: MeshedShop) -> Finding:
     """Whether what people search for can be read on the way to product."""
     if not (wire.encrypted or wire.readable):
         return wrong(
-            "nothing was to be seen on the wire to product, so that nobody can say what is on it",
+            "no traffic to product was seen, so this check cannot say whether it is encrypted",
             "product's pods: is one running, with the container `wire`? Start the lab again",
         )
     return judged(
         not wire.readable,
-        f"what people search for cannot be read on the wire: {wire.encrypted} pieces of TLS, no "
-        "plain text",
-        f"what people search for can be read on the wire: {' '.join(wire.readable)[:60]} …",
+        f"what people search for cannot be read on the network: {wire.encrypted} pieces of TLS, "
+        "no plain text",
+        f"what people search for can be read on the network: {' '.join(wire.readable)[:60]} …",
         _tls(shop),
     )
 
@@ -135,12 +135,12 @@ def _outsider(plain: Mapping[str, Sequence[Probed]] | None, shop: MeshedShop) ->
     """Whether plain text is served."""
     if plain is None:
         return wrong(
-            "the outsider, who has no certificate, is not there, so that nobody asks in plain text",
+            "the pod outsider does not run, so this check cannot send plain text",
             "the pod outsider: start the lab again",
         )
     if unreached := _named(plain, lambda each: _NOT_REACHED.match(each.detail) is not None):
         return wrong(
-            f"the outsider does not even reach {unreached}, so that the mesh is not asked",
+            f"the outsider does not reach {unreached}, so this check does not test the mesh",
             "the NetworkPolicies, and whether all pods run: start the lab again",
         )
     if served := _named(plain, lambda each: each.outcome == "answered"):
@@ -151,11 +151,11 @@ def _outsider(plain: Mapping[str, Sequence[Probed]] | None, shop: MeshedShop) ->
     heard = _named(plain, lambda each: each.outcome in {"denied", "refused"})
     if heard and shop.mesh == "istio":
         return wrong(
-            f"the outsider is refused, but only after {heard} has heard the request in plain text",
+            f"the outsider is refused, but only after {heard} has read the request in plain text",
             _plain_text(shop),
         )
-    how = "is listened to" if shop.mesh == "istio" else "is answered"
-    return right(f"nobody {how} without a certificate, at {len(plain)} services")
+    does = "reads a request from" if shop.mesh == "istio" else "answers"
+    return right(f"none of {len(plain)} services {does} a caller without a certificate")
 
 
 def _named(plain: Mapping[str, Sequence[Probed]], is_so: Callable[[Probed], bool]) -> str:
@@ -172,18 +172,18 @@ def _tls(shop: MeshedShop) -> str:
     get = f"kubectl -n {shop.where.namespace} get"
     if shop.mesh == "istio":
         return f"{get} destinationrule product-service -o yaml: which TLS do its callers use?"
-    return f"{get} deployment product-service -o yaml: which ports do its pods keep from the proxy?"
+    return f"{get} deployment product-service -o yaml: which of its ports bypass the proxy?"
 
 
 def _plain_text(shop: MeshedShop) -> str:
     """Where it is said whether plain text is served."""
     get = f"kubectl -n {shop.where.namespace} get"
     if shop.mesh == "istio":
-        return f"{get} peerauthentications -o yaml: what do the proxies take?"
+        return f"{get} peerauthentications -o yaml: what do the proxies accept?"
     return (
-        f"{get} authorizationpolicies.policy.linkerd.io -o yaml: which ask for a "
-        "NetworkAuthentication, and are not for the kubelet? And at a port that is kept from the "
-        "proxy nobody asks"
+        f"{get} authorizationpolicies.policy.linkerd.io -o yaml: which require a "
+        "NetworkAuthentication, and are not for the kubelet? At a port that bypasses the proxy, "
+        "no policy applies"
     )
 
 
@@ -191,21 +191,21 @@ LAB = Lab(
     HERE,
     meshed=Encrypted(HERE),
     hints=(
-        "There are two sides. A caller encrypts or does not; a callee takes plain text or does "
-        "not. Each is said at a place of its own, and each is wrong here.",
+        "There are two sides. A caller encrypts or not, and a callee accepts plain text or not. "
+        "Each side has its own setting, and both are wrong here.",
         {
             "istio": "A DestinationRule says what callers do, a PeerAuthentication what the "
-            "callee takes: `kubectl -n ecommerce get destinationrules,peerauthentications -o "
+            "callee accepts: `kubectl -n ecommerce get destinationrules,peerauthentications -o "
             "yaml`, the field `mode`.",
-            "linkerd": "Between two proxies all is encrypted. So look for what leaves the proxy "
-            "out: an annotation of product's pods. And for what asks for no certificate: a policy "
-            "of inventory's.",
+            "linkerd": "Between two proxies everything is encrypted. So look for what bypasses the "
+            "proxy: an annotation of product's pods. And look for what requires no certificate: a "
+            "policy of inventory.",
         },
         {
-            "istio": "First the caller: take `tls` out of destinationrule/product-service. Then "
+            "istio": "First the caller: remove `tls` from destinationrule/product-service. Then "
             "the callee: `mode: STRICT` in peerauthentication/default.",
             "linkerd": "`kubectl -n ecommerce edit deployment product-service`: delete the "
-            f"annotation {_SKIPPED}. And inventory-service-grpc-for-frontend-product has to name "
+            f"annotation {_SKIPPED}. And inventory-service-grpc-for-frontend-product must name "
             "the MeshTLSAuthentication frontend-product, as mesh/linkerd/base/authorization.yaml "
             "does.",
         },

@@ -68,15 +68,15 @@ def _requests() -> list[Mapping[str, Any]]:
 def _refused(who: str, probed: Sequence[Probed], what: str, look: str) -> Finding:
     """Whether the mesh refuses it, and not something on the way there."""
     if any(each.outcome == "answered" for each in probed):
-        return wrong(f"{who} is answered when it asks for {what}", look)
+        return wrong(f"{who} gets an answer from {what}", look)
     failed = [each.detail for each in probed if each.outcome == "failed"]
     if failed:
         return wrong(
-            f"{who} does not even reach payment ({failed[0][:80]}), so that its policy is not "
-            "asked",
+            f"{who} does not reach payment ({failed[0][:80]}), so this check does not test its "
+            "policy",
             "the NetworkPolicies, and whether payment has a pod: start the lab again",
         )
-    return right(f"{who} is refused {what}")
+    return right(f"{who} is refused by {what}")
 
 
 def _kept_out(shop: MeshedShop, who: str, probed: Probed) -> Finding:
@@ -111,7 +111,7 @@ async def _keepers_reach_it(shop: MeshedShop) -> Finding:
     return judged(
         not shut_out,
         f"MongoDB answers the {len(keepers)} services that keep a database",
-        f"MongoDB does not answer who keeps a database there: {', '.join(shut_out)}",
+        f"MongoDB does not answer services that keep a database: {', '.join(shut_out)}",
         _databases_policy(shop),
     )
 
@@ -139,10 +139,10 @@ LAB = Lab(
     meshed=WhoMayCallWhom(HERE),
     hints=(
         "Two callees let too many in: payment and mongodb. Read the AuthorizationPolicy of each, "
-        "as the README shows it, and ask of each line: whom does this let in?",
+        "with the commands of README.md. Whom does each line let in?",
         {
             "istio": "An ALLOW policy is a list of rules, and one that matches is enough. What "
-            "does payment's second rule say about who asks? And who is in the namespace that "
+            "does payment's second rule say about the caller? And who is in the namespace that "
             "mongodb's policy names?",
             "linkerd": "A policy is as narrow as its MeshTLSAuthentication: `kubectl -n ecommerce "
             "get meshtlsauthentication shop -o yaml`. Which identities match `*`?",
@@ -153,9 +153,9 @@ LAB = Lab(
             "services with a Secret NAME-database (`kubectl -n ecommerce get secrets`). A "
             "principal is cluster.local/ns/NAMESPACE/sa/SERVICEACCOUNT, without spiffe://. "
             "mesh/istio/base/authorization.yaml has both policies.",
-            "linkerd": "base/callers.yaml has a MeshTLSAuthentication `order`, and one `mongodb` "
-            "for those that keep a database: name these in requiredAuthenticationRefs, as "
-            "mesh/linkerd/base/authorization.yaml does.",
+            "linkerd": "mesh/linkerd/base/callers.yaml has a MeshTLSAuthentication `order`, and "
+            "one `mongodb` for the services that keep a database. Name them in "
+            "requiredAuthenticationRefs, as mesh/linkerd/base/authorization.yaml does.",
         },
     ),
 )

@@ -1,4 +1,4 @@
-"""The mesh verifies tokens, and yet asks nobody for one, nor for whom it was meant."""
+"""The mesh verifies tokens, but requires none, and accepts those for other applications."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _GOOD = "good"
 _BAD: Mapping[str, str] = {
     "forged": "that is forged",
     "expired": "that has expired",
-    "for-another-shop": "that was meant for another shop",
-    "of-another-issuer": "that somebody else has issued",
+    "for-another-shop": "that is for another shop",
+    "of-another-issuer": "of another issuer",
 }
 _REFUSED = (401, 403)
 
@@ -51,7 +51,7 @@ class WhoIsTheUser(MeshedExercise):
             yield judged(
                 catalogue.status == 200,
                 "the catalogue is open to everybody, without a token",
-                f"the catalogue is answered {catalogue.status} to who has no token",
+                f"a request for the catalogue without a token gets {catalogue.status}",
                 _rules(shop),
             )
             order = await visitor.insist()
@@ -89,18 +89,18 @@ async def _own_inbox(visitor: Visitor, shop: MeshedShop) -> Finding:
     return judged(
         inbox.status == 200,
         "a customer reads their own inbox",
-        f"a customer's own inbox is answered {inbox.status} by {by}, with a good token",
-        f"{_verification(shop)}: what is left of the token behind the proxy?",
+        f"a customer with a good token gets {inbox.status} from {by} for their own inbox",
+        f"{_verification(shop)}: does the proxy pass on the token?",
     )
 
 
 async def _wrong_tokens(visitor: Visitor, tokens: Mapping[str, str], shop: MeshedShop) -> Finding:
     """Whether the mesh stops each, and none that is right."""
     if not tokens:
-        return wrong("no token could be signed to try", "auth's pod: start the lab again")
+        return wrong("this check cannot sign tokens", "auth's pod: start the lab again")
     if (await _inbox(visitor, tokens[_GOOD])).served is None:
         return wrong(
-            "the mesh stops a token of the shop's own key with which nothing is wrong",
+            "the mesh refuses a good token",
             _verification(shop),
         )
     for what, words in _BAD.items():
@@ -109,7 +109,7 @@ async def _wrong_tokens(visitor: Visitor, tokens: Mapping[str, str], shop: Meshe
         )
         if not finding.is_right:
             return finding
-    return right(f"the mesh stops a token {', one '.join(_BAD.values())}")
+    return right(f"the mesh refuses a token {', one '.join(_BAD.values())}")
 
 
 async def _by_frontend(shop: MeshedShop, tokens: Mapping[str, str]) -> Finding:
@@ -121,10 +121,10 @@ async def _by_frontend(shop: MeshedShop, tokens: Mapping[str, str]) -> Finding:
             [_ASKED_BY_FRONTEND, {**_ASKED_BY_FRONTEND, "headers": headers}],
         )
     except CommandFailed:
-        return wrong("frontend has no pod that could ask for an inbox", "frontend's pods")
+        return wrong("frontend has no pod that could request an inbox", "frontend's pods")
     if without.outcome == "answered":
         return wrong(
-            "a request of frontend's without a token gets through the mesh: notification itself "
+            "a request from frontend without a token gets through the mesh: notification itself "
             f"answers {without.detail}",
             _rules(shop),
         )
@@ -148,8 +148,8 @@ def _stopped_by_the_mesh(answer: Answer, what: str, look: str) -> Finding:
         )
     return judged(
         answer.status in _REFUSED,
-        f"the mesh stops {what} ({answer.status})",
-        f"{what} is answered {answer.status} by nobody, and not refused",
+        f"the mesh refuses {what} ({answer.status})",
+        f"{what} is not refused with 401 or 403, but gets {answer.status}",
         "notification's pods: do they run?",
     )
 
@@ -165,7 +165,7 @@ def _verification(shop: MeshedShop) -> str:
 
 def _rules(shop: MeshedShop) -> str:
     get = f"kubectl -n {shop.where.namespace} get authorizationpolicies.security.istio.io"
-    return f"{get} notification-service -o yaml: what does it ask of the user?"
+    return f"{get} notification-service -o yaml: what does it require of the user?"
 
 
 LAB = Lab(
@@ -176,11 +176,12 @@ LAB = Lab(
         "(mesh/linkerd/scenarios/15-user-rules)"
     },
     hints=(
-        "Three things are missing, of two objects: one verifies tokens, the other one says who may "
-        "do what. Compare both with those of another service that asks for users, `user` say.",
-        "A RequestAuthentication refuses tokens that are bad. Of a request without a token it says "
-        "nothing: that a user is needed is for the AuthorizationPolicy to say, by "
-        "`requestPrincipals`. And what happens to the token when it is verified?",
+        "Three things are missing in two objects: one object verifies tokens, the other one says "
+        "who may do what. Compare both with those of another service that requires users, such as "
+        "`user`.",
+        "A RequestAuthentication refuses bad tokens. It does not refuse a request without a token: "
+        "only the AuthorizationPolicy can require a user, by `requestPrincipals`. And does the "
+        "proxy pass on a token that it has verified?",
         "requestauthentication/notification-service needs `audiences: [meshmart-shop]` and "
         "`forwardOriginalToken: true`; the policy notification-service needs `requestPrincipals: "
         "[meshmart/*]` for the gateway and for frontend: mesh/istio/base/tokens.yaml and "

@@ -1,4 +1,4 @@
-"""Three inventory pods, of which one does all the work: its caller keeps one connection."""
+"""One of three inventory pods does all the work, since its caller keeps one connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _REQUESTS, _AT_ONCE = 90, 6
 # more than this, but once in 30,000 times.
 _DRAWN = 2 / _PODS
 _STANDARD_DEVIATIONS = 4
-# By chance alone, so many users reach one of three pods once in 170,000 times.
+# By chance alone, all these users reach the same one of three pods once in 170,000 times.
 _USERS, _PAGES = 12, 3
 _COOKIE = "__Host-meshmart-access"
 
@@ -60,8 +60,8 @@ class Balancing(MeshedExercise):
         pods = len(await shop.pods("inventory-service"))
         yield judged(
             pods >= _PODS,
-            f"inventory has {pods} pods",
-            f"inventory has {pods} pods, and is to have {_PODS} or more",
+            f"ready pods of inventory: {pods}",
+            f"ready pods of inventory: {pods}, not {_PODS} or more",
             f"kubectl -n {shop.where.namespace} get pods",
         )
         async with shop.visitor() as visitor:
@@ -73,7 +73,7 @@ class Balancing(MeshedExercise):
                 order.status == 201,
                 "a customer can buy",
                 f"a customer cannot buy (the answer is {order.status})",
-                "what you have changed of inventory: order asks it, too",
+                "what you have changed for inventory: order calls it, too",
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
@@ -118,26 +118,26 @@ def _spread(seen: Counter[str], pods: int, shop: MeshedShop) -> Finding:
     total = seen.total()
     if seen[""]:
         return wrong(
-            f"{seen['']} of {total} questions for the stock got no answer",
-            "inventory's policies and pods: may product ask?",
+            f"{seen['']} of {total} requests for the stock got no answer",
+            "inventory's policies and pods: may product call it?",
         )
     most = max(seen.values())
     expected = total * _DRAWN
     deviation = math.sqrt(expected * (1 - _DRAWN))
     if most > expected + _STANDARD_DEVIATIONS * deviation:
         return wrong(
-            f"{most} of {total} questions for the stock were answered by one of {pods} inventory "
+            f"{most} of {total} requests for the stock were answered by one of {pods} inventory "
             "pods",
             _caller(shop),
         )
     counts = ", ".join(str(count) for count in sorted(seen.values(), reverse=True))
-    return right(f"{total} questions for the stock are spread over inventory's pods: {counts}")
+    return right(f"{total} requests for the stock are spread over inventory's pods: {counts}")
 
 
 def _affinity(users: Sequence[set[str]], shop: MeshedShop) -> Finding:
     """Whether each user has one pod, and not all of them the same one."""
     look = (
-        f"kubectl -n {shop.where.namespace} get destinationrule inventory-service -o yaml: by what "
+        f"kubectl -n {shop.where.namespace} get destinationrule inventory-service -o yaml: how "
         "does it choose a pod?"
     )
     if not users or any("" in pods for pods in users):
@@ -159,7 +159,7 @@ def _affinity(users: Sequence[set[str]], shop: MeshedShop) -> Finding:
 def _caller(shop: MeshedShop) -> str:
     return (
         f"kubectl -n {shop.where.namespace} get deployment product-service -o yaml: do its gRPC "
-        "calls pass its proxy? And if they do, by what does the proxy choose?"
+        "calls go through its proxy? If they do, how does the proxy choose a pod?"
     )
 
 
@@ -167,14 +167,15 @@ LAB = Lab(
     HERE,
     meshed=Balancing(HERE),
     hints=(
-        "A Service spreads connections, a proxy spreads requests. So whose proxy should have "
-        "spread these, and does it see them?",
+        "A Service spreads connections, a proxy spreads requests. Whose proxy should spread these "
+        "requests, and does it see them?",
         {
-            "istio": "Look at the annotations in the template of deployment/product-service. And "
-            "when its proxy is asked again: in destinationrule/inventory-service `loadBalancer` "
-            "says how it chooses. Who the user is stands in the header `user-id`.",
+            "istio": "Look at the annotations in the template of deployment/product-service: one "
+            "of them makes a port bypass the proxy. Then look at destinationrule/"
+            "inventory-service: `loadBalancer` says how the proxy chooses a pod. The header "
+            "`user-id` says who the user is.",
             "linkerd": "Look at the annotations in the template of deployment/product-service: one "
-            "of them keeps a port from the proxy.",
+            "of them makes a port bypass the proxy.",
         },
         {
             "istio": "`kubectl -n ecommerce edit deployment product-service`: delete "

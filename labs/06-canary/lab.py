@@ -65,8 +65,8 @@ def _asked(how: str, seen: Counter[str], shop: MeshedShop) -> Finding:
         set(seen) == {"v2"},
         f"requests {how} are answered by v2",
         f"of {seen.total()} requests {how}, {_words(seen)}, not all by v2",
-        f"{_routes(shop)}: which rule is taken for such a request? And if that one is right: must "
-        "a request meet all conditions of its match, or one of them?",
+        f"{_routes(shop)}: which rule applies to such a request? If it is the right one: must a "
+        "request meet all conditions of its match, or one of them?",
     )
 
 
@@ -76,7 +76,7 @@ def _share(where: str, seen: Counter[str], shop: MeshedShop) -> Finding:
     if seen.keys() - {"v1", "v2"}:
         return wrong(
             f"of {total} requests {where}, {_words(seen)}: some fail",
-            f"{_versions(shop)}: does it fit any pod? "
+            f"{_versions(shop)}: which pods match? "
             f"kubectl -n {shop.where.namespace} get pods -L version",
         )
     if not is_about(seen["v2"], _SHARE, of=total):
@@ -120,17 +120,17 @@ LAB = Lab(
     meshed=Canary(HERE),
     hints=(
         {
-            "istio": "There are two faults. One makes errors: count the statuses, and compare what "
-            "the routes call v2 with what the pods of v2 are called. The other makes no error.",
-            "linkerd": "There are two faults, and neither makes an error. For one compare what the "
-            "routes call v2 with what the pods of v2 are called.",
+            "istio": "There are two faults. One makes errors: compare the labels by which v2 is "
+            "selected with the labels of its pods. The other one makes no error.",
+            "linkerd": "There are two faults, and neither makes an error. For one of them, compare "
+            "the labels by which v2 is selected with the labels of its pods.",
         },
         {
-            "istio": "A subset picks pods by labels: `kubectl -n ecommerce get pods -L version`. "
-            "And of the routes in product-public the first that fits is taken: what does a route "
-            "without `match` fit?",
-            "linkerd": "A version's Service picks pods by labels: `kubectl -n ecommerce get pods "
-            "-L version`. And of two matches the one with the longer path wins, whatever headers "
+            "istio": "A subset selects pods by labels: `kubectl -n ecommerce get pods -L version`. "
+            "And of the routes in product-public, the first one that matches is used: what does a "
+            "route without `match` match?",
+            "linkerd": "A version's Service selects pods by labels: `kubectl -n ecommerce get pods "
+            "-L version`. And of two matches, the one with the longer path wins, whatever headers "
             "the other one names.",
         },
         {

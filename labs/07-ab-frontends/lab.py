@@ -68,7 +68,7 @@ class AbFrontends(MeshedExercise):
         missing = set(_LOOKS) - {pod["metadata"]["labels"]["version"] for pod in pods}
         if missing:
             yield wrong(
-                f"there is no pod with the look {', '.join(sorted(missing))}",
+                f"no pod of the variant {', '.join(sorted(missing))} is ready",
                 f"kubectl -n {shop.where.namespace} get pods -L version: start the lab again",
             )
             return
@@ -79,9 +79,9 @@ class AbFrontends(MeshedExercise):
             order = await visitor.insist()
             yield judged(
                 order.status == 201,
-                "people can buy, whatever the pages look like",
-                f"people cannot buy (the answer is {order.status})",
-                "the way in to /api, which is no business of this lab",
+                "a customer can buy",
+                f"a customer cannot buy (the answer is {order.status})",
+                "the routes for /api, which this lab does not change",
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
@@ -96,7 +96,7 @@ def _judged(visitors: Visitors, seen: Counter[str], shop: MeshedShop) -> Finding
         set(seen) == {visitors.look},
         f"visitors {visitors.who} see {visitors.look}",
         f"visitors {visitors.who} see {words}, not {visitors.look} each time",
-        f"kubectl -n {shop.where.namespace} get {kind} -o yaml: which rule is taken for them?",
+        f"kubectl -n {shop.where.namespace} get {kind} -o yaml: which rule applies to them?",
     )
 
 
@@ -104,20 +104,20 @@ LAB = Lab(
     HERE,
     meshed=AbFrontends(HERE),
     hints=(
-        "Go through the rules as the proxy does, with the headers of one visitor in hand. Does the "
-        "rule about telephones fit what a real telephone sends, from the first letter to the last?",
+        "Read the rules as the proxy does, for the headers of one visitor. Does the rule for "
+        "telephones match what a real telephone sends, from the first character to the last?",
         {
-            "istio": "A regex has to fit the whole value, not a part of it. And once it does, a "
-            "visitor of the beta group with a telephone fits two routes: the first one is taken.",
-            "linkerd": "A RegularExpression has to fit the whole value, not a part of it. And once "
-            "it does, a visitor of the beta group with a telephone fits two rules with one header "
-            "each: the first one is taken.",
+            "istio": "A regex must match the whole value, not a part of it. Once it does, a "
+            "visitor of the beta group with a telephone matches two routes: the first one is used.",
+            "linkerd": "A RegularExpression must match the whole value, not a part of it. Once it "
+            "does, a visitor of the beta group with a telephone matches two rules with one header "
+            "each: the first one is used.",
         },
         {
             "istio": "In virtualservice/frontend-public: `regex: .*Mobile.*`, and the route named "
             "beta before the one named mobile.",
-            "linkerd": "In httproute/frontend-looks: `value: .*Mobile.*`, and the rule about "
-            "x-user-group before the one about user-agent.",
+            "linkerd": "In httproute/frontend-looks: `value: .*Mobile.*`, and the rule for "
+            "x-user-group before the one for user-agent.",
         },
     ),
 )

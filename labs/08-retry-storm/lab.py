@@ -1,4 +1,4 @@
-"""A slow catalogue, and callers who ask five times and wait for none of the answers."""
+"""A slow catalogue, and callers that try five times and wait for none of the answers."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class RetryStorm(MeshedExercise):
         asked = after.requests - before.requests
         if not asked or after.seconds - before.seconds < asked * _LATENCY_SECONDS * 0.9:
             yield wrong(
-                f"the catalogue was asked {asked} times, and is not slow any more: it was mended, "
-                "or nobody reaches it",
-                "README.md: the next service is slow, too, so its callers have to bear it. Start "
+                f"the catalogue got {asked} requests, and is not slow any more: it was fixed, or "
+                "no request reaches it",
+                "the task in README.md: the catalogue stays slow, and its callers must cope. Start "
                 "the lab again",
             )
             return
         failed = after.errors - before.errors
         if failed < asked * _STILL_FAILS_SHARE:
             yield wrong(
-                f"of {asked} answers of the catalogue {failed} are errors, and it was one in ten: "
-                "it was mended",
-                "README.md: the next service fails, too, so its callers have to bear it. Start the "
-                "lab again",
+                f"of {asked} answers of the catalogue {failed} are errors, not one in ten: it was "
+                "fixed",
+                "the task in README.md: the catalogue still fails, and its callers must cope. "
+                "Start the lab again",
             )
             return
         yield right("the catalogue still takes a second for an answer, and fails now and then")
@@ -77,15 +77,15 @@ class RetryStorm(MeshedExercise):
             f"{_CUSTOMERS} customers make {asked} requests of the catalogue",
             f"{_CUSTOMERS} customers make {asked} requests of the catalogue, "
             f"{asked / _CUSTOMERS:.1f} for each",
-            f"{_routes(shop)}: after how long is a try given up, and how many follow?",
+            f"{_routes(shop)}: how long does a try last, and how many retries follow?",
         )
         errors = _CUSTOMERS - statuses[200]
         yield judged(
             errors <= _MOST_ERRORS,
             f"{_CUSTOMERS - errors} of {_CUSTOMERS} customers get the catalogue",
             f"{errors} of {_CUSTOMERS} customers do not get the catalogue ({_words(statuses)})",
-            f"{_routes(shop)}: is there time for an answer (504), and for another try where the "
-            "answer is an error (503)?",
+            f"{_routes(shop)}: is there time for an answer (if not: 504), and a retry after an "
+            "error (if not: 503)?",
         )
 
 
@@ -127,15 +127,14 @@ LAB = Lab(
     HERE,
     meshed=RetryStorm(HERE),
     hints=(
-        "The catalogue needs a second. How long does a caller wait before he sends the same "
-        "request once more, and what becomes of the first one?",
+        "The catalogue needs a second. How long does a caller wait before it sends the same "
+        "request again, and what happens to the first one?",
         {
-            "istio": "`perTryTimeout` has to be longer than the callee needs, and `timeout` longer "
-            "than all tries together. What are four retries good for, if not even one is needed "
-            "for nine requests in ten?",
-            "linkerd": "retry.linkerd.io/timeout has to be longer than the callee needs, and the "
-            "rule's timeouts.request longer than all tries together. What are four retries good "
-            "for, if not even one is needed for nine requests in ten?",
+            "istio": "`perTryTimeout` must be longer than the callee needs, and `timeout` longer "
+            "than all tries together. Why four retries, if nine requests in ten need none?",
+            "linkerd": "retry.linkerd.io/timeout must be longer than the callee needs, and the "
+            "rule's timeouts.request longer than all tries together. Why four retries, if nine "
+            "requests in ten need none?",
         },
         {
             "istio": "In virtualservice/product-public no perTryTimeout, and `retries: {attempts: "

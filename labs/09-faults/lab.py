@@ -27,7 +27,7 @@ class FailingPayments(MeshedExercise):
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         if not await shop.pods("payment-service"):
             yield wrong(
-                "payment has no pod, so that all of its calls fail, for another reason",
+                "payment has no pod, so all calls to it fail, and not because of the fault",
                 f"kubectl -n {shop.where.namespace} get pods: start the lab again",
             )
             return
@@ -47,7 +47,7 @@ class FailingPayments(MeshedExercise):
                 len(placed) == _ORDERS,
                 f"{len(placed)} customers have their order all the same",
                 f"only {len(placed)} of {_ORDERS} customers have their order",
-                "the mesh page, the edge from order to payment: does nothing get through?",
+                "the mesh page, the edge from order to payment: do any calls succeed?",
             )
             answers = [(await visitor.send("GET", _ABOUT)).status for _ in range(_PAGES)]
             yield judged(
@@ -92,11 +92,11 @@ def _rule(shop: MeshedShop) -> str:
     if shop.mesh == "istio":
         return (
             f"{get} virtualservice payment-service -o yaml: which calls does the fault apply "
-            "to, and of what is `percentage` the share?"
+            "to, and to which percentage of them?"
         )
     return (
         f"{get} grpcroute payment-service-repeatable-8000ms -o yaml: which calls go to the faulty "
-        "pod, how many of them, and is one that has failed tried again?"
+        "pod, which share of them, and is a failed call retried?"
     )
 
 
@@ -107,11 +107,11 @@ LAB = Lab(
     meshed=FailingPayments(HERE),
     hints=(
         "The experiment is on, and hardly any call to payment fails. Read the rule as the mesh "
-        "does: which calls does it apply to, and to how many of these?",
+        "does: which calls does it apply to, and to which share of them?",
         {
             "istio": "`percentage: {value: 0.3}` is 0.3 of a hundred: three calls in a thousand.",
-            "linkerd": "A checkout calls Authorize and Capture; the rule with the faulty pod is "
-            "about Cancel alone. And the route's annotations say that what fails is tried again.",
+            "linkerd": "A checkout calls Authorize and Capture; the rule with the faulty pod "
+            "applies only to Cancel. And the route's annotations retry failed calls.",
         },
         {
             "istio": "`value: 30`, in `kubectl -n ecommerce edit virtualservice payment-service`.",

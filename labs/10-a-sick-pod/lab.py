@@ -1,4 +1,4 @@
-"""One of two payment pods fails every request, and its callers go on asking it."""
+"""One of two payment pods fails every request, and its callers keep using it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ import urllib.request
 print(urllib.request.urlopen("http://127.0.0.1:4191/metrics").read().decode())
 """
 _ORDERS = 6
-# An order asks payment twice or more. What is left alone gets single tries: is it well again?
+# An order calls payment twice or more. An ejected pod gets single tries, to see whether it works.
 _TRIES = 3
 
 
@@ -53,12 +53,12 @@ class SickPod(MeshedExercise):
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         if not await _is_there(shop):
             yield wrong(
-                "there is no sick payment pod beside one that is well: it was mended or taken away",
-                "README.md: the next one comes unannounced, so the callers have to leave it alone. "
+                "payment does not have a sick pod and a healthy one: one was cured or removed",
+                "the task in README.md: the pod stays sick, and the callers must stop using it. "
                 "Start the lab again",
             )
             return
-        yield right("one payment pod is sick, another one is well")
+        yield right("one pod of payment is sick, and another one is healthy")
         async with shop.visitor() as visitor:
             placed = await _orders(visitor, _ORDERS)
             before = await _asked(shop)
@@ -74,20 +74,20 @@ class SickPod(MeshedExercise):
             len(placed) == 2 * _ORDERS,
             f"{len(placed)} orders were paid meanwhile",
             f"only {len(placed)} of {2 * _ORDERS} orders were paid",
-            "payment's pods: is the one that is well left alone, too?",
+            "payment's pods: is the healthy one ejected, too?",
         )
         yield judged(
             asked <= _TRIES,
-            f"the sick pod is left alone: {asked} requests reached it during {_ORDERS} orders",
-            f"the sick pod is still asked: {asked} requests reached it during {_ORDERS} orders",
+            f"the sick pod is not used: {asked} requests reached it during {_ORDERS} orders",
+            f"the sick pod is still used: {asked} requests reached it during {_ORDERS} orders",
             _rule(shop),
         )
         if asked <= _TRIES:
             yield judged(
                 is_ejected,
                 "that is because it failed: order's proxy has ejected it",
-                "that is not because it failed: order's proxy has not ejected it, but goes round "
-                "it, and would ask the next pod that fails",
+                "that is not because it failed: order's proxy has not ejected it, and would use "
+                "the next pod that fails",
                 _rule(shop),
             )
         yield await shop.audit()
@@ -139,7 +139,7 @@ async def _asked(shop: MeshedShop) -> int:
 
 
 async def _is_ejected(shop: MeshedShop) -> bool:
-    """Whether order's proxy leaves the sick pod alone at this moment, because it has failed."""
+    """Whether order's proxy has ejected the sick pod at this moment, because it has failed."""
     if shop.mesh == "linkerd":
         order = ("exec", "deployment/order-service", "-c", "order", "--", "python", "-c")
         text = await shop.kubectl(*order, _PROXY_METRICS)
@@ -181,12 +181,12 @@ LAB = Lab(
     HERE,
     meshed=SickPod(HERE),
     hints=(
-        "Nobody has to mend or delete the pod: whoever calls payment has to notice that it fails, "
-        "and leave it alone. Where does the mesh keep that rule?",
+        "Do not cure or delete the pod: the callers of payment must notice that it fails, and stop "
+        "using it. Which object has this rule?",
         {
-            "istio": "outlierDetection in destinationrule/payment-service is there, but 0 means "
-            "that such errors are not counted. To gRPC, UNAVAILABLE is a gateway error.",
-            "linkerd": "The Service asks for failure accrual, and an annotation beside that one "
+            "istio": "destinationrule/payment-service has outlierDetection, but 0 means that such "
+            "errors do not count. UNAVAILABLE in gRPC counts as a gateway error.",
+            "linkerd": "One annotation of the Service switches failure accrual on, and another one "
             "says after how many failures in a row. The default is 7.",
         },
         {

@@ -1,4 +1,4 @@
-"""A rate limit that is there, and refuses nobody."""
+"""A rate limit that exists, and refuses nobody."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RateLimit(MeshedExercise):
         if not pods:
             yield wrong(
                 "no pod of the catalogue is ready",
-                f"kubectl -n {shop.where.namespace} get pods: does somebody refuse the probes?",
+                f"kubectl -n {shop.where.namespace} get pods: are the probes refused?",
             )
             return
         async with shop.visitor() as visitor:
@@ -39,7 +39,7 @@ class RateLimit(MeshedExercise):
                 not refused,
                 f"{_CUSTOMERS} customers, four a second, all get the catalogue",
                 f"{refused} of {_CUSTOMERS} customers, four a second, are refused the catalogue",
-                f"{_limit(shop)}: how many may come in a second, and how many at once?",
+                f"{_limit(shop)}: how many does it allow in a second, and how many at once?",
             )
             seen, pages = await _rush(visitor)
             yield _rate(shop, seen, pods)
@@ -54,7 +54,7 @@ class RateLimit(MeshedExercise):
             yield judged(
                 order.status == 201,
                 "a customer can buy",
-                f"a customer cannot buy: the answer is {order.status}",
+                f"a customer cannot buy (the answer is {order.status})",
                 f"{_limit(shop)}: whose requests are counted?",
             )
             if order.status == 201:
@@ -94,20 +94,20 @@ async def _rush(visitor: Visitor) -> tuple[Counter[int], Counter[int]]:
 def _rate(shop: MeshedShop, seen: Counter[int], pods: int) -> Finding:
     """Whether about as many are let in as should be, and all others told to slow down."""
     sent, let_in, refused = seen.total(), seen[200], seen[429]
-    said = f"of {sent} requests in {_RUSH_SECONDS:.0f} s {let_in} were let in"
+    said = f"of {sent} requests in {_RUSH_SECONDS:.0f} s {let_in} were accepted"
     if seen.keys() - {200, 429}:
         others = sorted(seen.keys() - {200, 429})
-        return wrong(f"{said}, and some answered {others}", "the mesh page: who fails?")
+        return wrong(f"{said}, and some got {others}", "the mesh page: which service fails?")
     if sent < 2 * _MOST * pods:
         return wrong(
-            f"{said}, and so few were sent that this says nothing",
-            "what else this machine does, and check again",
+            f"{said}: too few were sent to test the limit",
+            "what else runs on this machine, and check again",
         )
     if not _FEWEST * pods <= let_in <= _MOST * pods:
         expected = f"{_PER_SECOND} a second for each of {pods} pods"
         return wrong(
-            f"{said} and {refused} refused, which is not {expected}",
-            f"{_limit(shop)}: of how many seconds is the number, and is it only counted?",
+            f"{said} and {refused} refused, not {expected}",
+            f"{_limit(shop)}: for which time is the number, and does the limit only count?",
         )
     return right(f"{said}, and {refused} refused with 429")
 
@@ -125,13 +125,13 @@ LAB = Lab(
     HERE,
     meshed=RateLimit(HERE),
     hints=(
-        "The limit is there, and stands at the right place. Compare its numbers with those that "
-        "were wanted, units included.",
+        "The limit exists, and is in the right place. Compare its numbers and their units with the "
+        "task.",
         {
             "istio": "A token bucket gets `tokens_per_fill` each `fill_interval`, and holds "
-            "`max_tokens`. And what does Envoy do with who has no token, when `filter_enforced` is "
-            "not written?",
-            "linkerd": "The field is called requestsPerSecond. 600 in a minute are how many?",
+            "`max_tokens`. And what does Envoy do with a request that finds no token, if "
+            "`filter_enforced` is missing?",
+            "linkerd": "The field is called requestsPerSecond. How many a second is 600 a minute?",
         },
         {
             "istio": "token_bucket: {max_tokens: 10, tokens_per_fill: 10, fill_interval: 1s} and "

@@ -1,4 +1,4 @@
-"""A way out that was opened for one partner, and leads everywhere."""
+"""Egress that was opened for one partner, and leads everywhere."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Request = Mapping[str, Any]
 
 
 class Egress(MeshedExercise):
-    """shipping may ask the carrier; the sandbox of Stripe stands behind both addresses."""
+    """shipping may call the carrier; Stripe's sandbox answers at both addresses."""
 
     async def check(self, shop: MeshedShop) -> AsyncIterator[Finding]:
         for workload in ("shipping-service", "product-service"):
             if not await shop.pods(workload):
                 yield wrong(
-                    f"{workload} has no pod that is ready, so nobody can be tried",
+                    f"{workload} has no ready pod, so this check cannot send its requests",
                     f"kubectl -n {shop.where.namespace} get pods",
                 )
                 return
@@ -37,14 +37,14 @@ class Egress(MeshedExercise):
             partner.outcome == "answered",
             "shipping reaches the carrier",
             f"shipping does not reach the carrier ({partner.detail[:60]})",
-            f"{_rule(shop)}: which hosts may it ask?",
+            f"{_rule(shop)}: which hosts may it reach?",
         )
         reached = _reached(elsewhere, leaks)
         yield judged(
             not reached,
             "shipping reaches nobody else outside",
             f"shipping reaches {reached}, too, which no rule lists",
-            f"{_rule(shop)}: what becomes of a host that is not listed?",
+            f"{_rule(shop)}: what happens to requests for other hosts?",
         )
         yield await _others(shop, carrier, elsewhere)
         async with shop.visitor() as visitor:
@@ -53,7 +53,7 @@ class Egress(MeshedExercise):
                 order.status == 201,
                 "a customer can buy: payment reaches Stripe",
                 f"a customer cannot buy (the answer is {order.status}): does payment reach Stripe?",
-                f"{_rule(shop)}: what was closed that has to be open?",
+                f"{_rule(shop)}: what is closed that must be open?",
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
@@ -70,8 +70,8 @@ async def _others(shop: MeshedShop, carrier: Request, elsewhere: Sequence[Reques
     return judged(
         not reached,
         "product, which has no partner outside, reaches nobody there",
-        f"product reaches {reached}, and has no business there",
-        f"{_rule(shop)}: whom is it about?",
+        f"product reaches {reached}, and must reach nobody outside",
+        f"{_rule(shop)}: which services does it apply to?",
     )
 
 
@@ -119,13 +119,13 @@ LAB = Lab(
     HERE,
     meshed=Egress(HERE),
     hints=(
-        "The carrier is reached, and so is an address that is in no rule. A rule about one host is "
-        "worth something only where all others are refused.",
+        "shipping reaches the carrier, and also an address that no rule lists. A rule for one host "
+        "protects only if all other hosts are refused.",
         {
             "istio": "sidecar/shipping-service lists hosts, and says in `outboundTrafficPolicy` "
-            "what becomes of those that it does not list. Compare it with another service's.",
-            "linkerd": "httproute/carrier is attached to the EgressNetwork, which denies what no "
-            "route fits. Which hosts does this route fit?",
+            "what happens to requests for others. Compare it with another service's Sidecar.",
+            "linkerd": "httproute/carrier is attached to the EgressNetwork, which denies requests "
+            "that match no route. Which hosts does this route match?",
         },
         {
             "istio": "outboundTrafficPolicy: {mode: REGISTRY_ONLY} in sidecar/shipping-service, "

@@ -35,11 +35,11 @@ class Mirroring(MeshedExercise):
         ]
         if len(new) != 1:
             yield wrong(
-                f"there are {len(new)} pods of v2 that are ready, and not one",
+                f"v2 has {len(new)} ready pods, not one",
                 f"kubectl -n {shop.where.namespace} get pods -L version: start the lab again",
             )
             return
-        yield right("a pod of v2 is there")
+        yield right("v2 has one ready pod")
 
         for path, operation in _READS.items():
             async for finding in _copied(shop, new[0], path, operation):
@@ -48,11 +48,11 @@ class Mirroring(MeshedExercise):
             behind_pages = await visitor.versions_behind_pages(_PAGES)
         yield judged(
             set(behind_pages) == {"v1"},
-            f"what {_PAGES} pages ask of the catalogue is answered by v1",
-            f"what {_PAGES} pages ask of the catalogue is answered {_said(behind_pages)}: v2 is "
-            "not for customers yet",
-            f"kubectl -n {shop.where.namespace} get virtualservice/product-service -o yaml: to "
-            "whom do requests from frontend go?",
+            f"v1 answers what {_PAGES} pages request from the catalogue",
+            f"what {_PAGES} pages request from the catalogue is answered {_said(behind_pages)}: v2 "
+            "is not for customers yet",
+            f"kubectl -n {shop.where.namespace} get virtualservice/product-service -o yaml: which "
+            "version gets requests from frontend?",
         )
         yield await shop.audit()
 
@@ -71,15 +71,15 @@ async def _copied(shop: MeshedShop, pod: str, path: str, operation: str) -> Asyn
         set(seen) == {"v1"},
         f"{_REQUESTS} customers are answered by v1 at {where}",
         f"{_REQUESTS} customers are answered {_said(seen)} at {where}: v2 is not for them yet",
-        f"{_rule(shop)}: to whom does a request go, and to whom its copy?",
+        f"{_rule(shop)}: which version gets a request, and which its copy?",
     )
     copies = await at_rest(served, "v2", _REST_SECONDS, _PAUSE_SECONDS) - before
     yield judged(
         copies == _REQUESTS,
-        f"v2 has got {copies} copies of {_REQUESTS} requests at {where}",
-        f"v2 has got {copies} copies of {_REQUESTS} requests at {where}",
-        f"{_rule(shop)}: which requests are copied, which share of them, and which pods are the "
-        f"subset? kubectl -n {shop.where.namespace} get pods -L version",
+        f"v2 got {copies} copies of {_REQUESTS} requests at {where}",
+        f"v2 got {copies} copies of {_REQUESTS} requests at {where}",
+        f"{_rule(shop)}: which requests are copied, which share of them, and which pods does the "
+        f"subset have? kubectl -n {shop.where.namespace} get pods -L version",
     )
 
 
@@ -103,9 +103,9 @@ LAB = Lab(
         "(mesh/linkerd/scenarios/13-mirroring/README.md says what to do instead)"
     },
     hints=(
-        "Nobody gets an error, since the answer to a copy is thrown away, an error too. So count "
-        "at v2 what arrives there, and compare the copy's destination with v2's pods.",
-        "A copy goes to a subset, and a subset picks pods by labels: `kubectl -n ecommerce get "
+        "Nobody gets an error, since the proxy drops the answers to copies, and so their errors. "
+        "Count at v2 how many copies arrive, and compare their destination with v2's pods.",
+        "A copy goes to a subset, and a subset selects pods by labels: `kubectl -n ecommerce get "
         "pods -L version`. And `mirrorPercentage` says how many of a hundred requests are copied.",
         "In destinationrule/product-service the subset v2 needs `version: v2`; in "
         "virtualservice/product-public `mirrorPercentage: {value: 100}`.",

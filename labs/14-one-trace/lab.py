@@ -1,4 +1,4 @@
-"""One step of an order is slow, and one service says nothing about its part."""
+"""One step of an order is slow, and one service logs nothing about its part."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Placed(NamedTuple):
     """What some orders have shown.
 
     :ivar traces: their trace ids, one for each that was placed.
-    :ivar orders_ms: of the steps of an order the slowest, in the shortest time that it took by
-        itself.
+    :ivar orders_ms: the time of the slowest step of an order: of each step the shortest time,
+        without the calls inside it.
     :ivar catalogue_ms: the same of the catalogue.
     """
 
@@ -61,18 +61,19 @@ class OneTrace(ChartExercise):
             len(placed.traces) == _ORDERS,
             f"{_ORDERS} orders were placed",
             f"only {len(placed.traces)} of {_ORDERS} orders were placed",
-            "the deployments: are all services there?",
+            f"kubectl -n {shop.where.namespace} get deployments: are all of them ready?",
         )
         yield judged(
             placed.orders_ms < _SLOW_MS,
-            f"no step of an order takes more than {_SLOW_MS:.0f} ms by itself",
-            f"one step of each order takes {placed.orders_ms:.0f} ms or more, and waits for nobody "
-            "then",
-            "the record of an order, as README.md shows it: which line is always long?",
+            f"no step of an order takes more than {_SLOW_MS:.0f} ms, without the calls inside it",
+            f"one step of each order takes {placed.orders_ms:.0f} ms or more, without the calls "
+            "inside it",
+            "the record of an order, as README.md prints it: which step is always slow?",
         )
         yield judged(
             placed.catalogue_ms < _SLOW_MS,
-            f"no call for the catalogue takes more than {_SLOW_MS:.0f} ms by itself",
+            f"no call for the catalogue takes more than {_SLOW_MS:.0f} ms, without the calls "
+            "inside it",
             f"one call for the catalogue takes {placed.catalogue_ms:.0f} ms or more: the fault has "
             "moved",
             "the environment of the service that was slow: which of its RPCs is slow now?",
@@ -100,7 +101,7 @@ async def _orders(visitor: Visitor) -> Placed:
 
 
 class _Times:
-    """How long calls took by themselves, in milliseconds, by callee and operation."""
+    """The milliseconds of calls, without the calls inside them, by callee and operation."""
 
     def __init__(self) -> None:
         self._by_step: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -117,8 +118,8 @@ class _Times:
 
 
 async def _logged(shop: MeshedShop, traces: Sequence[str]) -> Finding:
-    """Whether the logs of all who had a part in some orders tell of their traces: one of several
-    pods may be silent.
+    """Whether the logs of all services that had a part in some orders have their traces: one of
+    several pods may be silent.
     """
     silent, cut = _SERVICES, traces[-1]
 
@@ -131,16 +132,16 @@ async def _logged(shop: MeshedShop, traces: Sequence[str]) -> Finding:
         return not silent
 
     look = (
-        f"the settings of their logs: kubectl -n {shop.where.namespace} get deployments -o yaml, "
-        "and what LOG_LEVEL does (docs/observability.md)"
+        f"kubectl -n {shop.where.namespace} get deployments -o yaml: which LOG_LEVEL do they have "
+        "(docs/observability.md)?"
     )
     try:
-        await eventually(are_whole, "the logs tell", _LOG_SECONDS, poll_seconds=1)
+        await eventually(are_whole, "the logs have all traces", _LOG_SECONDS, poll_seconds=1)
     except LabError:
         names = ", ".join(sorted(silent))
-        return wrong(f"the trace {cut} is not whole: {names} served it, and no log tells it", look)
+        return wrong(f"the trace {cut} is not complete: its id is in no log of {names}", look)
     return right(
-        f"the logs of all {len(_SERVICES)} services tell of {len(traces)} traces, such as {cut}"
+        f"the logs of all {len(_SERVICES)} services have {len(traces)} traces, such as {cut}"
     )
 
 
@@ -163,11 +164,11 @@ LAB = Lab(
     Path(__file__).parent,
     meshed=OneTrace(Path(__file__).parent),
     hints=(
-        "There are two faults: a step that is slow in each order, and a service that says nothing. "
-        "Buy with a traceparent of your own, as README.md does, and look at both: at the record of "
-        "the answer, and at the logs with that trace id.",
-        "The slow step is one RPC of one service; its other RPCs are quick, so that its average "
-        "tells nothing. The silent service does log errors: what is its LOG_LEVEL?",
+        "There are two faults: a step that is slow in each order, and a service that logs nothing "
+        "about its part. Buy with your own traceparent, as README.md does. Then look at the record "
+        "of the answer, and at the logs with that trace id.",
+        "The slow step is one RPC of one service. The service's other RPCs are quick, so its "
+        "average hides the slow one. The silent service does log errors: what is its LOG_LEVEL?",
         "inventory has FAULT_LATENCY_SECONDS for InventoryService/Commit, and shipping has "
         "LOG_LEVEL=error. `helm upgrade shop helm/ -n ecommerce --reuse-values --wait --set-string "
         "services.inventory.environment.FAULT_LATENCY_SECONDS=0,"

@@ -1,4 +1,4 @@
-"""A way in by the Gateway API, with three mistakes that browsers and log-ins meet."""
+"""A gateway of the Gateway API, with three mistakes that browsers and log-ins meet."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class TheWayIn(MeshedExercise):
             shown = await shop.certificate_at(gateway)
         except CommandFailed as error:
             yield wrong(
-                f"nobody can come in by {gateway.service} in {gateway.namespace} ({error})",
-                f"{_gateway(shop)}: is it there, and are its pods? Start the lab again",
+                f"this check cannot connect to {gateway.service} in {gateway.namespace} ({error})",
+                f"{_gateway(shop)}: does it exist, and do its pods run? Start the lab again",
             )
             return
         yield _certificate(shop, shown)
@@ -62,20 +62,20 @@ class TheWayIn(MeshedExercise):
         }
         yield judged(
             not served,
-            "over plain HTTP nobody is served, but sent on to https",
+            "each request over plain HTTP gets a redirect to https",
             "; ".join(
-                f"{path} over plain HTTP is answered {status}, and no redirect to https"
+                f"{path} over plain HTTP gets {status}, and no redirect to https"
                 for path, status in served.items()
             ),
-            f"{_route(shop)}: at which listeners do the routes listen?",
+            f"{_route(shop)}: to which listeners are the routes attached?",
         )
         async with shop.visitor_at(gateway) as visitor:
             order = await visitor.insist()
             yield judged(
                 order.status == 201,
                 "a guest can log in and buy over https",
-                f"a guest who logs in and buys over https is answered {order.status}",
-                f"{_route(shop)}: what do its conditions say of its backends?",
+                f"a guest who logs in and buys over https gets {order.status}",
+                f"{_route(shop)}: what do its conditions say about its backends?",
             )
             if order.status == 201:
                 await visitor.cancel(order.body["order_id"])
@@ -83,8 +83,8 @@ class TheWayIn(MeshedExercise):
         found = {path: status for path, status in statuses.items() if status not in {403, 404}}
         yield judged(
             not found,
-            f"{', '.join(_NOT_PUBLIC)} cannot be had from outside",
-            f"what is not public is answered from outside: {found}",
+            f"{', '.join(_NOT_PUBLIC)} cannot be reached from outside",
+            f"paths that are not public are answered from outside: {found}",
             f"{_route(shop)}: which path leads there?",
         )
         yield await shop.audit()
@@ -101,7 +101,7 @@ def _certificate(shop: MeshedShop, shown: x509.Certificate | None) -> Finding:
     host = shop.where.host
     look = f"{_gateway(shop)}: which Secret do the certificateRefs of the listener https name?"
     if shown is None:
-        return wrong("no certificate is shown: TLS does not come about", look)
+        return wrong("the gateway shows no certificate: the TLS handshake fails", look)
     if not is_for(shown, host):
         names = ", ".join(names_of(shown)) or shown.subject.rfc4514_string()
         return wrong(f"the certificate is for {names}, not for {host}", look)
@@ -172,20 +172,21 @@ LAB = Lab(
     meshed=TheWayIn(HERE),
     changes_the_gateway=True,
     hints=(
-        "There are three mistakes, each in another field: which certificate is shown, at which "
-        "listeners a route listens, and to which Service it leads. `curl -k` hides the first.",
+        "There are three mistakes, each in another field: which certificate the Gateway uses, to "
+        "which listeners a route is attached, and to which Service the route leads. `curl -k` "
+        "hides the first.",
         "A Gateway names its Secret, an HTTPRoute its listeners (parentRefs) and its Services "
-        "(backendRefs). What the gateway thinks of a route stands in the route's status: "
-        "`kubectl -n ecommerce get httproute shop -o jsonpath='{.status.parents[*].conditions}'`. "
-        "A route without sectionName listens at all listeners of its Gateway.",
+        "(backendRefs). The route's status has what the gateway says about the route: `kubectl -n "
+        "ecommerce get httproute shop -o jsonpath='{.status.parents[*].conditions}'`. A route "
+        "without sectionName is attached to all listeners of its Gateway.",
         {
             "istio": "In httproute/shop: `sectionName: https` beside the Gateway's name, and "
             "auth-service instead of auth. In the Gateway: the Secret `ecommerce-tls-secret` in "
-            "the namespace istio-system, which the ReferenceGrant there allows. All three stand "
+            "the namespace istio-system, which the ReferenceGrant there allows. All three are "
             "right in mesh/istio/gateway-api.",
             "linkerd": "In httproute/shop: `sectionName: https` beside the Gateway's name, and "
             "auth-service instead of auth. In the Gateway: the Secret `ecommerce-tls-secret`. All "
-            "three stand right in mesh/linkerd/base/gateway.yaml and mesh/gateway-api/ingress.",
+            "three are right in mesh/linkerd/base/gateway.yaml and mesh/gateway-api/ingress.",
         },
     ),
 )

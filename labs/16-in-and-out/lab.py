@@ -1,4 +1,4 @@
-"""One workload is out of the mesh, and what that took is still open. People go on buying."""
+"""One workload is out of the mesh, and what was opened for it is open. Customers keep buying."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class InAndOut(MeshedExercise):
             yield judged(
                 order.status == 201,
                 "a customer can buy",
-                f"a customer cannot buy: the answer is {order.status}",
+                f"a customer cannot buy (the answer is {order.status})",
                 f"kubectl -n {shop.where.namespace} logs deployment/{_WORKLOAD}: does it reach "
                 "MongoDB?",
             )
@@ -76,17 +76,17 @@ class InAndOut(MeshedExercise):
         stock, database = await shop.probe(POD, POD, [_STOCK, MONGODB])
         yield judged(
             stock.outcome != "answered",
-            "inventory does not answer whoever is outside of the mesh",
-            "inventory answers somebody outside of the mesh, in plain text",
+            "inventory does not answer callers outside the mesh",
+            "inventory answers a caller outside the mesh, in plain text",
             f"kubectl -n {shop.where.namespace} get pods -l app.kubernetes.io/name={_WORKLOAD} -o "
-            "yaml: has it a proxy, and if not, what does its Deployment say about injection?",
+            "yaml: do they have a proxy? If not, what does the Deployment say about injection?",
         )
         yield judged(
             database.outcome != "answered",
-            "MongoDB does not answer whoever is outside of the mesh",
-            "MongoDB answers somebody outside of the mesh, in plain text",
+            "MongoDB does not answer callers outside the mesh",
+            "MongoDB answers a caller outside the mesh, in plain text",
             f"kubectl -n {shop.where.namespace} get {_HOLES[shop.mesh]}: which of them lets in "
-            "people without a certificate?",
+            "callers without a certificate?",
         )
         yield await _is_closed(shop)
         yield _were_served(shop, await _known(shop, began_s))
@@ -114,12 +114,12 @@ def _were_served(shop: MeshedShop, crowd: Crowd) -> Finding:
     where = ", ".join(f"{count} {why}" for why, count in crowd.reasons.most_common(3))
     look = f"kubectl -n {shop.where.namespace} logs {POD}: when was that?"
     if came < _ENOUGH_CUSTOMERS or crowd.waiting:
-        return wrong(f"of {came} customers the end is known, {crowd.waiting} are waiting", look)
+        return wrong(f"{came} customers were served or lost, {crowd.waiting} still wait", look)
     return judged(
         lost <= max(1, came * _LOST_SHARE),
-        f"{came} customers came meanwhile, and {came - lost} were served",
-        f"{lost} of {came} customers were lost meanwhile ({where}), and one of fifty may be",
-        f"{look} Then start the lab again, since they do not come back",
+        f"{came - lost} of {came} customers were served meanwhile",
+        f"{lost} of {came} customers were lost meanwhile ({where}), more than one in fifty",
+        f"{look} Then start the lab again, since lost customers stay lost",
     )
 
 
@@ -167,18 +167,18 @@ LAB = Lab(
     HERE,
     meshed=InAndOut(HERE),
     hints=(
-        "Three things: inventory has no proxy, MongoDB listens to everybody since then, and the "
-        "order in which you mend the two decides whether customers notice. Who would be refused "
-        "by the one while the other is not done yet?",
+        "Two things are wrong: inventory has no proxy, and MongoDB accepts everybody. The order in "
+        "which you fix them decides whether customers notice. Which caller is refused if you fix "
+        "one before the other?",
         {
             "istio": "The pods' label `sidecar.istio.io/inject`, in the template of "
-            "deployment/inventory-service, asks for a proxy. PERMISSIVE takes both, so that pods "
-            "with and without one can be there at the same time. When the last pod without a proxy "
-            "has gone, nobody needs PERMISSIVE, nor the policy beside it.",
+            "deployment/inventory-service, asks for a proxy. PERMISSIVE accepts both, so pods "
+            "with and without a proxy can run at the same time. When the last pod without a proxy "
+            "has gone, nothing needs PERMISSIVE, nor the policy beside it.",
             "linkerd": "The pods' annotation `linkerd.io/inject`, in the template of "
             "deployment/inventory-service, asks for a proxy. A Server with two policies lets in "
-            "whom one of them allows, so that pods with and without a proxy can be there at the "
-            "same time. When the last pod without one has gone, nobody needs the wider policy.",
+            "the callers that one of them allows, so pods with and without a proxy can run at the "
+            "same time. When the last pod without one has gone, nothing needs the wider policy.",
         },
         {
             "istio": "`kubectl -n ecommerce patch deployment inventory-service --type merge -p "

@@ -1,4 +1,4 @@
-"""An incident: something has been broken that is not told, and customers are being lost."""
+"""An incident: customers are lost, and students find out what has been broken."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CUSTOMERS_A_POINT = 4
 class OfBase:
     """An object of the base that somebody has changed.
 
-    :ivar told: what it was, once it is mended.
+    :ivar told: what the check says the fault was, once it is fixed.
     """
 
     told: str
@@ -65,7 +65,7 @@ class OfBase:
 class OfChart:
     """Something that the chart has made, and that somebody has changed by hand.
 
-    :ivar told: what it was, once it is mended.
+    :ivar told: what the check says the fault was, once it is fixed.
     :ivar breaks: what ``kubectl`` was told; `mends` is the opposite.
     :ivar restarts: the Deployment whose pods that starts again.
     """
@@ -128,11 +128,11 @@ class Incident(MeshedExercise):
         elif are_all_right(findings):
             score, words = scored(crowd, until_s=None)
             yield right(f"score {score} of 100: {words}")
-            yield right(f"it was: {drawn(shop).told} (seed {shop.seed})")
+            yield right(f"the fault was: {drawn(shop).told} (seed {shop.seed})")
         else:
             score, words = scored(crowd, until_s=began_s)
             yield wrong(
-                f"it goes on, and the score is down to {score} of 100: {words}",
+                f"the incident goes on, and the score is down to {score} of 100: {words}",
                 f"kubectl -n {_of(shop)} logs {POD}: where are they lost, and with which status?",
             )
 
@@ -140,8 +140,8 @@ class Incident(MeshedExercise):
 def scored(crowd: Crowd, *, until_s: float | None) -> tuple[int, str]:
     """A score from 0 to 100, and what it is made of.
 
-    :param until_s: now, in Unix seconds, while it is not mended; else it was mended when the last
-        of those came who were lost.
+    :param until_s: now, in Unix seconds, while the fault is not fixed; None once it is: then it was
+        fixed when the last lost customer came.
     """
     first_s = min(crowd.came_s)
     last_s = max((came_s for came_s, _ in crowd.lost), default=first_s)
@@ -151,7 +151,7 @@ def scored(crowd: Crowd, *, until_s: float | None) -> tuple[int, str]:
     minutes = max(0.0, last_s - first_s) / 60
     lost = len(crowd.lost)
     score = max(0, 100 - math.ceil(minutes) - math.ceil(lost / _CUSTOMERS_A_POINT))
-    end = "mended after" if until_s is None else "not mended after"
+    end = "fixed after" if until_s is None else "not fixed after"
     return score, f"{lost} of {len(crowd.came_s)} customers were lost, {end} {minutes:.1f} minutes"
 
 
@@ -169,10 +169,9 @@ async def _are_served(shop: MeshedShop) -> Finding:
             lost = await _lost(visitor)
             if lost:
                 return wrong(
-                    f"of the customers that this check has sent the {_ordinal(number)} was lost "
-                    f"{lost}",
-                    f"https://{shop.where.host}/mesh: at which edge is it red? And the answer to "
-                    "the same request from inside, one service after the other",
+                    f"this check sent customers, and the {_ordinal(number)} was lost {lost}",
+                    f"https://{shop.where.host}/mesh: which edge is red? Then send the same "
+                    "request from inside, to one service after the other",
                 )
     return right(f"{_PURCHASES} customers were served at once, one after the other")
 
@@ -192,24 +191,24 @@ async def _lost(visitor: Visitor) -> str:
 
 
 async def _is_closed(shop: MeshedShop) -> Finding:
-    """Whether it was mended without opening the shop to everybody."""
+    """Whether the fault was fixed without opening the shop to everybody."""
     probed = await shop.probe("deployment/frontend", "frontend", [*_UNDECLARED.values()])
     outcomes = {name: each.outcome for name, each in zip(_UNDECLARED, probed, strict=True)}
     answering = [name for name, outcome in outcomes.items() if outcome == "answered"]
     return judged(
         not answering,
-        "what was closed is closed: frontend is not answered where it may not ask",
-        f"{' and '.join(answering)} answer frontend, which may not ask that: the shop was opened",
+        "what was closed is closed: frontend gets no answer where it may not call",
+        f"the shop was opened: {' and '.join(answering)} answered calls that frontend may not make",
         "the authorization policies: which of them were there before?",
     )
 
 
 async def _is_closed_to_outsiders(shop: MeshedShop) -> Finding:
-    """Whether it was mended without serving people who have no certificate."""
+    """Whether the fault was fixed without serving callers that have no certificate."""
     answers = await asked_in_plain(shop)
     if answers is None:
         return wrong(
-            "the outsider, who has no certificate, is not there, so that nobody asks in plain text",
+            "the pod outsider does not run, so this check cannot send plain text",
             "the pod outsider: start the lab again",
         )
     answering = [
@@ -219,8 +218,8 @@ async def _is_closed_to_outsiders(shop: MeshedShop) -> Finding:
     ]
     return judged(
         not answering,
-        "what was closed is closed: nobody without a certificate is answered",
-        f"{' and '.join(answering)} answer somebody without a certificate: the shop was opened",
+        "what was closed is closed: no service answers a caller without a certificate",
+        f"the shop was opened: {' and '.join(answering)} answered a caller without a certificate",
         "the rules about mTLS, and the authorization policies: which of them were there before?",
     )
 
@@ -286,7 +285,7 @@ _BAD_RELEASE = OfChart(
     restarts="deployment/user-service",
 )
 _NO_PODS = OfChart(
-    "the Service of product picks pods of a version that is not there",
+    "the Service of product selects pods of a version that does not exist",
     breaks=("patch", "service", "product-service", "--type", "merge", "-p", _selector("v3")),
     mends=("patch", "service", "product-service", "--type", "merge", "-p", _selector(None)),
 )
@@ -295,15 +294,15 @@ _NO_PODS = OfChart(
 FAULTS: Mapping[MeshName, Sequence[Fault]] = {
     "istio": (
         OfBase(
-            "callers of inventory speak plain text (tls of its DestinationRule), and inventory "
-            "takes mTLS only",
+            "callers of inventory send plain text (tls of its DestinationRule), and inventory "
+            "accepts only mTLS",
             "DestinationRule",
             "inventory-service",
             _in_plain_text,
         ),
         _BAD_RELEASE,
         OfBase(
-            "payment's policy lets in an account `order`, which nobody has",
+            "payment's policy lets in a ServiceAccount `order`, which no pod has",
             "AuthorizationPolicy",
             "payment-service",
             _payment_for_another,
@@ -316,7 +315,7 @@ FAULTS: Mapping[MeshName, Sequence[Fault]] = {
             _in_two_milliseconds,
         ),
         OfBase(
-            "order takes tokens for another audience (its RequestAuthentication)",
+            "order accepts only tokens for another audience (its RequestAuthentication)",
             "RequestAuthentication",
             "order-service",
             _for_another_audience,
@@ -330,16 +329,16 @@ FAULTS: Mapping[MeshName, Sequence[Fault]] = {
     ),
     "linkerd": (
         OfBase(
-            "payment and all else that only order may ask let in an account `order`, which nobody "
-            "has (a MeshTLSAuthentication)",
+            "the policies for order's calls let in a ServiceAccount `order`, which no pod has "
+            "(its MeshTLSAuthentication)",
             "MeshTLSAuthentication",
             "order",
             _order_renamed,
         ),
         _BAD_RELEASE,
         OfBase(
-            "the Server of payment's gRPC port picks pods by a label that none has, so that the "
-            "default refuses everybody",
+            "the Server of payment's gRPC port selects pods by a label that no pod has, so the "
+            "default refuses every caller",
             "Server",
             "payment-service-grpc",
             _of_other_pods,
@@ -352,7 +351,7 @@ FAULTS: Mapping[MeshName, Sequence[Fault]] = {
             _waits_two_milliseconds,
         ),
         OfBase(
-            "the route to payment leads to a canary that is gone",
+            "the route to payment leads to a canary that does not exist",
             "GRPCRoute",
             "payment-service-repeatable-8000ms",
             _to_a_canary_that_is_gone,
@@ -366,22 +365,22 @@ LAB = Lab(
     HERE,
     meshed=Incident(HERE),
     hints=(
-        "First where, then what: at which step are customers lost, with which status, and always "
-        "or in a share of the cases? `kubectl -n ecommerce logs customers` has a line for each.",
-        "Then between whom: the mesh page, `/mesh`, has the edges in red, and the JSON logs of "
-        "the caller say which call failed and how (`kubectl -n ecommerce logs "
-        "deployment/order-service -c order`). 403 is a rule; 503 at once is nobody there, or "
-        "nobody who understands; 504 is a time-out; a share of 503 is one of several pods, or a "
-        "sick program.",
+        "Find the step first: where are customers lost, with which status, and all of them or "
+        "only a share? `kubectl -n ecommerce logs customers` has a line for each.",
+        "Then find the two services: the mesh page, `/mesh`, shows failing edges in red, and the "
+        "caller's logs say which call failed, and how (`kubectl -n ecommerce logs "
+        "deployment/order-service -c order`). 403 is a policy. 503 at once is a Service without "
+        "pods, or two sides of which only one uses mTLS. 504 is a time-out. 503 for a share of "
+        "the requests is one pod of several, or a program that fails.",
         {
-            "istio": "Then compare what is there with what is declared: `kubectl diff -k "
-            "mesh/istio/base` for the rules of the mesh, and for what the chart has made `helm "
-            "get manifest shop -n ecommerce | kubectl -n ecommerce diff -f -`. Judge each "
-            "difference: the values of this lab make some of them.",
-            "linkerd": "Then compare what is there with what is declared: `kubectl diff -k "
-            "mesh/linkerd/base` for the rules of the mesh, and for what the chart has made `helm "
-            "get manifest shop -n ecommerce | kubectl -n ecommerce diff -f -`. Judge each "
-            "difference: the values of this lab make some of them.",
+            "istio": "Then compare the real state with the declared one: `kubectl diff -k "
+            "mesh/istio/base` for the mesh's objects, and `helm get manifest shop -n ecommerce | "
+            "kubectl -n ecommerce diff -f -` for the chart's. Judge each difference: the values of "
+            "this lab make some of them.",
+            "linkerd": "Then compare the real state with the declared one: `kubectl diff -k "
+            "mesh/linkerd/base` for the mesh's objects, and `helm get manifest shop -n ecommerce | "
+            "kubectl -n ecommerce diff -f -` for the chart's. Judge each difference: the values of "
+            "this lab make some of them.",
         },
     ),
 )

@@ -143,9 +143,9 @@ async def _kills_before_anybody_buys(student: LocalStudent, visitor: Visitor) ->
     ("mistake", "told"),
     [
         (_kills_nothing, "no process was killed since the lab began"),
-        (_has_one_key, "1 of 5 orders are confirmed .* needs another idempotency-key"),
-        (_asks_a_process_to_end, "no process was killed .* `kill` alone asks one to end"),
-        (_kills_before_anybody_buys, "payment was killed, but not between the first"),
+        (_has_one_key, "1 of 5 orders are confirmed .* its own idempotency key"),
+        (_asks_a_process_to_end, "no process was killed .*`kill` without -9 is no crash"),
+        (_kills_before_anybody_buys, "killed, but not between .*: payment"),
     ],
 )
 async def test_pay_once_tells_what_is_wrong(
@@ -175,7 +175,7 @@ async def test_pay_once_from_start_to_reset(student: LocalStudent) -> None:
     await student.runner.solve(None)
     status, said = await student.check()
     assert status == 0, said
-    assert "payment, order was killed meanwhile" in said
+    assert "killed between the first and the last of these orders: payment, order" in said
 
     await student.reset()
     assert student.shop.state() is None

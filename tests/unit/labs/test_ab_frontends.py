@@ -92,8 +92,8 @@ _BROKEN = [
     ),
     (Shop07(looks=_by_chance), "at a desk see 5 times beta-features and 5 times mobile-optimized"),
     (Shop07(looks=_one_error), "at a desk see 1 times 503 and 13 times stable, not stable"),
-    (Shop07(deployed=_LOOKS[:2]), "there is no pod with the look beta-features"),
-    (Shop07(order=503), r"people cannot buy \(the answer is 503\)"),
+    (Shop07(deployed=_LOOKS[:2]), "no pod of the variant beta-features is ready"),
+    (Shop07(order=503), r"a customer cannot buy \(the answer is 503\)"),
 ]
 
 

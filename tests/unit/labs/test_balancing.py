@@ -70,17 +70,17 @@ async def test_what_is_right_is_told_right(told: Shop05) -> None:
 
 
 _BROKEN = [
-    (Shop05(everybody=("a",)), "90 of 90 questions for the stock were answered by one of 3"),
+    (Shop05(everybody=("a",)), "90 of 90 requests for the stock were answered by one of 3"),
     (
         Shop05(everybody=("a",) * 9 + ("b",)),
-        "81 of 90 questions for the stock were answered by one",
+        "81 of 90 requests for the stock were answered by one",
     ),
-    (Shop05(everybody=("a", "")), "45 of 90 questions for the stock got no answer"),
+    (Shop05(everybody=("a", "")), "45 of 90 requests for the stock got no answer"),
     (Shop05(users=(("a",), ("a", "b"))), "of 12 customers 6 were answered by more than one"),
     (Shop05(users=(("b",),)), "all of 12 customers are answered by the same inventory pod"),
     (Shop05(users=(("a",), ("",))), "a customer's page came without the stock"),
     (Shop05(guest=503), "a customer's page came without the stock, or not at all"),
-    (Shop05(replicas=1), "inventory has 1 pods, and is to have 3 or more"),
+    (Shop05(replicas=1), "ready pods of inventory: 1, not 3 or more"),
     (Shop05(order=503), r"a customer cannot buy \(the answer is 503\)"),
 ]
 

@@ -92,7 +92,7 @@ _PARTNER = {"shipping": {"carrier"}}
             Shop12("linkerd", _PARTNER | {"product": _ALL}),
             "product reaches elsewhere.example.com and",
         ),
-        (Shop12(has_pods=False), "shipping-service has no pod"),
+        (Shop12(has_pods=False), "shipping-service has no ready pod"),
         (Shop12(order=503), r"a customer cannot buy \(the answer is 503\)"),
     ],
 )

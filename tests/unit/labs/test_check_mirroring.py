@@ -65,15 +65,15 @@ def test_a_copy_of_each_request_is_right(late: int) -> None:
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Shop13(copied=0), "v2 has got 0 copies of 60 requests"),
-        (Shop13(copied=10), "v2 has got 6 copies of 60 requests"),
+        (Shop13(copied=0), "v2 got 0 copies of 60 requests"),
+        (Shop13(copied=10), "v2 got 6 copies of 60 requests"),
         (
             Shop13(copied=0, customers=50),
             "answered 30 times v1 and .* times v2 at /api/products: v2 is not for them",
         ),
         (Shop13(single=0), "0 copies of 60 requests at /api/products/linen-tea-towels"),
-        (Shop13(pages=50), "what 20 pages ask .* 10 times v1 and 10 times v2: v2 is not for"),
-        (Shop13(pods_of_v2=0), "there are 0 pods of v2 that are ready"),
+        (Shop13(pages=50), "what 20 pages request .* 10 times v1 and 10 times v2: v2 is not for"),
+        (Shop13(pods_of_v2=0), "v2 has 0 ready pods"),
     ],
 )
 def test_what_is_wrong_is_told(told: Shop13, sentence: str) -> None:

@@ -307,7 +307,7 @@ async def test_in_a_class_the_mesh_need_not_be_said(tmp_path: Path) -> None:
     runner.readme("01", None, in_class(lab))
     assert "On this machine" not in said[-1].partition("## Your turn")[0]
     before, answers = said[-1].split("## Answers")
-    assert "1. Ten of a hundred on this machine" in before
+    assert "1. One in ten of a hundred requests" in before
     assert "1. On one machine each caller takes turns" in answers
 
 

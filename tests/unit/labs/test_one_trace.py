@@ -116,7 +116,7 @@ async def test_a_silent_service_is_told(told: Shop14, monkeypatch: pytest.Monkey
 
     assert len(wrong) == 1
     assert wrong[0].what == (
-        f"the trace {told.traces[-1]} is not whole: shipping served it, and no log tells it"
+        f"the trace {told.traces[-1]} is not complete: its id is in no log of shipping"
     )
 
 

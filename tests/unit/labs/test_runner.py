@@ -249,7 +249,7 @@ async def test_what_is_known_to_be_wrong_is_told_though_the_check_stops(tmp_path
     assert findings[0] == known
     assert [str(each) for each in findings[1:]] == [
         "  WRONG  the check stops here: The pod is gone: start again. "
-        "Look at what is wrong above, and mend that first."
+        "Look at the wrong lines above, and fix those first."
     ]
 
 

@@ -89,21 +89,27 @@ async def test_a_right_way_in_is_told_right(mesh: MeshName, service: str) -> Non
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        (Shop15(is_there=False), "nobody can come in by ecommerce-gateway-istio in shop-ingress"),
-        (Shop15(certificate_of=""), "no certificate is shown"),
+        (
+            Shop15(is_there=False),
+            "this check cannot connect to ecommerce-gateway-istio in shop-ingress",
+        ),
+        (Shop15(certificate_of=""), "the gateway shows no certificate"),
         (Shop15(certificate_of=f"old.{HOST}"), f"is for old.{HOST}, not for {HOST}"),
-        (Shop15(plain=Answer(200, None, None)), "over plain HTTP is answered 200"),
-        (Shop15(plain=Answer(301, None, None, "http://x/")), "over plain HTTP is answered 301"),
+        (Shop15(plain=Answer(200, None, None)), "over plain HTTP gets 200"),
+        (Shop15(plain=Answer(301, None, None, "http://x/")), "over plain HTTP gets 301"),
         (
             Shop15(plain=Answer(301, None, None, "https://old.example.com/products")),
-            "/products over plain HTTP is answered 301, and no redirect",
+            "/products over plain HTTP gets 301, and no redirect",
         ),
         (
             Shop15(api=Answer(200, None, None)),
-            "/api/products?limit=1 over plain HTTP is answered 200, and no redirect",
+            "/api/products?limit=1 over plain HTTP gets 200, and no redirect",
         ),
-        (Shop15(order=500), "who logs in and buys over https is answered 500"),
-        (Shop15(private=200), "what is not public is answered from outside: {'/metrics': 200"),
+        (Shop15(order=500), "who logs in and buys over https gets 500"),
+        (
+            Shop15(private=200),
+            "paths that are not public are answered from outside: {'/metrics': 200",
+        ),
     ],
 )
 async def test_a_mistake_is_told(told: Shop15, sentence: str) -> None:

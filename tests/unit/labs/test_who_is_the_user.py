@@ -102,29 +102,32 @@ async def test_what_is_right_is_told_right() -> None:
 
 
 _BROKEN = [
-    (Shop04(own=401), "own inbox is answered 401 by notification, with a good token"),
+    (
+        Shop04(own=401),
+        "a customer with a good token gets 401 from notification for their own inbox",
+    ),
     (Shop04(guest=503), r"nobody gets a token \(auth answers 503\)"),
     (Shop04(lets_through=_WITHOUT), "without a token gets through the mesh: notification itself"),
     (Shop04(lets_through="forged"), "a token that is forged gets through"),
     (Shop04(lets_through="expired"), "a token that has expired gets through"),
     (
         Shop04(lets_through="for-another-shop"),
-        "a token that was meant for another shop gets through",
+        "a token that is for another shop gets through",
     ),
     (
         Shop04(lets_through="of-another-issuer"),
-        "a token that somebody else has issued gets through",
+        "a token of another issuer gets through",
     ),
     (
         Shop04(frontend=("answered", "answered")),
-        "a request of frontend's without a token gets through the mesh: notification itself answer",
+        "a request from frontend without a token gets through the mesh: notification itself answer",
     ),
     (Shop04(frontend=("denied", "denied")), "frontend, .* does not get through the mesh with"),
     (Shop04(frontend=None), "frontend has no pod"),
-    (Shop04(good=False), "stops a token of the shop's own key with which nothing is wrong"),
-    (Shop04(signs=False), "no token could be signed"),
-    (Shop04(down=503), "without a token is answered 503 by nobody"),
-    (Shop04(catalogue=403), "the catalogue is answered 403"),
+    (Shop04(good=False), "the mesh refuses a good token"),
+    (Shop04(signs=False), "this check cannot sign tokens"),
+    (Shop04(down=503), "without a token is not refused with 401 or 403, but gets 503"),
+    (Shop04(catalogue=403), "a request for the catalogue without a token gets 403"),
     (Shop04(order=403), r"a customer cannot buy \(the answer is 403\)"),
 ]
 

@@ -10,6 +10,7 @@ commit).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -29,12 +30,17 @@ _MAX_BATCH = 64
 
 @dataclass(slots=True)
 class _Task(Generic[T]):
+    """Work, and the future of its caller, which only the caller's loop settles.
+
+    :ivar settle: what becomes of the future.
+    """
+
     work: Callable[[sqlite3.Connection], T]
-    future: Future[T]
+    future: asyncio.Future[T]
     settle: Callable[[], None] | None = None
 
     def attempt(self, connection: sqlite3.Connection) -> None:
-        """Runs the work; its outcome is told only by ``settle``, after the commit.
+        """Runs the work; its outcome is told only by ``tell``, after the commit.
 
         SQLite undoes a statement that fails by itself, so work that writes with one statement and
         then raises leaves nothing behind, and its batch needs no savepoints. What SQLite itself
@@ -45,9 +51,22 @@ class _Task(Generic[T]):
         except sqlite3.Error:
             raise
         except Exception as error:
-            self.settle = partial(self.future.set_exception, error)
+            self.fail(error)
         else:
             self.settle = partial(self.future.set_result, result)
+
+    def fail(self, error: Exception) -> None:
+        """Takes an error for the outcome."""
+        self.settle = partial(self.future.set_exception, error)
+
+    def tell(self) -> None:
+        """Hands the outcome to the caller's loop."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.future.get_loop().call_soon_threadsafe(self._settle_unless_cancelled)
+
+    def _settle_unless_cancelled(self) -> None:
+        if self.settle is not None and not self.future.done():
+            self.settle()
 
 
 class ConnectionThread:
@@ -82,9 +101,10 @@ class ConnectionThread:
         """
         if self._closed:
             raise StoreUnavailable
-        future: Future[T] = Future()
+        # Not `asyncio.wrap_future`: a second future, with a lock, would double what a read costs.
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Task(work, future))
-        return await asyncio.wrap_future(future)
+        return await future
 
     async def close(self) -> None:
         """Finishes what is queued and closes the connection. Closing twice is fine."""
@@ -115,7 +135,7 @@ class ConnectionThread:
         return batch
 
     def _run(self, batch: list[_Task[Any]]) -> None:
-        wanted = [task for task in batch if task.future.set_running_or_notify_cancel()]
+        wanted = [task for task in batch if not task.future.cancelled()]
         if not wanted:
             return
         try:
@@ -131,11 +151,9 @@ class ConnectionThread:
             for task in wanted:
                 unavailable = StoreUnavailable()
                 unavailable.__cause__ = error
-                task.future.set_exception(unavailable)
-        else:
-            for task in wanted:
-                if task.settle is not None:
-                    task.settle()
+                task.fail(unavailable)
+        for task in wanted:
+            task.tell()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -8,6 +8,7 @@ MongoDB (with ``.``, or beginning with ``$``).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool
@@ -21,7 +22,7 @@ INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 _MAX_DEPTH = 64
 
 
-def check_json(value: Json, *, depth: int = 0) -> None:
+def check_json(value: Json, depth: int = 0) -> None:
     """Returns when both stores can hold the value and return it unchanged.
 
     :raises ValueError: they cannot.
@@ -37,11 +38,11 @@ def check_json(value: Json, *, depth: int = 0) -> None:
         check_int64(value)
     elif isinstance(value, list):
         for element in value:
-            check_json(element, depth=depth + 1)
+            check_json(element, depth + 1)
     elif isinstance(value, dict):
         for key, element in value.items():
             check_key(key)
-            check_json(element, depth=depth + 1)
+            check_json(element, depth + 1)
 
 
 def check_int64(value: int) -> int:
@@ -54,6 +55,7 @@ def check_int64(value: int) -> int:
     return value
 
 
+@lru_cache(maxsize=1024)  # most keys are names of fields
 def check_key(key: str) -> None:
     """Returns when the string can be a key of an object, and so one segment of a path.
 

@@ -83,8 +83,8 @@ async def customers(shop: MeshedShop) -> Crowd:
         said = await shop.kubectl("logs", POD)
     except CommandFailed as error:
         raise LabError(
-            f"The pod {POD} is not there, so nobody knows what customers have met: start the lab "
-            "again."
+            f"The pod {POD} does not run, so nobody knows what became of the customers: start the "
+            "lab again."
         ) from error
     found = [match for line in said.splitlines() if (match := _LINE.fullmatch(line))]
     numbers = [int(match["number"]) for match in found]

@@ -86,7 +86,7 @@ _IN_BROWSER: Mapping[Language, str] = {
     "`https://ecommerce.example.com:{port}/mesh`,\nonce `/etc/hosts` has the line "
     "`{host} ecommerce.example.com`. Accept its certificate.\n\n",
     "nl": "In een browser is de winkel `https://ecommerce.example.com:{port}` en de mesh-pagina "
-    "`https://ecommerce.example.com:{port}/mesh`,\nals in `/etc/hosts` de regel "
+    "`https://ecommerce.example.com:{port}/mesh`,\nzodra in `/etc/hosts` de regel "
     "`{host} ecommerce.example.com` staat. Accepteer het certificaat.\n\n",
 }
 

@@ -118,7 +118,7 @@ def _were_served(shop: MeshedShop, crowd: Crowd) -> Finding:
     return judged(
         lost <= max(1, came * _LOST_SHARE),
         f"{came - lost} of {came} customers were served meanwhile",
-        f"{lost} of {came} customers were lost meanwhile ({where}), more than one in fifty",
+        f"{lost} of {came} customers were lost meanwhile ({where}); at most one in fifty may be",
         f"{look} Then start the lab again, since lost customers stay lost",
     )
 

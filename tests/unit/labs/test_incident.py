@@ -143,7 +143,9 @@ async def test_a_slow_shop_is_not_fixed(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_without_its_customers_a_lab_cannot_be_passed() -> None:
-    with pytest.raises(LabError, match="nobody knows what customers have met: start the lab again"):
+    with pytest.raises(
+        LabError, match="nobody knows what became of the customers: start the lab again"
+    ):
         await findings_of(_LAB, Shop17(log=None))
 
 

@@ -63,7 +63,7 @@ def test_the_diagram_shows_where_each_step_leads() -> None:
         if each.begins_again_at is None:
             edges.add(f"{each.step} --> {back}: refused")
         else:
-            edges.add(f"{each.step} --> {each.begins_again_at}: refused, once")
+            edges.add(f"{each.step} --> {each.begins_again_at}: refused the first time")
             edges.add(f"{each.step} --> {back}: refused again")
     shown = re.findall(rf"^ +((?:{'|'.join(Step)}) --> .*)$", _TEXT, re.MULTILINE)
     assert sorted(shown) == sorted(edges)

@@ -15,7 +15,9 @@ RUN python -m venv /opt/venv \
         --require-hashes --no-deps --only-binary :all: -r requirements.lock \
     && if [ -n "${DEBUGPY_VERSION}" ]; then /opt/venv/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
         --no-deps --only-binary :all: "debugpy==${DEBUGPY_VERSION}"; fi \
-    && /opt/venv/bin/python -m pip uninstall --yes --quiet pip setuptools
+    && /opt/venv/bin/python -m pip uninstall --yes --quiet pip setuptools \
+    # What only type checkers and compilers read.
+    && find /opt/venv/lib -name '*.py[ix]' -delete -o -name '*.pxd' -delete -o -name '*.[ch]' -delete
 COPY services /app/services
 COPY stand_ins /app/stand_ins
 # The root file system is read-only where this runs: what Python would compile at its start is compiled here.

@@ -27,8 +27,8 @@ class NotificationRpc(notification_pb2_grpc.NotificationServiceServicer):
             kind=request.kind,
             facts=dict(request.facts),  # protobuf's own map has a value for every key
         )
-        await self._messages.notify(command)
-        self._mail_job.wake()
+        if await self._messages.notify(command):
+            self._mail_job.wake()
         return pb.NotifyResponse()
 
     async def ConfirmAddress(

@@ -47,24 +47,36 @@ class Messages:
             "mails", "Mails to the mail server, by outcome.", ("outcome",)
         )
 
-    async def notify(self, command: Notify) -> None:
-        """Puts a message into the user's inbox and queues its mail. A repeated event changes
-        nothing, and so does one that is about a mail, where none are sent.
+    async def notify(self, command: Notify) -> bool:
+        """Puts a message into the user's inbox and queues its mail, or holds it until the user's
+        address is confirmed. A repeated event changes nothing, and so does one that is about a
+        mail, where none are sent.
 
         The link that confirms another address than the confirmed one ends that confirmation: the
         user is written to there no more.
+
+        :returns: whether there may be a mail to send now.
         """
         facts = {**command.facts, "shop_url": self._mailer.shop_url}
         text = model.compose(command.kind, command.name, facts)
         is_mailed = self._mailer.is_configured
         if text.mail and not is_mailed:
             log.warning("mail.not_configured", event_id=command.event_id, kind=command.kind)
-            return
+            return False
         message = model.queued(command, text, now_ms(), is_mailed=is_mailed)
         if model.gives_address(command.kind):
             await self._store.forget_other_address(command.user_id, command.email)
-        if not await self._store.add(message):
+        if is_mailed and not model.may_be_mailed(message, await self._confirmed(message)):
+            message = model.held(message)
+        stored = await self._store.add(message)
+        if stored is None:
             log.info("notification.repeated", event_id=command.event_id)
+            stored = await self._store.get(command.event_id)
+        elif message.is_held:
+            self._mails.labels("held").inc()
+        if stored is not None and stored.value.is_held:
+            return await self._released_if_confirmed(stored)
+        return is_mailed
 
     async def inbox(self, user_id: str, limit: int, cursor: str | None) -> Page[Message]:
         """The user's messages, newest first."""
@@ -116,7 +128,7 @@ class Messages:
 
     async def _take_and_send(self, stored: Stored[Message]) -> None:
         try:
-            confirmed = await self._store.confirmed_address(stored.value.user_id)
+            confirmed = await self._confirmed(stored.value)
             if model.may_be_mailed(stored.value, confirmed):
                 claimed = model.claimed(stored.value, confirmed)
                 await self._send(await self._store.save(stored, claimed))
@@ -127,10 +139,19 @@ class Messages:
 
     async def _hold(self, stored: Stored[Message]) -> None:
         self._mails.labels("held").inc()
-        kept = await self._store.save(stored, model.held(stored.value))
-        confirmed = await self._store.confirmed_address(kept.value.user_id)
-        if model.may_be_mailed(kept.value, confirmed):
-            await self._release(kept)  # whoever has confirmed the address may not have seen it held
+        await self._released_if_confirmed(await self._store.save(stored, model.held(stored.value)))
+
+    async def _released_if_confirmed(self, held: Stored[Message]) -> bool:
+        """Releases a mail that was just held, if the address was confirmed meanwhile: whoever did
+        that may not have seen it. Returns whether it was.
+        """
+        if not model.may_be_mailed(held.value, await self._confirmed(held.value)):
+            return False
+        await self._release(held)
+        return True
+
+    async def _confirmed(self, message: Message) -> ConfirmedAddress | None:
+        return await self._store.confirmed_address(message.user_id)
 
     async def _release(self, stored: Stored[Message]) -> None:
         try:

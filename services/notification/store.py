@@ -15,9 +15,13 @@ class MessageStore:
         self._messages = messages
         self._addresses = addresses
 
-    async def add(self, message: Message) -> bool:
-        """Stores a message; False when its event was there already."""
-        return await self._messages.add(message) is not None
+    async def add(self, message: Message) -> Stored[Message] | None:
+        """Stores a message; None when its event was there already."""
+        return await self._messages.add(message)
+
+    async def get(self, event_id: str) -> Stored[Message] | None:
+        """The message of an event."""
+        return await self._messages.get(event_id)
 
     async def of_user(self, user_id: str, limit: int, cursor: str | None) -> Page[Message]:
         """A user's messages, newest first."""

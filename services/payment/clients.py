@@ -350,21 +350,21 @@ class Stripe:
         raise StripeError
 
     async def _call(self, operation: str, request: Coroutine[Any, Any, Answer]) -> Answer:
-        with closing(request):  # a refused call never starts it
-            async with observed(
-                self._tools, callee=_CALLEE, operation=operation, protocol="http"
-            ) as outcome:
-                try:
-                    answer = await request
-                except stripe.StripeError as error:
-                    outcome.callee_works = error.http_status in _ABOUT_ONE_REQUEST
-                    # The text of an invalid request repeats what the customer has sent.
-                    is_told = not isinstance(error, stripe.InvalidRequestError)
-                    raise _translated(error) from (error if is_told else None)
-                except (aiohttp.ClientError, TimeoutError) as error:  # while the SDK reads
-                    raise _unavailable("The payment provider cannot be reached.") from error
-                outcome.status = "200"
-                return answer
+        with (
+            closing(request),  # a refused call never starts it
+            observed(self._tools, callee=_CALLEE, operation=operation, protocol="http") as outcome,
+        ):
+            try:
+                answer = await request
+            except stripe.StripeError as error:
+                outcome.callee_works = error.http_status in _ABOUT_ONE_REQUEST
+                # The text of an invalid request repeats what the customer has sent.
+                is_told = not isinstance(error, stripe.InvalidRequestError)
+                raise _translated(error) from (error if is_told else None)
+            except (aiohttp.ClientError, TimeoutError) as error:  # while the SDK reads
+                raise _unavailable("The payment provider cannot be reached.") from error
+            outcome.status = "200"
+            return answer
 
 
 def http_client(settings: PaymentSettings) -> stripe.AIOHTTPClient:

@@ -135,7 +135,7 @@ class _BoundRpc(Generic[RequestType, ResponseType]):
         callee = self._edge.edge.callee
         timeout_seconds = self._call.timeout_ms / 1000
         allowance_seconds = served_for.allowance(timeout_seconds)
-        async with observed(
+        with observed(
             self._edge.tools,
             callee=callee,
             operation=self._call.operation,

@@ -114,7 +114,7 @@ class HttpRoute:
         target = re.sub(
             r"\{([a-z_]+)\}", lambda found: _segment(path[found.group(1)]), self._call.path
         )
-        async with observed(
+        with observed(
             edge.tools,
             callee=callee,
             operation=self._call.operation,

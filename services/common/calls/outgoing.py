@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from services.common.calls.retry_budget import RetryBudget
 from services.common.errors import Kind, ShopError
 from services.common.observing.logs import get_logger
 from services.common.observing.metrics import Metrics
-from services.common.observing.telemetry import kept_trace_id
+from services.common.observing.telemetry import kept_trace_id, within
 
 log = get_logger(__name__)
 
@@ -165,8 +165,8 @@ class Outcome:
     callee_works: bool = False
 
 
-@asynccontextmanager
-async def observed(
+@contextmanager
+def observed(
     tools: CallTools,
     *,
     callee: str,
@@ -174,7 +174,7 @@ async def observed(
     protocol: str,
     is_retry: bool = False,
     is_cut_short: bool = False,
-) -> AsyncGenerator[Outcome]:
+) -> Generator[Outcome]:
     """Runs one attempt of a call, if the callee's guard admits it: in a client span, measured, and
     recorded whether it succeeds or not.
 
@@ -207,12 +207,12 @@ async def observed(
     outcome = Outcome()
     # Unless it ends with an answer or an outage: it may be cancelled.
     verdict = AttemptVerdict.NOTHING
-    with tools.tracer.start_as_current_span(
-        f"{callee} {operation}",
-        kind=SpanKind.CLIENT,
-        attributes={"rpc.system": protocol, "peer.service": callee},
-        record_exception=False,
-        set_status_on_exception=False,
+    with within(
+        tools.tracer.start_span(
+            f"{callee} {operation}",
+            kind=SpanKind.CLIENT,
+            attributes={"rpc.system": protocol, "peer.service": callee},
+        )
     ) as span:
         try:
             yield outcome
@@ -236,7 +236,7 @@ async def observed(
                 calls=served.calls_within(milliseconds) if served else (),
                 start_milliseconds=start_milliseconds,
             )
-            tools.metrics.call(tools.caller, call, is_retry=is_retry, trace_id=kept_trace_id())
+            tools.metrics.call(tools.caller, call, is_retry=is_retry, trace_id=kept_trace_id(span))
             request.log.add(call, dropped=served.dropped if served else 0)
 
 

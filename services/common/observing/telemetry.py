@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping, Sequence
+from contextvars import Token
+from types import TracebackType
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -17,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.trace import Link, Span, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from services.common.forward_proxy import proxy_for
@@ -126,6 +128,34 @@ def is_below(path: str, pages: Collection[str]) -> bool:
     return any(f"{path}/".startswith(f"{page}/") for page in pages)
 
 
+class within:  # noqa: N801  a context manager, named as such are
+    """Makes a span the current one, and ends it on the way out. An error that passes by is not
+    recorded: whoever knows what it means sets the span's status.
+
+    A class, since every call enters two: `start_as_current_span` makes two generators for each.
+    """
+
+    __slots__ = ("_previous", "_span")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+        self._previous: Token[Context] | None = None
+
+    def __enter__(self) -> Span:
+        self._previous = attach(trace.set_span_in_context(self._span))
+        return self._span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._previous is not None, "entered before"
+        detach(self._previous)
+        self._span.end()
+
+
 def inject_trace(headers: dict[str, str]) -> None:
     """Adds the current trace (W3C ``traceparent``, ``tracestate``, ``baggage``) to outgoing
     headers.
@@ -144,9 +174,12 @@ def trace_id() -> str:
     return trace.format_trace_id(span_context.trace_id) if span_context.is_valid else ""
 
 
-def kept_trace_id() -> str:
-    """The current trace's id when the trace is kept, or an empty string."""
-    span_context = trace.get_current_span().get_span_context()
+def kept_trace_id(span: Span | None = None) -> str:
+    """The id of a span's trace when the trace is kept, or an empty string.
+
+    :param span: the current one where none is given.
+    """
+    span_context = (span or trace.get_current_span()).get_span_context()
     if not span_context.is_valid or not span_context.trace_flags.sampled:
         return ""
     return trace.format_trace_id(span_context.trace_id)

@@ -20,7 +20,7 @@ from services.common import call_record, context, error_codes
 from services.common.errors import GRPC_STATUS, ConfigurationError, Kind, ShopError
 from services.common.observing.logs import get_logger, log_cause
 from services.common.observing.metrics import Metrics
-from services.common.observing.telemetry import extract_trace, kept_trace_id
+from services.common.observing.telemetry import extract_trace, kept_trace_id, within
 from services.common.protocols.grpc_errors import Metadatum, error_metadata
 from services.common.serving.fault_injection import InjectedFaults
 from services.common.settings import ProcessSettings
@@ -113,6 +113,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
         self._settings = settings
         self._tracer = tracer
         self._metrics = metrics
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -122,16 +123,20 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
         ],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[RequestType, ResponseType] | None:
-        handler = await continuation(handler_call_details)
         method = handler_call_details.method
+        known = self._handlers.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
         if handler is None or method.startswith(_INFRASTRUCTURE):
             return handler
         assert handler.unary_unary is not None, "the shop's RPCs are all unary"
-        return grpc.unary_unary_rpc_method_handler(
+        self._handlers[method] = grpc.unary_unary_rpc_method_handler(
             self._wrapped(method, handler.unary_unary),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+        return self._handlers[method]
 
     def _wrapped(self, method: str, behaviour: Handler) -> Handler:
         operation = _operation(method)
@@ -149,11 +154,13 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
             failure: ShopError | None = None
             answer: Any = None
             with (
-                self._tracer.start_as_current_span(
-                    operation,
-                    context=extract_trace(headers),
-                    kind=SpanKind.SERVER,
-                    attributes={"rpc.system": "grpc", "rpc.method": operation},
+                within(
+                    self._tracer.start_span(
+                        operation,
+                        context=extract_trace(headers),
+                        kind=SpanKind.SERVER,
+                        attributes={"rpc.system": "grpc", "rpc.method": operation},
+                    )
                 ) as span,
                 context.serving(request),
             ):
@@ -169,7 +176,9 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     )
                 except asyncio.CancelledError:  # the caller has given up, yet it was a request
                     seconds = time.perf_counter() - started
-                    self._metrics.request("grpc", operation, "cancelled", seconds, kept_trace_id())
+                    self._metrics.request(
+                        "grpc", operation, "cancelled", seconds, kept_trace_id(span)
+                    )
                     raise
                 except Exception:
                     log.exception("grpc.failed", operation=operation)
@@ -180,7 +189,7 @@ class _RequestInterceptor(grpc.aio.ServerInterceptor):
                     span.set_status(Status(StatusCode.ERROR, failure.detail))
                 seconds = time.perf_counter() - started
                 status = failure.kind.value if failure else "ok"
-                self._metrics.request("grpc", operation, status, seconds, kept_trace_id())
+                self._metrics.request("grpc", operation, status, seconds, kept_trace_id(span))
                 log.info(
                     "grpc.served", operation=operation, status=status, ms=round(seconds * 1000, 1)
                 )

@@ -119,8 +119,8 @@ def test_two_processes_send_one_mail(before: tuple[Job, ...], jobs: tuple[Job, J
 
 @pytest.mark.parametrize(
     ("before", "job"),
-    [((), tell_and_mail), ((tell,), mail), ((tell_and_mail,), mail), ((), confirm)],
-    ids=["told", "due", "held", "confirmed"],
+    [((), tell), ((), tell_and_mail), ((tell,), mail), ((tell_and_mail,), mail), ((), confirm)],
+    ids=["told", "told and mailed", "told before", "mailed before", "confirmed"],
 )
 def test_no_mail_stays_held_after_the_confirmation(before: tuple[Job, ...], job: Job) -> None:
     def check(system: SteppedMessages) -> None:
@@ -130,6 +130,16 @@ def test_no_mail_stays_held_after_the_confirmation(before: tuple[Job, ...], job:
         assert not system.message.is_held
 
     interleave_jobs(partial(SteppedMessages, is_confirmed=False), before, (job, confirm), check)
+
+
+def test_who_is_told_again_releases_what_a_process_held_that_died() -> None:
+    for system, actor in cut_everywhere(partial(SteppedMessages, is_confirmed=False), (), tell):
+        run(confirm(system))
+        actor.go(1)
+        actor.die()
+        run(tell(system))
+        system.settle()
+        assert system.mailer.sent == ["ord_1:confirmed"]
 
 
 @pytest.mark.parametrize("seed", range(50))

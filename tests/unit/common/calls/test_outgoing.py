@@ -69,12 +69,17 @@ def request_context() -> Generator[RequestContext]:
 
 async def attempt(tools: CallTools, error: Exception | None = None, **options: Any) -> None:
     """One attempt at `callee` that ends as told."""
-    async with observed(
+    with observed(
         tools, callee="callee", operation="GET /things", protocol="http", **options
     ) as outcome:
         if error is not None:
             raise error
         outcome.status = "200"
+
+
+async def unanswered(tools: CallTools) -> None:
+    with observed(tools, callee="callee", operation="GET /x", protocol="http"):
+        await asyncio.Event().wait()
 
 
 async def break_circuit(tools: CallTools) -> None:
@@ -110,7 +115,7 @@ class TestCircuit:
 
         async def held_up() -> None:
             nonlocal arrived
-            async with observed(tools, callee="callee", operation="GET /x", protocol="http"):
+            with observed(tools, callee="callee", operation="GET /x", protocol="http"):
                 arrived += 1
                 await answered.wait()
 
@@ -128,11 +133,7 @@ class TestCircuit:
         await break_circuit(tools)
         clock.advance(LONGEST_FIRST_PAUSE_SECONDS)
         with pytest.raises(TimeoutError):
-            async with (
-                asyncio.timeout(0.01),
-                observed(tools, callee="callee", operation="GET /x", protocol="http"),
-            ):
-                await asyncio.Event().wait()
+            await asyncio.wait_for(unanswered(tools), 0.01)
         await attempt(tools)
         await attempt(tools)
 
@@ -160,9 +161,7 @@ class TestCircuit:
 
     async def test_is_told_when_an_answer_is_about_one_request(self, tools: CallTools) -> None:
         async def answered() -> None:
-            async with observed(
-                tools, callee="callee", operation="GET /x", protocol="http"
-            ) as outcome:
+            with observed(tools, callee="callee", operation="GET /x", protocol="http") as outcome:
                 outcome.callee_works = True
                 raise AWAY
 
@@ -172,7 +171,7 @@ class TestCircuit:
 
     async def test_is_each_callees_own(self, tools: CallTools) -> None:
         await break_circuit(tools)
-        async with observed(tools, callee="other", operation="GET /x", protocol="http"):
+        with observed(tools, callee="other", operation="GET /x", protocol="http"):
             pass
 
 

@@ -222,8 +222,6 @@ class Saga:
                     await _happens(drive.settled, until - time.monotonic())
                 finally:
                     drive.waiting -= 1
-                if drive.stored.value.is_settled:
-                    return drive.stored.value  # as this process has just stored it
             stored = await self._store.get(order_id)
             left_seconds = until - time.monotonic()
             if stored is None or stored.value.is_settled or left_seconds <= 0:

@@ -291,6 +291,17 @@ class TestCancellingAnOrder:
         assert {result.state for result in results} == {OrderState.CANCELLED}
         assert harness.around.counts()[Step.REFUND] == 1
 
+    async def test_by_another_process_is_seen_by_the_one_that_drives_the_order(
+        self, harness: OrderHarness
+    ) -> None:
+        held = harness.around.hold(NOTIFY)
+        driver, other = harness.process("order-1"), harness.process("order-2")
+        order = await place(driver)
+        await harness.asked_for(NOTIFY)
+        for process in (other, driver):
+            assert (await process.orders.cancel("usr_ada", order.id)).state is OrderState.CANCELLED
+        held.set()
+
     async def test_comes_too_late_for_a_parcel_under_way(
         self, harness: OrderHarness, process: OrderProcess
     ) -> None:

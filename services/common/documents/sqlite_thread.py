@@ -40,7 +40,7 @@ class _Task(Generic[T]):
     settle: Callable[[], None] | None = None
 
     def attempt(self, connection: sqlite3.Connection) -> None:
-        """Runs the work; its outcome is told only by ``tell``, after the commit.
+        """Runs the work. Only ``tell`` reports the outcome, after the commit.
 
         SQLite undoes a statement that fails by itself, so work that writes with one statement and
         then raises leaves nothing behind, and its batch needs no savepoints. What SQLite itself

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.bench.check import JourneyLimits, missed, read_limits, with_limits
+from tests.bench.check import JourneyLimits, measured_ratios, missed, read_limits, with_limits
 from tests.bench.floor.plan import Hop, Plan
 from tests.bench.journeys import NAMES
 from tests.bench.rounds import Figures, Findings, Spread
@@ -47,6 +48,25 @@ def test_the_shop_as_it_was_is_within_the_limits_on_any_machine(slowness: float)
 def test_a_slower_shop_misses_its_limit() -> None:
     (problem,) = missed(LIMITS, {"home": ratio(12.0, 1.25)}, USUAL)
     assert problem == "home needs 9.60 times the floor's CPU time (limit 9; it was 6.8)"
+
+
+@pytest.mark.parametrize("again_ms", [8.5, 12.0])
+def test_only_a_journey_that_misses_its_limit_is_measured_again_for_longer(
+    again_ms: float,
+) -> None:
+    limits = {**LIMITS, "cart": JourneyLimits(measured=6.8, ratio=9.0, calls=0, writes=0)}
+    seen: list[tuple[list[str], float]] = []
+
+    def measured(names: Collection[str], seconds: float) -> Mapping[str, Spread]:
+        seen.append((list(names), seconds))
+        if len(seen) == 1:
+            return {"home": ratio(12.0, 1.25), "cart": ratio(8.5, 1.25)}
+        return {"home": ratio(again_ms, 1.25)}
+
+    ratios = measured_ratios(limits, measured, 0.5)
+
+    assert seen == [(["home", "cart"], 0.5), (["home"], 2.5)]
+    assert ratios == {"home": ratio(again_ms, 1.25), "cart": ratio(8.5, 1.25)}
 
 
 def test_another_number_of_calls_or_writes_misses_its_limit() -> None:
